@@ -1,0 +1,1 @@
+"""One published checkpoint class each: a frozen config and a module."""
