@@ -1,0 +1,143 @@
+"""Rectified-flow sampling: schedule, Euler steps, classifier-free guidance, several conditions (arXiv 2412.01506 §3.4).
+
+A velocity is any callable (x, t, step) -> v with t in [0, 1]; t = 1 is noise, t = 0 is data. Everything that decides what runs next
+is a Python number known before the loop starts, so a step never waits for the device.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+
+from backend.errors import UserError
+
+SIGMA_MIN = 1e-5
+
+Velocity = Callable[[Tensor, float, int], Tensor]
+ConditionalModel = Callable[[Tensor, Tensor, Any], Tensor]
+OnStep = Callable[[int, float, Tensor, Tensor, Tensor], None]
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How one flow is sampled; the defaults are those of the published sampler classes."""
+
+    steps: int = 50
+    rescale_t: float = 1.0
+    cfg_strength: float = 3.0
+    cfg_interval: tuple[float, float] = (0.0, 1.0)
+    strength: float = 1.0  # 1 starts from pure noise; below 1 from a start latent noised to t = strength
+
+    def merged(self, overrides: dict[str, Any]) -> "SamplerSettings":
+        """These settings with every override that is not None (key by key, as the published pipelines merge)."""
+        return replace(
+            self, **{key: value for key, value in overrides.items() if value is not None}
+        ).checked()
+
+    def checked(self) -> "SamplerSettings":
+        """Self, or a UserError that names the setting out of range."""
+        if not 1 <= self.steps <= 1000:
+            raise UserError(f"The number of steps is {self.steps}; choose 1 to 1000.")
+        if not 0.0 < self.strength <= 1.0:
+            raise UserError(f"The strength is {self.strength}; choose a value above 0 and up to 1.")
+        if not 0.01 <= self.rescale_t <= 100.0:
+            raise UserError(f"rescale_t is {self.rescale_t}; choose 0.01 to 100.")
+        if not -100.0 <= self.cfg_strength <= 100.0:
+            raise UserError(f"The guidance strength is {self.cfg_strength}; choose 0 to 100.")
+        return self
+
+
+def timesteps(steps: int, rescale_t: float = 1.0, start: float = 1.0) -> tuple[float, ...]:
+    """The steps + 1 times from `start` down to exactly 0, in float64.
+
+    t = r·τ / (1 + (r − 1)·τ) for τ evenly spaced; the first τ is the one that maps to `start`.
+    """
+    first = start / (rescale_t - (rescale_t - 1.0) * start)
+    tau = first * numpy.linspace(1.0, 0.0, steps + 1)
+    return tuple((rescale_t * tau / (1.0 + (rescale_t - 1.0) * tau)).tolist())
+
+
+def noised(start: Tensor, noise: Tensor, t: float, sigma_min: float = SIGMA_MIN) -> Tensor:
+    """x_t = (1 − t)·x_0 + (σ + (1 − σ)·t)·ε; at t = 1 this is the plain noise."""
+    return noise if t == 1.0 else (1.0 - t) * start + (sigma_min + (1.0 - sigma_min) * t) * noise
+
+
+def predict_x0(x: Tensor, t: float, velocity: Tensor, sigma_min: float = SIGMA_MIN) -> Tensor:
+    """The data estimate hidden in a velocity: (1 − σ)·x_t − (σ + (1 − σ)·t)·v."""
+    return (1.0 - sigma_min) * x - (sigma_min + (1.0 - sigma_min) * t) * velocity
+
+
+def flow_euler(
+    velocity: Velocity, x: Tensor, times: Sequence[float], on_step: OnStep | None = None
+) -> Tensor:
+    """Integrate dx/dt = v from times[0] to times[-1] with Euler's method.
+
+    `on_step(step, t, x_before, v, x_after)` is called after every step and may raise to stop.
+    """
+    for step, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        v = velocity(x, t, step)
+        x_next = x - (t - t_next) * v
+        if on_step is not None:
+            on_step(step, t, x, v, x_next)
+        x = x_next
+    return x
+
+
+def conditioned(model: ConditionalModel, context: Any) -> Velocity:
+    """The model under one condition; its time input is 1000·t."""
+
+    def velocity(x: Tensor, t: float, step: int) -> Tensor:
+        return model(x, torch.full((1,), 1000.0 * t, device=x.device), context)
+
+    return velocity
+
+
+def cycle_conditions(model: ConditionalModel, contexts: Sequence[Any]) -> Velocity:
+    """Several pictures of one object, one a step in turn ("stochastic" in the published code)."""
+    velocities = [conditioned(model, context) for context in contexts]
+    return lambda x, t, step: velocities[step % len(velocities)](x, t, step)
+
+
+def average_conditions(model: ConditionalModel, contexts: Sequence[Any]) -> Velocity:
+    """Several pictures of one object, their velocities averaged in every step ("multidiffusion")."""
+    velocities = [conditioned(model, context) for context in contexts]
+    return lambda x, t, step: torch.stack([v(x, t, step) for v in velocities]).mean(0)
+
+
+def classifier_free_guidance(
+    cond: Velocity, null_cond: Velocity, cfg_strength: float, cfg_interval: tuple[float, float] = (0.0, 1.0)
+) -> Velocity:
+    """(1 + w)·v_cond − w·v_null while lo ≤ t ≤ hi (both ends included), v_cond alone elsewhere."""
+    low, high = cfg_interval
+
+    def velocity(x: Tensor, t: float, step: int) -> Tensor:
+        v = cond(x, t, step)
+        if cfg_strength == 0.0 or not low <= t <= high:
+            return v
+        return (1.0 + cfg_strength) * v - cfg_strength * null_cond(x, t, step)
+
+    return velocity
+
+
+MULTI_PICTURE = {"stochastic": cycle_conditions, "multidiffusion": average_conditions}
+
+
+def guided(
+    model: ConditionalModel,
+    contexts: Sequence[Any],
+    null_context: Any,
+    settings: SamplerSettings,
+    multi: str = "stochastic",
+) -> Velocity:
+    """One velocity for one or several conditions, with classifier-free guidance as the settings say."""
+    if multi not in MULTI_PICTURE:
+        raise UserError(
+            f"Unknown way to use several pictures '{multi}'; choose stochastic or multidiffusion."
+        )
+    cond = conditioned(model, contexts[0]) if len(contexts) == 1 else MULTI_PICTURE[multi](model, contexts)
+    return classifier_free_guidance(
+        cond, conditioned(model, null_context), settings.cfg_strength, settings.cfg_interval
+    )
