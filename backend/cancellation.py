@@ -1,0 +1,5 @@
+"""How a job is given up: raised out of a progress call, and no failure of anything."""
+
+
+class Cancelled(Exception):
+    """The person who asked for the job has taken it back. Let it pass; only the server of jobs catches it."""
