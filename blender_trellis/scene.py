@@ -1,0 +1,186 @@
+"""A job's arrays become one collection: a mesh object and a Gaussian object in one frame (Z up, front -Y).
+
+The one place where numpy meets datablocks. Returns names or datablocks to its caller, keeps neither.
+V vertices · F faces · N splats.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import bpy
+import numpy as np
+
+from .materials import COLOR_ATTRIBUTE, splat_material, vertex_color_material
+from .splat_nodes import splat_nodes
+
+SPLAT_MODIFIER = "Splats"
+DC_TO_COLOR = 0.28209479177387814  # the constant spherical harmonic: color = 0.5 + DC_TO_COLOR * f_dc
+INT_MAX = 2**31 - 1  # custom properties hold no larger integers
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Asset:
+    """What one job made. `mesh`: vertices (V, 3), faces (F, 3), colors (V, 3) sRGB. `gaussian`: position,
+    f_dc, scale (log) each (N, 3), opacity (N, 1) (logit), rotation (N, 4) w, x, y, z."""
+
+    name: str
+    mesh: Arrays | None = None
+    gaussian: Arrays | None = None
+    properties: Mapping[str, object] = field(default_factory=dict)  # stored on collection and objects
+
+
+def add_asset(asset: Asset, scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> bpy.types.Collection:
+    """Adds the asset at the 3D cursor, selected, the mesh active. If anything fails, nothing stays behind."""
+    name = _printable(asset.name)
+    made: list[bpy.types.ID] = []
+    try:
+        collection = _kept(made, bpy.data.collections.new(name))
+        if asset.mesh is not None:
+            collection.objects.link(_mesh_object(name, asset.mesh, made))
+        if asset.gaussian is not None:
+            collection.objects.link(_gaussian_object(f"{name} Gaussians", asset.gaussian, made))
+        for owner in (collection, *collection.objects):
+            _store(owner, asset.properties)
+        for item in collection.objects:
+            item.location = scene.cursor.location
+        show(collection, "mesh" if asset.mesh is not None else "gaussian")
+        scene.collection.children.link(collection)
+    except BaseException:
+        bpy.data.batch_remove(made)
+        raise
+    _select(collection, view_layer)
+    return collection
+
+
+def show(collection: bpy.types.Collection, kind: str) -> None:
+    """Shows "mesh", "gaussian" or "both" in viewports and renders.
+
+    The two lie in the same place, and one drawn through the other is of no use, so a new result shows its
+    mesh. The Gaussian object can still be seen and selected, as bare points which cost next to nothing: only
+    the modifier that draws the splats is off, and the object is left out of renders.
+    """
+    for item in collection.objects:
+        if is_gaussian(item):
+            shown = kind != "mesh"
+            item.modifiers[SPLAT_MODIFIER].show_viewport = shown
+            item.hide_render = not shown
+        elif item.type == "MESH":
+            shown = kind != "gaussian"
+            item.display_type = "TEXTURED" if shown else "BOUNDS"
+            item.hide_render = not shown
+
+
+def is_gaussian(item: bpy.types.Object) -> bool:
+    return SPLAT_MODIFIER in item.modifiers and "f_dc_0" in item.data.attributes
+
+
+def linear_from_srgb(encoded: np.ndarray) -> np.ndarray:
+    """The sRGB transfer curve undone; clipped to [0, 1]."""
+    encoded = np.clip(encoded, 0.0, 1.0)
+    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+
+
+# ---- objects ----------------------------------------------------------------------------------------
+
+
+def _mesh_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy.types.Object:
+    mesh = _kept(made, bpy.data.meshes.new(name))
+    vertices, faces = arrays["vertices"], arrays["faces"]
+    mesh.vertices.add(len(vertices))
+    mesh.vertices.foreach_set("co", _flat(vertices))
+    mesh.loops.add(3 * len(faces))
+    mesh.loops.foreach_set("vertex_index", np.ascontiguousarray(faces, np.int32).ravel())
+    mesh.polygons.add(len(faces))
+    mesh.polygons.foreach_set("loop_start", np.arange(0, 3 * len(faces), 3, dtype=np.int32))
+    mesh.update(calc_edges=True)
+    mesh.validate()
+    mesh.shade_smooth()  # facets would be those of the extraction grid, not of the shape
+    linear = linear_from_srgb(arrays["colors"])
+    _set_colors(mesh, linear)
+    mesh.materials.append(_kept(made, vertex_color_material(name, _mean(linear))))
+    return _kept(made, bpy.data.objects.new(name, mesh))
+
+
+def _gaussian_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy.types.Object:
+    """A mesh of loose vertices that carries the splats' attributes under the names that splat tools know."""
+    points = _kept(made, bpy.data.meshes.new(name))
+    position = arrays["position"]
+    points.vertices.add(len(position))
+    points.vertices.foreach_set("co", _flat(position))
+    for prefix, key in (("f_dc", "f_dc"), ("opacity", "opacity"), ("scale", "scale"), ("rot", "rotation")):
+        columns = arrays[key].reshape(len(position), -1)
+        for place in range(columns.shape[1]):
+            attribute = prefix if key == "opacity" else f"{prefix}_{place}"
+            values = points.attributes.new(attribute, "FLOAT", "POINT").data
+            values.foreach_set("value", _flat(columns[:, place]))
+    linear = linear_from_srgb(0.5 + DC_TO_COLOR * arrays["f_dc"])
+    _set_colors(points, linear)
+    points.update()
+    item = _kept(made, bpy.data.objects.new(name, points))
+    material = _kept(made, splat_material(name, _mean(linear)))
+    points.materials.append(material)
+    modifier = item.modifiers.new(SPLAT_MODIFIER, "NODES")
+    modifier.node_group = splat_nodes()
+    modifier[_identifier(modifier.node_group, "Material")] = material
+    return item
+
+
+def _set_colors(mesh: bpy.types.Mesh, linear: np.ndarray) -> None:
+    """`linear` (V, 3). FLOAT_COLOR holds linear values; the byte kind would round them."""
+    attribute = mesh.color_attributes.new(COLOR_ATTRIBUTE, "FLOAT_COLOR", "POINT")
+    rgba = np.ones((len(linear), 4), np.float32)
+    rgba[:, :3] = linear
+    attribute.data.foreach_set("color", rgba.ravel())
+    mesh.color_attributes.active_color = attribute
+    mesh.color_attributes.render_color_index = mesh.color_attributes.find(COLOR_ATTRIBUTE)
+
+
+def _identifier(tree: bpy.types.NodeTree, socket: str) -> str:
+    inputs = (item for item in tree.interface.items_tree if item.in_out == "INPUT")
+    return next(item.identifier for item in inputs if item.name == socket)
+
+
+# ---- the scene --------------------------------------------------------------------------------------
+
+
+def _select(collection: bpy.types.Collection, view_layer: bpy.types.ViewLayer) -> None:
+    view_layer.update()  # the view layer learns of the new objects only here
+    active = view_layer.objects.active
+    if active is not None and active.mode != "OBJECT":
+        return  # somebody sculpts or edits: leave their selection and their tool alone
+    for item in view_layer.objects:
+        item.select_set(False, view_layer=view_layer)
+    for item in collection.objects:
+        item.select_set(True, view_layer=view_layer)
+    view_layer.objects.active = collection.objects[0] if collection.objects else active
+
+
+def _store(owner: bpy.types.ID, properties: Mapping[str, object]) -> None:
+    for key, value in properties.items():
+        if isinstance(value, int) and abs(value) > INT_MAX:
+            value = str(value)
+        elif not isinstance(value, (str, int, float)):
+            value = json.dumps(value)
+        owner[f"trellis_{key}"] = value
+
+
+def _kept(made: list[bpy.types.ID], block: bpy.types.ID) -> bpy.types.ID:
+    made.append(block)
+    return block
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values, np.float32).ravel()
+
+
+def _mean(linear: np.ndarray) -> tuple[float, float, float]:
+    red, green, blue = linear.mean(axis=0) if len(linear) else (0.5, 0.5, 0.5)
+    return float(red), float(green), float(blue)
+
+
+def _printable(name: str) -> str:
+    """File names may hold bytes that are no text; Blender's names may not."""
+    return name.encode("utf-8", "replace").decode() or "TRELLIS"
