@@ -1,0 +1,50 @@
+# One-liners over scripts/*.py, which run without make too (Windows: `python scripts/setup.py`, `python scripts/demo.py`).
+#   make setup [ACCELERATOR=cpu|cuda] [TORCH_INDEX=…]     make demo [IMAGE=path]     make help
+
+PYTHON ?= python3
+VENV := .venv/bin/python
+VENV_BLENDER := .venv-blender/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-backend test-blender bench selftest build train-starter check format clean
+
+help:           ## this list
+	@sed -n 's/^\([a-z-]*\):.*## */  \1\t/p' Makefile | expand -t 18
+
+setup:          ## make .venv and .venv-blender
+	@$(PYTHON) scripts/setup.py
+
+demo: setup     ## one picture becomes out/<name>.blend, .glb, .ply and preview.png (IMAGE=path for your own)
+	$(PYTHON) scripts/demo.py $(if $(IMAGE),"$(IMAGE)")
+
+test: test-backend test-blender  ## every test
+
+test-backend: setup  ## tests that need no Blender
+	$(VENV) -m pytest tests --ignore=tests/blender
+
+test-blender: setup  ## tests inside Blender
+	$(VENV_BLENDER) -m pytest tests/blender
+
+bench: setup    ## time every stage
+	$(VENV) -m backend bench $(ARGS)
+
+selftest: setup ## compare every part with its bundled golden
+	$(VENV) -m backend selftest $(ARGS)
+
+build: setup    ## dist/trellis-<version>.zip, to be installed in Blender
+	$(PYTHON) scripts/build_extension.py
+
+train-starter: setup  ## train the bundled checkpoint again
+	$(VENV) scripts/train_starter.py $(ARGS)
+
+check: setup    ## formatting, lint, types
+	$(VENV) -m ruff format --check .
+	$(VENV) -m ruff check .
+	$(VENV) -m mypy
+
+format: setup   ## put the formatting right
+	$(VENV) -m ruff format .
+	$(VENV) -m ruff check --fix .
+
+clean:          ## remove what was built and written; the environments stay
+	rm -rf out dist build .pytest_cache .ruff_cache .mypy_cache .hypothesis
