@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from backend.checkpoints import ModelFolder, open_folder, read_model
 from backend.conditioning import Condition, load_conditioner
 from backend.errors import MissingModel, UserError
+from backend.models.config import config_args
 from backend.representations.flexicubes import extract_mesh
-from backend.representations.gaussians import Gaussians, decode_gaussians
+from backend.representations.gaussians import GaussianConfig, Gaussians, decode_gaussians
 from backend.representations.mesh import Mesh
 from backend.representations.radiance_field import RadianceField, decode_radiance_field
 from backend.sampling import SIGMA_MIN, SamplerSettings, flow_euler, guided, noised, timesteps
@@ -143,10 +144,7 @@ class Pipeline:
         """The 3D Gaussians of one structured latent."""
         decoder = self.model("slat_decoder_gs")
         raw = decoder(latent, decoder.structure(coords))
-        config = decoder.config
-        return decode_gaussians(
-            coords, raw, config.gaussian_config, decoder.offset_perturbation, config.resolution
-        )
+        return decode_gaussians(coords, raw, gaussian_config(decoder), decoder.offset_perturbation)
 
     @torch.inference_mode()
     def decode_radiance_field(self, coords: Tensor, latent: Tensor) -> RadianceField:
@@ -154,6 +152,12 @@ class Pipeline:
         decoder = self.model("slat_decoder_rf")
         raw = decoder(latent, decoder.structure(coords))
         return decode_radiance_field(coords, raw, decoder.config)
+
+
+def gaussian_config(decoder: nn.Module) -> GaussianConfig:
+    """How the raw numbers of a Gaussian decoder become Gaussians."""
+    head = config_args(decoder.config.representation_config)
+    return GaussianConfig.from_json(head, decoder.config.resolution)
 
 
 def _contexts(flow: nn.Module, condition: Condition) -> tuple[list, object]:

@@ -104,3 +104,8 @@ def largest_error(actual: Tensor, expected: Tensor) -> float:
         return 0.0
     error = (actual.detach().cpu().double() - expected.cpu().double()).abs().max().item()
     return error if error == error else float("inf")
+
+
+def objects(coords: Tensor) -> list[Tensor]:
+    """Row masks of the objects in a recorded batch (N, 4) whose first column is the object."""
+    return [coords[:, 0] == n for n in range(int(coords[:, 0].max()) + 1)]

@@ -5,14 +5,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from backend.selftest.golden import Golden
+from backend.representations.gaussians import RawGaussians
+from backend.selftest.decoders import raw_gaussians
+from backend.selftest.golden import Golden, objects
 
 Answers = Iterator[tuple[str, Tensor]]
-
-
-def objects(coords: Tensor) -> list[Tensor]:
-    """Row masks of the objects in a recorded batch (N, 4) whose first column is the object."""
-    return [coords[:, 0] == n for n in range(int(coords[:, 0].max()) + 1)]
 
 
 def posterior_sample(mean: Tensor, logvar: Tensor, seed: int) -> Tensor:
@@ -71,14 +68,10 @@ def half_precision_checkpoints(golden: Golden) -> Answers:
     yield "out/ss_dec_fp32", golden.model("ss_dec")(golden["in/z"])
     yield "out/slat_flow_fp32", _slat_velocity(golden.model("slat_flow"), golden)
     decoder, coords = golden.model("slat_dec_gs"), golden["in/coords"]
-    raw = [decoder(golden["in/feats"][rows], decoder.structure(coords[rows, 1:])) for rows in objects(coords)]
-    yield "out/slat_dec_gs_fp32", torch.cat([_attribute_columns(decoder, one) for one in raw])
+    parts = [raw_gaussians(decoder, coords[rows, 1:], golden["in/feats"][rows]) for rows in objects(coords)]
+    yield "out/slat_dec_gs_fp32", torch.cat([_columns(part) for part in parts])
 
 
-def _attribute_columns(decoder: nn.Module, raw: Tensor) -> Tensor:
-    """(L·G, 14): raw attributes times their learning rates, in the order _xyz, _features_dc, _scaling, …"""
-    from backend.representations.gaussians import raw_attributes
-
-    attributes = raw_attributes(raw, decoder.config.gaussian_config)
-    order = ("_xyz", "_features_dc", "_scaling", "_rotation", "_opacity")
-    return torch.cat([attributes[name].flatten(1) for name in order], dim=1)
+def _columns(raw: RawGaussians) -> Tensor:
+    """(N, 14) in the recorded order."""
+    return torch.cat([raw.xyz, raw.features_dc, raw.scaling, raw.rotation, raw.opacity], dim=1)

@@ -1,0 +1,62 @@
+"""The parts of a generated object as named numpy arrays, as the protocol sends them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import torch
+
+from backend.errors import UserError
+from backend.representations.gaussians import Gaussians, stored_values
+from backend.representations.mesh import Mesh
+from backend.representations.radiance_field import RadianceField
+
+
+def _numpy(tensor: torch.Tensor, dtype: str) -> numpy.ndarray:
+    return numpy.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """The sparse structure: occupied voxels coords (L, 3) int32 of a grid of `resolution`³."""
+
+    coords: torch.Tensor
+    resolution: int
+
+
+def voxel_arrays(voxels: Voxels) -> dict[str, numpy.ndarray]:
+    return {"coords": _numpy(voxels.coords, "<i4")}
+
+
+def mesh_arrays(mesh: Mesh) -> dict[str, numpy.ndarray]:
+    """vertices (V, 3), faces (F, 3), colors (V, 3) sRGB in [0, 1]; UserError where the mesh is empty."""
+    if len(mesh.faces) == 0:
+        raise UserError("The decoded mesh has no faces; try another seed or more steps.")
+    colors = mesh.colors if mesh.colors is not None else torch.full_like(mesh.vertices, 0.8)
+    return {
+        "vertices": _numpy(mesh.vertices, "<f4"),
+        "faces": _numpy(mesh.faces, "<i4"),
+        "colors": _numpy(colors.clamp(0, 1), "<f4"),
+    }
+
+
+def gaussian_arrays(gaussians: Gaussians) -> dict[str, numpy.ndarray]:
+    """INRIA values in the z-up frame: logit opacity, log scale, unit quaternion w x y z."""
+    position, f_dc, opacity, scale, rotation = stored_values(gaussians)
+    unit = torch.nn.functional.normalize(rotation, dim=-1)
+    parts = {"position": position, "f_dc": f_dc, "opacity": opacity, "scale": scale, "rotation": unit}
+    return {name: _numpy(part, "<f4") for name, part in parts.items()}
+
+
+def radiance_field_arrays(field: RadianceField) -> dict[str, numpy.ndarray]:
+    names = ("position", "trivec", "density", "features_dc")
+    return {name: _numpy(getattr(field, name), "<f4") for name in names}
+
+
+def describe(part: Any) -> tuple[Mapping[str, int], dict[str, numpy.ndarray]]:
+    """What a Result says of a part: its facts and its arrays."""
+    if isinstance(part, Voxels):
+        return {"resolution": part.resolution}, voxel_arrays(part)
+    writers = {Mesh: mesh_arrays, Gaussians: gaussian_arrays, RadianceField: radiance_field_arrays}
+    return {}, writers[type(part)](part)

@@ -1,0 +1,109 @@
+"""Golden of the low-level pieces: layouts, embeddings, pooling, windows, pixel shuffle."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from backend.layers.embedding import absolute_position_embedding, timestep_frequencies
+from backend.layers.norm import MultiHeadRMSNorm
+from backend.layers.sparse import pool, pool_coords, subdivide, subdivide_coords, unpool
+from backend.layers.sparse_conv import PointwiseConv3d, find_neighbours, submanifold_conv
+from backend.layers.window_attention import window_ids
+from backend.models.sparse_structure_flow import patchify
+from backend.models.sparse_structure_vae import pixel_shuffle_3d
+from backend.models.structured_latent_vae import offset_perturbation, radical_inverse
+from backend.selftest.golden import Golden, objects
+
+Answers = Iterator[tuple[str, Tensor]]
+
+
+def primitives(golden: Golden) -> Answers:
+    yield from _convolutions(golden)
+    yield from _embeddings(golden)
+    yield from _resampling(golden)
+    yield from _windows(golden)
+    yield from _dense(golden)
+
+
+def _convolutions(golden: Golden) -> Answers:
+    coords, feats = golden["conv/coords"], golden["conv/feats"]
+    weight, bias = golden["conv/k3_weight"], golden["conv/k3_bias"]
+    tables = [(rows, find_neighbours(coords[rows, 1:].long())) for rows in objects(coords)]
+    yield "conv/k3_out", torch.cat([submanifold_conv(feats[rows], weight, bias, table) for rows, table in tables])
+    pointwise = PointwiseConv3d(feats.shape[1], len(golden["conv/k1_bias"])).to(golden.device)
+    pointwise.load_state_dict({"conv.weight": golden["conv/k1_weight"], "conv.bias": golden["conv/k1_bias"]})
+    yield "conv/k1_out", pointwise(feats)
+
+
+def _embeddings(golden: Golden) -> Answers:
+    for name in golden.names("ape/"):
+        if name != "ape/coords":
+            yield name, absolute_position_embedding(golden["ape/coords"], int(name.removeprefix("ape/")))
+    yield "t/freq256", timestep_frequencies(golden["t/t"])
+
+
+def _resampling(golden: Golden) -> Answers:
+    coords, feats = golden["conv/coords"], golden["conv/feats"]
+    coarse_coords, coarse, restored, children = [], [], [], []
+    for n, rows in enumerate(objects(coords)):
+        pooling = pool_coords(coords[rows, 1:].long())
+        coarse.append(pool(feats[rows], pooling))
+        restored.append(unpool(coarse[-1], pooling))
+        coarse_coords.append(_with_object(pooling.coarse_coords, n))
+        children.append(_with_object(subdivide_coords(coords[rows, 1:]), n))
+    yield "down/feats", torch.cat(coarse)
+    yield "down/coords", torch.cat(coarse_coords)
+    yield "up/feats", torch.cat(restored)
+    yield "subdivide/coords", torch.cat(children)
+    yield "subdivide/feats", subdivide(feats)
+
+
+def _with_object(coords: Tensor, n: int) -> Tensor:
+    return torch.cat([torch.full_like(coords[:, :1], n), coords], dim=1).int()
+
+
+def _windows(golden: Golden) -> Answers:
+    """Windows are recorded over the whole batch; ids follow the same order with one object after the other."""
+    coords = golden["conv/coords"]
+    for name in golden.names("window/"):
+        if name.endswith("_len"):
+            continue
+        window, shift = map(int, name.removeprefix("window/").split("_"))
+        shifted = (coords[:, 1:] + shift).long()
+        counts = shifted.amax(0) // window + 1
+        ids = [_batch_ids(coords[rows, 1:], window, shift, counts, n) for n, rows in enumerate(objects(coords))]
+        flat = torch.cat(ids)
+        yield name, flat.int()
+        yield f"{name}_len", torch.unique(flat, return_counts=True)[1].int()
+
+
+def _batch_ids(coords: Tensor, window: int, shift: int, counts: Tensor, n: int) -> Tensor:
+    """Ids of one object's windows within a grid of `counts` windows an object, from this engine's own partition."""
+    partition = torch.unique(window_ids(coords, window, shift), return_inverse=True)[1]
+    first = torch.zeros_like(partition.unique()).scatter_reduce_(
+        0, partition, torch.arange(len(coords), device=coords.device), "amin", include_self=False
+    )
+    place = (coords[first].long() + shift) // window
+    ids = ((n * counts[0] + place[:, 0]) * counts[1] + place[:, 1]) * counts[2] + place[:, 2]
+    return ids[partition]
+
+
+def _dense(golden: Golden) -> Answers:
+    yield "patch/patchify2", patchify(golden["patch/x"], 2)
+    yield "shuffle/out", pixel_shuffle_3d(golden["shuffle/x"])
+    norm = MultiHeadRMSNorm(golden["rms/gamma"].shape[1], golden["rms/gamma"].shape[0]).to(golden.device)
+    norm.load_state_dict({"gamma": golden["rms/gamma"]})
+    yield "rms/out", norm(golden["rms/x"])
+    for name in golden.names("hammersley/"):
+        yield name, _hammersley(name)
+
+
+def _hammersley(name: str) -> Tensor:
+    """`hammersley/32` -> the points; `hammersley/offset_perturbation_32_vs1.5` -> the decoder's buffer."""
+    if "offset_perturbation" in name:
+        count, size = name.split("perturbation_")[1].split("_vs")
+        return offset_perturbation(int(count), float(size))
+    count = int(name.split("/")[1])
+    points = [[n / count, radical_inverse(2, n), radical_inverse(3, n)] for n in range(count)]
+    return torch.tensor(points, dtype=torch.float64)
