@@ -1,0 +1,108 @@
+"""Writing files so that a reader sees the old file or the whole new one, never half of it."""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from backend.errors import UserError
+
+_NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextlib.contextmanager
+def atomic_path(final: Path) -> Iterator[Path]:
+    """A temporary path beside `final`; it takes the final name when the block ends without an error.
+
+    The temporary file exists and is empty when the block starts, and keeps the suffix of `final` because
+    writers choose the format by it. A link at `final` is followed. Raises UserError when the folder is
+    missing or may not be written, when `final` is not an ordinary file, and when the disk is full; whatever
+    goes wrong, the temporary file is removed and the old file stays.
+    """
+    final = Path(os.path.realpath(final))
+    _check_target(final)
+    temporary = final.parent / f".{secrets.token_hex(8)}{final.suffix[:32]}"
+    try:
+        _create(temporary)
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, final)
+    except OSError as error:
+        raise _explained(error, final, temporary) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_folder(final.parent)
+
+
+def write_bytes(final: Path, data: bytes) -> None:
+    """Write a whole file through `atomic_path`."""
+    with atomic_path(final) as temporary:
+        temporary.write_bytes(data)
+
+
+def check_writable_folder(folder: Path) -> None:
+    """Raise UserError unless a new file can be made in `folder`."""
+    probe = Path(folder) / f".{secrets.token_hex(8)}"
+    _check_folder(probe.parent)
+    try:
+        _create(probe)
+    except OSError as error:
+        raise _explained(error, probe, probe) from error
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _create(path: Path) -> None:
+    # Not tempfile: that makes files only their owner can read, and the mode would stay after the rename.
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+
+
+def _check_target(final: Path) -> None:
+    _check_folder(final.parent)
+    if final.exists() and not stat.S_ISREG(final.stat().st_mode):
+        raise UserError(f"{final} is not an ordinary file; choose another file name.")
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.exists():
+        raise UserError(f"The folder {folder} does not exist; create it or choose another one.")
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file and not a folder; choose another folder.")
+
+
+def _flush(path: Path) -> None:
+    """Have the data on the disk before the name changes; this is also where a late "disk full" appears."""
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network and FUSE folders cannot be synchronised; the file itself already is.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _explained(error: OSError, final: Path, temporary: Path) -> OSError | UserError:
+    """The UserError for a fault of the target's disk or folder; any other error as it is."""
+    if error.errno in _NO_SPACE:
+        return UserError(f"The disk has no room for {final}; free some space or choose another folder.")
+    about_target = error.filename is None or Path(os.fsdecode(error.filename)) == temporary
+    if not about_target:
+        return error
+    if error.errno in _NOT_ALLOWED:
+        return UserError(f"{final} may not be written; change the permissions or choose another folder.")
+    if error.errno == errno.ENAMETOOLONG:
+        return UserError(f"The name {final.name[:40]}… is too long; choose a shorter one.")
+    return error
