@@ -1,0 +1,36 @@
+"""`python -m backend [COMMAND]`: serve (also without a command), generate, selftest, bench."""
+
+import importlib
+import logging
+import sys
+
+COMMANDS = {
+    "serve": "answer the add-on over stdin and stdout (what happens without a command)",
+    "generate": "turn pictures into files, without Blender",
+    "selftest": "compare this machine's results with stored ones",
+    "bench": "time every stage",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command and return its exit code; a command's module is imported only when it is asked for."""
+    command, *rest = arguments or ["serve"]
+    if command in ("-h", "--help"):
+        sys.stdout.write(usage())
+        return 0
+    if command not in COMMANDS:
+        sys.stderr.write(f"There is no command {command!r}.\n{usage()}")
+        return 2
+    if command != "serve":  # which guards descriptor 1 before anything can be logged
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
+    return importlib.import_module(f"backend.{command}").main(rest)
+
+
+def usage() -> str:
+    """What --help shows."""
+    lines = [f"  {name:<10}{what}" for name, what in COMMANDS.items()]
+    return "\n".join(["usage: python -m backend [COMMAND] [--help | OPTIONS]", "", *lines, ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,161 @@
+"""The requests that come in, read by a thread of their own so that a cancel is heard while a job runs.
+
+Every job that is let in gets a ticket; the ticket goes when the job has had its last word.
+"""
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from blender_trellis.protocol import (
+    Cancel,
+    Cancelled,
+    Failed,
+    FromBackend,
+    Generate,
+    LoadModel,
+    Message,
+    ProtocolError,
+    Reader,
+    Shutdown,
+)
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 5.0  # for the running job to notice that nobody waits for it
+UNREADABLE_FRAMES = 16  # in a row, after which the stream is taken to be no protocol at all
+WAITING_JOBS = 256
+WAITING_BYTES = 1 << 30
+NAME_LENGTH = 200
+
+Job = LoadModel | Generate
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A job that still needs its last word."""
+
+    job: Job
+    given_up: threading.Event = field(default_factory=threading.Event)
+    running: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.job.job
+
+    @property
+    def size(self) -> int:
+        pictures = self.job.pictures if isinstance(self.job, Generate) else ()
+        return sum(len(picture.data) for picture in pictures)
+
+
+class Inbox:
+    """Reads `stream`; `send` answers what needs no engine. `exit_code`: what the process should end with."""
+
+    def __init__(self, stream: BinaryIO, send: Callable[[FromBackend], None]):
+        self._reader = Reader(stream)
+        self._send = send
+        self._lock = threading.Lock()
+        self._tickets: dict[str, Ticket] = {}
+        self._waiting: queue.Queue[Ticket | None] = queue.Queue()  # None: no more will come
+        self.ended = threading.Event()
+        self.exit_code = 0
+
+    def start(self) -> None:
+        """Listen from now on."""
+        threading.Thread(target=self._read, name="requests", daemon=True).start()
+
+    def next(self) -> Ticket | None:
+        """Wait for the next job to run; None when no more will come."""
+        while (ticket := self._waiting.get()) is not None:
+            with self._lock:
+                if self._tickets.get(ticket.name) is ticket:  # else it was given up while it waited
+                    ticket.running = True
+                    return ticket
+        return None
+
+    def done(self, ticket: Ticket) -> None:
+        """The job is about to get its last word; its name is free again."""
+        with self._lock:
+            del self._tickets[ticket.name]
+
+    def _read(self) -> None:
+        unreadable = 0
+        while True:
+            try:
+                message = self._reader.read()
+                unreadable = 0
+            except ProtocolError as error:
+                unreadable += 1
+                self._refuse(error)
+                if not error.recoverable or unreadable >= UNREADABLE_FRAMES:
+                    log.error("Stopping after %d unreadable frames in a row.", unreadable)
+                    return self._end(exit_code=2)
+                continue
+            if message is None or isinstance(message, Shutdown):
+                return self._end(exit_code=0)
+            self._accept(message)
+
+    def _accept(self, message: Message) -> None:
+        if isinstance(message, Cancel):
+            self._cancel(message.job)
+        elif isinstance(message, Job):
+            self._let_in(Ticket(message))
+        else:
+            self._refuse(ProtocolError(f"{type(message).__name__} is no message for a backend."))
+
+    def _cancel(self, name: str) -> None:
+        with self._lock:
+            ticket = self._tickets.get(name)
+            if ticket is None:
+                return
+            ticket.given_up.set()
+            if ticket.running:
+                return  # its own thread has the last word
+            del self._tickets[name]
+        self._send(Cancelled(name))
+
+    def _let_in(self, ticket: Ticket) -> None:
+        with self._lock:
+            fault = self._fault(ticket)
+            if not fault:
+                self._tickets[ticket.name] = ticket
+                self._waiting.put(ticket)
+        if fault:
+            self._refuse(ProtocolError(fault, job=ticket.name))
+
+    def _fault(self, ticket: Ticket) -> str:
+        if not 0 < len(ticket.name) <= NAME_LENGTH:
+            return f"A job must have a name of 1 to {NAME_LENGTH} letters."
+        if ticket.name in self._tickets:
+            return "A job of this name is still waiting or running; give each its own name."
+        waiting = sum(other.size for other in self._tickets.values())
+        if len(self._tickets) >= WAITING_JOBS or waiting + ticket.size > WAITING_BYTES:
+            return "Too many jobs or pictures are waiting; send this one again when others have ended."
+        return ""
+
+    def _refuse(self, error: ProtocolError) -> None:
+        """Answer a frame that cannot be followed; a job it names that is still here keeps its last word."""
+        log.warning("Refused a frame: %s", error)
+        with self._lock:
+            nobody = error.job in self._tickets or len(error.job) > NAME_LENGTH
+        self._send(Failed("" if nobody else error.job, "protocol", str(error)))
+
+    def _end(self, exit_code: int) -> None:
+        """No one will ask for more: give up all jobs, and leave hard if the running one does not notice."""
+        self.exit_code = exit_code
+        self.ended.set()
+        with self._lock:
+            waiting = list(self._tickets)
+        for name in waiting:
+            self._cancel(name)
+        self._waiting.put(None)
+        time.sleep(GRACE_SECONDS)
+        log.error("The running job did not stop within %g seconds; leaving it.", GRACE_SECONDS)
+        logging.shutdown()
+        os._exit(exit_code)

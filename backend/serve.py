@@ -1,0 +1,156 @@
+"""`python -m backend`: takes jobs from stdin, one at a time, and answers on stdout; stderr is the log.
+
+Exactly one final message ends every job, whatever happens in it; the end of stdin ends the process.
+"""
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Mapping
+
+import numpy
+
+from backend.cancellation import Cancelled as GivenUp
+from backend.channel import Channel, take_pipes
+from backend.engine_interface import Engine, OnProgress, OnResult
+from backend.errors import MissingModel, UserError
+from backend.inbox import Inbox, Ticket
+from backend.memory import is_out_of_memory, memory_bytes
+from blender_trellis.protocol import (
+    Array,
+    Cancelled,
+    Failed,
+    FailureKind,
+    Final,
+    Finished,
+    Heartbeat,
+    Loaded,
+    LoadModel,
+    Progress,
+    Result,
+    ResultKind,
+    Scalar,
+    Stage,
+)
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 2.0
+SENTENCE_LENGTH = 4000
+OUT_OF_MEMORY = (
+    "The memory was not enough; close other programs, choose another device, or ask for fewer formats."
+)
+INTERNAL = (
+    "The backend met a fault of its own ({}); please report it together with the log, which has the details."
+)
+
+
+class Server:
+    """Runs the jobs of `inbox` on one engine and tells `channel` of them."""
+
+    def __init__(self, engine: Engine, inbox: Inbox, channel: Channel):
+        self._engine = engine
+        self._inbox = inbox
+        self._channel = channel
+        self._began = time.monotonic()
+        self._running = ""
+
+    def run(self) -> int:
+        """Say hello, then run jobs until no more will come; the exit code."""
+        self._channel.send(self._engine.hello())
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        while ticket := self._inbox.next():
+            self._running = ticket.name
+            last_word = self._last_word(ticket)
+            self._running = ""
+            self._inbox.done(ticket)
+            self._channel.send(last_word)
+        return self._inbox.exit_code
+
+    def _beat(self) -> None:
+        while not self._inbox.ended.wait(HEARTBEAT_SECONDS):
+            self._channel.send(Heartbeat(_since(self._began), memory_bytes(), self._running))
+
+    def _last_word(self, ticket: Ticket) -> Final:
+        began = time.monotonic()
+        try:
+            return self._do(ticket, began)
+        except GivenUp:
+            return Cancelled(ticket.name, _since(began))
+        except MissingModel as error:
+            return _failed(ticket, "missing_model", str(error))
+        except UserError as error:
+            return _failed(ticket, "bad_input", str(error))
+        except Exception as error:  # the one place where a fault of ours becomes a message
+            log.exception("The job %s failed.", ticket.name)
+            if is_out_of_memory(error):
+                return _failed(ticket, "out_of_memory", OUT_OF_MEMORY)
+            return _failed(ticket, "internal", INTERNAL.format(type(error).__name__))
+
+    def _do(self, ticket: Ticket, began: float) -> Loaded | Finished:
+        job = ticket.job
+        self._check(ticket)
+        if isinstance(job, LoadModel):
+            loaded = self._engine.load(job.model, job.device, job.precision)
+            self._check(ticket)
+            where = (loaded.model, loaded.device, loaded.precision, loaded.model_hash)
+            return Loaded(job.job, *where, _since(began))
+        on_progress, on_result = self._on_progress(ticket, began), self._on_result(ticket)
+        made = self._engine.generate(job, on_progress, on_result, ticket.given_up.is_set)
+        return Finished(job.job, _since(began), made.seed, made.model, made.model_hash, made.picture_hash)
+
+    def _on_progress(self, ticket: Ticket, began: float) -> OnProgress:
+        def on_progress(stage: Stage, step: int, steps: int) -> None:
+            self._check(ticket)
+            self._channel.send(Progress(ticket.name, stage, step, steps, _since(began)))
+
+        return on_progress
+
+    def _on_result(self, ticket: Ticket) -> OnResult:
+        def on_result(
+            kind: ResultKind, info: Mapping[str, Scalar], arrays: Mapping[str, numpy.ndarray]
+        ) -> None:
+            self._check(ticket)
+            packed = {name: _array(values) for name, values in arrays.items()}
+            self._channel.send(Result(ticket.name, kind, info, packed))
+
+        return on_result
+
+    def _check(self, ticket: Ticket) -> None:
+        if ticket.given_up.is_set() or self._channel.closed.is_set():
+            raise GivenUp
+
+
+def _failed(ticket: Ticket, kind: FailureKind, sentence: str) -> Failed:
+    return Failed(ticket.name, kind, sentence[:SENTENCE_LENGTH])
+
+
+def _since(began: float) -> float:
+    return round(time.monotonic() - began, 3)
+
+
+_DTYPES = {"uint8": "u1", "int32": "i4", "float32": "f4"}
+
+
+def _array(values: numpy.ndarray) -> Array:
+    little = numpy.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return Array(_DTYPES[values.dtype.name], values.shape, little.tobytes())
+
+
+def main(argv: list[str]) -> int:
+    """Serve until stdin ends: 0, or 2 after a stream that is no protocol."""
+    inbox, channel = open_pipes()
+    from backend.engine import TrellisEngine  # imports torch, which takes seconds
+
+    return Server(TrellisEngine(), inbox, channel).run()
+
+
+def open_pipes() -> tuple[Inbox, Channel]:
+    """Guard the descriptors, log to stderr, and listen: the end of stdin is heard from now on."""
+    stdin, stdout = take_pipes()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    channel = Channel(stdout)
+    inbox = Inbox(stdin, channel.send)
+    inbox.start()
+    return inbox, channel
