@@ -1,0 +1,75 @@
+"""Where the networks run and in which precision."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from backend.errors import UserError
+
+PRECISIONS = {
+    "fp32": torch.float32,
+    "float32": torch.float32,
+    "fp16": torch.float16,
+    "float16": torch.float16,
+    "bf16": torch.bfloat16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """One device: `name` as `choose_device` takes it, `kind` for people, memory in bytes (0 if unknown)."""
+
+    name: str
+    kind: str
+    memory_bytes: int
+
+
+def devices() -> tuple[DeviceInfo, ...]:
+    """The devices of this machine, the preferred one first."""
+    found = []
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            found.append(DeviceInfo(f"cuda:{index}", properties.name, properties.total_memory))
+    memory = _memory_bytes()
+    if torch.backends.mps.is_available():
+        found.append(DeviceInfo("mps", "Apple GPU", memory))
+    found.append(DeviceInfo("cpu", "Processor", memory))
+    return tuple(found)
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto", "cpu", "cuda", "cuda:1" or "mps" -> device; UserError if this machine lacks it."""
+    names = [device.name for device in devices()]
+    wanted = names[0] if name == "auto" else "cuda:0" if name == "cuda" else name
+    if wanted not in names:
+        raise UserError(f"This machine has no device {name}: choose auto or one of {', '.join(names)}.")
+    return torch.device(wanted)
+
+
+def choose_dtype(device: torch.device, precision: str) -> torch.dtype:
+    """Precision of the torsos by name: auto, fp32, bf16 or fp16, which is refused on a processor."""
+    if precision == "auto":
+        if device.type == "cpu":
+            return torch.bfloat16 if _processor_has_bf16() else torch.float32
+        return torch.float16
+    if precision not in PRECISIONS:
+        raise UserError(f"There is no precision {precision}: choose auto, fp32, bf16 or fp16.")
+    if device.type == "cpu" and PRECISIONS[precision] == torch.float16:
+        raise UserError("Half precision (fp16) is too slow on a processor: choose auto, bf16 or fp32.")
+    return PRECISIONS[precision]
+
+
+def _processor_has_bf16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _memory_bytes() -> int:
+    """Memory of the machine; 0 where the system does not tell."""
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" not in names or "SC_PAGE_SIZE" not in names:
+        return 0
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,52 @@
+"""What all published networks share: a frozen configuration and a torso that may run in half precision."""
+
+from typing import ClassVar, Self
+
+import torch
+from torch import nn
+
+from backend.layers.sparse_conv import ConvWeights
+from backend.models.config import parse_config
+
+HALVED = (nn.Linear, nn.Conv3d, ConvWeights)
+"""Layers whose weights follow the torso; norms, their scales and all buffers stay fp32."""
+
+
+class Network(nn.Module):
+    """Base of the checkpoint classes; `Config` and `torso` (attributes that are cast) belong to each."""
+
+    Config: ClassVar[type]
+    torso: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: object):
+        super().__init__()
+        self.config = config
+        self.dtype = torch.float32
+
+    @classmethod
+    def from_args(cls, args: dict) -> Self:
+        """Build from the `args` of a checkpoint's JSON; UserError on an unknown or wrong field."""
+        return cls(parse_config(cls.Config, args, cls.__name__))
+
+    def to_precision(self, dtype: torch.dtype) -> Self:
+        """Cast the weights of the torso; outer layers, time embedding, norms and buffers stay fp32."""
+        for name in self.torso:
+            for layer in getattr(self, name).modules():
+                if isinstance(layer, HALVED):
+                    layer.to(dtype)
+        self.dtype = dtype
+        return self
+
+
+def zero_(layer: nn.Module) -> None:
+    """Start a layer at zero, so that its branch begins as nothing."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+
+
+def xavier_linears_(module: nn.Module) -> None:
+    """Xavier-uniform weights and zero biases for every linear layer below `module`."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)

@@ -1,0 +1,111 @@
+"""Mesh decoder of the structured latent (paper 3.2): latents at 64^3 -> raw cube features at 256^3.
+
+Attribute names are dictated by the published checkpoints.
+"""
+
+from dataclasses import dataclass, field
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backend.layers.norm import SparseGroupNorm32
+from backend.layers.sparse import subdivide, subdivide_coords
+from backend.layers.sparse_conv import NeighbourTable, PointwiseConv3d, SubmanifoldConv3d, find_neighbours
+from backend.models.config import parse_config, require
+from backend.models.network import zero_
+from backend.models.structured_latent_vae import TrunkConfig, VoxelStructure, WindowTransformer
+
+GROUPS = 32
+CUBE_CHANNELS = 53
+"""sdf 8 · deformation 8x3 · weights 21."""
+COLOR_CHANNELS = 48
+"""Colour and normal of each corner, 8x6."""
+
+
+@dataclass(frozen=True)
+class MeshHeadConfig:
+    use_color: bool = False
+
+
+@dataclass(frozen=True)
+class SLatMeshDecoderConfig(TrunkConfig):
+    representation_config: dict = field(default_factory=dict)
+
+    @property
+    def head(self) -> MeshHeadConfig:
+        """The published fields of `representation_config`, checked."""
+        return parse_config(MeshHeadConfig, self.representation_config, "representation_config")
+
+
+@dataclass(frozen=True)
+class MeshStructure:
+    """Tables of the voxels and of both finer grids; fine_coords (64L, 3) on four times the resolution."""
+
+    voxels: VoxelStructure
+    neighbours: tuple[NeighbourTable, NeighbourTable]
+    fine_coords: Tensor
+
+
+class SubdivideBlock(nn.Module):
+    """Residual block at twice the resolution: (L, C) -> (8L, C')."""
+
+    def __init__(self, channels: int, out_channels: int):
+        super().__init__()
+        require(
+            channels % GROUPS == 0 and out_channels % GROUPS == 0,
+            f"SLatMeshDecoder needs model_channels that are a multiple of {8 * GROUPS}.",
+        )
+        self.act_layers = nn.Sequential(SparseGroupNorm32(GROUPS, channels), nn.SiLU())
+        self.out_layers = nn.ModuleList(
+            [
+                SubmanifoldConv3d(channels, out_channels),
+                SparseGroupNorm32(GROUPS, out_channels),
+                nn.SiLU(),
+                SubmanifoldConv3d(out_channels, out_channels),
+            ]
+        )
+        zero_(self.out_layers[3].conv)
+        self.skip_connection = (
+            nn.Identity() if channels == out_channels else PointwiseConv3d(channels, out_channels)
+        )
+
+    def forward(self, x: Tensor, fine: NeighbourTable) -> Tensor:
+        """x (L, C), table of the children -> (8L, C')."""
+        first, norm, _, second = self.out_layers
+        h = first(subdivide(self.act_layers(x)), fine)
+        h = second(F.silu(norm(h)), fine)
+        # A pointwise map of copies is the copy of the pointwise map.
+        return h + subdivide(self.skip_connection(x))
+
+
+class SLatMeshDecoder(WindowTransformer):
+    """Latents -> raw features of every cube of the fine grid, without a norm before the output layer."""
+
+    Config = SLatMeshDecoderConfig
+    torso = ("blocks", "upsample")
+
+    def __init__(self, config: SLatMeshDecoderConfig):
+        color = COLOR_CHANNELS if config.head.use_color else 0
+        super().__init__(config, config.latent_channels, CUBE_CHANNELS + color)
+        channels = config.model_channels
+        self.upsample = nn.ModuleList(
+            [SubdivideBlock(channels, channels // 4), SubdivideBlock(channels // 4, channels // 8)]
+        )
+
+    @property
+    def out_width(self) -> int:
+        return self.config.model_channels // 8
+
+    def structure(self, coords: Tensor) -> MeshStructure:
+        """Tables of the voxels (L, 3) and of their 8L and 64L descendants."""
+        voxels = super().structure(coords)
+        middle = subdivide_coords(voxels.coords)
+        fine = subdivide_coords(middle)
+        return MeshStructure(voxels, (find_neighbours(middle), find_neighbours(fine)), fine)
+
+    def forward(self, feats: Tensor, structure: MeshStructure) -> tuple[Tensor, Tensor]:
+        """feats (L, latent_channels) -> fine_coords (64L, 3), raw (64L, 53 or 101)."""
+        h = self.trunk(feats, structure.voxels)
+        for block, table in zip(self.upsample, structure.neighbours, strict=True):
+            h = block(h, table)
+        return structure.fine_coords, self.out_layer(h.to(feats.dtype))
