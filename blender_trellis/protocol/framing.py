@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from .fields import array_field, arrays_have_places, called, from_json, is_text, quoted, to_json
 from .messages import ITEM_BYTES, MESSAGES, Array, Buffer, Message, ProtocolError
@@ -51,12 +51,19 @@ def _arrays_of(message: Message) -> dict[str, Array]:
     return dict(held if isinstance(held, Mapping) else ((str(place), a) for place, a in enumerate(held)))
 
 
+class Stream(Protocol):
+    """What is read from: a buffered binary stream, or something around one."""
+
+    def readline(self, limit: int, /) -> bytes: ...
+    def read(self, size: int, /) -> bytes: ...
+
+
 class Reader:
     """Takes frames off a buffered binary stream; memory grows only with bytes that have really arrived."""
 
     CHUNK = 1 << 20
 
-    def __init__(self, stream: BinaryIO, limits: Limits = Limits()):
+    def __init__(self, stream: Stream, limits: Limits = Limits()):
         self._stream = stream
         self._limits = limits
 

@@ -1,0 +1,69 @@
+"""The backend's log: a file of bounded size, and its last lines in memory. Standard library only."""
+
+import logging
+import threading
+from collections import deque
+from pathlib import Path
+from typing import BinaryIO
+
+log = logging.getLogger(__name__)
+
+LINE_BYTES = 4096
+FILE_BYTES = 8 << 20  # then a new file is begun, and one old one kept
+LINES_KEPT = 60
+
+
+class BackendLog:
+    """Takes lines from the thread that reads the backend's stderr; `tail` may be asked by any thread."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self._lock = threading.Lock()
+        self._file: BinaryIO | None = None
+        self._written = 0
+
+    def follow(self, stream: BinaryIO) -> None:
+        """Copy a stream to its end."""
+        self._open()
+        while line := stream.readline(LINE_BYTES):
+            self._add(line)
+        with self._lock:
+            if self._file:
+                self._file.close()
+                self._file = None
+
+    def note(self, sentence: str) -> None:
+        """A remark of the add-on's own, among the backend's lines."""
+        self._add(f"[add-on] {sentence}\n".encode())
+
+    def tail(self, lines: int = 12) -> str:
+        """The last lines, one string with line breaks."""
+        with self._lock:
+            return "\n".join(list(self._lines)[-lines:])
+
+    def _add(self, line: bytes) -> None:
+        text = line.decode("utf-8", "replace").rstrip()
+        with self._lock:
+            if text:
+                self._lines.append(text)
+            if self._file:
+                self._file.write(line)
+                self._file.flush()
+                self._written += len(line)
+        if self._written > FILE_BYTES:
+            self._open()
+
+    def _open(self) -> None:
+        with self._lock:
+            if self._file:
+                self._file.close()
+                self._file = None
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                if self._path.exists() and self._path.stat().st_size > FILE_BYTES // 8:
+                    self._path.replace(self._path.with_suffix(".old" + self._path.suffix))
+                self._file = self._path.open("ab")
+                self._written = self._file.tell()
+            except OSError as error:  # a backend without a log file is still a backend
+                log.warning("The backend's log cannot be written to %s: %s", self._path, error)
