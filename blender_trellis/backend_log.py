@@ -4,7 +4,7 @@ import logging
 import threading
 from collections import deque
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +20,10 @@ class BackendLog:
         self._path = path
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
         self._lock = threading.Lock()
-        self._file: BinaryIO | None = None
+        self._file: IO[bytes] | None = None
         self._written = 0
 
-    def follow(self, stream: BinaryIO) -> None:
+    def follow(self, stream: IO[bytes]) -> None:
         """Copy a stream to its end."""
         self._open()
         while line := stream.readline(LINE_BYTES):

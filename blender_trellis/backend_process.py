@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from .backend_log import BackendLog
+from .faults import Fault
 from .message_queue import MessageQueue
 from .protocol import (
     PROTOCOL_VERSION,
@@ -23,7 +24,6 @@ from .protocol import (
     FromBackend,
     Heartbeat,
     Hello,
-    Message,
     ProtocolError,
     Reader,
     Shutdown,
@@ -37,10 +37,6 @@ START_SECONDS = 180.0  # importing torch from a cold disk can take a minute
 UNREADABLE_FRAMES = 16  # in a row, after which the other side is no backend
 LINGER_SECONDS = 1.0  # for the last messages of a process that has ended
 UNSENT_BYTES = 1 << 30
-
-
-class BackendError(Exception):
-    """One sentence on why the backend cannot be used, and what to do."""
 
 
 class BackendProcess:
@@ -68,7 +64,7 @@ class BackendProcess:
     # ---- the caller's side
 
     def start(self) -> None:
-        """Start the process; BackendError where it cannot be. Its Hello comes later, through poll()."""
+        """Start the process; Fault where it cannot be. Its Hello comes later, through poll()."""
         try:
             self._process = subprocess.Popen(
                 self._command,
@@ -82,7 +78,7 @@ class BackendProcess:
                 start_new_session=os.name == "posix",  # Ctrl-C in Blender's terminal is not for it
             )
         except OSError as error:
-            raise BackendError(
+            raise Fault(
                 f"The backend's Python {self._command[0]} cannot be started ({error.strerror or error}); "
                 "install the backend or choose another interpreter in the preferences."
             ) from None
@@ -97,7 +93,7 @@ class BackendProcess:
         size = sum(map(len, pieces))
         with self._lock:
             if self._unsent_bytes and self._unsent_bytes + size > UNSENT_BYTES:
-                raise BackendError("The backend does not take what it is sent; restart it and try again.")
+                raise Fault("The backend does not take what it is sent; restart it and try again.")
             self._unsent_bytes += size
         self._unsent.put(pieces)
 
@@ -195,6 +191,8 @@ class BackendProcess:
                 continue
             if message is None:
                 return None
+            if not isinstance(message, FromBackend):
+                return self._give_up(f"It sent {type(message).__name__}, which only the add-on may send.")
             if fault := _misfit(message, greeted):
                 return self._give_up(fault)
             greeted, unreadable = True, 0
@@ -251,10 +249,8 @@ class _Listening:
         return data
 
 
-def _misfit(message: Message, greeted: bool) -> str:
-    """What is wrong with a readable message at this place, "" if nothing is."""
-    if not isinstance(message, FromBackend):
-        return f"It sent {type(message).__name__}, which only the add-on may send."
+def _misfit(message: FromBackend, greeted: bool) -> str:
+    """What is wrong with a message at this place, "" if nothing is."""
     if isinstance(message, Hello) and message.protocol != PROTOCOL_VERSION:
         ours = f"version {PROTOCOL_VERSION} of the protocol"
         return f"The add-on speaks {ours}, it speaks version {message.protocol}; install the backend again."
