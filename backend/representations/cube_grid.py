@@ -1,0 +1,77 @@
+"""Sparse cubes of a regular grid and the corners they share.
+
+Cubes and corners are named by one integer, their x-major position in the R³ cubes or (R+1)³ corners, so that
+sorting and binary search take the place of dense arrays.
+Dims: N active cubes · K corners of active cubes · R resolution.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from backend.representations.flexicubes_tables import CORNERS
+
+
+@dataclass(frozen=True)
+class CornerGrid:
+    """Active cubes and their corners, each corner once."""
+
+    resolution: int
+    cubes: torch.Tensor  # (N,) cube keys in the order given
+    keys: torch.Tensor  # (K,) corner keys, ascending
+    index: torch.Tensor  # (N, 8) row in `keys` of each cube's corners
+
+
+def corner_grid(coords: torch.Tensor, resolution: int) -> CornerGrid:
+    """The grid of distinct cubes `coords` (N, 3) in [0, resolution)."""
+    coords = coords.long()
+    side = resolution + 1
+    first = linear(coords, side)
+    keys = torch.unique(first)
+    # Growing the set along one axis at a time merges nearly sorted, ever denser lists: far less to sort than 8·N.
+    for step in (1, side, side * side):
+        keys = torch.unique(torch.cat([keys, keys + step]))
+    index = torch.searchsorted(keys, first[:, None] + corner_steps(side, coords.device))
+    return CornerGrid(resolution, linear(coords, resolution), keys, index)
+
+
+def linear(coords: torch.Tensor, side: int) -> torch.Tensor:
+    """Keys (…) of integer positions (…, 3) in a grid of `side`³."""
+    return (coords[..., 0] * side + coords[..., 1]) * side + coords[..., 2]
+
+
+def unlinear(keys: torch.Tensor, side: int) -> torch.Tensor:
+    """Positions (…, 3) of keys (…)."""
+    return torch.stack([keys // (side * side), keys // side % side, keys % side], -1)
+
+
+def corner_steps(side: int, device: torch.device) -> torch.Tensor:
+    """Key differences (8,) from a cube's first corner to all of them."""
+    return linear(torch.tensor(CORNERS, device=device), side)
+
+
+def find(keys: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Rows of `wanted` in the ascending `keys`; -1 where it is not among them."""
+    if len(keys) == 0:
+        return torch.full_like(wanted, -1)
+    rows = torch.searchsorted(keys, wanted).clamp_max_(len(keys) - 1)
+    return torch.where(keys[rows] == wanted, rows, -1)
+
+
+def corner_mean(values: torch.Tensor, target: torch.Tensor, count: int) -> torch.Tensor:
+    """Average corner `values` (N, 8, C) of all cubes into `count` rows; a `target` (N, 8) of -1 is left out."""
+    total = values.new_zeros(count, values.shape[-1])
+    shares = values.new_zeros(count)
+    # Corner by corner no row is added to twice in one call: the same result on every run, also on a GPU.
+    for corner in range(8):
+        cubes = torch.nonzero(target[:, corner] >= 0)[:, 0]
+        rows = target[cubes, corner]
+        total.index_add_(0, rows, values[cubes, corner])
+        shares.index_add_(0, rows, shares.new_ones(()).expand(len(rows)))
+    return total / shares[:, None]
+
+
+def corner_positions(keys: torch.Tensor, deform: torch.Tensor, resolution: int) -> torch.Tensor:
+    """Positions (K, 3) in the unit cube of the corners `keys` (K,), moved by less than half a cube."""
+    reach = (1 - 1e-8) / (2 * resolution)
+    return unlinear(keys, resolution + 1) / resolution - 0.5 + reach * torch.tanh(deform)

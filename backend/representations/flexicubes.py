@@ -1,0 +1,236 @@
+"""Surface mesh of signed distances on sparse cubes (FlexiCubes, Shen et al. 2023, section 4).
+
+In: active cubes and, for each, 8 corner distances, 8 corner offsets, 21 weights and, if there is colour, 8 × 6
+corner attributes. Out: a Mesh in the unit cube. This is the mesh decoder's head in the paper's section 3.2.
+Dims: N active cubes · S surface cubes · K corners · D dual vertices · Q quads.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from backend.representations.cube_grid import (
+    corner_grid,
+    corner_mean,
+    corner_positions,
+    corner_steps,
+    find,
+    linear,
+    unlinear,
+)
+from backend.representations.flexicubes_tables import EDGES, MOST_EDGES, case_tables
+from backend.representations.mesh import Mesh
+from backend.representations.surface_cubes import SurfaceCubes, find_surface, split_features
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Edges along one axis, seen from the cube whose first corner they start at."""
+
+    end: int  # that cube's corner at the other end
+    stored_first: int  # the corner that comes first in EDGES
+    rank: int  # among the edges with the same stored first corner, by the second one
+    around: tuple[
+        tuple[int, tuple[int, int, int]], ...
+    ]  # the edge's number in the four cubes, and the way there
+
+
+_AXES = (
+    _Axis(1, 0, 2, ((6, (0, -1, -1)), (4, (0, -1, 0)), (2, (0, 0, -1)), (0, (0, 0, 0)))),
+    _Axis(2, 2, 0, ((10, (-1, 0, -1)), (9, (-1, 0, 0)), (11, (0, 0, -1)), (8, (0, 0, 0)))),
+    _Axis(4, 0, 1, ((5, (-1, -1, 0)), (1, (-1, 0, 0)), (7, (0, -1, 0)), (3, (0, 0, 0)))),
+)
+
+
+@dataclass(frozen=True)
+class _DualVertices:
+    points: torch.Tensor  # (D, 3) or (D, 9)
+    cubes: torch.Tensor  # (D,) the surface cube of each
+    first: torch.Tensor  # (S,) a cube's first dual vertex
+    deviations: torch.Tensor | None  # (E,) L_dev of every dual vertex and edge; only for training
+
+
+class TrainingMesh(NamedTuple):
+    """A mesh with four triangles a quad, and what the losses of the mesh decoder need."""
+
+    mesh: Mesh
+    reg_loss: torch.Tensor  # ()
+    tsdf_v: torch.Tensor  # (K, 3) moved positions of the active cubes' corners
+    tsdf_s: torch.Tensor  # (K,) their signed distances
+
+
+@torch.no_grad()
+def extract_mesh(coords: torch.Tensor, features: torch.Tensor, resolution: int) -> Mesh:
+    """Mesh of distinct active cubes `coords` (N, 3) with `features` (N, 53 or 101) in a grid of `resolution`³.
+
+    What no active cube touches counts as outside. Without a surface the mesh is empty.
+    """
+    surface = _surface(coords, features, resolution)[0]
+    cases = cube_cases(surface, resolution)
+    duals = _dual_vertices(surface, cases, training=False)
+    loops = _quads(surface, cases, duals.first, resolution)
+    return _mesh(duals.points, _two_triangles(loops, _gamma(surface)[duals.cubes]))
+
+
+def training_mesh(coords: torch.Tensor, features: torch.Tensor, resolution: int) -> TrainingMesh:
+    """As `extract_mesh` but differentiable: quads get a centre vertex, and the regulariser comes along.
+
+    reg_loss = spread of the corner values + 0.5 · L_dev (FlexiCubes, equation 8) + 0.2 · mean |weights|.
+    """
+    surface, split, grid, sdf = _surface(coords, features, resolution)
+    cases = cube_cases(surface, resolution)
+    duals = _dual_vertices(surface, cases, training=True)
+    loops = _quads(surface, cases, duals.first, resolution)
+    points, faces = _fans(loops, duals.points, _gamma(surface)[duals.cubes])
+
+    values = torch.cat([part for part in (split.sdf, split.deform, split.color) if part is not None], -1)
+    means = corner_mean(values, grid.index, len(grid.keys))
+    reg_loss = (values - means[grid.index]).square().mean() + 0.2 * split.weights[:, :20].abs().mean()
+    if len(duals.deviations):
+        reg_loss = reg_loss + 0.5 * duals.deviations.mean()
+    positions = corner_positions(grid.keys, means[:, 1:4], resolution)
+    return TrainingMesh(_mesh(points, faces), reg_loss, positions, sdf)
+
+
+def _surface(coords: torch.Tensor, features: torch.Tensor, resolution: int) -> tuple:
+    split = split_features(features, resolution)
+    grid = corner_grid(coords, resolution)
+    sdf = corner_mean(split.sdf, grid.index, len(grid.keys))[:, 0]
+    return find_surface(grid, sdf, split), split, grid, sdf
+
+
+def cube_cases(surface: SurfaceCubes, resolution: int) -> torch.Tensor:
+    """Case (S,) of every surface cube, with the ambiguous ones settled (Dual Marching Cubes, cases C16 and C19).
+
+    Two cubes that share their only ambiguous face would join there what each keeps apart; both are inverted.
+    """
+    device = surface.keys.device
+    tables = case_tables(device)
+    cases = (surface.inside * (1 << torch.arange(8, device=device))).sum(1)
+    face = tables.ambiguous_face[cases]
+    rows = torch.nonzero(face >= 0)[:, 0]
+    neighbours = unlinear(surface.keys[rows], resolution) + tables.face_steps[face[rows]]
+    in_grid = ((neighbours >= 0) & (neighbours < resolution)).all(1)
+    found = find(surface.keys, linear(neighbours, resolution))
+    invert = in_grid & (found >= 0) & (face[found.clamp_min(0)] >= 0)
+    return cases.index_copy(0, rows, torch.where(invert, 255 - cases[rows], cases[rows]))
+
+
+def _gamma(surface: SurfaceCubes) -> torch.Tensor:
+    return 0.99 * torch.sigmoid(surface.weights[:, 20]) + 0.005
+
+
+def _dual_vertices(surface: SurfaceCubes, cases: torch.Tensor, training: bool) -> _DualVertices:
+    """One point for each loop of crossing edges in a cube: the mean of the crossings, weighted by β.
+
+    The numbering is the reference's: cubes with one dual vertex first, then those with two, three and four.
+    """
+    tables = case_tables(cases.device)
+    counts = tables.counts[cases]
+    order = torch.sort(counts, stable=True)[1]
+    starts = torch.cumsum(counts[order], 0) - counts[order]
+    first = torch.empty_like(starts).index_copy_(0, order, starts)
+    cubes = torch.repeat_interleave(order, counts[order])
+    local = torch.arange(len(cubes), device=cubes.device) - first[cubes]
+    edges = tables.edges[cases[cubes], local]
+
+    beta = 1 + 0.99 * torch.tanh(surface.weights[:, :12])
+    alpha = 1 + 0.99 * torch.tanh(surface.weights[:, 12:20])
+    points = surface.points.new_zeros(len(cubes), surface.points.shape[1])
+    total = points.new_zeros(len(cubes))
+    plain = []
+    for slot in range(MOST_EDGES):
+        rows = torch.nonzero(edges[:, slot] >= 0)[:, 0]
+        cube, edge = cubes[rows], edges[rows, slot]
+        crossing, unweighted = _crossings(surface, alpha, cube, edge, training)
+        weight = beta[cube, edge]
+        points.index_add_(0, rows, crossing * weight[:, None])
+        total.index_add_(0, rows, weight)
+        plain.append((rows, unweighted))
+    points = points / total[:, None]
+    return _DualVertices(points, cubes, first, _deviations(points, plain) if training else None)
+
+
+def _crossings(
+    surface: SurfaceCubes, alpha: torch.Tensor, cube: torch.Tensor, edge: torch.Tensor, training: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Where the surface cuts edges of cubes (E,): with the cubes' α, and for training also positions without."""
+    ends = torch.tensor(EDGES, device=edge.device)[edge]
+    a, b = surface.corners[cube, ends[:, 0]], surface.corners[cube, ends[:, 1]]
+    point_a, point_b = surface.points[a], surface.points[b]
+    sdf_a, sdf_b = surface.sdf[a][:, None], surface.sdf[b][:, None]
+    scaled_a, scaled_b = sdf_a * alpha[cube, ends[:, 0]][:, None], sdf_b * alpha[cube, ends[:, 1]][:, None]
+    crossing = (point_a * scaled_b - point_b * scaled_a) / (scaled_b - scaled_a)
+    if not training:
+        return crossing, None
+    return crossing, (point_a[:, :3] * sdf_b - point_b[:, :3] * sdf_a) / (sdf_b - sdf_a)
+
+
+def _deviations(points: torch.Tensor, crossings: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """L_dev: how far each dual vertex's distances to its crossings are from their mean."""
+    rows = torch.cat([rows for rows, _ in crossings])
+    distances = (torch.cat([crossing for _, crossing in crossings]) - points[rows, :3]).norm(dim=1)
+    counts = torch.bincount(rows, minlength=len(points))
+    means = distances.new_zeros(len(points)).index_add(0, rows, distances) / counts
+    return (distances - means[rows]).abs()
+
+
+def _quads(surface: SurfaceCubes, cases: torch.Tensor, first: torch.Tensor, resolution: int) -> torch.Tensor:
+    """Loops (Q, 4) of dual vertices, one for every crossing edge inside the grid, counter-clockwise outside.
+
+    Ordered as in the reference: edges that start outside first, each group by the corners of the edges.
+    """
+    coords, inside = unlinear(surface.keys, resolution), surface.inside
+    corner_keys = linear(coords, resolution + 1)[:, None] + corner_steps(resolution + 1, coords.device)
+    vertex_of_edge = case_tables(cases.device).vertex_of_edge
+    quads, outward, ranks = [], [], []
+    for axis in _AXES:
+        steps = torch.tensor([step for _, step in axis.around], device=coords.device)
+        # An edge on the outer border of the grid has fewer than four cubes and gets no quad.
+        crosses = (inside[:, 0] != inside[:, axis.end]) & (coords + steps[0] >= 0).all(1)
+        rows = torch.nonzero(crosses)[:, 0]
+        # All four cubes have corners on both sides, so all of them are surface cubes.
+        cubes = torch.searchsorted(surface.keys, linear(coords[rows, None] + steps, resolution))
+        numbers = torch.tensor([edge for edge, _ in axis.around], device=coords.device)
+        quads.append(first[cubes] + vertex_of_edge[cases[cubes], numbers])
+        outward.append(surface.sdf[surface.corners[rows, axis.stored_first]] > 0)
+        ranks.append(corner_keys[rows, axis.stored_first] * 3 + axis.rank)
+    quad, starts_outside, rank = torch.cat(quads), torch.cat(outward), torch.cat(ranks)
+    loops = torch.where(starts_outside[:, None], quad[:, [0, 1, 3, 2]], quad[:, [2, 3, 1, 0]])
+    return loops[torch.argsort(rank + ~starts_outside * (3 * (resolution + 1) ** 3))]
+
+
+def _diagonals(loops: torch.Tensor, gamma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Products (Q,) of γ over the two diagonals of each quad."""
+    weights = gamma[loops]
+    return weights[:, 0] * weights[:, 2], weights[:, 1] * weights[:, 3]
+
+
+def _two_triangles(loops: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
+    """Faces (2·Q, 3), every quad cut along the diagonal with the larger γ."""
+    even, odd = _diagonals(loops, gamma)
+    split = torch.where((even > odd)[:, None], loops[:, [0, 1, 2, 0, 2, 3]], loops[:, [0, 1, 3, 3, 1, 2]])
+    return split.reshape(-1, 3)
+
+
+def _fans(
+    loops: torch.Tensor, points: torch.Tensor, gamma: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points (D + Q, ·) and faces (4·Q, 3): every quad around a centre that leans to the diagonal with more γ."""
+    even, odd = (product[:, None] for product in _diagonals(loops, gamma))
+    a, b, c, d = points[loops].unbind(1)
+    centres = ((a + c) / 2 * even + (b + d) / 2 * odd) / (even + odd + 1e-8)
+    centre = torch.arange(len(points), len(points) + len(loops), device=loops.device)[:, None].expand(-1, 4)
+    faces = torch.stack([loops, loops.roll(-1, dims=1), centre], dim=-1)
+    return torch.cat([points, centres]), faces.reshape(-1, 3)
+
+
+def _mesh(points: torch.Tensor, faces: torch.Tensor) -> Mesh:
+    colored = points.shape[1] == 9
+    return Mesh(
+        vertices=points[:, :3].contiguous(),
+        faces=faces,
+        colors=points[:, 3:6].contiguous() if colored else None,
+        normals=points[:, 6:9].contiguous() if colored else None,
+    )
