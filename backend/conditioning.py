@@ -86,7 +86,9 @@ class LiftingConditioner:
     def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition:
         lifted = [self._encoder(picture_to_pixels(picture, self._device)) for picture in pictures]
         tokens = tuple(one.tokens for one in lifted)
-        return Condition(tokens, torch.zeros_like(tokens[0]), lifted[0].structure_start, lifted[0].latent_start)
+        return Condition(
+            tokens, torch.zeros_like(tokens[0]), lifted[0].structure_start, lifted[0].latent_start
+        )
 
     def from_text(self, prompt: str) -> Condition:
         raise UserError("This model works from pictures; give a picture, or choose a text model.")

@@ -86,7 +86,9 @@ def _check(request: Generate) -> None:
         raise UserError("There is neither a picture nor a prompt; give one of them.")
 
 
-def _condition(pipeline: Pipeline, request: Generate, files: Sequence[bytes], on_progress: OnProgress) -> Condition:
+def _condition(
+    pipeline: Pipeline, request: Generate, files: Sequence[bytes], on_progress: OnProgress
+) -> Condition:
     on_progress("condition", 0, 1)
     if files:
         names = request.picture_names or tuple(f"picture {n + 1}" for n in range(len(files)))

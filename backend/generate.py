@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from backend.representations.glb import write_glb
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from backend.engine import TrellisEngine
 from backend.errors import UserError
 from backend.files import atomic_path, check_writable_folder
+from backend.memory import is_out_of_memory
 from backend.parts import radiance_field_arrays
 from backend.representations.gaussians import write_ply
-from backend.representations.glb import write_glb
+from backend.serve import INTERNAL, OUT_OF_MEMORY
 from blender_trellis.protocol import Array, Generate, SamplingParams
 
 log = logging.getLogger(__name__)
 
 FORMATS = ("mesh", "gaussian", "radiance_field")
-OUT_OF_MEMORY = "There was not enough memory; close other programs, or choose a smaller model or --device cpu."
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,12 @@ def parser() -> argparse.ArgumentParser:
     wanted.add_argument("--model", default="starter", help="a bundled or installed model, or a folder")
     wanted.add_argument("--seed", type=int, default=1)
     wanted.add_argument("--steps", type=int, help="sampler steps of both stages (default: the model's)")
-    wanted.add_argument("--guidance", type=float, help="guidance strength of both stages (default: the model's)")
-    wanted.add_argument("--formats", default="mesh,gaussian", help=f"comma-separated, of {', '.join(FORMATS)}")
+    wanted.add_argument(
+        "--guidance", type=float, help="guidance strength of both stages (default: the model's)"
+    )
+    wanted.add_argument(
+        "--formats", default="mesh,gaussian", help=f"comma-separated, of {', '.join(FORMATS)}"
+    )
     wanted.add_argument("--multi-image", default="stochastic", choices=("stochastic", "multidiffusion"))
     wanted.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     wanted.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16")
@@ -100,16 +104,20 @@ def _run(engine: TrellisEngine, item: Item, options: argparse.Namespace) -> dict
         request = _request(item, options)
         with _Bar(item.name) as bar:
             summary = engine.make(
-                request, bar.update, lambda kind, part: _write(kind, part, options.output / item.name, outcome["files"])
+                request,
+                bar.update,
+                lambda kind, part: _write(kind, part, options.output / item.name, outcome["files"]),
             )
-        outcome |= {"seed": summary.seed, "model_hash": summary.model_hash, "picture_hash": summary.picture_hash}
+        outcome |= {
+            "seed": summary.seed,
+            "model_hash": summary.model_hash,
+            "picture_hash": summary.picture_hash,
+        }
     except UserError as error:
         outcome["error"] = str(error)
-    except (MemoryError, torch.OutOfMemoryError):
-        outcome["error"] = OUT_OF_MEMORY
-    except Exception as error:  # noqa: BLE001 - the one place where a bug ends an object but not the batch
+    except Exception as error:
         log.exception("%s failed", item.name)
-        outcome["error"] = f"A fault in the program ({type(error).__name__}: {error}); please report it with the log."
+        outcome["error"] = OUT_OF_MEMORY if is_out_of_memory(error) else INTERNAL.format(type(error).__name__)
     return outcome | {"seconds": round(time.monotonic() - began, 2)}
 
 
@@ -160,7 +168,10 @@ def _write(kind: str, part: Any, stem: Path, files: list[str]) -> None:
 
 
 def _table(outcomes: Sequence[dict[str, Any]]) -> str:
-    lines = [f"{one['name']}: {one.get('error') or ', '.join(one['files'])} ({one['seconds']} s)" for one in outcomes]
+    lines = [
+        f"{one['name']}: {one.get('error') or ', '.join(one['files'])} ({one['seconds']} s)"
+        for one in outcomes
+    ]
     made = sum("error" not in one for one in outcomes)
     return "\n".join([*lines, f"{made} of {len(outcomes)} made"]) + "\n"
 

@@ -11,11 +11,17 @@ def memory_bytes() -> int:
         import resource
 
         return int(statm.read_text().split()[1]) * resource.getpagesize()
-    if sys.platform == "darwin":
-        import resource
+    return peak_memory_bytes()
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return 0
+
+def peak_memory_bytes() -> int:
+    """The largest resident memory of this process so far; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024  # macOS counts in bytes, Linux in KiB
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -5,28 +5,24 @@ and representations; every random number comes from the one CPU generator it is 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from backend.representations.radiance_field import RadianceField, decode_radiance_field
 from PIL import Image
 from torch import Tensor, nn
 
 from backend.checkpoints import ModelFolder, open_folder, read_model
-from backend.conditioning import Condition, load_conditioner
+from backend.conditioning import Condition, Conditioner, load_conditioner
 from backend.errors import MissingModel, UserError
-from backend.models.config import config_args
 from backend.representations.flexicubes import extract_mesh
 from backend.representations.gaussians import GaussianConfig, Gaussians, decode_gaussians
 from backend.representations.mesh import Mesh
-from backend.representations.radiance_field import RadianceField, decode_radiance_field
 from backend.sampling import SIGMA_MIN, SamplerSettings, flow_euler, guided, noised, timesteps
 
 OnStep = Callable[[int, int], None]
 
-EMPTY_STRUCTURE = (
-    "The model found no shape in this picture; try another seed, more steps, or a picture that shows one whole object."
-)
+EMPTY_STRUCTURE = "The model found no shape in this picture; try another seed, more steps, or a picture that shows one whole object."
 
 
 def silent(step: int, steps: int) -> None:
@@ -36,12 +32,19 @@ def silent(step: int, steps: int) -> None:
 class Pipeline:
     """The models of one folder on one device; they are read from disk when first needed and then kept."""
 
-    def __init__(self, folder: ModelFolder, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        folder: ModelFolder,
+        device: torch.device,
+        dtype: torch.dtype,
+        models: dict[str, nn.Module] | None = None,
+        conditioner: Conditioner | None = None,
+    ) -> None:
         self.folder = folder
         self.device = device
         self.dtype = dtype
-        self._models: dict[str, nn.Module] = {}
-        self._conditioner = None
+        self._models = dict(models or {})
+        self._conditioner = conditioner
 
     @classmethod
     def open(cls, model: str | Path, device: torch.device, dtype: torch.dtype) -> "Pipeline":
@@ -52,12 +55,14 @@ class Pipeline:
         """The model of one role of pipeline.json, e.g. "slat_decoder_gs"."""
         if role not in self._models:
             if role not in self.folder.models:
-                raise MissingModel(f"The model {self.folder.name} has no {role}; choose other formats or another model.")
+                raise MissingModel(
+                    f"The model {self.folder.name} has no {role}; choose other formats or another model."
+                )
             self._models[role] = read_model(self.folder.models[role], self.dtype, self.device)
         return self._models[role]
 
     @property
-    def conditioner(self):
+    def conditioner(self) -> Conditioner:
         """The encoder of pictures or text that pipeline.json names."""
         if self._conditioner is None:
             self._conditioner = load_conditioner(self.folder, self.device)
@@ -115,11 +120,15 @@ class Pipeline:
     ) -> list[Tensor]:
         """Stage 2: the structured latent (L, C) on each sample's voxels (L, 3), de-normalised."""
         flow = self.model("slat_flow_model")
-        noise = torch.randn(sum(map(len, coords)), flow.config.in_channels, generator=generator).to(self.device)
+        noise = torch.randn(sum(map(len, coords)), flow.config.in_channels, generator=generator).to(
+            self.device
+        )
         mean, std = (torch.tensor(v, device=self.device) for v in self.folder.slat_normalization)
         contexts, null = _contexts(flow, condition)
         results = []
-        for n, (one, start_noise) in enumerate(zip(coords, noise.split([len(c) for c in coords]), strict=True)):
+        for n, (one, start_noise) in enumerate(
+            zip(coords, noise.split([len(c) for c in coords]), strict=True)
+        ):
             structure = flow.structure(one)
 
             def on_structure(x: Tensor, t: Tensor, context: object, structure=structure) -> Tensor:
@@ -133,11 +142,19 @@ class Pipeline:
         return results
 
     @torch.inference_mode()
-    def decode_mesh(self, coords: Tensor, latent: Tensor) -> Mesh:
-        """The mesh of one structured latent (L, C) on voxels (L, 3), by FlexiCubes on the 4 times finer grid."""
+    def decode_cubes(self, coords: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Cubes (64·L, 3) of the four times finer grid and their raw features (64·L, C)."""
         decoder = self.model("slat_decoder_mesh")
-        fine, features = decoder(latent, decoder.structure(coords))
-        return extract_mesh(fine, features, 4 * decoder.config.resolution)
+        return decoder(latent, decoder.structure(coords))
+
+    @torch.inference_mode()
+    def extract_mesh(self, cubes: Tensor, features: Tensor) -> Mesh:
+        """The surface in those cubes, by FlexiCubes."""
+        return extract_mesh(cubes, features, 4 * self.model("slat_decoder_mesh").config.resolution)
+
+    def decode_mesh(self, coords: Tensor, latent: Tensor) -> Mesh:
+        """The mesh of one structured latent (L, C) on voxels (L, 3)."""
+        return self.extract_mesh(*self.decode_cubes(coords, latent))
 
     @torch.inference_mode()
     def decode_gaussians(self, coords: Tensor, latent: Tensor) -> Gaussians:
@@ -156,8 +173,7 @@ class Pipeline:
 
 def gaussian_config(decoder: nn.Module) -> GaussianConfig:
     """How the raw numbers of a Gaussian decoder become Gaussians."""
-    head = config_args(decoder.config.representation_config)
-    return GaussianConfig.from_json(head, decoder.config.resolution)
+    return GaussianConfig.from_json(decoder.config.representation_config, decoder.config.resolution)
 
 
 def _contexts(flow: nn.Module, condition: Condition) -> tuple[list, object]:
@@ -171,7 +187,13 @@ def _guided(flow: nn.Module, condition: Condition, settings: SamplerSettings, mu
 
 
 def _sample(
-    velocity, noise: Tensor, start: Tensor | None, settings: SamplerSettings, n: int, samples: int, on_step: OnStep
+    velocity,
+    noise: Tensor,
+    start: Tensor | None,
+    settings: SamplerSettings,
+    n: int,
+    samples: int,
+    on_step: OnStep,
 ) -> Tensor:
     """Integrate one sample from noise, or from a start latent noised to t = strength."""
     strength = settings.strength if start is not None else 1.0

@@ -36,7 +36,8 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "primitives": Kind(
-        primitives.primitives, r"conv/(coords|feats|k\d_(weight|bias))|ape/coords|t/t|patch/x|shuffle/x|rms/(x|gamma)"
+        primitives.primitives,
+        r"conv/(coords|feats|k\d_(weight|bias))|ape/coords|t/t|patch/x|shuffle/x|rms/(x|gamma)",
     ),
     "ss_vae": Kind(networks.sparse_structure_vae),
     "ss_flow": Kind(networks.sparse_structure_flow),
@@ -48,9 +49,7 @@ KINDS: dict[str, Kind] = {
     "slat_dec_mesh": Kind(decoders.mesh_decoder),
     "flexicubes": Kind(shapes.flexicubes, r".*/(coords|feats)$"),
     "gaussian_ply": Kind(shapes.gaussian_ply, r"glb/vertices_in"),
-    "voxelize_variant": Kind(
-        pipelines.detail_variation, r"(neg_)?cond|.*/(coords_raw|vertices|triangles)$"
-    ),
+    "voxelize_variant": Kind(pipelines.detail_variation, r"(neg_)?cond|.*/(coords_raw|vertices|triangles)$"),
     "samplers": Kind(samplers.analytic, r"noise|(neg_)?cond"),
     "samplers_model": Kind(samplers.on_models, r".*/(noise|cond|coords)$"),
     "dinov2": Kind(pictures.image_encoder),
@@ -93,7 +92,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     wanted = argparse.ArgumentParser(prog="python -m backend selftest", description=__doc__)
-    wanted.add_argument("--goldens", type=Path, default=BUNDLED, help="folder of goldens (default: the bundled set)")
+    wanted.add_argument(
+        "--goldens", type=Path, default=BUNDLED, help="folder of goldens (default: the bundled set)"
+    )
     wanted.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     wanted.add_argument("--json", action="store_true", help="print one JSON object")
     return wanted
@@ -115,7 +116,7 @@ def check(golden: Golden) -> list[Outcome]:
         with torch.inference_mode(), _exact_arithmetic():
             for name, actual, *expected in kind.answers(golden):
                 outcomes.append(_compare(golden, name, actual, *expected))
-    except Exception as error:  # noqa: BLE001 - a component that breaks has failed its test; the others still run
+    except Exception as error:
         log.exception("%s", golden.name)
         outcomes.append(_fault(golden, f"{type(error).__name__}: {error}"))
     return outcomes + _missing(golden, kind, {one.component.split(" (")[0] for one in outcomes})
@@ -124,7 +125,13 @@ def check(golden: Golden) -> list[Outcome]:
 def _compare(golden: Golden, name: str, actual: Tensor, expected: Tensor | None = None) -> Outcome:
     recorded = golden.tensors[name] if expected is None else expected
     plain = name.split(" (")[0]
-    tolerance = golden.tolerance(plain) if plain in golden.tensors else 0.0 if not recorded.is_floating_point() else 1e-5
+    tolerance = (
+        golden.tolerance(plain)
+        if plain in golden.tensors
+        else 0.0
+        if not recorded.is_floating_point()
+        else 1e-5
+    )
     error = largest_error(actual, recorded)
     return Outcome(golden.name, name, error, tolerance, error <= tolerance)
 
@@ -139,7 +146,7 @@ def _fault(golden: Golden, sentence: str, component: str = "-") -> Outcome:
     return Outcome(golden.name, component, float("inf"), 0.0, False, sentence)
 
 
-class _exact_arithmetic:  # noqa: N801 - reads as a word in the with statement
+class _exact_arithmetic:
     """Full fp32 on the card while it lasts: TF32 keeps ten bits of the mantissa and would fail every check."""
 
     def __enter__(self) -> None:

@@ -3,13 +3,19 @@
 from collections.abc import Iterator
 
 import torch
+from backend.representations.radiance_field import decode_radiance_field
 from torch import Tensor, nn
 
 from backend.pipeline import gaussian_config
-from backend.representations.flexicubes import extract_mesh, training_mesh
-from backend.representations.gaussians import GaussianConfig, RawGaussians, activate, covariance, read_ply, split_channels, write_ply
+from backend.representations.flexicubes import extract_mesh
+from backend.representations.gaussians import (
+    GaussianConfig,
+    RawGaussians,
+    activate,
+    covariance,
+    split_channels,
+)
 from backend.representations.mesh import Mesh
-from backend.representations.radiance_field import decode_radiance_field
 from backend.selftest.golden import Golden, objects
 
 Answers = Iterator[tuple[str, Tensor]]
@@ -48,3 +54,36 @@ def gaussian_attributes(raw: RawGaussians, config: GaussianConfig) -> dict[str, 
         "get_opacity": active.opacity,
         "get_covariance": covariance(active),
     }
+
+
+def radiance_field_decoder(golden: Golden) -> Answers:
+    decoder, coords, feats = golden.model("slat_dec_rf"), golden["in/coords"], golden["in/feats"]
+    parts = [decoder(feats[rows], decoder.structure(coords[rows, 1:])) for rows in objects(coords)]
+    yield "mid/network_output", torch.cat(parts)
+    for n, (rows, raw) in enumerate(zip(objects(coords), parts, strict=True)):
+        field = decode_radiance_field(coords[rows, 1:], raw, radiance_field_config(decoder))
+        for name in ("position", "trivec", "density", "features_dc"):
+            yield f"out/{n}/{name}", getattr(field, name)
+        yield f"out/{n}/depth", torch.full((len(field.position), 1), field.depth, dtype=torch.uint8)
+        yield f"out/{n}/aabb", torch.tensor([-0.5, -0.5, -0.5, 1.0, 1.0, 1.0])
+
+
+def mesh_decoder(golden: Golden) -> Answers:
+    decoder, coords, feats = golden.model("slat_dec_mesh"), golden["in/coords"], golden["in/feats"]
+    parts = [decoder(feats[rows], decoder.structure(coords[rows, 1:])) for rows in objects(coords)]
+    fine = [torch.nn.functional.pad(part[0], (1, 0), value=n) for n, part in enumerate(parts)]
+    yield "mid/network_output", torch.cat([part[1] for part in parts])
+    yield "mid/network_output_coords", torch.cat(fine).int()
+    for n, (fine_coords, raw) in enumerate(parts):
+        mesh = extract_mesh(fine_coords, raw, 4 * decoder.config.resolution)
+        for name, value in mesh_tensors(mesh).items():
+            if f"out/{n}/{name}" in golden.tensors:
+                yield f"out/{n}/{name}", value
+
+
+def mesh_tensors(mesh: Mesh) -> dict[str, Tensor]:
+    """The recorded names of a mesh's parts; attributes only where the mesh has colours."""
+    tensors = {"vertices": mesh.vertices, "faces": mesh.faces.int()}
+    if mesh.colors is not None:
+        tensors["vertex_attrs"] = torch.cat([mesh.colors, mesh.normals], dim=1)
+    return tensors

@@ -58,8 +58,12 @@ class Golden:
         """
         recorded = self.sidecar["models"][name]
         written = json.loads((self.folder / f"{name}.json").read_text())
-        if {key: written[key] for key in ("name", "args")} != {key: recorded[key] for key in ("name", "args")}:
-            raise UserError(f"The golden {self.name} has another configuration in {name}.json than in its sidecar.")
+        if {key: written[key] for key in ("name", "args")} != {
+            key: recorded[key] for key in ("name", "args")
+        }:
+            raise UserError(
+                f"The golden {self.name} has another configuration in {name}.json than in its sidecar."
+            )
         return read_model(self.folder / name, dtype, self.device).eval()
 
     def seed_of(self, name: str) -> int:
@@ -92,7 +96,9 @@ def read_golden(sidecar: Path, root: Path, device: torch.device) -> Golden:
         read = json.loads(sidecar.read_text())
         tensors = load_file(sidecar.with_suffix(".safetensors"))
     except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"The golden {sidecar.parent.name} cannot be read ({error}); copy it again.") from error
+        raise UserError(
+            f"The golden {sidecar.parent.name} cannot be read ({error}); copy it again."
+        ) from error
     return Golden(root, sidecar.parent, read, tensors, device)
 
 

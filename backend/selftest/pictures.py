@@ -68,7 +68,9 @@ def _config_file(golden: Golden) -> Path:
 def _layouts(golden: Golden) -> dict[str, Path]:
     original = _config_file(golden).with_suffix(".safetensors")
     hugging_face = golden.folder / "hf_layout.safetensors"
-    layouts = {"original keys": original} | ({"Hugging Face keys": hugging_face} if hugging_face.is_file() else {})
+    layouts = {"original keys": original} | (
+        {"Hugging Face keys": hugging_face} if hugging_face.is_file() else {}
+    )
     return layouts
 
 

@@ -30,7 +30,10 @@ def _convolutions(golden: Golden) -> Answers:
     coords, feats = golden["conv/coords"], golden["conv/feats"]
     weight, bias = golden["conv/k3_weight"], golden["conv/k3_bias"]
     tables = [(rows, find_neighbours(coords[rows, 1:].long())) for rows in objects(coords)]
-    yield "conv/k3_out", torch.cat([submanifold_conv(feats[rows], weight, bias, table) for rows, table in tables])
+    yield (
+        "conv/k3_out",
+        torch.cat([submanifold_conv(feats[rows], weight, bias, table) for rows, table in tables]),
+    )
     pointwise = PointwiseConv3d(feats.shape[1], len(golden["conv/k1_bias"])).to(golden.device)
     pointwise.load_state_dict({"conv.weight": golden["conv/k1_weight"], "conv.bias": golden["conv/k1_bias"]})
     yield "conv/k1_out", pointwise(feats)
@@ -64,29 +67,19 @@ def _with_object(coords: Tensor, n: int) -> Tensor:
 
 
 def _windows(golden: Golden) -> Answers:
-    """Windows are recorded over the whole batch; ids follow the same order with one object after the other."""
+    """Number of each voxel's window among the non-empty ones, one object after the other."""
     coords = golden["conv/coords"]
     for name in golden.names("window/"):
         if name.endswith("_len"):
             continue
         window, shift = map(int, name.removeprefix("window/").split("_"))
-        shifted = (coords[:, 1:] + shift).long()
-        counts = shifted.amax(0) // window + 1
-        ids = [_batch_ids(coords[rows, 1:], window, shift, counts, n) for n, rows in enumerate(objects(coords))]
-        flat = torch.cat(ids)
+        numbers: list[Tensor] = []
+        for rows in objects(coords):
+            own = torch.unique(window_ids(coords[rows, 1:], window, shift), return_inverse=True)[1]
+            numbers.append(own + (numbers[-1].max() + 1 if numbers else 0))
+        flat = torch.cat(numbers)
         yield name, flat.int()
-        yield f"{name}_len", torch.unique(flat, return_counts=True)[1].int()
-
-
-def _batch_ids(coords: Tensor, window: int, shift: int, counts: Tensor, n: int) -> Tensor:
-    """Ids of one object's windows within a grid of `counts` windows an object, from this engine's own partition."""
-    partition = torch.unique(window_ids(coords, window, shift), return_inverse=True)[1]
-    first = torch.zeros_like(partition.unique()).scatter_reduce_(
-        0, partition, torch.arange(len(coords), device=coords.device), "amin", include_self=False
-    )
-    place = (coords[first].long() + shift) // window
-    ids = ((n * counts[0] + place[:, 0]) * counts[1] + place[:, 1]) * counts[2] + place[:, 2]
-    return ids[partition]
+        yield f"{name}_len", torch.bincount(flat).int()
 
 
 def _dense(golden: Golden) -> Answers:

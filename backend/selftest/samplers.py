@@ -54,7 +54,10 @@ def analytic(golden: Golden) -> Answers:
 
         cond, null = golden["cond"], golden["neg_cond"]
         trail, estimates = run(model, golden["noise"], cond, null, settings, recorded["sigma_min"])
-        yield f"{name}/t_seq", torch.tensor(timesteps(settings.steps, settings.rescale_t), dtype=torch.float64)
+        yield (
+            f"{name}/t_seq",
+            torch.tensor(timesteps(settings.steps, settings.rescale_t), dtype=torch.float64),
+        )
         yield f"{name}/pred_x_t", trail
         yield f"{name}/pred_x_0", estimates
         yield f"{name}/samples", trail[-1]
@@ -64,7 +67,11 @@ def analytic(golden: Golden) -> Answers:
 def _as_recorded(called: list[Tensor], recorded: Tensor, settings: SamplerSettings) -> Tensor:
     """Times of the model's calls (calls, B). A guidance of strength 0 spares its second pass here, not there."""
     times = torch.cat(called).to(recorded.device)[:, None].expand(-1, recorded.shape[1])
-    return times.repeat_interleave(2, 0) if settings.cfg_strength == 0 and len(recorded) == 2 * len(times) else times
+    return (
+        times.repeat_interleave(2, 0)
+        if settings.cfg_strength == 0 and len(recorded) == 2 * len(times)
+        else times
+    )
 
 
 def on_models(golden: Golden) -> Answers:

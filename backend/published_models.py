@@ -1,0 +1,45 @@
+"""The published models by name: their pipeline.json and the configuration of every checkpoint, without weights."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from backend.checkpoints import build_model
+from backend.errors import UserError
+from backend.model_folder import ModelFolder, open_folder
+
+_CONFIGURATIONS = Path(__file__).parent / "published"
+
+
+def published_models() -> tuple[str, ...]:
+    """Names of the models whose configuration is known."""
+    return tuple(sorted(path.stem for path in _CONFIGURATIONS.glob("*.json")))
+
+
+def published_configuration(name: str) -> dict[str, Any]:
+    """{"pipeline": pipeline.json, "checkpoints": {role: {"name", "args"}}}; UserError for an unknown name."""
+    path = _CONFIGURATIONS / f"{name}.json"
+    if name not in published_models():
+        raise UserError(f"'{name}' is no published model; choose of {', '.join(published_models())}.")
+    return json.loads(path.read_text())
+
+
+def random_models(
+    name: str, device: torch.device, dtype: torch.dtype
+) -> tuple[ModelFolder, dict[str, nn.Module]]:
+    """A published model at its full size with random weights, to time it where its weights are not at hand."""
+    configuration = published_configuration(name)
+    settings = configuration["pipeline"]
+    settings["args"]["models"] = {role: f"ckpts/{role}" for role in settings["args"]["models"]}
+    with tempfile.TemporaryDirectory() as place:
+        (Path(place) / "pipeline.json").write_text(json.dumps(settings))
+        folder = open_folder(Path(place))
+    models = {}
+    for role, checkpoint in configuration["checkpoints"].items():
+        with torch.device(device):
+            models[role] = build_model(checkpoint["name"], checkpoint["args"]).to_precision(dtype).eval()
+    return folder, models
