@@ -1,0 +1,77 @@
+"""The real server of jobs with an engine that needs no models, run as a program by test_serve.py.
+
+The prompt of a request says what the engine does with it.
+"""
+
+import ctypes
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import numpy as np
+
+import backend.inbox
+from backend.engine_interface import FinishedInfo, LoadedInfo
+from backend.errors import MissingModel, UserError
+from backend.serve import Server, open_pipes
+from blender_trellis.protocol import PROTOCOL_VERSION, Hello
+
+COORDS = np.array([[1, 2, 3], [4, 5, 6]], np.int32)
+
+
+class FakeEngine:
+    """Counts to ten for every job, and does what the prompt says on the way."""
+
+    def hello(self) -> Hello:
+        return Hello(PROTOCOL_VERSION, "0.1.0", "3.11", "none")
+
+    def load(self, model, device, precision):
+        if model == "absent":
+            raise MissingModel("There is no model called absent; download it in the preferences.")
+        return LoadedInfo(model, "cpu", "float32", "hash")
+
+    def generate(self, request, on_progress, on_result, should_cancel):
+        steps = 400 if request.prompt == "slow" else 10
+        for step in range(steps):
+            on_progress("sparse_structure", step + 1, steps)
+            if request.prompt == "slow":
+                time.sleep(0.05)
+        getattr(self, request.prompt or "nothing", self.nothing)()
+        on_result("voxels", {"resolution": 64}, {"coords": COORDS})
+        return FinishedInfo(request.seed, request.model)
+
+    def nothing(self):
+        pass
+
+    def user_error(self):
+        raise UserError("The picture is empty; choose another one.")
+
+    def bug(self):
+        raise ValueError("something that nobody thought of")
+
+    def memory(self):
+        raise MemoryError
+
+    def allocator(self):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
+
+    def noise(self):
+        print("a stray print")  # noqa: T201
+        os.write(1, b"a stray write to descriptor 1\n")
+        ctypes.CDLL(None).puts(b"a stray line of a C library")
+        ctypes.CDLL(None).fflush(None)
+
+    def stuck(self):
+        time.sleep(100)
+
+    def long_sentence(self):
+        raise UserError("x" * (2 << 20))
+
+
+if __name__ == "__main__":
+    backend.inbox.WAITING_BYTES = 1 << 20
+    inbox, channel = open_pipes()
+    sys.exit(Server(FakeEngine(), inbox, channel).run())

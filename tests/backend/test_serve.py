@@ -1,0 +1,262 @@
+"""The server of jobs, as a real process over real pipes."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blender_trellis.protocol import (
+    Array,
+    Cancel,
+    Cancelled,
+    Failed,
+    Finished,
+    Generate,
+    Heartbeat,
+    Hello,
+    Loaded,
+    LoadModel,
+    Progress,
+    Reader,
+    Result,
+    Shutdown,
+    encode,
+)
+
+ROOT = Path(__file__).parents[2]
+FINAL = (Finished, Failed, Cancelled, Loaded)
+
+
+class Child:
+    """A served engine; every read of it is bounded by a timer that kills it."""
+
+    def __init__(self):
+        command = [sys.executable, "-E", "-s", str(Path(__file__).with_name("serve_fake_engine.py"))]
+        pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+        self.process = subprocess.Popen(command, cwd=ROOT, **pipes)
+        self.reader = Reader(self.process.stdout)
+        self.timer = threading.Timer(40, self.process.kill)
+        self.timer.start()
+
+    def send(self, *messages):
+        for message in messages:
+            self.raw(b"".join(map(bytes, encode(message))))
+
+    def raw(self, data: bytes):
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def next(self, *kinds):
+        """The next message of one of these kinds."""
+        while not isinstance(message := self.reader.read(), kinds):
+            assert message is not None, "the server has gone"
+        return message
+
+    def rest(self):
+        """All messages to the end of the stream."""
+        messages = []
+        while (message := self.reader.read()) is not None:
+            messages.append(message)
+        return messages
+
+    def end(self) -> tuple[int, str]:
+        """Close stdin; the exit code and the log."""
+        self.process.stdin.close()
+        log = self.process.stderr.read().decode()
+        return self.process.wait(20), log
+
+    def close(self):
+        self.timer.cancel()
+        self.process.kill()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            pipe.close()
+        self.process.wait()
+
+
+@pytest.fixture
+def child():
+    one = Child()
+    yield one
+    one.close()
+
+
+def test_says_hello_first_and_ends_with_stdin(child):
+    assert isinstance(child.reader.read(), Hello)
+    assert child.end()[0] == 0
+
+
+def test_a_job_from_request_to_last_word(child):
+    child.send(Generate("a", seed=9), Shutdown())
+    messages = [message for message in child.rest() if not isinstance(message, Heartbeat | Hello)]
+    steps = [m.step for m in messages if isinstance(m, Progress)]
+    assert steps == sorted(steps)
+    if len(steps) == 10:  # unless the shutdown was faster
+        assert isinstance(messages[-2], Result) and messages[-2].arrays["coords"].shape == (2, 3)
+        assert isinstance(messages[-1], Finished) and messages[-1].seed == 9
+    assert sum(isinstance(m, FINAL) for m in messages) == 1
+
+
+def test_results_come_before_the_last_word_and_hold_the_numbers(child):
+    child.send(Generate("a", seed=9))
+    result = child.next(Result)
+    coords = np.frombuffer(result.arrays["coords"].data, "<i4").reshape(2, 3)
+    assert coords.tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert result.info == {"resolution": 64}
+    assert child.next(*FINAL).seed == 9
+
+
+def test_loads_a_model_and_names_a_missing_one(child):
+    child.send(LoadModel("a"), LoadModel("b", "absent"))
+    assert child.next(*FINAL).model_hash == "hash"
+    failed = child.next(*FINAL)
+    assert (failed.job, failed.kind) == ("b", "missing_model")
+    assert "download it" in failed.message
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kind", "words"),
+    [
+        ("user_error", "bad_input", "The picture is empty; choose another one."),
+        ("bug", "internal", "ValueError"),
+        ("memory", "out_of_memory", "memory was not enough"),
+        ("allocator", "out_of_memory", "memory was not enough"),
+        ("long_sentence", "bad_input", "xxx"),
+    ],
+)
+def test_a_failed_job_has_one_last_word_and_the_next_one_runs(child, prompt, kind, words):
+    child.send(Generate("a", prompt=prompt), Generate("b"))
+    failed = child.next(*FINAL)
+    assert (failed.job, failed.kind) == ("a", kind)
+    assert words in failed.message
+    assert child.next(*FINAL).job == "b"
+    log = child.end()[1]
+    assert ("Traceback" in log) == (kind in ("internal", "out_of_memory"))
+
+
+def test_stray_output_goes_to_the_log(child):
+    child.send(Generate("a", prompt="noise"), Generate("b"))
+    assert isinstance(child.next(*FINAL), Finished)
+    assert isinstance(child.next(*FINAL), Finished)
+    log = child.end()[1]
+    for line in ("a stray print", "a stray write to descriptor 1", "a stray line of a C library"):
+        assert line in log
+
+
+def test_cancel_takes_effect_within_one_step(child):
+    child.send(Generate("a", prompt="slow"))
+    child.next(Progress)
+    child.send(Cancel("a"))
+    began = time.monotonic()
+    last = child.next(*FINAL)
+    assert last == Cancelled("a", last.seconds)
+    assert time.monotonic() - began < 1
+    child.send(Generate("a"))  # its name is free again
+    assert isinstance(child.next(*FINAL), Finished)
+
+
+def test_a_waiting_job_is_cancelled_at_once(child):
+    child.send(Generate("a", prompt="slow"), Generate("b"), Cancel("b"), Cancel("nobody"))
+    assert child.next(*FINAL) == Cancelled("b")
+    child.send(Cancel("a"))
+    assert child.next(*FINAL).job == "a"
+
+
+def test_the_end_of_stdin_ends_a_running_job(child):
+    child.send(Generate("a", prompt="slow"), Generate("b"))
+    child.next(Progress)
+    began = time.monotonic()
+    assert child.end()[0] == 0
+    assert time.monotonic() - began < 3
+    ended = [message.job for message in child.rest() if isinstance(message, Cancelled)]
+    assert sorted(ended) == ["a", "b"]
+
+
+def test_the_end_of_stdin_ends_even_a_job_that_hears_nothing(child):
+    child.send(Generate("a", prompt="stuck"))
+    while child.next(Progress).step < 10:
+        pass
+    began = time.monotonic()
+    assert child.end()[0] == 0
+    assert time.monotonic() - began < 9
+
+
+def test_heartbeats_come_while_a_job_runs(child):
+    child.send(Generate("a", prompt="slow"))
+    beat = child.next(Heartbeat)
+    assert beat.job == "a"
+    assert beat.memory_bytes > 1 << 20
+
+
+def test_bad_frames_are_named_and_the_next_job_runs(child):
+    child.raw(b'{"type":"Generate","job":"a","seed":"x"}\n')
+    child.raw(b'{"type":"Generate","job":"b","seed":NaN}\n')
+    child.raw(b"what is this\n")
+    child.raw(b'{"type":"Explode","job":"c","arrays":[{"name":"x","dtype":"u1","shape":[4]}]}\n\n\n\n\n')
+    child.send(Hello(1, "", "", ""))
+    child.send(Generate("d"))
+    failures = [child.next(*FINAL) for _ in range(5)]
+    assert all(isinstance(failed, Failed) and failed.kind == "protocol" for failed in failures)
+    assert [failed.job for failed in failures] == ["a", "b", "", "c", ""]
+    assert "Generate.seed must be a whole number" in failures[0].message
+    assert isinstance(child.next(*FINAL), Finished)
+
+
+def test_a_job_has_one_last_word_though_its_name_comes_twice(child):
+    child.send(Generate("a", prompt="slow"), Generate("a"))
+    child.raw(b'{"type":"Cancel","job":"a","why":"bored"}\n')
+    for words in ("of this name", 'no field "why"'):
+        failed = child.next(*FINAL)
+        assert failed.job == "" and words in failed.message
+    child.send(Cancel("a"))
+    assert child.next(*FINAL).job == "a"
+
+
+def test_names_of_jobs_are_bounded(child):
+    child.send(Generate("x" * 300), Generate(""))
+    assert [child.next(*FINAL).kind for _ in range(2)] == ["protocol", "protocol"]
+
+
+def test_too_many_pictures_are_refused_rather_than_held(child):
+    child.send(Generate("a", prompt="slow"))
+    child.next(Progress)
+    picture = Array("u1", (400 << 10,), bytes(400 << 10))
+    child.send(*(Generate(name, pictures=(picture,)) for name in "bcd"))
+    failed = child.next(*FINAL)
+    assert (failed.job, failed.kind) == ("d", "protocol")
+    assert "waiting" in failed.message
+
+
+def test_a_stream_that_is_no_protocol_ends_it(child):
+    child.next(Hello)
+    child.raw(b"GET / HTTP/1.1\n" * 40)
+    assert child.process.wait(10) == 2
+    assert sum(isinstance(message, Failed) for message in child.rest()) == 16
+
+
+def test_a_listener_that_goes_away_ends_the_job(child):
+    child.send(Generate("a", prompt="slow"))
+    child.next(Progress)
+    child.process.stdout.close()
+    child.send(Generate("b"))
+    assert child.end()[0] == 0
+
+
+def backend(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-E", "-s", "-m", "backend", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_the_commands_are_listed():
+    shown = backend("--help")
+    assert shown.returncode == 0
+    assert {"serve", "generate", "selftest", "bench"} <= set(shown.stdout.split())
+
+
+def test_an_unknown_command_is_named():
+    refused = backend("explode")
+    assert refused.returncode == 2
+    assert "explode" in refused.stderr and not refused.stdout
