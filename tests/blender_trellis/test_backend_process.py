@@ -1,0 +1,273 @@
+"""The child process, against a stand-in that behaves in all the ways that a backend can go wrong."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from blender_trellis.backend_process import BackendProcess
+from blender_trellis.faults import Fault
+from blender_trellis.message_queue import MessageQueue
+from blender_trellis.protocol import (
+    Array,
+    Cancel,
+    Cancelled,
+    Failed,
+    Finished,
+    Generate,
+    Heartbeat,
+    Hello,
+    Loaded,
+    LoadModel,
+    Progress,
+    Result,
+)
+
+ROOT = Path(__file__).parents[2]
+FAKE = Path(__file__).with_name("fake_backend.py")
+FINAL = (Finished, Failed, Cancelled, Loaded)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a stand-in of a mode."""
+    started = []
+
+    def start(mode: str, start_seconds: float = 20) -> BackendProcess:
+        command = [sys.executable, "-E", "-s", str(FAKE), mode]
+        process = BackendProcess(command, ROOT, tmp_path / "logs" / "backend.log", start_seconds)
+        process.start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.stop()
+
+
+def until(process: BackendProcess, *kinds, seconds: float = 20) -> list:
+    """All messages up to the first of these kinds, or to the end of the process."""
+    messages, deadline = [], time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for message in process.poll(1):
+            messages.append(message)
+            if isinstance(message, kinds):
+                return messages
+        if not process.alive:
+            return messages
+        time.sleep(0.005)
+    raise AssertionError(f"Nothing of {kinds} within {seconds} s, only {messages}")
+
+
+def test_a_job_comes_back_in_parts(start):
+    process = start("ok")
+    assert process.alive and process.hello is None
+    assert isinstance(until(process, Hello)[-1], Hello)
+    assert process.hello.devices[0].name == "cpu"
+    process.send(Generate("a", seed=5))
+    messages = until(process, *FINAL)
+    assert [m.kind for m in messages if isinstance(m, Result)] == ["voxels", "gaussian", "mesh"]
+    assert messages[-1].seed == 5
+    assert process.exit_reason() == ""
+
+
+def test_polling_keeps_to_its_limits(start):
+    process = start("ok")
+    until(process, Hello)
+    process.send(Generate("a"))
+    time.sleep(0.5)
+    assert len(process.poll(max_messages=3, max_seconds=1)) == 3
+    assert len(process.poll(max_messages=100, max_seconds=-1)) == 1
+
+
+def test_cancel(start):
+    process = start("slow")
+    process.send(Generate("a"))
+    until(process, Progress)
+    process.send(Cancel("a"))
+    assert isinstance(until(process, *FINAL, seconds=2)[-1], Cancelled)
+
+
+def test_a_killed_child_is_told_with_the_last_lines_of_its_log(start, tmp_path):
+    process = start("die")
+    process.send(Generate("a"))
+    messages = until(process, *FINAL)
+    assert [m.step for m in messages if isinstance(m, Progress)] == [1, 2]  # what it said before is not lost
+    assert not process.alive
+    assert "signal 9" in process.exit_reason()
+    assert process.exit_reason().endswith("the last words of the backend")
+    assert "the last words of the backend" in (tmp_path / "logs" / "backend.log").read_text()
+
+
+def test_the_exit_code_is_told(start):
+    process = start("exit")
+    process.send(Generate("a"))
+    until(process, *FINAL)
+    assert "exit code 3" in process.exit_reason()
+    assert "on fire" in process.exit_reason()
+
+
+def test_a_child_that_never_speaks_is_given_up(start):
+    process = start("silent", start_seconds=0.5)
+    began = time.monotonic()
+    assert until(process, Hello) == []
+    assert time.monotonic() - began < 5
+    assert "did not answer within" in process.exit_reason()
+
+
+def test_silence_after_the_hello_shows_in_the_heartbeat(start):
+    process = start("mute")
+    until(process, Hello)
+    time.sleep(0.4)
+    assert process.alive
+    assert process.seconds_since_heartbeat > 0.3
+
+
+def test_heartbeats_tell_the_memory(start):
+    process = start("ok")
+    until(process, Heartbeat)
+    assert process.memory_bytes == 123_000_000
+    assert process.seconds_since_heartbeat < 1
+
+
+@pytest.mark.parametrize("mode", ["garbage", "old"])
+def test_what_is_no_backend_is_ended_with_a_reason(start, mode):
+    process = start(mode)
+    assert not [m for m in until(process, Hello) if isinstance(m, Hello)]
+    words = {"garbage": "no message", "old": "version 2; install the backend again"}
+    assert words[mode] in process.exit_reason()
+
+
+def test_stray_lines_between_messages_are_skipped_and_logged(start):
+    process = start("chatty")
+    process.send(Generate("a"))
+    assert isinstance(until(process, *FINAL)[-1], Finished)
+    assert "Unreadable" in process.log_tail()
+
+
+def test_an_impossible_array_ends_its_job_and_not_the_child(start):
+    process = start("huge")
+    process.send(
+        Generate("a"),
+    )
+    failed = until(process, *FINAL)[-1]
+    assert (failed.job, failed.kind) == ("a", "protocol")
+    process.send(LoadModel("b"))
+    assert isinstance(until(process, *FINAL)[-1], Loaded)
+
+
+def test_an_end_in_the_middle_of_an_array(start):
+    process = start("truncated")
+    process.send(Generate("a"))
+    assert not [m for m in until(process, *FINAL) if isinstance(m, FINAL)]
+    assert "exit code 0" in process.exit_reason()
+    assert "middle of an array" in process.exit_reason()
+
+
+def test_a_long_log_neither_blocks_nor_grows(start):
+    process = start("noisy")
+    until(process, Hello)
+    assert len(process.log_tail(1000)) < 60 * 4097
+
+
+def test_sending_never_blocks_and_is_bounded(start, monkeypatch):
+    monkeypatch.setattr("blender_trellis.backend_process.UNSENT_BYTES", 40 << 20)
+    process = start("deaf")
+    until(process, Hello)
+    picture = Array("u1", (8 << 20,), bytes(8 << 20))
+    began = time.monotonic()
+    with pytest.raises(Fault, match="does not take"):
+        for number in range(20):
+            process.send(Generate(str(number), pictures=(picture,)))
+    assert time.monotonic() - began < 2
+    process.stop(grace=0.2)
+    assert time.monotonic() - began < 6
+
+
+@pytest.mark.parametrize("mode", ["ok", "slow", "stubborn"])
+def test_stop_is_bounded(start, mode):
+    process = start(mode)
+    until(process, Hello)
+    if mode == "slow":
+        process.send(Generate("a"))
+        until(process, Progress)
+    began = time.monotonic()
+    process.stop(grace=0.5)
+    assert time.monotonic() - began < (4 if mode == "stubborn" else 2.5)
+    until(process, *FINAL)
+    assert not process.alive
+
+
+def test_a_child_ends_when_its_parent_is_killed(tmp_path):
+    parent = tmp_path / "parent.py"
+    parent.write_text(
+        "import sys, time\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path\n"
+        "from blender_trellis.backend_process import BackendProcess\n"
+        f"process = BackendProcess([sys.executable, {str(FAKE)!r}, 'ok'], Path('.'), Path('log'))\n"
+        "process.start()\n"
+        "sys.stdout.write(f'{process._process.pid}\\n'); sys.stdout.flush()\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, str(parent)], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        child = int(process.stdout.readline())
+        time.sleep(0.5)
+        process.kill()
+    deadline = time.monotonic() + 10
+    while _runs(child):
+        assert time.monotonic() < deadline, "the child outlived its parent"
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_an_interpreter_that_is_not_there_is_a_fault(tmp_path):
+    process = BackendProcess([str(tmp_path / "python")], ROOT, tmp_path / "log")
+    with pytest.raises(Fault, match="install the backend or choose another"):
+        process.start()
+    assert not process.alive
+    assert process.exit_reason() == "The backend has not been started."
+
+
+def test_blenders_python_variables_do_not_reach_the_child(start, monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    command = [sys.executable, str(FAKE), "ok"]  # without -E, PYTHONHOME would break it
+    process = BackendProcess(command, ROOT, tmp_path / "log", 20)
+    process.start()
+    assert isinstance(until(process, Hello)[-1], Hello)
+    process.stop()
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_the_backend(tmp_path):
+    (tmp_path / "file").write_text("")
+    process = BackendProcess([sys.executable, str(FAKE), "ok"], ROOT, tmp_path / "file" / "log", 20)
+    process.start()
+    assert isinstance(until(process, Hello)[-1], Hello)
+    process.stop()
+
+
+def test_the_queue_of_messages_is_bounded_and_lets_go_when_closed():
+    import threading
+
+    messages = MessageQueue(limit_bytes=3000)
+    done = threading.Event()
+
+    def fill():
+        for step in range(10):
+            messages.put(Progress("a", "load", step, 10))
+        done.set()
+
+    threading.Thread(target=fill, daemon=True).start()
+    assert not done.wait(0.2)
+    assert len(messages) == 2
+    assert messages.take().step == 0
+    assert not done.wait(0.1)
+    messages.close()
+    assert done.wait(2)
