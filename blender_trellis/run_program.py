@@ -9,10 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from .faults import Fault
+
 LOG_LINES = 40
 
 
-class InstallError(Exception):
+class InstallError(Fault):
     """One sentence that names the fault and the remedy; `log` holds the failed program's last lines."""
 
     def __init__(self, sentence: str, log: Sequence[str] = ()) -> None:
