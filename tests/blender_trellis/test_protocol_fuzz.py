@@ -1,4 +1,4 @@
-"""Whatever comes in, the reader ends, names the fault, and takes no more memory than arrived or is allowed."""
+"""Whatever comes in, the reader ends, names the fault, and takes no more memory than came or is allowed."""
 
 import io
 import json
