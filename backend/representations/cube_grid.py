@@ -28,7 +28,7 @@ def corner_grid(coords: torch.Tensor, resolution: int) -> CornerGrid:
     side = resolution + 1
     first = linear(coords, side)
     keys = torch.unique(first)
-    # Growing the set along one axis at a time merges nearly sorted, ever denser lists: far less to sort than 8·N.
+    # Growing the set along one axis at a time merges ever denser lists: far less to sort than 8·N keys.
     for step in (1, side, side * side):
         keys = torch.unique(torch.cat([keys, keys + step]))
     index = torch.searchsorted(keys, first[:, None] + corner_steps(side, coords.device))
@@ -58,17 +58,21 @@ def find(keys: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     return torch.where(keys[rows] == wanted, rows, -1)
 
 
-def corner_mean(values: torch.Tensor, target: torch.Tensor, count: int) -> torch.Tensor:
-    """Average corner `values` (N, 8, C) of all cubes into `count` rows; a `target` (N, 8) of -1 is left out."""
-    total = values.new_zeros(count, values.shape[-1])
-    shares = values.new_zeros(count)
+def corner_mean(values: list[torch.Tensor], target: torch.Tensor, count: int) -> torch.Tensor:
+    """Mean (count, ΣC) over all cubes of corner values (N, 8, C), put side by side.
+
+    `target` (N, 8) names the row that a cube's corner counts for; -1 leaves it out.
+    """
+    totals = [part.new_zeros(count, part.shape[-1]) for part in values]
+    shares = values[0].new_zeros(count)
     # Corner by corner no row is added to twice in one call: the same result on every run, also on a GPU.
     for corner in range(8):
         cubes = torch.nonzero(target[:, corner] >= 0)[:, 0]
         rows = target[cubes, corner]
-        total.index_add_(0, rows, values[cubes, corner])
         shares.index_add_(0, rows, shares.new_ones(()).expand(len(rows)))
-    return total / shares[:, None]
+        for total, part in zip(totals, values, strict=True):
+            total.index_add_(0, rows, part[cubes, corner])
+    return torch.cat(totals, dim=1) / shares[:, None]
 
 
 def corner_positions(keys: torch.Tensor, deform: torch.Tensor, resolution: int) -> torch.Tensor:

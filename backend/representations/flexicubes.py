@@ -1,7 +1,7 @@
 """Surface mesh of signed distances on sparse cubes (FlexiCubes, Shen et al. 2023, section 4).
 
-In: active cubes and, for each, 8 corner distances, 8 corner offsets, 21 weights and, if there is colour, 8 × 6
-corner attributes. Out: a Mesh in the unit cube. This is the mesh decoder's head in the paper's section 3.2.
+In: active cubes and, for each, 8 corner distances, 8 corner offsets, 21 weights and, if there is colour,
+8 × 6 corner attributes. Out: a Mesh in the unit cube. It follows the mesh decoder of the paper's section 3.2.
 Dims: N active cubes · S surface cubes · K corners · D dual vertices · Q quads.
 """
 
@@ -62,7 +62,7 @@ class TrainingMesh(NamedTuple):
 
 @torch.no_grad()
 def extract_mesh(coords: torch.Tensor, features: torch.Tensor, resolution: int) -> Mesh:
-    """Mesh of distinct active cubes `coords` (N, 3) with `features` (N, 53 or 101) in a grid of `resolution`³.
+    """Mesh of distinct active cubes `coords` (N, 3) with `features` (N, 53 or 101) in `resolution`³ cubes.
 
     What no active cube touches counts as outside. Without a surface the mesh is empty.
     """
@@ -84,9 +84,9 @@ def training_mesh(coords: torch.Tensor, features: torch.Tensor, resolution: int)
     loops = _quads(surface, cases, duals.first, resolution)
     points, faces = _fans(loops, duals.points, _gamma(surface)[duals.cubes])
 
-    values = torch.cat([part for part in (split.sdf, split.deform, split.color) if part is not None], -1)
-    means = corner_mean(values, grid.index, len(grid.keys))
-    reg_loss = (values - means[grid.index]).square().mean() + 0.2 * split.weights[:, :20].abs().mean()
+    means = corner_mean(split.attributes, grid.index, len(grid.keys))
+    spread = (torch.cat(split.attributes, dim=-1) - means[grid.index]).square().mean()
+    reg_loss = spread + 0.2 * split.weights[:, :20].abs().mean()
     if len(duals.deviations):
         reg_loss = reg_loss + 0.5 * duals.deviations.mean()
     positions = corner_positions(grid.keys, means[:, 1:4], resolution)
@@ -96,12 +96,12 @@ def training_mesh(coords: torch.Tensor, features: torch.Tensor, resolution: int)
 def _surface(coords: torch.Tensor, features: torch.Tensor, resolution: int) -> tuple:
     split = split_features(features, resolution)
     grid = corner_grid(coords, resolution)
-    sdf = corner_mean(split.sdf, grid.index, len(grid.keys))[:, 0]
+    sdf = corner_mean([split.sdf], grid.index, len(grid.keys))[:, 0]
     return find_surface(grid, sdf, split), split, grid, sdf
 
 
 def cube_cases(surface: SurfaceCubes, resolution: int) -> torch.Tensor:
-    """Case (S,) of every surface cube, with the ambiguous ones settled (Dual Marching Cubes, cases C16 and C19).
+    """Case (S,) of every surface cube, the ambiguous ones settled (Dual Marching Cubes, cases C16 and C19).
 
     Two cubes that share their only ambiguous face would join there what each keeps apart; both are inverted.
     """
@@ -155,7 +155,7 @@ def _dual_vertices(surface: SurfaceCubes, cases: torch.Tensor, training: bool) -
 def _crossings(
     surface: SurfaceCubes, alpha: torch.Tensor, cube: torch.Tensor, edge: torch.Tensor, training: bool
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Where the surface cuts edges of cubes (E,): with the cubes' α, and for training also positions without."""
+    """Where the surface cuts edges of cubes (E,): with the cubes' α and, for training, also without."""
     ends = torch.tensor(EDGES, device=edge.device)[edge]
     a, b = surface.corners[cube, ends[:, 0]], surface.corners[cube, ends[:, 1]]
     point_a, point_b = surface.points[a], surface.points[b]
@@ -217,7 +217,7 @@ def _two_triangles(loops: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
 def _fans(
     loops: torch.Tensor, points: torch.Tensor, gamma: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points (D + Q, ·) and faces (4·Q, 3): every quad around a centre that leans to the diagonal with more γ."""
+    """Points (D + Q, ·) and faces (4·Q, 3) around quad centres that lean to the diagonal with more γ."""
     even, odd = (product[:, None] for product in _diagonals(loops, gamma))
     a, b, c, d = points[loops].unbind(1)
     centres = ((a + c) / 2 * even + (b + d) / 2 * odd) / (even + odd + 1e-8)

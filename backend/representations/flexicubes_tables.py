@@ -1,7 +1,7 @@
 """The 256 cases of dual marching cubes, derived from their rule instead of being listed.
 
-A case is the set of a cube's corners that lie inside, as bits: corner n counts 2ⁿ. Every case has up to four dual
-vertices, and every crossing edge belongs to exactly one of them.
+A case is the set of a cube's corners that lie inside, as bits: corner n counts 2ⁿ. Every case has up to four
+dual vertices, and every crossing edge belongs to exactly one of them.
 """
 
 import functools
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 
 CORNERS = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 1), (1, 1, 1))
-# Ends in stored order: x and z edges run low to high, y edges high to low, which saves the orientation of faces
-# every special case for the axis.
+# Ends in stored order: x and z edges run low to high, y edges high to low; so one rule orients the faces
+# around the edges of all three axes.
 EDGES = (
     (0, 1), (1, 5), (4, 5), (0, 4), (2, 3), (3, 7), (6, 7), (2, 6), (2, 0), (3, 1), (7, 5), (6, 4),
 )  # fmt: skip
@@ -55,8 +55,8 @@ def case_tables(device: torch.device) -> CaseTables:
 def dual_vertices(case: int) -> list[tuple[int, ...]]:
     """Crossing edges of a case, grouped by dual vertex.
 
-    Edges are linked where the surface runs from one to the other over a face of the cube. On an ambiguous face,
-    whose inside corners are diagonal, the surface cuts each inside corner off.
+    Edges are linked where the surface runs from one to the other over a face of the cube. On an ambiguous
+    face, whose inside corners are diagonal, the surface cuts each inside corner off.
     """
     links = {
         edge: {edge} for edge, ends in enumerate(EDGES) if _inside(case, ends[0]) != _inside(case, ends[1])

@@ -14,12 +14,21 @@ class Mesh:
     colors: torch.Tensor | None = None  # (V, 3) sRGB in [0, 1]
     normals: torch.Tensor | None = None  # (V, 3) the network's normal map in [0, 1], 0.5 meaning zero
 
-    def __len__(self) -> int:
-        """Number of faces; an empty mesh is false."""
-        return len(self.faces)
-
 
 def face_normals(mesh: Mesh) -> torch.Tensor:
     """Unit normals (F, 3); zero for a face without area."""
     a, b, c = mesh.vertices[mesh.faces].unbind(1)
     return torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
+
+
+def vertex_normals(mesh: Mesh) -> torch.Tensor:
+    """Unit normals (V, 3), the faces weighted by area; up where there is no face with an area."""
+    a, b, c = mesh.vertices[mesh.faces].unbind(1)
+    areas = torch.linalg.cross(b - a, c - a)
+    total = torch.zeros_like(mesh.vertices)
+    for corner in range(3):
+        total.index_add_(0, mesh.faces[:, corner], areas)
+    # Scaled first: the squares of tiny areas are below what float32 holds.
+    largest = total.abs().amax(dim=-1, keepdim=True)
+    scaled = torch.where(largest > 0, total / largest, total.new_tensor([0.0, 0.0, 1.0]))
+    return torch.nn.functional.normalize(scaled, dim=-1)

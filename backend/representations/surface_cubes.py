@@ -28,6 +28,11 @@ class CubeFeatures:
     weights: torch.Tensor  # (N, 21): 12 edges, 8 corners, 1 for the split of quads
     color: torch.Tensor | None  # (N, 8, 6) colour and normal map before the sigmoid
 
+    @property
+    def attributes(self) -> list[torch.Tensor]:
+        """What belongs to corners: distance, offset and, if there is one, colour."""
+        return [self.sdf, self.deform] + ([] if self.color is None else [self.color])
+
 
 @dataclass(frozen=True)
 class SurfaceCubes:
@@ -63,8 +68,8 @@ def split_features(features: torch.Tensor, resolution: int) -> CubeFeatures:
 def find_surface(grid: CornerGrid, sdf: torch.Tensor, split: CubeFeatures) -> SurfaceCubes:
     """Cubes with corners on both sides, given the mean distance `sdf` at the grid's corners.
 
-    An inactive cube belongs to them when it touches an inside corner: it closes the surface there. What no active
-    cube tells about a corner has the default: distance 1, no offset, grey.
+    An inactive cube belongs to them when it touches an inside corner: it closes the surface there. A corner
+    that no active cube touches has the defaults: distance 1, no offset, grey.
     """
     inside = (sdf < 0)[grid.index]
     active = torch.nonzero(inside.any(1) & ~inside.all(1))[:, 0]
@@ -98,19 +103,15 @@ def find_surface(grid: CornerGrid, sdf: torch.Tensor, split: CubeFeatures) -> Su
 def _corner_points(
     grid: CornerGrid, split: CubeFeatures, number: torch.Tensor, keys: torch.Tensor, known: int
 ) -> torch.Tensor:
-    """Position and, with colour, attributes of the corners `keys` (K,), of which the first `known` have values."""
-    target = number[grid.index]
-    pad = (0, 0, 0, len(keys) - known)
-    deform = torch.nn.functional.pad(corner_mean(split.deform, target, known), pad)
-    points = corner_positions(keys, deform, grid.resolution)
-    if split.color is None:
-        return points
-    color = torch.nn.functional.pad(corner_mean(split.color, target, known), pad)
-    return torch.cat([points, torch.sigmoid(color)], dim=1)
+    """Position and, with colour, attributes of the corners `keys` (K,); from `known` on with defaults."""
+    means = corner_mean(split.attributes[1:], number[grid.index], known)
+    means = torch.nn.functional.pad(means, (0, 0, 0, len(keys) - known))
+    points = corner_positions(keys, means[:, :3], grid.resolution)
+    return torch.cat([points, torch.sigmoid(means[:, 3:])], dim=1)
 
 
 def _inactive_surface(grid: CornerGrid, inside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys (E,) and corner keys (E, 8) of inactive cubes with corners on both sides; `inside` is by corner."""
+    """Keys (E,) and corner keys (E, 8) of inactive cubes with corners on both sides of the surface."""
     side, device = grid.resolution + 1, grid.keys.device
     # A corner that eight active cubes share has no inactive neighbour.
     shares = torch.bincount(grid.index.flatten(), minlength=len(grid.keys))

@@ -1,0 +1,89 @@
+"""A mesh as a binary glTF 2.0 file (.glb): y up, one material, colours and normals at the vertices."""
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from backend.errors import UserError
+from backend.files import write_bytes
+from backend.representations.mesh import Mesh, vertex_normals
+
+_FLOAT, _UINT = 5126, 5125
+_VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
+_MATERIAL = {
+    "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0},
+    "doubleSided": True,
+}
+
+
+def write_glb(path: Path, mesh: Mesh) -> None:
+    """Write `mesh`, turned from z up to the y up of glTF; UserError if it has no faces."""
+    if len(mesh.faces) == 0:
+        raise UserError("The mesh has no faces, so there is nothing to write; try another seed or picture.")
+    write_bytes(path, glb_bytes(mesh))
+
+
+def glb_bytes(mesh: Mesh) -> bytes:
+    """The file's content."""
+    attributes = {"POSITION": _y_up(mesh.vertices), "NORMAL": _y_up(vertex_normals(mesh))}
+    if mesh.colors is not None:
+        attributes["COLOR_0"] = linear_from_srgb(_array(mesh.colors).clip(0, 1))
+    indices = mesh.faces.detach().cpu().numpy().astype("<u4").reshape(-1)
+    parts = [array.astype("<f4") for array in attributes.values()] + [indices]
+    document = json.dumps(_document(list(attributes), parts), allow_nan=False, separators=(",", ":")).encode()
+    return _container(document, b"".join(part.tobytes() for part in parts))
+
+
+def linear_from_srgb(color: np.ndarray) -> np.ndarray:
+    """Linear light from sRGB-encoded values, both in [0, 1]; glTF wants vertex colours linear."""
+    return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+
+
+def _array(values: torch.Tensor) -> np.ndarray:
+    return values.detach().cpu().double().numpy()
+
+
+def _y_up(vectors: torch.Tensor) -> np.ndarray:
+    """(x, y, z) with z up to (x, z, -y)."""
+    x, y, z = _array(vectors).T
+    return np.stack([x, z, -y], axis=1)
+
+
+def _document(names: list[str], parts: list[np.ndarray]) -> dict:
+    """The JSON part; every array is packed and of 4-byte values, so all offsets are aligned."""
+    views, accessors, offset = [], [], 0
+    for number, part in enumerate(parts):
+        is_index = number == len(names)
+        target = _INDEX_BUFFER if is_index else _VERTEX_BUFFER
+        views.append({"buffer": 0, "byteOffset": offset, "byteLength": part.nbytes, "target": target})
+        kind, component = ("SCALAR", _UINT) if is_index else ("VEC3", _FLOAT)
+        accessor = {"bufferView": number, "componentType": component, "count": len(part), "type": kind}
+        if number == 0:
+            # The bounds are required, and exactly those of the float32 values in the file.
+            accessor |= {"min": part.min(0).tolist(), "max": part.max(0).tolist()}
+        accessors.append(accessor)
+        offset += part.nbytes
+    attributes = {name: number for number, name in enumerate(names)}
+    primitive = {"attributes": attributes, "indices": len(names), "material": 0, "mode": 4}
+    return {
+        "asset": {"version": "2.0", "generator": "blender-trellis"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "name": "TRELLIS"}],
+        "meshes": [{"name": "TRELLIS", "primitives": [primitive]}],
+        "materials": [{"name": "TRELLIS", **_MATERIAL}],
+        "buffers": [{"byteLength": offset}],
+        "bufferViews": views,
+        "accessors": accessors,
+    }
+
+
+def _container(document: bytes, binary: bytes) -> bytes:
+    document += b" " * (-len(document) % 4)
+    binary += b"\0" * (-len(binary) % 4)
+    header = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(document) + 8 + len(binary))
+    chunks = struct.pack("<I4s", len(document), b"JSON") + document
+    return header + chunks + struct.pack("<I4s", len(binary), b"BIN\0") + binary
