@@ -24,7 +24,7 @@ class View:
     azimuth: float  # degrees from the front (-Y) towards the right (+X)
 
 
-def render_preview(collection: bpy.types.Collection, path: Path, size: int = 512, samples: int = 32) -> None:
+def render_preview(collection: bpy.types.Collection, path: Path, size: int = 448, samples: int = 24) -> None:
     """Renders `collection` in the current scene with Cycles on the CPU; writes a PNG, views side by side."""
     scene = bpy.context.scene
     _set_up(scene, size, samples)
@@ -52,6 +52,7 @@ def _set_up(scene: bpy.types.Scene, size: int, samples: int) -> None:
     scene.render.engine = "CYCLES"
     scene.cycles.device = "CPU"
     scene.cycles.samples = samples
+    scene.cycles.adaptive_threshold = 0.05
     scene.cycles.use_denoising = False  # not every build has the denoiser, and without it a render fails
     scene.render.resolution_x = scene.render.resolution_y = size
     scene.render.resolution_percentage = 100

@@ -4,32 +4,18 @@ The one place where numpy meets datablocks. Returns names or datablocks to its c
 V vertices · F faces · N splats.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import bpy
 import numpy as np
 
+from .asset import Arrays, Asset
 from .materials import COLOR_ATTRIBUTE, splat_material, vertex_color_material
 from .splat_nodes import splat_nodes
 
 SPLAT_MODIFIER = "Splats"
 DC_TO_COLOR = 0.28209479177387814  # the constant spherical harmonic: color = 0.5 + DC_TO_COLOR * f_dc
 INT_MAX = 2**31 - 1  # custom properties hold no larger integers
-
-Arrays = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Asset:
-    """What one job made. `mesh`: vertices (V, 3), faces (F, 3), colors (V, 3) sRGB. `gaussian`: position,
-    f_dc, scale (log) each (N, 3), opacity (N, 1) (logit), rotation (N, 4) w, x, y, z."""
-
-    name: str
-    mesh: Arrays | None = None
-    gaussian: Arrays | None = None
-    properties: Mapping[str, object] = field(default_factory=dict)  # stored on collection and objects
 
 
 def add_asset(asset: Asset, scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> bpy.types.Collection:
@@ -158,13 +144,9 @@ def _select(collection: bpy.types.Collection, view_layer: bpy.types.ViewLayer) -
     view_layer.objects.active = collection.objects[0] if collection.objects else active
 
 
-def _store(owner: bpy.types.ID, properties: Mapping[str, object]) -> None:
+def _store(owner: bpy.types.ID, properties: Mapping[str, str | int]) -> None:
     for key, value in properties.items():
-        if isinstance(value, int) and abs(value) > INT_MAX:
-            value = str(value)
-        elif not isinstance(value, (str, int, float)):
-            value = json.dumps(value)
-        owner[f"trellis_{key}"] = value
+        owner[f"trellis_{key}"] = value if isinstance(value, str) or abs(value) <= INT_MAX else str(value)
 
 
 def _kept(made: list[bpy.types.ID], block: bpy.types.ID) -> bpy.types.ID:

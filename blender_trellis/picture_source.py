@@ -1,0 +1,73 @@
+"""The bytes of a picture, from a file or from an image open in Blender. The backend decodes them."""
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+
+from .faults import Fault
+
+LARGEST_FILE = 128 << 20
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture file, read."""
+
+    name: str  # of the file, with its suffix
+    data: bytes
+
+    @property
+    def stem(self) -> str:
+        """What the object is called after."""
+        return Path(self.name).stem
+
+    @property
+    def hash(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def read_picture(path: str | Path) -> Picture:
+    """Reads a picture file as it is. Fault where it cannot be read."""
+    if not str(path):
+        raise Fault("No picture is chosen: choose a PNG, JPEG or WebP file.")
+    file = Path(path)
+    try:
+        size = file.stat().st_size
+        if size > LARGEST_FILE:
+            raise Fault(f'The picture "{file}" is larger than {LARGEST_FILE >> 20} MB: choose a smaller one.')
+        data = file.read_bytes()
+    except FileNotFoundError as error:
+        raise Fault(f'The picture "{file}" does not exist: choose another file.') from error
+    except IsADirectoryError as error:
+        raise Fault(f'"{file}" is a folder: choose a picture file in it.') from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Fault(f'The picture "{file}" cannot be read ({reason}): choose another file.') from error
+    if not data:
+        raise Fault(f'The picture "{file}" is empty: choose another file.')
+    return Picture(file.name, data)
+
+
+def read_image(image: bpy.types.Image) -> Picture:
+    """Takes an image that is open in Blender: its packed or original file, else its pixels."""
+    name = image.name
+    if image.packed_file is not None and not image.is_dirty:
+        return Picture(name, bytes(image.packed_file.data))
+    if image.filepath and not image.is_dirty:
+        return read_picture(bpy.path.abspath(image.filepath, library=image.library))
+    if not image.has_data:
+        raise Fault(f'The image "{image.name}" has no pixels: open another one.')
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "picture.png"
+        copy = image.copy()  # saving would give the user's image another path
+        try:
+            copy.file_format = "PNG"
+            copy.save(filepath=str(file))
+        except RuntimeError as error:
+            raise Fault(f'The image "{image.name}" cannot be read ({error}): open it from a file.') from error
+        finally:
+            bpy.data.images.remove(copy)
+        return Picture(name, file.read_bytes())

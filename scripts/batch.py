@@ -1,0 +1,138 @@
+"""Turn a folder of pictures into .blend, .glb and .ply files, without a window.
+
+    blender --background --python scripts/batch.py -- --input PICTURES --output FOLDER
+    python scripts/batch.py --input a.png b.jpg --output FOLDER          (where Python has the bpy module)
+
+Exit code: 0 when every picture was made, 1 when some were, 2 when none was. FOLDER/report.json
+says which and why not.
+"""
+
+import argparse
+import os
+import sys
+import traceback
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+FILES = ("blend", "glb", "ply", "preview")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    wanted = argparse.ArgumentParser(
+        prog="batch.py", description="Turn pictures into 3D objects, one each.", allow_abbrev=False
+    )
+    wanted.add_argument(
+        "--input", nargs="+", type=Path, required=True, metavar="PATH", help="pictures and folders"
+    )
+    wanted.add_argument("--output", type=Path, required=True, metavar="FOLDER")
+    wanted.add_argument(
+        "--files", nargs="+", choices=FILES, default=["blend", "glb", "ply"], help="what to write"
+    )
+    for kind in FILES:
+        wanted.add_argument(
+            f"--{kind}", action="append_const", dest="only", const=kind, help=f"write {kind} only"
+        )
+    add_generation_options(wanted)
+    return wanted
+
+
+def add_generation_options(wanted: argparse.ArgumentParser) -> None:
+    """Options on how objects are made, and with what."""
+    wanted.add_argument("--model", default="starter", help="name of a model, or its folder")
+    wanted.add_argument("--seed", type=int, default=1)
+    wanted.add_argument("--steps", type=int, help="sampling steps of both stages; default: the model's own")
+    wanted.add_argument("--guidance", type=float, help="guidance of both stages; default: the model's own")
+    wanted.add_argument("--formats", nargs="+", choices=("mesh", "gaussian"), default=["mesh", "gaussian"])
+    wanted.add_argument("--device", default="", help="auto, cpu, cuda, cuda:1, mps")
+    wanted.add_argument("--precision", default="", help="auto, fp32, fp16, bf16")
+    wanted.add_argument("--python", default="", help="interpreter that has the backend's packages")
+    wanted.add_argument("--models", type=Path, help="folder with downloaded models")
+
+
+def main(arguments: list[str]) -> int:
+    """Makes everything that the arguments ask for; the exit code."""
+    options = parser().parse_args(arguments)
+    kinds = tuple(dict.fromkeys(options.only or options.files))
+    return run(options, options.input, kinds)
+
+
+def run(options: argparse.Namespace, inputs: list[Path], kinds: tuple[str, ...]) -> int:
+    """One backend makes all the inputs; writes the files, the report and the table."""
+    from blender_trellis import headless
+    from blender_trellis.export import prepare_folder
+    from blender_trellis.faults import Fault
+
+    try:
+        items = headless.find_items(inputs)
+        prepare_folder(options.output)
+        runner = headless.open_runner(options.python, options.models)
+    except Fault as fault:
+        sys.stderr.write(f"{fault}\n")
+        return 2
+    try:
+        outcomes = headless.make_all(
+            runner, items, request(options), options.output.resolve(), kinds, sys.stderr
+        )
+    finally:
+        runner.close()
+    try:
+        headless.write_report(outcomes, options.output / "report.json")
+    except Fault as fault:
+        sys.stderr.write(f"{fault}\n")
+    sys.stdout.write(headless.table(outcomes))
+    return headless.exit_code(outcomes)
+
+
+def request(options: argparse.Namespace):
+    """The request that every picture is sent with."""
+    from blender_trellis.backend_settings import backend_settings
+    from blender_trellis.protocol import Generate, SamplingParams
+
+    settings = backend_settings()
+    params = SamplingParams(steps=options.steps, cfg_strength=options.guidance)
+    return Generate(
+        job="",
+        model=options.model,
+        device=options.device or settings.device,
+        precision=options.precision or settings.precision,
+        seed=options.seed,
+        sparse_structure=params,
+        structured_latent=params,
+        formats=tuple(options.formats),
+    )
+
+
+def own_arguments() -> list[str]:
+    """What follows `--`; Blender keeps everything before it. Without Blender, all."""
+    if "--" in sys.argv:
+        return sys.argv[sys.argv.index("--") + 1 :]
+    return sys.argv[1:] if sys.argv and sys.argv[0] == __file__ else []
+
+
+def leave(code: int) -> None:
+    """Ends the process at once: Blender does not hand a script's exit code on, and 4.2 crashes on its way out
+    after a glTF export."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def run_and_leave(function) -> None:
+    """Runs a main function and ends the process with its code, whatever happens in it."""
+    try:
+        code = function(own_arguments())
+    except SystemExit as request:  # argparse's
+        code = request.code if isinstance(request.code, int) else 2
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        code = 2
+    except Exception:  # noqa: BLE001 (Blender would exit with 0)
+        traceback.print_exc()
+        code = 2
+    leave(code)
+
+
+if __name__ == "__main__":
+    run_and_leave(main)

@@ -1,0 +1,120 @@
+"""A backend without torch: speaks the protocol and makes a coloured ball in no time.
+
+    python fake_backend.py [serve]
+
+What the pictures' bytes hold decides what happens: b"bad" fails, b"die" ends the process in the middle of the
+job, b"garbage" sends indices out of range, b"slow" takes ten seconds unless cancelled; all else is a ball.
+"""
+
+import hashlib
+import os
+import sys
+import threading
+import time
+from math import cos, pi, sin
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+
+from blender_trellis import protocol as p
+
+STEPS = 4
+
+
+def ball(rows: int = 24) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A closed sphere of radius 0.4: vertices (V, 3), faces (F, 3), colors (V, 3) sRGB."""
+    columns = 2 * rows
+    vertices = [(0.0, 0.0, 0.4)]
+    for row in range(1, rows):
+        polar = pi * row / rows
+        for column in range(columns):
+            turn = 2 * pi * column / columns
+            vertices.append((0.4 * sin(polar) * cos(turn), 0.4 * sin(polar) * sin(turn), 0.4 * cos(polar)))
+    vertices.append((0.0, 0.0, -0.4))
+    last, faces = len(vertices) - 1, []
+    for column in range(columns):
+        after = (column + 1) % columns
+        faces.append((0, 1 + column, 1 + after))
+        bottom = last - columns
+        faces.append((last, bottom + after, bottom + column))
+        for row in range(rows - 2):
+            a, b = 1 + row * columns + column, 1 + row * columns + after
+            faces += [(a, a + columns, b), (b, a + columns, b + columns)]
+    places = np.array(vertices, np.float32)
+    return places, np.array(faces, np.int32), (places / 0.8 + 0.5).astype(np.float32)
+
+
+def arrays(**named: np.ndarray) -> dict[str, p.Array]:
+    kinds = {"float32": "f4", "int32": "i4"}
+    return {
+        name: p.Array(kinds[values.dtype.name], values.shape, values.tobytes())
+        for name, values in named.items()
+    }
+
+
+class FakeBackend:
+    """Answers one request at a time."""
+
+    def __init__(self):
+        self._out = sys.stdout.buffer
+        self._lock = threading.Lock()
+        self._cancelled: set[str] = set()
+
+    def send(self, message: p.FromBackend) -> None:
+        with self._lock:
+            for piece in p.encode(message):
+                self._out.write(piece)
+            self._out.flush()
+
+    def serve(self) -> None:
+        device = p.Device("cpu", "Processor", 8 << 30)
+        self.send(p.Hello(p.PROTOCOL_VERSION, "0.1.0", "3.11", "fake", (device,), ("starter",)))
+        reader = p.Reader(sys.stdin.buffer)
+        while (message := reader.read()) is not None and not isinstance(message, p.Shutdown):
+            if isinstance(message, p.Cancel):
+                self._cancelled.add(message.job)
+            elif isinstance(message, p.Generate):
+                threading.Thread(target=self.generate, args=(message,)).start()
+
+    def generate(self, request: p.Generate) -> None:
+        data = bytes(request.pictures[0].data) if request.pictures else b""
+        if data == b"bad":
+            return self.send(p.Failed(request.job, "bad_input", f"{request.picture_names[0]} is no picture."))
+        steps = 200 if data == b"slow" else request.sparse_structure.steps or STEPS
+        for step in range(1, steps + 1):
+            if request.job in self._cancelled:
+                return self.send(p.Cancelled(request.job, 0.1))
+            self.send(p.Progress(request.job, "sparse_structure", step, steps, 0.1 * step))
+            time.sleep(0.05 if data == b"slow" else 0.01)
+        if data == b"die":
+            sys.stderr.write("torch ate all the memory\n")
+            sys.stderr.flush()
+            os._exit(3)
+        self.send_results(request, broken=data == b"garbage")
+        digest = hashlib.sha256(data).hexdigest()
+        return self.send(p.Finished(request.job, 0.5, request.seed, request.model, "0" * 64, digest))
+
+    def send_results(self, request: p.Generate, broken: bool) -> None:
+        vertices, faces, colors = ball()
+        cells = np.unique(((vertices + 0.5) * 64).astype(np.int32), axis=0)
+        self.send(p.Result(request.job, "voxels", {"resolution": 64}, arrays(coords=cells)))
+        count = len(vertices)
+        if "gaussian" in request.formats:
+            splats = arrays(
+                position=vertices,
+                f_dc=((colors - 0.5) / 0.28209479177387814).astype(np.float32),
+                opacity=np.full((count, 1), 3.0, np.float32),
+                scale=np.full((count, 3), np.log(0.012), np.float32),
+                rotation=np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1)),
+            )
+            self.send(p.Result(request.job, "gaussian", {}, splats))
+        if "mesh" in request.formats:
+            faces = faces + (count if broken else 0)
+            surface = arrays(vertices=vertices, faces=faces.astype(np.int32), colors=colors)
+            self.send(p.Result(request.job, "mesh", {}, surface))
+
+
+if __name__ == "__main__":
+    FakeBackend().serve()
