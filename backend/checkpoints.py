@@ -116,7 +116,7 @@ def _read_settings(path: Path) -> tuple[str, dict]:
         raise MissingModel(
             f"The model file {path} is missing: download the model's whole folder again."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"The model file {path} cannot be read ({error}): download it again.") from error
     if not isinstance(settings, dict) or not isinstance(settings.get("name"), str):
         raise UserError(f"The model file {path} does not name its class: download it again.")

@@ -124,7 +124,7 @@ def _find(model: str | Path) -> Path:
 def _read_pipeline(path: Path) -> tuple[dict, str]:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}): download the model again.") from error
     if not isinstance(settings, dict) or not isinstance(settings.get("args"), dict):
         raise UserError(f"{path} has no args: download the model again.")

@@ -37,10 +37,13 @@ class SparseGroupNorm32(nn.GroupNorm):
 
     def forward(self, feats: Tensor) -> Tensor:
         length, channels = feats.shape
-        groups = feats.float().view(length, self.num_groups, channels // self.num_groups)
-        variance, mean = torch.var_mean(groups, dim=(0, 2), correction=0, keepdim=True)
-        normed = (groups - mean) * torch.rsqrt(variance + self.eps)
-        return torch.addcmul(self.bias, normed.view(length, channels), self.weight).to(feats.dtype)
+        rows = feats.float()
+        per_channel = channels // self.num_groups
+        groups = rows.view(length, self.num_groups, per_channel)
+        variance, mean = torch.var_mean(groups, dim=(0, 2), correction=0)
+        scale = self.weight * torch.rsqrt(variance + self.eps).repeat_interleave(per_channel)
+        shift = self.bias - mean.repeat_interleave(per_channel) * scale
+        return torch.addcmul(shift, rows, scale).to(feats.dtype)
 
 
 class MultiHeadRMSNorm(nn.Module):

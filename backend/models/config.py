@@ -10,6 +10,8 @@ import typing
 from backend.errors import UserError
 
 T = typing.TypeVar("T")
+LARGEST = 65536
+"""Bound on the numbers of a configuration, so that a damaged one cannot ask for all memory."""
 
 
 def parse_config(config_class: type[T], args: object, name: str) -> T:
@@ -67,6 +69,10 @@ def _convert(value: object, hint: object, name: str) -> object:
     allowed = (int, float) if hint is float else (hint,)
     if not isinstance(value, allowed) or (isinstance(value, bool) and hint is not bool):
         raise UserError(f"{name} must be {hint.__name__}, not {value!r}: check the model's JSON file.")
+    if isinstance(value, int | float) and not 0 <= value <= LARGEST:
+        raise UserError(
+            f"{name} must lie between 0 and {LARGEST}, not {value!r}: check the model's JSON file."
+        )
     return value
 
 

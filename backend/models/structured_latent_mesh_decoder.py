@@ -4,13 +4,20 @@ Attribute names are dictated by the published checkpoints.
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backend.layers.norm import SparseGroupNorm32
 from backend.layers.sparse import subdivide, subdivide_coords
-from backend.layers.sparse_conv import NeighbourTable, PointwiseConv3d, SubmanifoldConv3d, find_neighbours
+from backend.layers.sparse_conv import (
+    NeighbourTable,
+    PointwiseConv3d,
+    SubdividedConv3d,
+    SubmanifoldConv3d,
+    find_neighbours,
+    subdivide_neighbours,
+)
 from backend.models.config import parse_config, require
 from backend.models.network import zero_
 from backend.models.structured_latent_vae import TrunkConfig, VoxelStructure, WindowTransformer
@@ -42,7 +49,7 @@ class MeshStructure:
     """Tables of the voxels and of both finer grids; fine_coords (64L, 3) on four times the resolution."""
 
     voxels: VoxelStructure
-    neighbours: tuple[NeighbourTable, NeighbourTable]
+    neighbours: tuple[NeighbourTable, NeighbourTable, NeighbourTable]
     fine_coords: Tensor
 
 
@@ -58,7 +65,7 @@ class SubdivideBlock(nn.Module):
         self.act_layers = nn.Sequential(SparseGroupNorm32(GROUPS, channels), nn.SiLU())
         self.out_layers = nn.ModuleList(
             [
-                SubmanifoldConv3d(channels, out_channels),
+                SubdividedConv3d(channels, out_channels),
                 SparseGroupNorm32(GROUPS, out_channels),
                 nn.SiLU(),
                 SubmanifoldConv3d(out_channels, out_channels),
@@ -69,11 +76,11 @@ class SubdivideBlock(nn.Module):
             nn.Identity() if channels == out_channels else PointwiseConv3d(channels, out_channels)
         )
 
-    def forward(self, x: Tensor, fine: NeighbourTable) -> Tensor:
-        """x (L, C), table of the children -> (8L, C')."""
-        first, norm, _, second = self.out_layers
-        h = first(subdivide(self.act_layers(x)), fine)
-        h = second(F.silu(norm(h)), fine)
+    def forward(self, x: Tensor, coarse: NeighbourTable, fine: NeighbourTable) -> Tensor:
+        """x (L, C), tables of the voxels and of their children -> (8L, C')."""
+        first, norm, activation, second = self.out_layers
+        h = first(self.act_layers(x), coarse)
+        h = second(activation(norm(h)), fine)
         # A pointwise map of copies is the copy of the pointwise map.
         return h + subdivide(self.skip_connection(x))
 
@@ -99,13 +106,14 @@ class SLatMeshDecoder(WindowTransformer):
     def structure(self, coords: Tensor) -> MeshStructure:
         """Tables of the voxels (L, 3) and of their 8L and 64L descendants."""
         voxels = super().structure(coords)
-        middle = subdivide_coords(voxels.coords)
-        fine = subdivide_coords(middle)
-        return MeshStructure(voxels, (find_neighbours(middle), find_neighbours(fine)), fine)
+        coarse = find_neighbours(voxels.coords)
+        middle = subdivide_neighbours(coarse)
+        fine_coords = subdivide_coords(subdivide_coords(voxels.coords))
+        return MeshStructure(voxels, (coarse, middle, subdivide_neighbours(middle)), fine_coords)
 
     def forward(self, feats: Tensor, structure: MeshStructure) -> tuple[Tensor, Tensor]:
         """feats (L, latent_channels) -> fine_coords (64L, 3), raw (64L, 53 or 101)."""
         h = self.trunk(feats, structure.voxels)
-        for block, table in zip(self.upsample, structure.neighbours, strict=True):
-            h = block(h, table)
+        for block, (coarse, fine) in zip(self.upsample, pairwise(structure.neighbours), strict=True):
+            h = block(h, coarse, fine)
         return structure.fine_coords, self.out_layer(h.to(feats.dtype))
