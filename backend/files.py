@@ -24,18 +24,17 @@ def atomic_path(final: Path) -> Iterator[Path]:
     goes wrong, the temporary file is removed and the old file stays.
     """
     final = Path(os.path.realpath(final))
-    _check_target(final)
     temporary = final.parent / f".{secrets.token_hex(8)}{final.suffix[:32]}"
-    try:
+    with _explained(final, temporary):
+        _check_target(final)
         _create(temporary)
-        yield temporary
-        _flush(temporary)
-        os.replace(temporary, final)
-    except OSError as error:
-        raise _explained(error, final, temporary) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    _flush_folder(final.parent)
+        try:
+            yield temporary
+            _flush(temporary)
+            os.replace(temporary, final)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _flush_folder(final.parent)
 
 
 def write_bytes(final: Path, data: bytes) -> None:
@@ -47,13 +46,10 @@ def write_bytes(final: Path, data: bytes) -> None:
 def check_writable_folder(folder: Path) -> None:
     """Raise UserError unless a new file can be made in `folder`."""
     probe = Path(folder) / f".{secrets.token_hex(8)}"
-    _check_folder(probe.parent)
-    try:
+    with _explained(Path(folder), probe):
+        _check_folder(probe.parent)
         _create(probe)
-    except OSError as error:
-        raise _explained(error, probe, probe) from error
-    finally:
-        probe.unlink(missing_ok=True)
+        probe.unlink()
 
 
 def _create(path: Path) -> None:
@@ -94,15 +90,23 @@ def _flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _explained(error: OSError, final: Path, temporary: Path) -> OSError | UserError:
-    """The UserError for a fault of the target's disk or folder; any other error as it is."""
-    if error.errno in _NO_SPACE:
-        return UserError(f"The disk has no room for {final}; free some space or choose another folder.")
-    about_target = error.filename is None or Path(os.fsdecode(error.filename)) == temporary
-    if not about_target:
-        return error
-    if error.errno in _NOT_ALLOWED:
-        return UserError(f"{final} may not be written; change the permissions or choose another folder.")
-    if error.errno == errno.ENAMETOOLONG:
-        return UserError(f"The name {final.name[:40]}… is too long; choose a shorter one.")
-    return error
+@contextlib.contextmanager
+def _explained(target: Path, own: Path) -> Iterator[None]:
+    """Turn faults of the disk, the folder, `target` or its temporary file `own` into a UserError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise UserError(
+                f"The disk has no room for {target}; free some space or choose another folder."
+            ) from error
+        named = None if error.filename is None else Path(os.fsdecode(error.filename))
+        if named not in (None, own, target, own.parent):
+            raise
+        if error.errno in _NOT_ALLOWED:
+            raise UserError(
+                f"{target} may not be written; change the permissions or choose another folder."
+            ) from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(f"The name {target.name[:40]}… is too long; choose a shorter one.") from error
+        raise

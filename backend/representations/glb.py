@@ -28,28 +28,24 @@ def write_glb(path: Path, mesh: Mesh) -> None:
 
 def glb_bytes(mesh: Mesh) -> bytes:
     """The file's content."""
-    attributes = {"POSITION": _y_up(mesh.vertices), "NORMAL": _y_up(vertex_normals(mesh))}
+    attributes = {"POSITION": to_y_up(mesh.vertices), "NORMAL": to_y_up(vertex_normals(mesh))}
     if mesh.colors is not None:
-        attributes["COLOR_0"] = linear_from_srgb(_array(mesh.colors).clip(0, 1))
-    indices = mesh.faces.detach().cpu().numpy().astype("<u4").reshape(-1)
-    parts = [array.astype("<f4") for array in attributes.values()] + [indices]
+        attributes["COLOR_0"] = linear_from_srgb(mesh.colors.clamp(0, 1))
+    parts = [values.detach().cpu().numpy().astype("<f4") for values in attributes.values()]
+    parts.append(mesh.faces.cpu().numpy().astype("<u4").reshape(-1))
     document = json.dumps(_document(list(attributes), parts), allow_nan=False, separators=(",", ":")).encode()
     return _container(document, b"".join(part.tobytes() for part in parts))
 
 
-def linear_from_srgb(color: np.ndarray) -> np.ndarray:
+def linear_from_srgb(color: torch.Tensor) -> torch.Tensor:
     """Linear light from sRGB-encoded values, both in [0, 1]; glTF wants vertex colours linear."""
-    return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+    return torch.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
 
 
-def _array(values: torch.Tensor) -> np.ndarray:
-    return values.detach().cpu().double().numpy()
-
-
-def _y_up(vectors: torch.Tensor) -> np.ndarray:
-    """(x, y, z) with z up to (x, z, -y)."""
-    x, y, z = _array(vectors).T
-    return np.stack([x, z, -y], axis=1)
+def to_y_up(vectors: torch.Tensor) -> torch.Tensor:
+    """Vectors (V, 3) with z up turned to y up: (x, y, z) to (x, z, -y)."""
+    x, y, z = vectors.unbind(-1)
+    return torch.stack([x, z, -y], dim=-1)
 
 
 def _document(names: list[str], parts: list[np.ndarray]) -> dict:
