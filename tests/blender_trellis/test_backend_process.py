@@ -26,7 +26,7 @@ from blender_trellis.protocol import (
 )
 
 ROOT = Path(__file__).parents[2]
-FAKE = Path(__file__).with_name("fake_backend.py")
+FAKE = Path(__file__).with_name("failing_backend.py")
 FINAL = (Finished, Failed, Cancelled, Loaded)
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-import fake_backend
+import failing_backend
 import numpy as np
 import pytest
 
@@ -66,7 +66,7 @@ def test_the_message_tells_the_stage_and_the_step():
 
 def test_parts_are_kept_and_the_last_of_a_kind_is_found():
     job = new_job(Generate("a"))
-    for result in (fake_backend.voxels("a"), fake_backend.gaussians("a"), fake_backend.mesh("a")):
+    for result in (failing_backend.voxels("a"), failing_backend.gaussians("a"), failing_backend.mesh("a")):
         job = apply(job, result)
     assert [part.kind for part in job.parts] == ["voxels", "gaussian", "mesh"]
     assert job.part("mesh").arrays["faces"].shape == (4, 3)
@@ -102,7 +102,7 @@ def test_a_model_is_loaded():
 
 
 def test_a_part_with_a_fault_fails_the_job():
-    job = apply(new_job(Generate("a")), fake_backend.mesh("a", last_vertex=4))
+    job = apply(new_job(Generate("a")), failing_backend.mesh("a", last_vertex=4))
     assert (job.state, job.failure) == ("failed", "protocol")
     assert "faces with the index 4, outside of 0 to 3" in job.message
 
@@ -167,7 +167,7 @@ def with_floats(result: Result, name: str, value: float) -> Result:
     return changed(result, name, data=np.full(shape, value, "<f4").tobytes())
 
 
-MESH, SPLATS, VOXELS = fake_backend.mesh("a"), fake_backend.gaussians("a"), fake_backend.voxels("a")
+MESH, SPLATS, VOXELS = failing_backend.mesh("a"), failing_backend.gaussians("a"), failing_backend.voxels("a")
 
 
 def test_sound_parts_become_arrays():

@@ -1,4 +1,4 @@
-"""A stand-in for the backend, run as a program: `fake_backend.py MODE`. Speaks the protocol without torch.
+"""A stand-in for the backend, run as a program: `failing_backend.py MODE`. Speaks the protocol without torch.
 
 ok        answers every job with voxels, Gaussians, a mesh and its last word
 slow      as ok, but with 200 steps of 50 ms each, between which it hears a cancel
