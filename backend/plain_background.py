@@ -23,6 +23,8 @@ _MAX_DRIFT = 35.0
 # A part smaller than this share of the largest one is a speck of noise or of JPEG ringing.
 _MIN_PART = 0.002
 _MIN_PART_PIXELS = 24
+_BLEEDING_PIXELS = 4
+_BLEEDING_SHARE = 0.4
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def key_out_plain_background(image: Image.Image) -> Image.Image | None:
     plain = distance < background.tolerance
     # JPEG ringing closes narrow gaps; through them the flood passes at a wider tolerance.
     reached = plain & _reached_from_border(distance < 1.5 * background.tolerance)
-    mask = _without_specks(~reached)
+    mask = _without_specks(~(reached | _bleeding(distance, reached)))
     return Image.fromarray(_soft_cutout(rgb, mask))
 
 
@@ -97,6 +99,18 @@ def _reached_from_border(plain: np.ndarray) -> np.ndarray:
     labels, _ = ndimage.label(plain)
     rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     return np.isin(labels, np.unique(rim[rim > 0]))
+
+
+def _bleeding(distance: np.ndarray, reached: np.ndarray) -> np.ndarray:
+    """The rim where colour bleeds out of the object: mixed edge pixels and JPEG's coarse colour.
+
+    These lie beside the background and are much nearer to its colour than the object close by is.
+    """
+    reach = ndimage.distance_transform_edt(~reached) <= _BLEEDING_PIXELS
+    beside = ndimage.maximum_filter(distance, 2 * _BLEEDING_PIXELS + 1)
+    faint = reach & ~reached & (distance < _BLEEDING_SHARE * beside)
+    labels, _ = ndimage.label(reached | faint)
+    return faint & np.isin(labels, np.unique(labels[reached]))
 
 
 def _without_specks(mask: np.ndarray) -> np.ndarray:

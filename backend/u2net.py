@@ -1,13 +1,14 @@
 """The U²-Net background remover (Qin et al. 2020): where its file lies, how it is fetched, how it is run.
 
 Run through the rembg package with a model file on this machine; nothing is fetched unasked.
-`python -m backend.u2net FOLDER` fetches the file.
+`python -m backend.u2net [FOLDER]` fetches the file.
 """
 
 import functools
 import hashlib
 import http.client
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
@@ -18,7 +19,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from backend.errors import UserError
+from backend.errors import MissingModel, UserError
+from backend.model_folder import models_folder
+
+log = logging.getLogger(__name__)
 
 FILE_NAME = "u2net.onnx"
 # The file that rembg itself uses, with its SHA-256 and its size.
@@ -30,31 +34,27 @@ _TIMEOUT_SECONDS = 30
 
 
 def find_u2net(model_file: Path | None = None) -> Path | None:
-    """The model file: the one that was set, else where rembg keeps it, else None.
+    """The model file: the one set (here or as TRELLIS_U2NET), else one in the usual places, else None.
 
-    Raises UserError where a file was set that does not exist.
+    Raises MissingModel where a file was set that does not exist.
     """
-    if model_file is not None:
-        if not model_file.is_file():
-            raise UserError(
-                f"The background remover's file '{model_file}' does not exist; correct or empty the setting."
-            )
-        return model_file
-    return next((path for path in _usual_places() if path.is_file()), None)
-
-
-def default_folder() -> Path:
-    """Where rembg would put the file, and where it is looked for first."""
-    if os.environ.get("U2NET_HOME"):
-        return Path(os.environ["U2NET_HOME"]).expanduser()
-    return Path("~/.u2net").expanduser()
+    if model_file is None and os.environ.get("TRELLIS_U2NET"):
+        model_file = Path(os.environ["TRELLIS_U2NET"]).expanduser()
+    if model_file is None:
+        return next((path for path in _usual_places() if path.is_file()), None)
+    if not model_file.is_file():
+        raise MissingModel(
+            f"The background remover's file '{model_file}' does not exist; correct or empty the setting."
+        )
+    return model_file
 
 
 def _usual_places() -> tuple[Path, ...]:
-    data = os.environ.get("XDG_DATA_HOME")
-    homes = [default_folder(), Path("~/.u2net"), Path("~/.rembg")]
-    homes += [Path(os.environ["REMBG_HOME"])] if os.environ.get("REMBG_HOME") else []
-    homes += [Path(data, ".u2net"), Path(data, "rembg")] if data else []
+    """Our models folder, then where older and newer versions of rembg keep the file."""
+    homes = [models_folder()]
+    homes += [Path(os.environ[name]) for name in ("U2NET_HOME", "REMBG_HOME") if os.environ.get(name)]
+    for data in (os.environ.get("XDG_DATA_HOME"), "~"):
+        homes += [Path(data, ".u2net"), Path(data, "rembg"), Path(data, ".rembg")] if data else []
     return tuple(
         place.expanduser() / FILE_NAME for home in homes for place in (home, home / "models" / "u2net")
     )
@@ -67,6 +67,7 @@ def remove_with_u2net(image: Image.Image, model_file: Path) -> Image.Image:
         raise UserError(
             "Removing backgrounds needs the Python packages rembg and onnxruntime; install the backend again."
         )
+    log.info("loading the background remover; its very first start compiles for about a minute")
     import rembg
 
     session = _session(model_file, model_file.stat().st_mtime_ns)
@@ -149,7 +150,7 @@ def _copy(answer, file, on_progress: Callable[[int, int], None] | None) -> str:
 
 def main(arguments: list[str]) -> int:
     """`python -m backend.u2net [FOLDER]`: download, say where the file lies; 0 or 2."""
-    folder = Path(arguments[0]).expanduser() if arguments else default_folder()
+    folder = Path(arguments[0]).expanduser() if arguments else models_folder()
     try:
         sys.stdout.write(f"{download_u2net(folder)}\n")
     except UserError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from backend.errors import UserError
+from backend.errors import MissingModel, UserError
 from backend.models.local_weights import hub_folders, load_strictly, read_json, read_tensors
 
 PUBLISHED = "openai/clip-vit-large-patch14"
@@ -81,13 +81,13 @@ def load_text_encoder(folder: Path, name: str = PUBLISHED, search: tuple[Path, .
     """The encoder that a model folder calls `name`, in fp32, ready to run.
 
     Looked up in the model folder (as `<name>` or `text_cond_model`), then below the folders of `search`, as a
-    Hugging Face folder. Raises UserError that says what to download and where to put it.
+    Hugging Face folder. Raises MissingModel that says what to download and where to put it.
     """
     places = (folder / "text_cond_model", *hub_folders(name, (folder, *search)))
     found = next((place for place in places if (place / "model.safetensors").is_file()), None)
     if found is None:
         target = (search[0] if search else folder) / name.rpartition("/")[2]
-        raise UserError(
+        raise MissingModel(
             f"The text encoder '{name}' is missing; download config.json, model.safetensors, vocab.json and"
             f" merges.txt of {PUBLISHED} from Hugging Face into '{target}'."
         )

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from backend.errors import UserError
+from backend.errors import MissingModel, UserError
 from backend.models.local_weights import hub_folders, load_strictly, read_json, read_tensors
 
 MEAN = (0.485, 0.456, 0.406)
@@ -166,7 +166,7 @@ def load_image_encoder(folder: Path, name: str, search: tuple[Path, ...] = ()) -
 
     Looked up in the model folder (as `<name>` or `image_cond_model`), then below the folders of `search`,
     as .json + .safetensors with the original key names or as a Hugging Face folder.
-    Raises UserError that says what to download and where to put it.
+    Raises MissingModel that says what to download and where to put it.
     """
     repository = PUBLISHED.get(name, (None, PUBLISHED["dinov2_vitl14_reg"][1]))[1]
     for stem in (folder / name, folder / "image_cond_model", *(place / name for place in search)):
@@ -180,7 +180,7 @@ def load_image_encoder(folder: Path, name: str, search: tuple[Path, ...] = ()) -
             config = DinoV2Config.from_hugging_face(read_json(place / "config.json"))
             return _load(config, place / "model.safetensors")
     target = search[0] if search else folder
-    raise UserError(
+    raise MissingModel(
         f"The image encoder '{name}' is missing; download config.json and model.safetensors of {repository}"
         f" from Hugging Face into '{target / repository.rpartition('/')[2]}'."
     )
