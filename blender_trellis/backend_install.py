@@ -105,9 +105,15 @@ def verify(python: Path) -> str | None:
 def _check(python: Path) -> str:
     """The versions in words. Raises InstallError with what the interpreter said."""
     command = [str(python), "-E", "-s", "-c", VERIFY]
-    options = {"capture_output": True, "encoding": "utf-8", "errors": "replace", "env": scrubbed(os.environ)}
     try:
-        result = subprocess.run(command, timeout=VERIFY_SECONDS, **options)
+        result = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env=scrubbed(os.environ),
+            timeout=VERIFY_SECONDS,
+        )
     except (OSError, subprocess.TimeoutExpired) as fault:
         raise InstallError(
             f"The backend's Python {python} does not start ({fault}): install it again."
@@ -148,7 +154,7 @@ def _check_space(folder: Path, needed: int) -> None:
 
 def _check_path_length(folder: Path) -> None:
     """Windows refuses long paths unless it is told not to."""
-    if os.name != "nt" or _windows_takes_long_paths():
+    if _windows_takes_long_paths():
         return
     if len(str(folder / "Lib" / "site-packages")) + 1 + LONGEST_PATH_IN_PACKAGES > WINDOWS_PATH_LIMIT:
         raise InstallError(
@@ -158,6 +164,8 @@ def _check_path_length(folder: Path) -> None:
 
 
 def _windows_takes_long_paths() -> bool:
+    if sys.platform != "win32":
+        return True
     import winreg
 
     path = r"SYSTEM\CurrentControlSet\Control\FileSystem"

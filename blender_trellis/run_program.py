@@ -66,6 +66,7 @@ def _lines(process: subprocess.Popen[str], cancel: threading.Event) -> Iterator[
     lines: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:
+        assert process.stdout is not None
         for line in process.stdout:
             lines.put(line.rstrip())
         lines.put(None)

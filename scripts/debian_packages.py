@@ -59,13 +59,14 @@ def install_command(packages: list[str]) -> list[str]:
 
 def install(packages: list[str]) -> str:
     """Install them; returns the last line of apt's complaint, empty when all went well."""
-    environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    wait = ["-o", "DPkg::Lock::Timeout=300"]
-    result = None
-    for command in (["apt-get", "update", *wait], [*install_command(packages), *wait]):
-        result = subprocess.run(
-            command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
+    _apt(["apt-get", "update"])  # a mirror that fails here may still have the packages
+    result = _apt(install_command(packages))
     if result.returncode == 0:
         return ""
     return (result.stderr.strip() or "no output").splitlines()[-1]
+
+
+def _apt(command: list[str]) -> subprocess.CompletedProcess[str]:
+    environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    command = [*command, "-o", "DPkg::Lock::Timeout=300"]
+    return subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True)

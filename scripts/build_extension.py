@@ -1,0 +1,76 @@
+"""Build the zip that Blender installs, with Blender's own builder, and validate it.
+
+    python scripts/build_extension.py [--output dist]
+
+The builder is the one inside .venv-blender, or that of the Blender which the variable BLENDER names. What
+goes into the zip stands in blender_manifest.toml ([build]).
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv-blender"
+PYTHON = VENV / "Scripts" / "python.exe" if os.name == "nt" else VENV / "bin" / "python"
+
+
+def main() -> int:
+    """Build and validate; the exit status."""
+    options = parse_options()
+    builder = find_builder()
+    if builder is None:
+        sys.stderr.write("There is no Blender: run `make setup`, or set BLENDER to Blender's executable.\n")
+        return 2
+    options.output.mkdir(parents=True, exist_ok=True)
+    target = options.output / archive_name()
+    part = target.with_suffix(".part.zip")
+    for arguments in (
+        ["build", "--source-dir", str(ROOT), "--output-filepath", str(part)],
+        ["validate", str(part)],
+    ):
+        result = subprocess.run([*builder, *arguments], capture_output=True, text=True)
+        if result.returncode:
+            part.unlink(missing_ok=True)
+            sys.stderr.write(f"{result.stdout}{result.stderr}The extension's {arguments[0]} failed.\n")
+            return 1
+    os.replace(part, target)
+    with zipfile.ZipFile(target) as archive:
+        files = len(archive.namelist())
+    sys.stdout.write(f"{target}: {target.stat().st_size / 1e6:.1f} MB, {files} files\n")
+    return 0
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "dist", help="folder for the zip (default: dist)"
+    )
+    return parser.parse_args()
+
+
+def archive_name() -> str:
+    """As Blender names it: <id>-<version>.zip."""
+    manifest = tomllib.loads((ROOT / "blender_manifest.toml").read_text(encoding="utf-8"))
+    return f"{manifest['id']}-{manifest['version']}.zip"
+
+
+def find_builder() -> list[str] | None:
+    """The command that takes `build` and `validate`; None where no Blender is."""
+    if blender := os.environ.get("BLENDER"):
+        return [blender, "--factory-startup", "--command", "extension"]
+    # The wheel carries the program that `blender --command extension` calls; it needs no bpy.
+    for program in VENV.glob("**/bl_pkg/cli/blender_ext.py"):
+        return [str(PYTHON), "-B", str(program)]
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
