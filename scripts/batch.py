@@ -58,7 +58,9 @@ def main(arguments: list[str]) -> int:
     return run(options, options.input, kinds)
 
 
-def run(options: argparse.Namespace, inputs: list[Path], kinds: tuple[str, ...]) -> int:
+def run(
+    options: argparse.Namespace, inputs: list[Path], kinds: tuple[str, ...], preview_name: str = ""
+) -> int:
     """One backend makes all the inputs; writes the files, the report and the table."""
     from blender_trellis import headless
     from blender_trellis.export import prepare_folder
@@ -72,9 +74,8 @@ def run(options: argparse.Namespace, inputs: list[Path], kinds: tuple[str, ...])
         sys.stderr.write(f"{fault}\n")
         return 2
     try:
-        outcomes = headless.make_all(
-            runner, items, request(options), options.output.resolve(), kinds, sys.stderr
-        )
+        output = options.output.resolve()
+        outcomes = headless.make_all(runner, items, request(options), output, kinds, sys.stderr, preview_name)
     finally:
         runner.close()
     try:
@@ -108,7 +109,8 @@ def own_arguments() -> list[str]:
     """What follows `--`; Blender keeps everything before it. Without Blender, all."""
     if "--" in sys.argv:
         return sys.argv[sys.argv.index("--") + 1 :]
-    return sys.argv[1:] if sys.argv and sys.argv[0] == __file__ else []
+    inside_blender = Path(sys.argv[0]).suffix != ".py"
+    return [] if inside_blender else sys.argv[1:]
 
 
 def leave(code: int) -> None:

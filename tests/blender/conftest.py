@@ -1,0 +1,52 @@
+"""Blender's own Python in this process (the bpy wheel), an empty scene for every test, and a fake backend."""
+
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+bpy = pytest.importorskip("bpy", reason="needs the bpy module: run with .venv-blender/bin/python -m pytest")
+
+
+@pytest.fixture(autouse=True)
+def empty_scene():
+    """Every test begins with nothing in the file."""
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    yield
+
+
+@pytest.fixture
+def fake_python(tmp_path, monkeypatch):
+    """An interpreter, as far as the add-on can tell, whose backend is fake_backend.py."""
+    path = tmp_path / "python"
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).parent / "fake_backend.py"}"\n')
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("TRELLIS_PYTHON", str(path))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """Makes a picture file whose bytes tell the fake backend what to do."""
+
+    def make(data: bytes = b"ball", name: str = "crate.png") -> Path:
+        path = tmp_path / name
+        path.write_bytes(data)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def addon(fake_python):
+    """The add-on, registered."""
+    import blender_trellis
+
+    blender_trellis.register()
+    yield blender_trellis
+    blender_trellis.unregister()

@@ -1,0 +1,55 @@
+"""The add-on leaves nothing behind, does nothing at import, and can be switched on and off at will."""
+
+import subprocess
+import sys
+
+import bpy
+from conftest import ROOT
+
+import blender_trellis
+
+
+def _traces() -> set[str]:
+    """Everything in Blender that an add-on could have left."""
+    found = {f"type {name}" for name in dir(bpy.types)}
+    found |= {f"operator {name}" for name in dir(bpy.ops.trellis)}
+    found |= {f"scene {prop.identifier}" for prop in bpy.types.Scene.bl_rna.properties}
+    for name in dir(bpy.app.handlers):
+        held = getattr(bpy.app.handlers, name)
+        found |= {f"handler {name} {function}" for function in (held if isinstance(held, list) else ())}
+    return found
+
+
+def test_register_twice_leaves_nothing():
+    from blender_trellis import session
+
+    before = _traces()
+    for _ in range(2):
+        blender_trellis.register()
+        assert hasattr(bpy.types, "TRELLIS_PT_main") and bpy.context.scene.trellis.seed == 1
+        assert _traces() != before
+        blender_trellis.unregister()
+    assert _traces() == before
+    assert not any("trellis" in trace.lower() for trace in before)
+    assert not bpy.app.timers.is_registered(session._tick)
+
+
+def test_import_needs_no_blender():
+    """The backend imports the protocol from the package, in a Python without bpy."""
+    code = "import sys; sys.modules['bpy'] = None; import blender_trellis, blender_trellis.protocol"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_registration_starts_no_process_and_no_thread(fake_python):
+    import threading
+
+    from blender_trellis import session
+
+    threads = threading.active_count()
+    blender_trellis.register()
+    try:
+        assert not session.is_running()
+        assert threading.active_count() == threads
+        assert not bpy.app.timers.is_registered(session._tick)
+    finally:
+        blender_trellis.unregister()

@@ -1,0 +1,159 @@
+"""Arrays become datablocks that hold exactly those arrays."""
+
+import bpy
+import numpy as np
+import pytest
+from fake_backend import ball
+
+from blender_trellis.asset import Asset
+from blender_trellis.scene import add_asset, linear_from_srgb, show
+
+N = 50
+
+
+def _gaussian() -> dict[str, np.ndarray]:
+    random = np.random.default_rng(3)
+    rotation = random.normal(size=(N, 4)).astype(np.float32)
+    return {
+        "position": random.uniform(-0.5, 0.5, (N, 3)).astype(np.float32),
+        "f_dc": random.normal(size=(N, 3)).astype(np.float32),
+        "opacity": random.normal(size=(N, 1)).astype(np.float32),
+        "scale": random.uniform(-6, -4, (N, 3)).astype(np.float32),
+        "rotation": rotation / np.linalg.norm(rotation, axis=1, keepdims=True),
+    }
+
+
+def _asset(**changes) -> Asset:
+    vertices, faces, colors = ball()
+    mesh = {"vertices": vertices, "faces": faces, "colors": colors}
+    properties = {"seed": 7, "parameters": "{}", "model": "starter", "version": "0.1.0"}
+    return Asset(
+        **({"name": "crate", "mesh": mesh, "gaussian": _gaussian(), "properties": properties} | changes)
+    )
+
+
+def _add(asset: Asset) -> bpy.types.Collection:
+    return add_asset(asset, bpy.context.scene, bpy.context.view_layer)
+
+
+def _read(attribute, key: str, width: int = 1) -> np.ndarray:
+    values = np.empty(len(attribute.data) * width, np.float32)
+    attribute.data.foreach_get(key, values)
+    return values.reshape(-1, width)
+
+
+def test_mesh_has_the_vertices_faces_and_linear_colors():
+    asset = _asset()
+    mesh = _add(asset).objects["crate"].data
+    places = np.empty(3 * len(mesh.vertices), np.float32)
+    mesh.vertices.foreach_get("co", places)
+    np.testing.assert_array_equal(places.reshape(-1, 3), asset.mesh["vertices"])
+    assert [tuple(face.vertices) for face in mesh.polygons] == [tuple(face) for face in asset.mesh["faces"]]
+    color = mesh.color_attributes["Color"]
+    assert (color.data_type, color.domain) == ("FLOAT_COLOR", "POINT")
+    expected = linear_from_srgb(asset.mesh["colors"])
+    np.testing.assert_allclose(_read(color, "color", 4)[:, :3], expected, atol=1e-6)
+    assert mesh.color_attributes.active_color.name == "Color"
+    assert not any(face.use_smooth is False for face in mesh.polygons)
+
+
+def test_srgb_is_undone_as_blender_does_it():
+    from mathutils import Color
+
+    for value in (0.0, 0.03, 0.04045, 0.2, 0.5, 1.0):
+        expected = Color((value, value, value)).from_srgb_to_scene_linear().r
+        assert linear_from_srgb(np.array(value)) == pytest.approx(expected, abs=2e-4)
+
+
+def test_vertex_colors_reach_the_base_color():
+    material = _add(_asset()).objects["crate"].active_material
+    principled = next(node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
+    source = principled.inputs["Base Color"].links[0].from_node
+    assert (source.type, source.layer_name) == ("VERTEX_COLOR", "Color")
+
+
+def test_gaussians_carry_the_known_attribute_names_and_values():
+    asset = _asset()
+    points = _add(asset).objects["crate Gaussians"].data
+    columns = {"opacity": asset.gaussian["opacity"][:, 0]}
+    columns |= {f"f_dc_{i}": asset.gaussian["f_dc"][:, i] for i in range(3)}
+    columns |= {f"scale_{i}": asset.gaussian["scale"][:, i] for i in range(3)}
+    columns |= {f"rot_{i}": asset.gaussian["rotation"][:, i] for i in range(4)}
+    for name, expected in columns.items():
+        attribute = points.attributes[name]
+        assert (attribute.data_type, attribute.domain) == ("FLOAT", "POINT")
+        np.testing.assert_array_equal(_read(attribute, "value")[:, 0], expected)
+    places = np.empty(3 * N, np.float32)
+    points.vertices.foreach_get("co", places)
+    np.testing.assert_array_equal(places.reshape(-1, 3), asset.gaussian["position"])
+
+
+def test_the_result_is_one_selected_collection_at_the_cursor():
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.context.scene.cursor.location = (1, 2, 3)
+    collection = _add(_asset())
+    assert collection.name == "crate"
+    assert {item.name for item in bpy.context.selected_objects} == {"crate", "crate Gaussians"}
+    assert bpy.context.view_layer.objects.active.name == "crate"
+    for item in collection.objects:
+        assert tuple(item.location) == (1, 2, 3) and item.parent is None
+        assert tuple(item.rotation_euler) == (0, 0, 0) and tuple(item.scale) == (1, 1, 1)
+
+
+def test_provenance_lies_on_collection_and_objects():
+    collection = _add(_asset(properties={"seed": 2**40, "model_hash": "ab", "parameters": '{"steps": 4}'}))
+    for owner in (collection, *collection.objects):
+        assert owner["trellis_model_hash"] == "ab"
+        assert owner["trellis_parameters"] == '{"steps": 4}'
+        assert int(owner["trellis_seed"]) == 2**40
+
+
+def _evaluated_count(item: bpy.types.Object) -> int:
+    bpy.context.view_layer.update()
+    evaluated = item.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    return len(evaluated.data.vertices)
+
+
+def test_splats_are_drawn_on_demand_and_haze_is_left_out():
+    gaussian = _gaussian()
+    gaussian["opacity"][:10] = -8.0
+    gaussian["opacity"][10:] = 2.0
+    collection = _add(_asset(gaussian=gaussian))
+    item = collection.objects["crate Gaussians"]
+    assert item.hide_render and _evaluated_count(item) == N  # bare points, beside the mesh
+    show(collection, "gaussian")
+    assert not item.hide_render and collection.objects["crate"].hide_render
+    group = item.modifiers["Splats"].node_group
+    ellipsoids = next(part.identifier for part in group.interface.items_tree if part.name == "Ellipsoids")
+    item.modifiers["Splats"][ellipsoids] = True
+    item.update_tag()
+    assert _evaluated_count(item) == 12 * (N - 10)
+
+
+def test_two_results_share_one_node_group():
+    first, second = _add(_asset()), _add(_asset())
+    groups = {c.objects[1].modifiers["Splats"].node_group.name for c in (first, second)}
+    assert len(groups) == 1 and len(bpy.data.node_groups) == 1
+
+
+def test_a_fault_leaves_nothing_behind():
+    gaussian = _gaussian()
+    gaussian["scale"] = gaussian["scale"][:-1]
+    with pytest.raises((ValueError, RuntimeError, TypeError)):
+        _add(_asset(gaussian=gaussian))
+    assert not bpy.data.objects and not bpy.data.meshes and not bpy.data.materials
+    assert not bpy.data.collections
+
+
+def test_somebody_who_edits_is_left_alone():
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.object.mode_set(mode="EDIT")
+    _add(_asset())
+    assert bpy.context.view_layer.objects.active.name == "Cube"
+    assert bpy.context.view_layer.objects.active.mode == "EDIT"
+    assert "crate" in bpy.data.objects
+
+
+def test_names_that_are_no_text():
+    assert _add(_asset(name="cr\udcffate")).name == "cr?ate"
+    assert len(_add(_asset(name="x" * 300)).name) >= 63

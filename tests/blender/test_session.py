@@ -1,0 +1,143 @@
+"""From the button to the scene, with a backend that only pretends: when all goes well, and when not."""
+
+import json
+import time
+
+import bpy
+import pytest
+
+from blender_trellis import session
+
+
+def _press_generate(path) -> set[str]:
+    bpy.context.scene.trellis.picture = str(path)
+    return bpy.ops.trellis.generate()
+
+
+def test_a_click_puts_the_object_into_the_scene(addon, picture):
+    settings = bpy.context.scene.trellis
+    settings.seed = 42
+    settings.sparse_structure.use_custom = True
+    settings.sparse_structure.steps = 7
+    assert _press_generate(picture()) == {"FINISHED"}
+    assert session.status().job and not bpy.ops.trellis.generate.poll()
+    assert session.pump_until_done(60)
+    collection = bpy.data.collections["crate"]
+    assert {item.name for item in collection.objects} == {"crate", "crate Gaussians"}
+    parameters = json.loads(collection["trellis_parameters"])
+    assert collection["trellis_seed"] == 42
+    assert parameters["sparse_structure"]["steps"] == 7
+    assert parameters["structured_latent"]["steps"] is None
+    assert len(collection["trellis_picture_hash"]) == len(collection["trellis_model_hash"]) == 64
+    assert not session.status().fault
+
+
+def test_only_what_was_asked_for_is_made(addon, picture):
+    bpy.context.scene.trellis.formats = {"gaussian"}
+    _press_generate(picture())
+    assert session.pump_until_done(60)
+    assert [item.name for item in bpy.data.collections["crate"].objects] == ["crate Gaussians"]
+
+
+def test_a_dead_backend_is_told_with_its_log_and_starts_again(addon, picture):
+    _press_generate(picture(b"die"))
+    assert session.pump_until_done(60)
+    status = session.status()
+    assert "stopped" in status.fault and "torch ate all the memory" in "\n".join(status.log)
+    assert not session.is_running()
+    _press_generate(picture())
+    assert session.pump_until_done(60)
+    assert "crate" in bpy.data.collections and not session.status().fault
+
+
+@pytest.mark.parametrize("data, words", [(b"bad", "crate.png is no picture."), (b"garbage", "index")])
+def test_a_failed_job_says_why_and_leaves_the_scene(addon, picture, data, words):
+    _press_generate(picture(data))
+    assert session.pump_until_done(60)
+    assert words in session.status().fault
+    assert not bpy.data.objects
+    assert session.is_running()
+    bpy.ops.trellis.dismiss()
+    assert not session.status().fault
+
+
+def test_cancel_ends_the_job_and_keeps_the_backend(addon, picture):
+    _press_generate(picture(b"slow"))
+    deadline = time.monotonic() + 30
+    while session.status().stage != "sparse_structure" and time.monotonic() < deadline:
+        session._tick()
+        time.sleep(0.02)
+    began = time.monotonic()
+    bpy.ops.trellis.cancel()
+    assert session.pump_until_done(30)
+    assert time.monotonic() - began < 2.0
+    assert not bpy.data.objects and not session.status().fault
+    assert session.is_running()
+
+
+def test_a_new_file_in_the_middle_of_a_job(addon, picture):
+    _press_generate(picture(b"slow"))
+    session._tick()
+    bpy.ops.trellis.cancel()
+    assert session.pump_until_done(30)
+    _press_generate(picture())
+    session._tick()
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    assert session.pump_until_done(60)
+    assert "crate" in bpy.data.collections
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda folder: folder / "none.png", "does not exist"),
+        (lambda folder: folder, "folder"),
+        (lambda folder: (folder / "empty.png").touch() or folder / "empty.png", "is empty"),
+    ],
+)
+def test_a_picture_that_cannot_be_read_is_a_sentence(addon, tmp_path, make, words):
+    with pytest.raises(RuntimeError, match=words):
+        _press_generate(make(tmp_path))
+    assert not session.status().job
+
+
+def test_the_button_is_grey_for_a_reason(addon, picture, monkeypatch):
+    from blender_trellis import operators
+
+    assert operators._why_not(bpy.context) == "Choose a picture"
+    bpy.context.scene.trellis.picture = str(picture())
+    assert operators._why_not(bpy.context) == ""
+    bpy.context.scene.trellis.formats = set()
+    assert operators._why_not(bpy.context) == "Choose at least one output"
+    bpy.context.scene.trellis.model = "text-large"
+    bpy.context.scene.trellis.formats = {"mesh"}
+    assert "prompt" in operators._why_not(bpy.context)
+    monkeypatch.setattr(session, "find_python", lambda *_: None)
+    session._current().python_known = float("-inf")
+    assert "backend" in operators._why_not(bpy.context)
+
+
+def test_an_image_in_blender_is_a_picture_too(addon, tmp_path):
+    from blender_trellis.picture_source import read_image
+
+    image = bpy.data.images.new("painted", 8, 8, alpha=True)
+    image.pixels[:] = [0.5] * (8 * 8 * 4)
+    assert read_image(image).data.startswith(b"\x89PNG")
+    assert [held.name for held in bpy.data.images] == ["painted"]
+    image.pack()
+    assert read_image(image).data.startswith(b"\x89PNG")
+
+
+def test_a_random_seed_is_shown(addon, picture):
+    bpy.context.scene.trellis.use_random_seed = True
+    _press_generate(picture())
+    drawn = bpy.context.scene.trellis.seed
+    assert session.pump_until_done(60)
+    assert bpy.data.collections["crate"]["trellis_seed"] == drawn != 1
+
+
+def test_a_python_that_does_not_start(addon, picture, monkeypatch):
+    monkeypatch.setenv("TRELLIS_PYTHON", "/nowhere/python")
+    _press_generate(picture())
+    assert session.pump_until_done(30)
+    assert "/nowhere/python" in session.status().fault
