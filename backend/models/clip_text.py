@@ -93,14 +93,14 @@ def load_text_encoder(folder: Path, name: str = PUBLISHED, search: tuple[Path, .
         )
     config = ClipTextConfig.from_hugging_face(read_json(found / "config.json"))
     encoder = ClipText(config, _read_tokenizer(found))
-    expected = encoder.network.state_dict().keys()
+    expected = set(encoder.network.state_dict())
     tensors = _text_tower(read_tensors(found / "model.safetensors"), expected)
     load_strictly(encoder.network, tensors, found / "model.safetensors")
     return encoder.eval().requires_grad_(False)
 
 
 def _read_tokenizer(folder: Path):
-    from transformers import CLIPTokenizerFast
+    from transformers import CLIPTokenizerFast  # type: ignore[attr-defined]  # made on access
 
     if not any(all((folder / name).is_file() for name in names) for names in TOKENIZER_FILES):
         raise UserError(

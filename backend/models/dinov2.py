@@ -50,7 +50,7 @@ class DinoV2Config:
     qkv_bias: bool = True
 
     def __post_init__(self) -> None:
-        if self.ffn_layer != "mlp" or not self.init_values:
+        if self.ffn_layer != "mlp" or not self.init_values or self.mlp_ratio != int(self.mlp_ratio):
             raise UserError(
                 "This DINOv2 has another feed-forward layer or no layer scale, which is not supported;"
                 " use dinov2_vitl14_reg or one of its smaller sisters."
@@ -105,9 +105,7 @@ class DinoV2(nn.Module):
                 hidden_size=config.embed_dim,
                 num_hidden_layers=config.depth,
                 num_attention_heads=config.num_heads,
-                mlp_ratio=int(config.mlp_ratio)
-                if config.mlp_ratio == int(config.mlp_ratio)
-                else config.mlp_ratio,
+                mlp_ratio=int(config.mlp_ratio),
                 layerscale_value=float(config.init_values),
                 num_register_tokens=config.num_register_tokens,
                 qkv_bias=config.qkv_bias,
@@ -150,14 +148,14 @@ class DinoV2(nn.Module):
         if rows == columns == side:
             return stored
         grid = stored[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
-        options = {"mode": "bicubic", "antialias": self.config.interpolate_antialias}
-        offset = self.config.interpolate_offset
-        if offset:
+        if offset := self.config.interpolate_offset:
             # The first DINOv2 models were trained with this slightly wrong scale; it shifts the samples.
             scale = ((rows + offset) / side, (columns + offset) / side)
-            grid = F.interpolate(grid, scale_factor=scale, **options)
+            size = None
         else:
-            grid = F.interpolate(grid, size=(rows, columns), **options)
+            scale, size = None, (rows, columns)
+        antialias = self.config.interpolate_antialias
+        grid = F.interpolate(grid, size, scale, mode="bicubic", antialias=antialias)
         return torch.cat([stored[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
 
 
@@ -177,8 +175,8 @@ def load_image_encoder(folder: Path, name: str, search: tuple[Path, ...] = ()) -
             return _load(DinoV2Config.from_args(args), weights)
     for place in _encoder_folders(folder, name, repository, search):
         if (place / "model.safetensors").is_file():
-            config = DinoV2Config.from_hugging_face(read_json(place / "config.json"))
-            return _load(config, place / "model.safetensors")
+            shape = DinoV2Config.from_hugging_face(read_json(place / "config.json"))
+            return _load(shape, place / "model.safetensors")
     target = search[0] if search else folder
     raise MissingModel(
         f"The image encoder '{name}' is missing; download config.json and model.safetensors of {repository}"
@@ -210,7 +208,7 @@ def load_dinov2(encoder: DinoV2, tensors: dict[str, torch.Tensor], path: Path) -
     """Load a state dict in the original or in a Hugging Face layout, strictly. `path` is for messages."""
     if "cls_token" in tensors:
         tensors = _from_original(tensors, encoder.config)
-    expected = encoder.network.state_dict().keys()
+    expected = set(encoder.network.state_dict())
     load_strictly(encoder.network, {_module_name(key, expected): v for key, v in tensors.items()}, path)
 
 
@@ -227,7 +225,7 @@ _RENAMED = (
 
 
 def _from_original(tensors: dict[str, torch.Tensor], config: DinoV2Config) -> dict[str, torch.Tensor]:
-    renamed = {}
+    renamed: dict[str, torch.Tensor] = {}
     for key, value in tensors.items():
         for pattern, replacement in _RENAMED:
             key = re.sub(pattern, replacement, key)
