@@ -94,10 +94,10 @@ def _add_neighbours(out: Tensor, feats: Tensor, weight: Tensor, pairs: tuple[Ten
 
 
 TAPS = ((0,), (1, 2), (0, 1), (2,))
-"""Along one axis: kernel taps of the first child that reach the parent before it and its own parent, then those of
-the second child that reach its own parent and the parent after it."""
+"""Along one axis: kernel taps of the first child that reach the parent before and its own, then those of the
+second child that reach its own parent and the one after."""
 REACH = ((slice(0, 1), slice(0, 1)), (slice(1, 3), slice(0, 2)), (slice(3, 4), slice(1, 2)))
-"""Along one axis, for the parent before, the own one and the one after: which of TAPS, which of the two children."""
+"""Along one axis, for the parent before, the own one and the one after: which TAPS, which children."""
 
 
 def subdivided_conv(feats: Tensor, weight: Tensor, bias: Tensor, table: NeighbourTable) -> Tensor:

@@ -1,0 +1,135 @@
+"""Convolution at the occupied voxels: the dense convolution is the judge."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from backend.layers import sparse_conv
+from backend.layers.embedding import grid_coordinates
+from backend.layers.sparse import subdivide, subdivide_coords
+from backend.layers.sparse_conv import (
+    NeighbourTable,
+    PointwiseConv3d,
+    SubmanifoldConv3d,
+    find_neighbours,
+    subdivide_neighbours,
+    subdivided_conv,
+    submanifold_conv,
+)
+
+
+def some_coords(resolution: int = 7, share: float = 0.4, seed: int = 0) -> Tensor:
+    """Random voxels in random order."""
+    generator = torch.Generator().manual_seed(seed)
+    grid = grid_coordinates(resolution)
+    count = int(share * len(grid))
+    return grid[torch.randperm(len(grid), generator=generator)[:count]]
+
+
+def dense_conv(coords: Tensor, feats: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same through a dense volume; (L, C_out)."""
+    x, y, z = coords.T
+    extent = int(coords.max()) + 1
+    volume = feats.new_zeros(feats.shape[1], extent, extent, extent)
+    volume[:, x, y, z] = feats.T
+    out = F.conv3d(volume[None], weight.permute(0, 4, 1, 2, 3), bias, padding=1)[0]
+    return out[:, x, y, z].T
+
+
+def directed_pairs(table: NeighbourTable) -> list[set[tuple[int, int]]]:
+    return [set(zip(a.tolist(), b.tolist(), strict=True)) for a, b in table.pairs]
+
+
+@pytest.fixture
+def weights() -> tuple[Tensor, Tensor]:
+    torch.manual_seed(1)
+    return torch.randn(5, 3, 3, 3, 4), torch.randn(5)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.4, 0.01])
+def test_equals_the_dense_convolution_where_voxels_are(share: float, weights: tuple[Tensor, Tensor]) -> None:
+    coords = some_coords(share=share)
+    feats = torch.randn(len(coords), 4)
+    out = submanifold_conv(feats, *weights, find_neighbours(coords))
+    torch.testing.assert_close(out, dense_conv(coords, feats, *weights), atol=1e-5, rtol=1e-5)
+
+
+def test_order_of_voxels_does_not_matter(weights: tuple[Tensor, Tensor]) -> None:
+    coords = some_coords()
+    feats = torch.randn(len(coords), 4)
+    order = torch.randperm(len(coords))
+    straight = submanifold_conv(feats, *weights, find_neighbours(coords))
+    shuffled = submanifold_conv(feats[order], *weights, find_neighbours(coords[order]))
+    torch.testing.assert_close(shuffled, straight[order], atol=1e-5, rtol=1e-5)
+
+
+def test_voxels_at_opposite_faces_are_no_neighbours() -> None:
+    coords = torch.tensor([[0, 0, 0], [0, 0, 7], [0, 7, 0], [0, 1, 7], [7, 0, 0], [7, 7, 7]])
+    assert sum(len(a) for a, _ in find_neighbours(coords).pairs) == 1  # (0, 0, 7) and (0, 1, 7)
+
+
+def test_a_voxel_named_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        find_neighbours(torch.tensor([[1, 2, 3], [0, 0, 0], [1, 2, 3]]))
+
+
+def test_gathering_in_small_lots_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, weights: tuple[Tensor, Tensor]
+) -> None:
+    coords = some_coords()
+    feats, table = torch.randn(len(coords), 4), find_neighbours(coords)
+    whole = submanifold_conv(feats, *weights, table)
+    monkeypatch.setattr(sparse_conv, "PAIRS_AT_ONCE", 3)
+    torch.testing.assert_close(submanifold_conv(feats, *weights, table), whole)
+
+
+def test_gradients_equal_those_of_the_dense_convolution(weights: tuple[Tensor, Tensor]) -> None:
+    coords = some_coords()
+    feats = torch.randn(len(coords), 4)
+    upstream = torch.randn(len(coords), 5)
+
+    def gradients(convolve) -> list[Tensor]:
+        leaves = [tensor.clone().requires_grad_() for tensor in (feats, *weights)]
+        return list(torch.autograd.grad((convolve(*leaves) * upstream).sum(), leaves))
+
+    sparse = gradients(lambda x, w, b: submanifold_conv(x, w, b, find_neighbours(coords)))
+    dense = gradients(lambda x, w, b: dense_conv(coords, x, w, b))
+    for ours, theirs in zip(sparse, dense, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_neighbours_of_children_follow_from_those_of_parents() -> None:
+    coords = some_coords(resolution=5)
+    derived = subdivide_neighbours(find_neighbours(coords))
+    searched = find_neighbours(subdivide_coords(coords))
+    assert derived.length == searched.length == 8 * len(coords)
+    assert directed_pairs(derived) == directed_pairs(searched)
+
+
+def test_convolution_of_children_from_their_parents(weights: tuple[Tensor, Tensor]) -> None:
+    coords = some_coords(resolution=5)
+    feats, table = torch.randn(len(coords), 4), find_neighbours(coords)
+    long_way = submanifold_conv(subdivide(feats), *weights, subdivide_neighbours(table))
+    torch.testing.assert_close(subdivided_conv(feats, *weights, table), long_way, atol=1e-5, rtol=1e-5)
+
+
+def test_half_precision_sums_are_kept_in_fp32() -> None:
+    coords = some_coords(resolution=5, share=1.0)
+    conv = SubmanifoldConv3d(64, 8)
+    feats = torch.randn(len(coords), 64).bfloat16()
+    table = find_neighbours(coords)
+    with torch.no_grad():
+        rounded = conv.to(torch.bfloat16)(feats, table)
+        exact = submanifold_conv(feats.float(), conv.conv.weight.float(), conv.conv.bias.float(), table)
+    assert rounded.dtype == torch.bfloat16
+    assert (rounded.float() - exact).abs().max() < 0.02 * exact.abs().max()
+
+
+def test_pointwise_weight_is_read_as_a_matrix_without_transposing() -> None:
+    conv = PointwiseConv3d(3, 2)
+    with torch.no_grad():
+        conv.conv.weight.copy_(torch.arange(6.0).view(2, 1, 1, 1, 3))
+        conv.conv.bias.zero_()
+        out = conv(torch.eye(3))
+    assert out.tolist() == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
