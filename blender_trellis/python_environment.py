@@ -26,6 +26,10 @@ OnProgress = Callable[[float, str], None]
 
 ACCELERATORS = ("cpu", "cuda")
 MARK = ".trellis-installed"
+# pip's first word on a package: by name, or by the file it takes it from.
+PACKAGE = re.compile(
+    r"(?:Collecting |Requirement already satisfied: |Processing \S*[/\\])(\w[\w.-]*?)(?=[\s=<>!~]|-\d|$)"
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class PipProgress:
 
     def line(self, text: str) -> None:
         """One line of pip's output."""
-        if match := re.match(r"(?:Collecting|Requirement already satisfied:) ([\w.-]+)", text):
+        if match := PACKAGE.match(text):
             self.seen = min(self.seen + 1, self.total)
             self._say(match[1])
         elif match := re.match(r"\s*Downloading (\S+?)-\d\S* (\([\d.]+ [kMG]B\))", text):
@@ -145,6 +149,8 @@ def _create(environment: Environment) -> None:
 
 def _check_base(base_python: str) -> None:
     """Refuse an interpreter that cannot make environments, in the words that help."""
+    if shutil.which(base_python) is None:
+        raise InstallError(f"There is no Python at {base_python}: name another one.")
     probe = "import sys; sys.exit(3) if sys.version_info < (3, 11) else None; import venv, ensurepip"
     code = _exit_code([base_python, "-c", probe])
     if code == 3:

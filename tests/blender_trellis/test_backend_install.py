@@ -1,0 +1,208 @@
+"""Installing the backend for real, from wheels of a few lines named like the real packages. No network."""
+
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from blender_trellis import backend_install
+from blender_trellis.backend_install import find_python, install, verify
+from blender_trellis.python_environment import PipProgress, interpreter
+from blender_trellis.run_program import InstallCancelled, InstallError, run, scrubbed
+from tests.tiny_wheels import offline, write_wheel
+
+
+def quiet(fraction: float, words: str) -> None:
+    """A progress that nobody looks at."""
+
+
+@pytest.fixture
+def extension(tmp_path, monkeypatch) -> Path:
+    """An extension whose lock names a torch and a transformers of one line each."""
+    root = tmp_path / "extension"
+    for version in ("1.0", "2.0"):
+        write_wheel(root / "store", "torch", version)
+    write_wheel(root / "store", "torch", "3.0", code='raise ImportError("libcudart is missing")')
+    write_wheel(root / "store", "transformers", "5.0")
+    # What Blender and its user may have set must not lead the new Python astray.
+    hostile = {"PYTHONHOME": str(tmp_path / "no such home"), "PYTHONPATH": str(tmp_path)}
+    for name, value in (offline(root / "store") | hostile).items():
+        monkeypatch.setenv(name, value)
+    write_lock(root, "1.0")
+    return root
+
+
+def write_lock(root: Path, torch: str) -> None:
+    """Pin torch to a version."""
+    folder = root / "backend" / "requirements"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cpu.txt").write_text(f"# a lock\ntorch=={torch}\ntransformers==5.0\n")
+
+
+# --- finding
+
+
+def make_python(folder: Path) -> Path:
+    """Something that looks like an environment's interpreter."""
+    python = interpreter(folder)
+    python.parent.mkdir(parents=True)
+    python.touch()
+    return python
+
+
+def test_the_interpreter_is_looked_for_in_order(tmp_path):
+    user, root = tmp_path / "user", tmp_path / "root"
+    assert find_python("", user, root, {}) is None
+    checkout = make_python(root / ".venv")
+    assert find_python("", user, root, {}) == checkout
+    installed = make_python(user / "backend-venv")
+    assert find_python("", user, root, {}) == installed
+    assert find_python("", None, root, {}) == checkout
+    assert find_python(" /opt/python ", user, root, {}) == Path("/opt/python")
+    assert find_python("/opt/python", user, root, {"TRELLIS_PYTHON": "/usr/bin/p"}) == Path("/usr/bin/p")
+
+
+def test_an_environments_folder_stands_for_its_interpreter(tmp_path):
+    python = make_python(tmp_path / "mine")
+    assert find_python(str(tmp_path / "mine"), None, tmp_path, {}) == python
+
+
+def test_an_unfinished_installation_is_not_found(tmp_path):
+    make_python(tmp_path / "backend-venv.new")
+    assert find_python("", tmp_path, tmp_path / "root", {}) is None
+
+
+# --- installing
+
+
+def test_install_verify_and_upgrade(extension, tmp_path):
+    seen: list[tuple[float, str]] = []
+    user = tmp_path / "user folder"
+    python = install(user, extension, "cpu", lambda *progress: seen.append(progress))
+    assert python == find_python("", user, extension, {})
+    assert "torch 1.0" in str(verify(python))
+    fractions = [fraction for fraction, _ in seen]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
+    assert any("torch" in words for _, words in seen)
+
+    started = time.monotonic()
+    assert install(user, extension, "cpu", quiet) == python
+    assert time.monotonic() - started < 5
+
+    write_lock(extension, "2.0")
+    assert "torch 2.0" in str(verify(install(user, extension, "cpu", quiet)))
+    assert [path.name for path in user.iterdir()] == ["backend-venv"]
+
+
+@pytest.mark.parametrize(
+    ("torch", "reason"), [("9.9", r"torch==9\.9"), ("3.0", "libcudart is missing")], ids=["absent", "broken"]
+)
+def test_a_failed_installation_leaves_the_earlier_one(extension, tmp_path, torch, reason):
+    python = install(tmp_path, extension, "cpu", quiet)
+    write_lock(extension, torch)
+    with pytest.raises(InstallError, match=reason) as fault:
+        install(tmp_path, extension, "cpu", quiet)
+    assert fault.value.log
+    assert "torch 1.0" in str(verify(python))
+
+
+def test_cancel_takes_effect_at_once_and_leaves_nothing_that_is_found(extension, tmp_path):
+    cancel = threading.Event()
+    with pytest.raises(InstallCancelled):
+        install(tmp_path, extension, "cpu", lambda *progress: cancel.set(), cancel=cancel)
+    assert find_python("", tmp_path, extension, {}) is None
+
+
+def test_a_silent_program_can_be_cancelled():
+    cancel = threading.Event()
+    threading.Timer(0.5, cancel.set).start()
+    started = time.monotonic()
+    with pytest.raises(InstallCancelled):
+        run([sys.executable, "-c", "import time; time.sleep(60)"], print, cancel)
+    assert time.monotonic() - started < 10
+
+
+def test_too_little_disk_is_said_before_anything_is_written(extension, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1 << 30))
+    with pytest.raises(InstallError, match=r"1\.0 GB free and the backend needs 4 GB"):
+        install(tmp_path / "user", extension, "cpu", quiet)
+    assert not (tmp_path / "user").exists()
+
+
+def test_pythons_that_cannot_make_environments(extension, tmp_path):
+    """Debian's without ensurepip, one that is too old, one that is not there."""
+    for code, words in ((1, "python3-venv"), (3, "older than 3.11")):
+        python = tmp_path / f"python{code}"
+        python.write_text(f"#!/bin/sh\nexit {code}\n")
+        python.chmod(0o755)
+        with pytest.raises(InstallError, match=words):
+            install(tmp_path, extension, "cpu", quiet, base_python=str(python))
+    with pytest.raises(InstallError, match="There is no Python"):
+        install(tmp_path, extension, "cpu", quiet, base_python=str(tmp_path / "nowhere"))
+
+
+def test_an_unknown_accelerator_is_named(extension, tmp_path):
+    with pytest.raises(InstallError, match='"abacus"'):
+        install(tmp_path, extension, "abacus", quiet)
+
+
+# --- the parts
+
+
+def test_verify_says_none_for_an_interpreter_without_the_packages(tmp_path):
+    empty = tmp_path / "empty"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(empty)], check=True)
+    assert verify(interpreter(empty)) is None
+    assert verify(tmp_path / "nowhere") is None
+
+
+def test_blenders_variables_do_not_reach_pip_but_its_settings_do():
+    given = {
+        "PYTHONHOME": "/blender",
+        "VIRTUAL_ENV": "/v",
+        "PIP_TARGET": "/t",
+        "PIP_PROXY": "p",
+        "PATH": "/bin",
+    }
+    kept = scrubbed(given)
+    assert kept["PIP_PROXY"] == "p" and kept["PATH"] == "/bin"
+    assert not {"PYTHONHOME", "VIRTUAL_ENV", "PIP_TARGET"} & kept.keys()
+
+
+def test_progress_follows_pips_lines():
+    seen: list[tuple[float, str]] = []
+    pip = PipProgress(2, lambda *progress: seen.append(progress))
+    for line in (
+        "Collecting torch==2.13.0 (from -r cpu.txt (line 60))",
+        "  Downloading torch-2.13.0-cp311-cp311-manylinux_2_28_x86_64.whl (190.2 MB)",
+        "Requirement already satisfied: numpy==2.4.6 in ./lib",
+        r"Processing c:\store\colorama-0.4.6-py2.py3-none-any.whl (from -r cpu.txt (line 9))",
+        "Installing collected packages: torch, numpy",
+    ):
+        pip.line(line)
+    assert [words for _, words in seen] == [
+        "1/2 torch",
+        "1/2 downloading torch (190.2 MB)",
+        "2/2 numpy",
+        "2/2 colorama",
+        "Installing 2 packages",
+    ]
+    assert [fraction for fraction, _ in seen] == sorted(fraction for fraction, _ in seen)
+
+
+def test_a_full_disk_is_one_sentence():
+    complaint = (
+        "print('ERROR: Could not install packages: [Errno 28] No space left on device'); raise SystemExit(1)"
+    )
+    with pytest.raises(InstallError, match="disk is full"):
+        run([sys.executable, "-c", complaint], lambda line: None, threading.Event())
+
+
+def test_every_accelerator_has_a_lock():
+    root = Path(__file__).resolve().parent.parent.parent
+    for accelerator in backend_install.NEEDED_BYTES:
+        assert (root / "backend" / "requirements" / f"{accelerator}.txt").is_file()
