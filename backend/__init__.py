@@ -1,1 +1,1 @@
-"""The generation engine: one picture or sentence in, meshes, Gaussians and radiance fields out. Never imports bpy."""
+"""The generation engine: a picture or a sentence in, meshes, Gaussians and radiance fields out."""

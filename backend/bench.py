@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy
 import torch
-from backend.representations.glb import write_glb
 from PIL import Image
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from backend.models.dinov2 import DinoV2, DinoV2Config
 from backend.pipeline import Pipeline
 from backend.published_models import random_models
 from backend.representations.gaussians import write_ply
+from backend.representations.glb import write_glb
 
 TEXT_TOKENS = (1, 77, 768)
 
@@ -217,5 +217,6 @@ def _table(report: dict[str, Any]) -> str:
         for one in report["stages"]
     ]
     gigabytes = max(report["peak_memory_bytes"], report["peak_device_memory_bytes"]) / 2**30
-    tail = f"  {'all':26}{report['seconds']:9.3f} s  {report['forward_passes']:>4} passes, peak {gigabytes:.1f} GiB\n"
+    tail = f"  {'all':26}{report['seconds']:9.3f} s  {report['forward_passes']:>4} passes"
+    tail += f", peak memory {gigabytes:.1f} GiB\n"
     return head + "".join(rows) + tail

@@ -1,4 +1,7 @@
-"""What the flows are conditioned on: token sequences from pictures or text, and, where a model has them, start latents."""
+"""What the flows are conditioned on: token sequences from pictures or text.
+
+A model whose encoder also predicts latents hands them on as starts of the samplers.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +23,8 @@ class Condition:
     """The condition of one object.
 
     tokens: one (1, L, C) sequence for every picture. null: (1, L, C), the absence of a condition.
-    structure_start: (1, C, r, r, r) or None; latent_start: (1, C, R, R, R) normalised, or None: latents from which
-    the samplers may start instead of pure noise.
+    structure_start (1, C, r, r, r), latent_start (1, C, R, R, R) in normalised space: latents from which the
+    samplers may start instead of pure noise; None where the model has none.
     """
 
     tokens: tuple[Tensor, ...]

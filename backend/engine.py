@@ -1,4 +1,4 @@
-"""One request in, results out as they exist: the order of a generation, and the one pipeline kept in memory."""
+"""One request in, results out as they exist; keeps the last pipeline in memory."""
 
 import hashlib
 import platform
@@ -51,8 +51,10 @@ class TrellisEngine:
         return self.make(request, on_progress, lambda kind, part: on_result(kind, *describe(part)))
 
     def make(self, request: Generate, on_progress: OnProgress, on_part: OnPart) -> FinishedInfo:
-        """Make one object. `on_part(kind, part)` gets Voxels, Gaussians, RadianceField and Mesh as they exist;
-        both callbacks may raise to stop, which takes effect within one sampler step."""
+        """Make one object; `on_part(kind, part)` gets Voxels, Gaussians, RadianceField, Mesh as they exist.
+
+        Both callbacks may raise to stop, which takes effect within one sampler step.
+        """
         _check(request)
         on_progress("load", 0, 1)
         pipeline = self._open(request.model, request.device, request.precision)

@@ -43,6 +43,17 @@ def write_bytes(final: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def make_writable_folder(folder: Path) -> None:
+    """Have a folder that files can be made in; UserError where that is not to be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The folder {folder} cannot be made ({error.strerror}); choose another output folder."
+        ) from error
+    check_writable_folder(folder)
+
+
 def check_writable_folder(folder: Path) -> None:
     """Raise UserError unless a new file can be made in `folder`."""
     probe = Path(folder) / f".{secrets.token_hex(8)}"

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend.representations.glb import write_glb
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from backend.engine import TrellisEngine
 from backend.errors import UserError
-from backend.files import atomic_path, check_writable_folder
+from backend.files import atomic_path, make_writable_folder
 from backend.memory import is_out_of_memory
 from backend.parts import radiance_field_arrays
 from backend.representations.gaussians import write_ply
+from backend.representations.glb import write_glb
 from backend.serve import INTERNAL, OUT_OF_MEMORY
 from blender_trellis.protocol import Array, Generate, SamplingParams
 
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     logging.getLogger().setLevel(logging.INFO)
     items = _items(options)
     try:
-        check_writable_folder(options.output)
+        make_writable_folder(options.output)
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy
 import torch
-from backend.representations.radiance_field import RadianceField
 
 from backend.errors import UserError
 from backend.representations.gaussians import Gaussians, stored_values
 from backend.representations.mesh import Mesh
+from backend.representations.radiance_field import RadianceField
 
 
 def _numpy(tensor: torch.Tensor, dtype: str) -> numpy.ndarray:

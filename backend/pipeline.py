@@ -1,14 +1,14 @@
 """Picture or sentence -> tokens -> sparse structure -> structured latent -> mesh, Gaussians, radiance field.
 
-The two-stage flow of arXiv 2412.01506 §3, one object at a time, top to bottom. The pipeline alone joins models
-and representations; every random number comes from the one CPU generator it is given, in the published order.
+The two-stage flow of arXiv 2412.01506 §3, one object at a time, top to bottom. The pipeline alone joins
+models and representations; every random number comes from the one CPU generator it is given, in the published
+order.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from backend.representations.radiance_field import RadianceField, decode_radiance_field
 from PIL import Image
 from torch import Tensor, nn
 
@@ -18,11 +18,15 @@ from backend.errors import MissingModel, UserError
 from backend.representations.flexicubes import extract_mesh
 from backend.representations.gaussians import GaussianConfig, Gaussians, decode_gaussians
 from backend.representations.mesh import Mesh
+from backend.representations.radiance_field import RadianceField, RadianceFieldConfig, decode_radiance_field
 from backend.sampling import SIGMA_MIN, SamplerSettings, flow_euler, guided, noised, timesteps
 
 OnStep = Callable[[int, int], None]
 
-EMPTY_STRUCTURE = "The model found no shape in this picture; try another seed, more steps, or a picture that shows one whole object."
+EMPTY_STRUCTURE = (
+    "The model found no shape in this picture; try another seed or more steps,"
+    " or give a picture that shows one whole object."
+)
 
 
 def silent(step: int, steps: int) -> None:
@@ -101,7 +105,7 @@ class Pipeline:
 
     @torch.inference_mode()
     def decode_structure(self, latent: Tensor) -> list[Tensor]:
-        """Occupied voxels (L, 3) int32 of every sample, in lexicographic order: where the decoder's logit is above 0."""
+        """Occupied voxels (L, 3) int32 of every sample, sorted: where the decoder's logit is above 0."""
         logits = torch.cat([self.model("sparse_structure_decoder")(one[None]) for one in latent])
         coords = [torch.argwhere(one[0] > 0).int() for one in logits]
         if any(len(one) == 0 for one in coords):
@@ -168,12 +172,17 @@ class Pipeline:
         """The tri-vector radiance field of one structured latent."""
         decoder = self.model("slat_decoder_rf")
         raw = decoder(latent, decoder.structure(coords))
-        return decode_radiance_field(coords, raw, decoder.config)
+        return decode_radiance_field(coords, raw, radiance_field_config(decoder))
 
 
 def gaussian_config(decoder: nn.Module) -> GaussianConfig:
     """How the raw numbers of a Gaussian decoder become Gaussians."""
     return GaussianConfig.from_json(decoder.config.representation_config, decoder.config.resolution)
+
+
+def radiance_field_config(decoder: nn.Module) -> RadianceFieldConfig:
+    """How the raw numbers of a radiance-field decoder become a field."""
+    return RadianceFieldConfig.from_json(decoder.config.representation_config, decoder.config.resolution)
 
 
 def _contexts(flow: nn.Module, condition: Condition) -> tuple[list, object]:
@@ -196,11 +205,12 @@ def _sample(
     on_step: OnStep,
 ) -> Tensor:
     """Integrate one sample from noise, or from a start latent noised to t = strength."""
-    strength = settings.strength if start is not None else 1.0
-    x = noise if start is None else noised(start, noise, strength, SIGMA_MIN)
+    if start is None and settings.strength < 1.0:
+        raise UserError("This model has no latent to start from; set the strength to 1.")
+    x = noise if start is None else noised(start, noise, settings.strength, SIGMA_MIN)
     total = settings.steps * samples
 
     def report(step: int, t: float, before: Tensor, v: Tensor, after: Tensor) -> None:
         on_step(n * settings.steps + step + 1, total)
 
-    return flow_euler(velocity, x, timesteps(settings.steps, settings.rescale_t, strength), report)
+    return flow_euler(velocity, x, timesteps(settings.steps, settings.rescale_t, settings.strength), report)

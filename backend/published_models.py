@@ -1,4 +1,4 @@
-"""The published models by name: their pipeline.json and the configuration of every checkpoint, without weights."""
+"""The published models by name: pipeline.json and every checkpoint's configuration, without weights."""
 
 import json
 import tempfile
@@ -31,7 +31,7 @@ def published_configuration(name: str) -> dict[str, Any]:
 def random_models(
     name: str, device: torch.device, dtype: torch.dtype
 ) -> tuple[ModelFolder, dict[str, nn.Module]]:
-    """A published model at its full size with random weights, to time it where its weights are not at hand."""
+    """A published model at its full size with random weights, to time it without its weights."""
     configuration = published_configuration(name)
     settings = configuration["pipeline"]
     settings["args"]["models"] = {role: f"ckpts/{role}" for role in settings["args"]["models"]}

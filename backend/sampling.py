@@ -1,7 +1,8 @@
-"""Rectified-flow sampling: schedule, Euler steps, classifier-free guidance, several conditions (arXiv 2412.01506 §3.4).
+"""Rectified-flow sampling: schedule, Euler steps, classifier-free guidance, several conditions.
 
-A velocity is any callable (x, t, step) -> v with t in [0, 1]; t = 1 is noise, t = 0 is data. Everything that decides what runs next
-is a Python number known before the loop starts, so a step never waits for the device.
+Source: arXiv 2412.01506 §3.4. A velocity is any callable (x, t, step) -> v with t in [0, 1]; t = 1 is noise,
+t = 0 is data. Everything that decides what runs next is a Python number known before the loop starts, so a
+step never waits for the device.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +33,7 @@ class SamplerSettings:
     strength: float = 1.0  # 1 starts from pure noise; below 1 from a start latent noised to t = strength
 
     def merged(self, overrides: dict[str, Any]) -> "SamplerSettings":
-        """These settings with every override that is not None (key by key, as the published pipelines merge)."""
+        """These settings with every override that is not None: merged key by key."""
         return replace(
             self, **{key: value for key, value in overrides.items() if value is not None}
         ).checked()

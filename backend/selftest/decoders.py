@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 import torch
-from backend.representations.radiance_field import decode_radiance_field
 from torch import Tensor, nn
 
-from backend.pipeline import gaussian_config
+from backend.pipeline import gaussian_config, radiance_field_config
 from backend.representations.flexicubes import extract_mesh
 from backend.representations.gaussians import (
     GaussianConfig,
@@ -16,6 +15,7 @@ from backend.representations.gaussians import (
     split_channels,
 )
 from backend.representations.mesh import Mesh
+from backend.representations.radiance_field import decode_radiance_field
 from backend.selftest.golden import Golden, objects
 
 Answers = Iterator[tuple[str, Tensor]]
@@ -39,7 +39,7 @@ def gaussian_decoder(golden: Golden) -> Answers:
 
 
 def gaussian_attributes(raw: RawGaussians, config: GaussianConfig) -> dict[str, Tensor]:
-    """The recorded attribute names; positions in the unit cube where they are raw, in object space where not."""
+    """By recorded name; raw positions are in the unit cube [0, 1]³, active ones in object space."""
     active = activate(raw, config)
     return {
         "_xyz": raw.xyz,
@@ -62,9 +62,8 @@ def radiance_field_decoder(golden: Golden) -> Answers:
     yield "mid/network_output", torch.cat(parts)
     for n, (rows, raw) in enumerate(zip(objects(coords), parts, strict=True)):
         field = decode_radiance_field(coords[rows, 1:], raw, radiance_field_config(decoder))
-        for name in ("position", "trivec", "density", "features_dc"):
+        for name in ("position", "depth", "trivec", "density", "features_dc"):
             yield f"out/{n}/{name}", getattr(field, name)
-        yield f"out/{n}/depth", torch.full((len(field.position), 1), field.depth, dtype=torch.uint8)
         yield f"out/{n}/aabb", torch.tensor([-0.5, -0.5, -0.5, 1.0, 1.0, 1.0])
 
 

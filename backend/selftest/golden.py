@@ -1,7 +1,8 @@
 """Goldens: recorded inputs, weights and outputs, and how far an answer may be from them.
 
-A golden is a folder with a sidecar `io.json` (or `pipeline_io.json`): kind, models, tolerances; and the tensors
-beside it under the same stem. A tensor's tolerance is ten times the recorded floor, at least 1e-5; integers must be equal.
+A golden is a folder with a sidecar (`io.json` or `pipeline_io.json`: kind, models, tolerances) and tensors
+beside it under the same stem. A tensor's tolerance is ten times the recorded floor, at least 1e-5; integers
+must be equal.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Goldens of the networks: rebuilt from their sidecars, run one object at a time, compared tensor by tensor."""
+"""Goldens of the networks: rebuilt from their sidecars and run one object at a time."""
 
 from collections.abc import Iterator
 

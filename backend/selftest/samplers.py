@@ -65,7 +65,7 @@ def analytic(golden: Golden) -> Answers:
 
 
 def _as_recorded(called: list[Tensor], recorded: Tensor, settings: SamplerSettings) -> Tensor:
-    """Times of the model's calls (calls, B). A guidance of strength 0 spares its second pass here, not there."""
+    """Times of the model's calls (calls, B). Guidance of strength 0 spares its second pass only here."""
     times = torch.cat(called).to(recorded.device)[:, None].expand(-1, recorded.shape[1])
     return (
         times.repeat_interleave(2, 0)
