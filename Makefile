@@ -15,7 +15,7 @@ setup:          ## make .venv and .venv-blender
 	@$(PYTHON) scripts/setup.py
 
 demo: setup     ## one picture becomes out/<name>.blend, .glb, .ply and preview.png (IMAGE=path for your own)
-	$(PYTHON) scripts/demo.py $(if $(IMAGE),"$(IMAGE)")
+	$(PYTHON) scripts/demo.py $(if $(IMAGE),--image "$(IMAGE)")
 
 test: test-backend test-blender  ## every test
 
