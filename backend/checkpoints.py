@@ -36,13 +36,21 @@ __all__ = [
     "write_model",
 ]
 
-_SPARSE = (SLatEncoder, SLatGaussianDecoder, SLatRadianceFieldDecoder, SLatMeshDecoder, SLatFlowModel)
-_DENSE = (SparseStructureEncoder, SparseStructureDecoder, SparseStructureFlowModel)
+_PUBLISHED = (
+    SparseStructureEncoder,
+    SparseStructureDecoder,
+    SparseStructureFlowModel,
+    SLatFlowModel,
+    SLatEncoder,
+    SLatGaussianDecoder,
+    SLatRadianceFieldDecoder,
+    SLatMeshDecoder,
+)
 
 MODEL_CLASSES: dict[str, type[nn.Module]] = {
-    **{model.__name__: model for model in (*_DENSE, *_SPARSE, LiftingImageEncoder)},
+    **{model.__name__: model for model in (*_PUBLISHED, LiftingImageEncoder)},
     # "Elastic" classes only schedule activation checkpointing in training; weights and maths are the same.
-    **{f"Elastic{model.__name__}": model for model in (SparseStructureFlowModel, *_SPARSE)},
+    **{f"Elastic{model.__name__}": model for model in _PUBLISHED},
 }
 
 SHOWN = 3

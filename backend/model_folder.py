@@ -216,7 +216,7 @@ def _verify(folder: Path) -> None:
 def _read_sums(folder: Path) -> dict[str, str]:
     """Relative path -> sha256 of each line of SHA256SUMS."""
     sums = {}
-    for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
+    for line in (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines():
         match = re.fullmatch(r"([0-9a-fA-F]{64}) [ *](?:\./)?(\S.*)", line)
         if match is None or ".." in PurePosixPath(match[2]).parts or match[2].startswith("/"):
             raise UserError(f"{folder / SUMS} has the broken line {line[:80]!r}: download the model again.")

@@ -1,0 +1,352 @@
+"""Reading and writing checkpoints and model folders: what is whole comes back, what is not is named."""
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_model import write_tiny_model
+from torch import nn
+
+from backend.checkpoints import (
+    MODEL_CLASSES,
+    available_models,
+    build_model,
+    models_folder,
+    open_folder,
+    read_model,
+    write_model,
+)
+from backend.errors import MissingModel, UserError
+
+FLOW = {
+    "resolution": 4,
+    "in_channels": 3,
+    "out_channels": 3,
+    "model_channels": 24,
+    "cond_channels": 10,
+    "num_blocks": 1,
+    "num_heads": 3,
+    "patch_size": 1,
+    "qk_rms_norm": True,
+}
+
+
+@pytest.fixture
+def flow() -> nn.Module:
+    torch.manual_seed(0)
+    model = build_model("SparseStructureFlowModel", FLOW)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+@pytest.fixture
+def checkpoint(flow: nn.Module, tmp_path: Path) -> Path:
+    write_model(flow, tmp_path / "flow.v1", half=False)
+    return tmp_path / "flow.v1"
+
+
+def weights(checkpoint: Path) -> Path:
+    return checkpoint.with_name(checkpoint.name + ".safetensors")
+
+
+def settings(checkpoint: Path) -> Path:
+    return checkpoint.with_name(checkpoint.name + ".json")
+
+
+def test_what_is_written_comes_back(flow: nn.Module, checkpoint: Path) -> None:
+    read = read_model(checkpoint)
+    assert not read.training
+    assert read.config == flow.config
+    assert {k: v.tolist() for k, v in read.state_dict().items()} == {
+        k: v.tolist() for k, v in flow.state_dict().items()
+    }
+
+
+def test_halved_file_holds_a_half_precision_torso_and_loads_in_any_precision(
+    flow: nn.Module, tmp_path: Path
+) -> None:
+    write_model(flow, tmp_path / "half", half=True)
+    stored = load_file(tmp_path / "half.safetensors")
+    assert json.loads((tmp_path / "half.json").read_text())["args"]["use_fp16"] is True
+    assert stored["blocks.0.self_attn.to_qkv.weight"].dtype == torch.float16
+    for key in (
+        "input_layer.weight",
+        "pos_emb",
+        "blocks.0.norm2.weight",
+        "blocks.0.self_attn.q_rms_norm.gamma",
+    ):
+        assert stored[key].dtype == torch.float32
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        model = read_model(tmp_path / "half", dtype)
+        assert model.dtype == dtype
+        assert model.blocks[0].mlp.mlp[0].weight.dtype == dtype
+        assert model.input_layer.weight.dtype == torch.float32
+    whole = read_model(tmp_path / "half").blocks[0].mlp.mlp[0].weight
+    assert torch.equal(whole, flow.blocks[0].mlp.mlp[0].weight.half().float())
+
+
+def test_a_model_that_was_read_can_be_trained(checkpoint: Path) -> None:
+    model = read_model(checkpoint).train()
+    x, t, cond = torch.randn(1, 3, 4, 4, 4), torch.tensor([10.0]), torch.randn(1, 5, 10)
+    model(x, t, model.context(cond)).square().mean().backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    assert not torch.equal(model.out_layer.bias, read_model(checkpoint).out_layer.bias)
+
+
+def test_other_networks_are_read_and_written_too(tmp_path: Path) -> None:
+    encoder = build_model("LiftingImageEncoder", {"plane_channels": [8, 8], "volume_channels": [8, 8]})
+    write_model(encoder, tmp_path / "encoder", half=True)
+    read = read_model(tmp_path / "encoder", torch.float32)
+    assert {value.dtype for value in read.state_dict().values()} == {torch.float32}
+    assert not any(value.is_meta for value in (*read.parameters(), *read.buffers()))
+
+
+def test_elastic_names_are_the_same_classes() -> None:
+    assert MODEL_CLASSES["ElasticSLatFlowModel"] is MODEL_CLASSES["SLatFlowModel"]
+
+
+def spoil_keys(path: Path, change: str) -> None:
+    tensors = load_file(path)
+    if change == "missing":
+        tensors = {key: value for key, value in tensors.items() if not key.startswith("blocks.0.mlp")}
+    elif change == "extra":
+        tensors["ema_decay"] = torch.ones(1)
+    else:
+        tensors["out_layer.bias"] = torch.ones(7)
+    save_file(tensors, path)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("missing", r"4 keys missing \(blocks.0.mlp.mlp.0.weight, .*, …\)"),
+        ("extra", r"1 keys too many \(ema_decay\)"),
+        ("shape", r"out_layer.bias is \(7,\) instead of \(3,\)"),
+    ],
+)
+def test_keys_that_do_not_fit_are_named(checkpoint: Path, change: str, named: str) -> None:
+    spoil_keys(weights(checkpoint), change)
+    with pytest.raises(UserError, match=named):
+        read_model(checkpoint)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, 5000])
+def test_truncated_weights_are_damaged(checkpoint: Path, kept: int) -> None:
+    weights(checkpoint).write_bytes(weights(checkpoint).read_bytes()[:kept])
+    with pytest.raises(UserError, match=r"flow\.v1\.safetensors are damaged"):
+        read_model(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x04K\x01.",
+        b"PK\x03\x04" + bytes(500),
+        b"\xff" * 64,
+        struct.pack("<Q", 2**60) + b"{}",
+        struct.pack("<Q", 50) + b'{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 999]}}',
+    ],
+    ids=["pickle", "zip", "noise", "endless header", "offsets beyond the end"],
+)
+def test_foreign_weights_are_damaged(checkpoint: Path, data: bytes) -> None:
+    weights(checkpoint).write_bytes(data)
+    with pytest.raises(UserError, match="are damaged"):
+        read_model(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "cannot be read"),
+        ("{", "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        ("\x00\xff", "cannot be read"),
+        ("[]", "does not name its class"),
+        ('{"args": {}}', "does not name its class"),
+        ('{"name": "SLatFoo", "args": {}}', "no model class SLatFoo"),
+        ('{"name": "SLatEncoder"}', "needs the setting"),
+        ('{"name": "SLatEncoder", "args": {"width": 3}}', "width"),
+    ],
+    ids=range(9),
+)
+def test_broken_settings_are_named(checkpoint: Path, text: str, named: str) -> None:
+    settings(checkpoint).write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=named):
+        read_model(checkpoint)
+
+
+def test_missing_files_are_a_missing_model(checkpoint: Path) -> None:
+    weights(checkpoint).unlink()
+    for suffix in ("pt", "ckpt", "bin", "pth"):
+        checkpoint.with_name(f"{checkpoint.name}.{suffix}").write_bytes(b"never opened")
+    with pytest.raises(MissingModel, match=r"flow\.v1\.safetensors are missing: download"):
+        read_model(checkpoint)
+    settings(checkpoint).unlink()
+    with pytest.raises(MissingModel, match=r"flow\.v1\.json is missing"):
+        read_model(checkpoint)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_tiny_model(tmp_path / "tiny")
+
+
+def edit_pipeline(folder: Path, **changes: object) -> None:
+    path = folder / "pipeline.json"
+    pipeline = json.loads(path.read_text())
+    for key, value in changes.items():
+        if value is None:
+            del pipeline["args"][key]
+        else:
+            pipeline["args"][key] = value
+    path.write_text(json.dumps(pipeline))
+
+
+def sampler(name: str, **params: object) -> dict:
+    return {"name": name, "args": {"sigma_min": 1e-3}, "params": params}
+
+
+def write_sums(folder: Path) -> None:
+    files = sorted(path for path in folder.rglob("*.*") if path.is_file())
+    lines = [
+        f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}" for p in files
+    ]
+    (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n")
+
+
+def test_folder_tells_roles_samplers_and_normalisation(folder: Path) -> None:
+    edit_pipeline(
+        folder,
+        slat_normalization={"mean": [0.5, 1], "std": [2, 3.5]},
+        sparse_structure_sampler=sampler(
+            "FlowEulerGuidanceIntervalSampler", steps=9, cfg_interval=[0.5, 1.0]
+        ),
+        slat_sampler=sampler("FlowEulerSampler", steps=4, rescale_t=2.0),
+    )
+    model = open_folder(folder)
+    assert (model.path, model.name) == (folder, "tiny")
+    assert read_model(model.models["slat_flow_model"]).config.in_channels == 4
+    assert model.structure_sampler.steps == 9
+    assert model.structure_sampler.cfg_interval == (0.5, 1.0)
+    assert model.slat_sampler.cfg_strength == 0.0  # this class has no guidance
+    assert (model.structure_sigma_min, model.slat_sigma_min) == (1e-3, 1e-3)
+    mean, std = model.slat_normalization
+    assert (mean, std) == ((0.5, 1), (2, 3.5))
+
+
+def test_optional_roles_may_lack(folder: Path) -> None:
+    roles = json.loads((folder / "pipeline.json").read_text())["args"]["models"]
+    del roles["slat_decoder_rf"]
+    edit_pipeline(folder, models=roles)
+    assert "slat_decoder_rf" not in open_folder(folder).models
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"models": []}, "models"),
+        ({"models": {"slat_decoder_gs": "../elsewhere/gs"}}, "slat_decoder_gs"),
+        ({"models": {"slat_decoder_gs": "/etc/passwd"}}, "slat_decoder_gs"),
+        ({"models": {"slat_decoder_gs": 3}}, "slat_decoder_gs"),
+        ({"slat_sampler": sampler("DdimSampler")}, "DdimSampler"),
+        ({"slat_sampler": sampler("FlowEulerSampler", noise=1)}, "noise"),
+        ({"slat_sampler": sampler("FlowEulerSampler", steps="many")}, "slat_sampler"),
+        ({"slat_sampler": sampler("FlowEulerSampler", steps=2.5)}, "steps"),
+        ({"slat_sampler": sampler("FlowEulerSampler", steps=0)}, "steps"),
+        ({"slat_sampler": sampler("FlowEulerCfgSampler", cfg_interval=[1])}, "cfg_interval"),
+        ({"slat_normalization": {"mean": [1, 2], "std": [1]}}, "slat_normalization.std"),
+        ({"image_cond_model": 7}, "image_cond_model"),
+        ({"refiner": {}}, "refiner"),
+    ],
+    ids=str,
+)
+def test_a_wrong_pipeline_is_named(folder: Path, changes: dict, named: str) -> None:
+    edit_pipeline(folder, **changes)
+    with pytest.raises(UserError, match=named):
+        open_folder(folder)
+
+
+def test_a_broken_pipeline_is_named(folder: Path) -> None:
+    (folder / "pipeline.json").write_text('{"args":')
+    with pytest.raises(UserError, match="pipeline.json cannot be read"):
+        open_folder(folder)
+
+
+def test_a_missing_model_says_where_it_belongs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TRELLIS_MODELS", str(tmp_path))
+    assert models_folder() == tmp_path
+    with pytest.raises(MissingModel, match=f"owner/none.*download.*{tmp_path}"):
+        open_folder("owner/none")
+
+
+@pytest.mark.parametrize("place", ["large", "owner/large"])
+def test_downloaded_models_are_found_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    monkeypatch.setenv("TRELLIS_MODELS", str(tmp_path))
+    folder = write_tiny_model(tmp_path / place)
+    assert open_folder(place).path == folder
+    assert open_folder("owner/large").path == folder
+    assert place in available_models()
+
+
+@pytest.mark.parametrize("place", ["home/image-large", "home/owner/image-large", "models/image-large"])
+def test_decoders_of_another_repository_are_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    monkeypatch.setenv("TRELLIS_MODELS", str(tmp_path / "models"))
+    text = write_tiny_model(tmp_path / "home" / "text")
+    image = write_tiny_model(tmp_path / place)
+    edit_pipeline(text, models={"slat_decoder_gs": "owner/image-large/ckpts/slat_decoder_gs"})
+    assert open_folder(text).models["slat_decoder_gs"] == image / "ckpts" / "slat_decoder_gs"
+
+
+def test_a_decoder_of_a_missing_repository_is_named_when_it_is_read(folder: Path) -> None:
+    edit_pipeline(folder, models={"slat_decoder_gs": "owner/absent/ckpts/gs"})
+    with pytest.raises(MissingModel, match="absent"):
+        read_model(open_folder(folder).models["slat_decoder_gs"])
+
+
+def test_checksums_are_verified(folder: Path) -> None:
+    write_sums(folder)
+    open_folder(folder)
+    target = folder / "ckpts" / "slat_decoder_gs.safetensors"
+    data = bytearray(target.read_bytes())
+    data[-1] ^= 1
+    target.write_bytes(data)
+    with pytest.raises(UserError, match=r"slat_decoder_gs\.safetensors is damaged"):
+        open_folder(folder)
+    target.unlink()
+    with pytest.raises(MissingModel, match=r"slat_decoder_gs\.safetensors is missing"):
+        open_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "line", ["not a sum", "\u00e9\udcff", "0" * 64 + "  ../outside", "0" * 63 + "  pipeline.json"]
+)
+def test_broken_checksums_are_named(folder: Path, line: str) -> None:
+    (folder / "SHA256SUMS").write_bytes(line.encode("utf-8", "surrogateescape") + b"\n")
+    with pytest.raises(UserError, match="SHA256SUMS has the broken line"):
+        open_folder(folder)
+
+
+def test_hash_names_the_weights(folder: Path, tmp_path: Path) -> None:
+    twin = write_tiny_model(tmp_path / "twin")
+    other = write_tiny_model(tmp_path / "other", seed=1)
+    assert open_folder(folder).hash == open_folder(twin).hash != open_folder(other).hash
+    write_sums(folder)
+    assert len(open_folder(folder).hash) == 64
+
+
+def test_hash_with_checksums_changes_with_them(folder: Path) -> None:
+    write_sums(folder)
+    before = open_folder(folder).hash
+    (folder / "ckpts" / "note.json").write_text("{}")
+    assert open_folder(folder).hash == before  # a file that SHA256SUMS does not list is none of the model's
+    write_sums(folder)
+    assert open_folder(folder).hash != before

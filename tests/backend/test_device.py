@@ -1,0 +1,41 @@
+"""Devices and precisions by name."""
+
+import pytest
+import torch
+
+from backend import device
+from backend.device import choose_device, choose_dtype, devices
+from backend.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def test_the_processor_is_always_there() -> None:
+    assert devices()[-1].name == "cpu"
+    assert devices()[-1].memory_bytes > 2**28
+    assert choose_device("cpu") == CPU
+    assert str(choose_device("auto")) == devices()[0].name
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "gpu", "", "vulkan"])
+def test_a_device_that_is_not_there_is_named_with_those_that_are(name: str) -> None:
+    with pytest.raises(UserError, match="choose auto or one of .*cpu"):
+        choose_device(name)
+
+
+@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_precision_of_a_processor(
+    monkeypatch: pytest.MonkeyPatch, native: bool, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(device, "_processor_has_bf16", lambda: native)
+    assert choose_dtype(CPU, "auto") == dtype
+
+
+def test_precision_by_name() -> None:
+    assert choose_dtype(CPU, "fp32") == torch.float32
+    assert choose_dtype(CPU, "bf16") == torch.bfloat16
+    assert choose_dtype(torch.device("cuda"), "auto") == torch.float16
+    with pytest.raises(UserError, match="fp16"):
+        choose_dtype(CPU, "fp16")
+    with pytest.raises(UserError, match="int8"):
+        choose_dtype(CPU, "int8")
