@@ -78,4 +78,4 @@ def corner_mean(values: list[torch.Tensor], target: torch.Tensor, count: int) ->
 def corner_positions(keys: torch.Tensor, deform: torch.Tensor, resolution: int) -> torch.Tensor:
     """Positions (K, 3) in the unit cube of the corners `keys` (K,), moved by less than half a cube."""
     reach = (1 - 1e-8) / (2 * resolution)
-    return unlinear(keys, resolution + 1) / resolution - 0.5 + reach * torch.tanh(deform)
+    return unlinear(keys, resolution + 1).to(deform.dtype) / resolution - 0.5 + reach * torch.tanh(deform)

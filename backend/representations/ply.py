@@ -61,7 +61,7 @@ def _read_header(file: BinaryIO, name: str) -> tuple[int, list[tuple[str, str]],
             return count, fields, skipped
         if _has_list(fields):
             raise UserError(f"{name} stores lists before its vertices; export it with the vertices first.")
-        skipped += count * np.dtype(fields).itemsize
+        skipped += count * sum(np.dtype(kind).itemsize for _, kind in fields)
     raise UserError(f"{name} has no vertices in its header; choose another file.")
 
 

@@ -51,12 +51,13 @@ class SurfaceCubes:
 
 
 def split_features(features: torch.Tensor, resolution: int) -> CubeFeatures:
-    """Name the channels (N, 53 or 101).
+    """Name the channels (N, 53 or 101), in float32 or, if they come so, float64.
 
     The distances get the bias with which an untrained decoder shows the shell of its active cubes.
     """
     assert features.shape[1] in (53, 101), features.shape
-    sdf, deform, weights, color = features.float().split([8, 24, 21, features.shape[1] - 53], dim=1)
+    features = features if features.dtype == torch.float64 else features.float()
+    sdf, deform, weights, color = features.split([8, 24, 21, features.shape[1] - 53], dim=1)
     return CubeFeatures(
         sdf=(sdf - 1 / resolution)[..., None],
         deform=deform.unflatten(1, (8, 3)),
