@@ -5,55 +5,18 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_clip import write_tiny_clip
 
 from backend.errors import UserError
-from backend.models.clip_text import ClipText, ClipTextConfig, load_text_encoder
+from backend.models.clip_text import ClipText, load_text_encoder
 
 WIDTH = 32
 NAME = "openai/clip-vit-large-patch14"
 
 
-def write_tokenizer(folder) -> int:
-    """A byte-pair vocabulary of letters with one merged word; returns its size."""
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    words = [*letters, *(letter + "</w>" for letter in letters), "ca", "cat</w>"]
-    vocabulary = {word: i for i, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    (folder / "merges.txt").write_text("#version: 0.2\nc a\nca t</w>\n")
-    return len(vocabulary)
-
-
 @pytest.fixture
 def folder(tmp_path):
-    """A Hugging Face folder of a whole CLIP: keys with prefix, and a vision half that is not wanted."""
-    place = tmp_path / "clip-vit-large-patch14"
-    place.mkdir()
-    shape = {
-        "vocab_size": write_tokenizer(place),
-        "hidden_size": WIDTH,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-    }
-    config = {
-        "model_type": "clip",
-        "text_config": {**shape, "num_beams": 1, "eos_token_id": 2},
-        "vision_config": {},
-    }
-    (place / "config.json").write_text(json.dumps(config))
-    torch.manual_seed(0)
-    network = ClipText(ClipTextConfig(**shape), tokenizer=None).network
-    tensors = {f"text_model.{k.removeprefix('text_model.')}": v for k, v in network.state_dict().items()}
-    tensors = {k: torch.randn_like(v) * 0.3 for k, v in tensors.items()}
-    tensors |= {
-        "text_model.embeddings.position_ids": torch.arange(77)[None],
-        "vision_model.embeddings.class_embedding": torch.zeros(4),
-        "visual_projection.weight": torch.zeros(4, 4),
-        "text_projection.weight": torch.zeros(4, 4),
-        "logit_scale": torch.zeros(()),
-    }
-    save_file(tensors, place / "model.safetensors")
-    return place
+    return write_tiny_clip(tmp_path / "clip-vit-large-patch14", WIDTH)
 
 
 def load(folder) -> ClipText:

@@ -1,14 +1,20 @@
 """The whole flow on a complete tiny model folder: picture in, every representation out."""
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
 import pytest
 import torch
+from PIL import Image
+from tiny_clip import write_tiny_clip
 
 from backend.cancellation import Cancelled
 from backend.engine import TrellisEngine
 from backend.errors import MissingModel, UserError
+from backend.image import open_picture, preprocess
 from backend.pipeline import Pipeline
 from backend.sampling import SamplerSettings
 from blender_trellis.protocol import Array, Generate, SamplingParams
@@ -72,8 +78,6 @@ def test_a_seed_gives_the_same_object_again_and_another_seed_another(tiny_model,
 
 
 def test_the_picture_matters(tiny_model, picture, tmp_path):
-    from PIL import Image
-
     turned = tmp_path / "turned.png"
     Image.open(picture).transpose(Image.Transpose.ROTATE_90).save(turned)
     engine = TrellisEngine()
@@ -82,6 +86,36 @@ def test_the_picture_matters(tiny_model, picture, tmp_path):
         for path in (picture, turned)
     )
     assert one.shape != two.shape or not numpy.allclose(one, two)
+
+
+@pytest.fixture
+def text_model(tiny_model, tmp_path) -> Path:
+    """The tiny model with a text encoder in place of the image encoder."""
+    folder = tmp_path / "text"
+    shutil.copytree(tiny_model, folder)
+    write_tiny_clip(folder / "text_cond_model", 32)
+    settings = json.loads((folder / "pipeline.json").read_text())
+    del settings["args"]["image_cond_model"]
+    settings["args"]["text_cond_model"] = "openai/clip-vit-large-patch14"
+    (folder / "pipeline.json").write_text(json.dumps(settings))
+    return folder
+
+
+def test_a_sentence_becomes_an_object_and_another_one_another(text_model):
+    engine = TrellisEngine()
+    requests = [
+        Generate("job", str(text_model), "cpu", "fp32", prompt=prompt, formats=("gaussian",))
+        for prompt in ("a cat", "the hat")
+    ]
+    one, two = (run(engine, request)[0]["gaussian"][1]["f_dc"] for request in requests)
+    assert one.shape != two.shape or not numpy.allclose(one, two)
+
+
+def test_a_model_takes_what_it_was_made_for(text_model, tiny_model, picture):
+    with pytest.raises(UserError, match="sentence"):
+        run(TrellisEngine(), request_for(text_model, picture))
+    with pytest.raises(UserError, match="pictures"):
+        run(TrellisEngine(), Generate("job", str(tiny_model), "cpu", "fp32", prompt="a cat"))
 
 
 @pytest.mark.parametrize("mode", ["stochastic", "multidiffusion"])
@@ -143,10 +177,6 @@ def test_an_absent_model_is_said_to_be_missing(picture):
 
 
 def test_a_start_latent_at_small_strength_stays_near_it(tiny_model, picture):
-    from dataclasses import replace
-
-    from backend.image import open_picture, preprocess
-
     pipeline = Pipeline.open(tiny_model, torch.device("cpu"), torch.float32)
     condition = pipeline.condition_on_pictures([preprocess(open_picture(picture), lambda image: image)])
     start = torch.randn(1, 4, 4, 4, 4)
