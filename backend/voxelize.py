@@ -74,17 +74,17 @@ def _touch(triangles: np.ndarray, centres: np.ndarray, half: float) -> np.ndarra
     touch = (corners.min(1) <= half).all(1) & (corners.max(1) >= -half).all(1)
     edges = np.roll(corners, -1, axis=1) - corners
     normals = np.cross(edges[:, 0], edges[:, 1])
-    distance = np.abs((normals * corners[:, 0]).sum(1))
-    touch &= distance <= half * np.abs(normals).sum(1)
+    # All three corners, although they should lie in one plane: the normal of a needle is only rounding noise.
+    touch &= _overlap((corners * normals[:, None]).sum(2), half * np.abs(normals).sum(1))
     for edge in range(3):
         for axis in range(3):
-            touch &= _not_separated(corners, edges[:, edge], axis, half)
+            # On the cross product of an edge and the cube's axis
+            u, v = edges[:, edge, (axis + 1) % 3, None], edges[:, edge, (axis + 2) % 3, None]
+            shadow = u * corners[:, :, (axis + 2) % 3] - v * corners[:, :, (axis + 1) % 3]
+            touch &= _overlap(shadow, half * (np.abs(u) + np.abs(v))[:, 0])
     return touch
 
 
-def _not_separated(corners: np.ndarray, edge: np.ndarray, axis: int, half: float) -> np.ndarray:
-    """Whether the shadows of triangle and cube overlap on the cross product of a cube's axis and an edge."""
-    u, v = (axis + 1) % 3, (axis + 2) % 3
-    shadow = edge[:, None, u] * corners[:, :, v] - edge[:, None, v] * corners[:, :, u]
-    reach = half * (np.abs(edge[:, u]) + np.abs(edge[:, v]))
+def _overlap(shadow: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """Whether shadows on a line have contact: the triangle's (P, 3) and the cube's, ± reach (P,)."""
     return (shadow.min(1) <= reach) & (shadow.max(1) >= -reach)
