@@ -1,0 +1,233 @@
+"""The starter's image encoder: picture (B, 3, H, W) -> volume features -> tokens and first guesses of both
+latents.
+
+A 2-D U-Net reads the picture at 128², its features are projected pixel-aligned into a 16³ volume through one
+nominal camera on −Y, and a 3-D U-Net completes what the picture does not show. The volume is view-aligned:
+the
+picture's right is +X, up is +Z, the camera looks along +Y. Dims: B batch · L tokens · C channels · R
+resolution.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backend.models.config import parse_config
+
+_CROP_MARGIN = 1.2  # backend.image crops pictures to the alpha box times this factor
+_BACKGROUND_LEVEL = 0.03  # pixels darker than this in all channels count as background
+
+
+@dataclass(frozen=True)
+class LiftingEncoderConfig:
+    """Sizes of the encoder; the fields are the keys of the checkpoint's JSON file. Angles are degrees."""
+
+    image_size: int = 128
+    plane_channels: tuple[int, ...] = (48, 96, 128, 160)
+    volume_channels: tuple[int, ...] = (64, 128, 160)
+    volume_resolution: int = 16
+    structure_channels: int = 8
+    latent_channels: int = 8
+    latent_resolution: int = 32
+    latent_hidden: int = 24
+    picture_tokens: int = 8
+    cond_channels: int = 256
+    elevation: float = 17.5
+    fov: float = 37.5
+
+
+@dataclass(frozen=True)
+class LiftedCondition:
+    """What the flows start from and attend to.
+
+    tokens (B, L, C) · structure_start (B, Cz, r, r, r) or None · latent_start (B, 8, R, R, R), normalised, or
+    None.
+    """
+
+    tokens: Tensor
+    structure_start: Tensor | None
+    latent_start: Tensor | None
+
+
+class ResBlock(nn.Module):
+    """Norm, SiLU, convolution, twice, beside a skip; 2-D or 3-D by the convolution class."""
+
+    def __init__(self, conv: type[nn.Module], channels_in: int, channels: int):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(8, channels_in)
+        self.conv1 = conv(channels_in, channels, 3, padding=1)
+        self.norm2 = nn.GroupNorm(8, channels)
+        self.conv2 = conv(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+        self.skip = conv(channels_in, channels, 1) if channels_in != channels else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        return self.skip(x) + self.conv2(F.silu(self.norm2(h)))
+
+
+class UNet(nn.Module):
+    """One residual block a level on the way down and up; returns the maps of the way up, coarsest first."""
+
+    def __init__(self, conv: type[nn.Module], channels_in: int, channels: tuple[int, ...]):
+        super().__init__()
+        self.input = conv(channels_in, channels[0], 3, padding=1)
+        self.down = nn.ModuleList(ResBlock(conv, c, c) for c in channels)
+        self.reduce = nn.ModuleList(
+            conv(a, b, 2, stride=2) for a, b in zip(channels, channels[1:], strict=False)
+        )
+        self.middle = ResBlock(conv, channels[-1], channels[-1])
+        self.up = nn.ModuleList(
+            ResBlock(conv, a + b, a) for a, b in reversed(list(zip(channels, channels[1:], strict=False)))
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.input(x)
+        skips = []
+        for i, block in enumerate(self.down):
+            x = block(x)
+            if i < len(self.reduce):
+                skips.append(x)
+                x = self.reduce[i](x)
+        x = self.middle(x)
+        maps = [x]
+        for block in self.up:
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = block(torch.cat([x, skips.pop()], dim=1))
+            maps.append(x)
+        return maps
+
+
+class LiftingImageEncoder(nn.Module):
+    """See the module docstring. `forward` takes pixels in [0, 1] of any size, background black."""
+
+    Config = LiftingEncoderConfig
+
+    def __init__(self, config: LiftingEncoderConfig):
+        super().__init__()
+        self.config = config
+        wide, volume = config.plane_channels[0], config.volume_channels
+        self.stem = nn.Conv2d(6, wide, 4, stride=2, padding=1)
+        self.picture = UNet(nn.Conv2d, wide, config.plane_channels)
+        self.volume = UNet(nn.Conv3d, wide + 3, volume)
+        self.structure_head = _head(volume[0], config.structure_channels)
+        hidden = config.latent_hidden
+        self.latent_expand = nn.Conv3d(volume[0], hidden * 8, 1)
+        self.latent_picture = nn.Conv2d(wide, hidden, 1)
+        self.latent_block = ResBlock(nn.Conv3d, hidden, hidden)
+        self.latent_head = _head(hidden, config.latent_channels)
+        for name, size in (
+            ("volume_grid", config.volume_resolution),
+            ("latent_grid", config.latent_resolution),
+        ):
+            self.register_buffer(name, projection_grid(size, config.elevation, config.fov), persistent=False)
+        self.register_buffer("volume_place", _cell_centres(config.volume_resolution), persistent=False)
+
+    @classmethod
+    def from_args(cls, args: dict) -> LiftingImageEncoder:
+        """Builds the module from a checkpoint's JSON arguments; UserError on an unknown or wrong field."""
+        return cls(parse_config(cls.Config, args, cls.__name__))
+
+    def forward(self, pixels: Tensor) -> LiftedCondition:
+        planes = self.picture(self.stem(self._picture_input(pixels)))
+        volumes = self.volume(self._lift(planes[-1]))
+        latent = self._latent(volumes[-1], planes[-1])
+        return LiftedCondition(
+            tokens=self._tokens(volumes[-2], planes[-3]),
+            structure_start=self.structure_head(volumes[-1]).float(),
+            latent_start=latent.float(),
+        )
+
+    def _picture_input(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, 6, S, S): colour, foreground mask, column and row position."""
+        size = self.config.image_size
+        if pixels.shape[-1] != size:
+            pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+        mask = (pixels.amax(dim=1, keepdim=True) > _BACKGROUND_LEVEL).to(pixels.dtype)
+        ramp = torch.linspace(-1, 1, size, dtype=pixels.dtype, device=pixels.device)
+        rows, columns = torch.meshgrid(ramp, ramp, indexing="ij")
+        place = torch.stack([columns, rows]).expand(pixels.shape[0], -1, -1, -1)
+        return torch.cat([pixels * 2 - 1, mask, place], dim=1)
+
+    def _lift(self, plane: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C + 3, R, R, R): every cell takes the feature of the pixel it projects to."""
+        lifted = _sample(plane, self.volume_grid)
+        place = self.volume_place.to(lifted.dtype).expand(lifted.shape[0], -1, -1, -1, -1)
+        return torch.cat([lifted, place], dim=1)
+
+    def _latent(self, volume: Tensor, plane: Tensor) -> Tensor:
+        x = _pixel_shuffle(self.latent_expand(volume)) + _sample(self.latent_picture(plane), self.latent_grid)
+        return self.latent_head(self.latent_block(x))
+
+    def _tokens(self, volume: Tensor, plane: Tensor) -> Tensor:
+        """Volume cells then picture cells, each normalised and joined by its position embedding: (B, L, C)."""
+        size = self.config.picture_tokens
+        plane = F.adaptive_avg_pool2d(plane, size)
+        # A picture cell lies on the plane the camera looks at, so both kinds share one space of positions.
+        ahead = torch.linspace(1, -1, size, device=plane.device)
+        across = torch.linspace(-1, 1, size, device=plane.device)
+        z, x = torch.meshgrid(ahead, across, indexing="ij")
+        picture_place = torch.stack([x, torch.full_like(x, -1.5), z]).flatten(1).T
+        volume_place = _cell_centres(volume.shape[-1]).to(plane.device).flatten(1).T
+        return torch.cat([self._placed(volume, volume_place), self._placed(plane, picture_place)], dim=1)
+
+    def _placed(self, features: Tensor, place: Tensor) -> Tensor:
+        """(B, C, ...) and places (L, 3) in [−1.5, 1] -> (B, L, cond_channels)."""
+        features = features.float().flatten(2).transpose(1, 2)
+        features = F.layer_norm(features, features.shape[-1:])
+        room = self.config.cond_channels - features.shape[-1]
+        bands = torch.arange(room // 6, device=place.device, dtype=torch.float32)
+        angles = place.float()[..., None] * (math.pi / 2) * 2 ** (bands * 5 / max(len(bands) - 1, 1))
+        waves = torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)
+        waves = F.pad(waves, (0, room - waves.shape[-1])).expand(features.shape[0], -1, -1)
+        return torch.cat([features, waves], dim=-1)
+
+
+def projection_grid(resolution: int, elevation: float, fov: float) -> Tensor:
+    """Where the cells of the unit cube fall in the cropped picture: (R³, 2), columns then rows, in [−1, 1]
+    inside.
+
+    The nominal camera stands on −Y, raised by `elevation` degrees, and the crop holds an object whose longest
+    side
+    is 1 with the usual margin.
+    """
+    tilt, half = math.radians(elevation), math.radians(fov) / 2
+    distance = math.sqrt(0.75) / math.sin(half)
+    x, y, z = (_cell_centres(resolution) / 2).flatten(1)
+    depth = distance + y * math.cos(tilt) - z * math.sin(tilt)
+    up = z * math.cos(tilt) + y * math.sin(tilt)
+    scale = distance / (0.5 * _CROP_MARGIN)
+    return torch.stack([x / depth * scale, -up / depth * scale], dim=-1)
+
+
+def _cell_centres(resolution: int) -> Tensor:
+    """(3, R, R, R): x, y, z of the cell centres in [−1, 1]."""
+    axis = (torch.arange(resolution) + 0.5) / resolution * 2 - 1
+    return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"))
+
+
+def _sample(plane: Tensor, grid: Tensor) -> Tensor:
+    """(B, C, h, w) at grid (R³, 2) -> (B, C, R, R, R)."""
+    size = round(grid.shape[0] ** (1 / 3))
+    places = grid.to(plane.dtype).expand(plane.shape[0], 1, -1, -1)
+    sampled = F.grid_sample(plane, places, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return sampled.reshape(*plane.shape[:2], size, size, size)
+
+
+def _pixel_shuffle(x: Tensor) -> Tensor:
+    """(B, 8C, r, r, r) -> (B, C, 2r, 2r, 2r)."""
+    b, c, r = x.shape[0], x.shape[1] // 8, x.shape[2]
+    x = x.reshape(b, c, 2, 2, 2, r, r, r).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return x.reshape(b, c, 2 * r, 2 * r, 2 * r)
+
+
+def _head(channels_in: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.GroupNorm(8, channels_in), nn.SiLU(), nn.Conv3d(channels_in, channels, 3, padding=1)
+    )

@@ -1,0 +1,127 @@
+"""Objects to train on: a folder of meshes -> catalogue entries -> meshes with face-corner colours.
+
+V vertices · F faces. Space is right-handed and Z up; front is −Y.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from backend.errors import UserError
+
+SUFFIXES = (".npz", ".glb", ".gltf", ".obj", ".ply", ".stl")
+_Y_UP = (".glb", ".gltf", ".obj")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object of a catalogue; `group` joins variants of one shape, `brand` marks trademarked looks."""
+
+    path: Path
+    name: str
+    group: str
+    family: str = ""
+    brand: bool = False
+    licence: str = ""
+    attribution: str = ""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """vertices (V, 3) f32 · faces (F, 3) i32 counter-clockwise · corner_colors (F, 3, 3) u8 sRGB · smooth
+    (F,) bool.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    corner_colors: np.ndarray
+    smooth: np.ndarray
+
+
+def read_catalogue(folder: Path) -> tuple[Entry, ...]:
+    """All objects of a folder: by its manifest.csv, or else every mesh file below it.
+
+    Raises UserError when the folder is missing or holds no mesh.
+    """
+    if not folder.is_dir():
+        raise UserError(
+            f"The data folder {folder} does not exist; give a folder of {', '.join(SUFFIXES)} files."
+        )
+    manifest = folder / "manifest.csv"
+    entries = _read_manifest(manifest) if manifest.is_file() else _scan(folder)
+    if not entries:
+        raise UserError(f"The data folder {folder} holds no meshes; supported are {', '.join(SUFFIXES)}.")
+    return entries
+
+
+def load_asset(path: Path) -> Asset:
+    """Reads one mesh; raises UserError when the file is missing, unreadable or without faces."""
+    if not path.is_file():
+        raise UserError(f"The mesh {path} does not exist; check the data folder and its manifest.")
+    asset = _load_npz(path) if path.suffix == ".npz" else _load_with_trimesh(path)
+    if len(asset.faces) == 0 or not np.isfinite(asset.vertices).all():
+        raise UserError(
+            f"The mesh {path} has no faces or has broken coordinates; repair it or take it out of the folder."
+        )
+    return asset
+
+
+def group_weights(entries: tuple[Entry, ...]) -> np.ndarray:
+    """Sampling probabilities (N,) that give every group of shape variants the same share."""
+    sizes: dict[str, int] = {}
+    for entry in entries:
+        sizes[entry.group] = sizes.get(entry.group, 0) + 1
+    weights = np.array([1.0 / sizes[entry.group] for entry in entries])
+    return weights / weights.sum()
+
+
+def _read_manifest(manifest: Path) -> tuple[Entry, ...]:
+    with manifest.open(newline="", encoding="utf-8") as file:
+        return tuple(
+            Entry(
+                path=manifest.parent / Path(row["file"]).name,
+                name=row["id"],
+                group=row["geo_group"],
+                family=row["family"],
+                brand=row["brand"] == "1",
+                licence=row["licence"],
+                attribution=row["attribution"],
+            )
+            for row in csv.DictReader(file)
+        )
+
+
+def _scan(folder: Path) -> tuple[Entry, ...]:
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    return tuple(Entry(path=p, name=p.relative_to(folder).as_posix(), group=p.as_posix()) for p in paths)
+
+
+def _load_npz(path: Path) -> Asset:
+    with np.load(path, allow_pickle=False) as data:
+        faces = data["faces"].astype(np.int32)
+        return Asset(
+            vertices=data["vertices"].astype(np.float32),
+            faces=faces,
+            corner_colors=data["corner_colors"],
+            smooth=np.unpackbits(data["smooth"])[: len(faces)].astype(bool),
+        )
+
+
+def _load_with_trimesh(path: Path) -> Asset:
+    import trimesh  # heavy, and only foreign formats need it
+
+    try:
+        mesh = trimesh.load(path, force="mesh", process=False)
+    except (ValueError, IndexError, KeyError, NotImplementedError) as error:
+        raise UserError(f"The mesh {path} cannot be read ({error}); export it again as GLB.") from error
+    vertices = np.asarray(mesh.vertices, dtype=np.float32).reshape(-1, 3)
+    faces = np.asarray(mesh.faces, dtype=np.int32).reshape(-1, 3)
+    if path.suffix.lower() in _Y_UP:
+        vertices = np.stack([vertices[:, 0], -vertices[:, 2], vertices[:, 1]], axis=1)
+    colors = mesh.visual.to_color() if mesh.visual.kind == "texture" else mesh.visual
+    vertex_colors = np.asarray(colors.vertex_colors, dtype=np.uint8).reshape(-1, 4)[:, :3]
+    return Asset(vertices, faces, vertex_colors[faces], np.zeros(len(faces), bool))

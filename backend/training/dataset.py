@@ -1,0 +1,141 @@
+"""Training scenes by number: an object, turned to a random view, recoloured; and what the parts learn from
+it.
+
+Everything about item `index` of a batch at `step` follows from (seed, step, index), so nothing has to be
+stored.
+V vertices · F faces · L voxels · R resolution · S picture size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from backend.training.assets import Asset, Entry, group_weights, load_asset
+from backend.training.render import CROP_MARGIN, render
+from backend.training.surface import DistanceField, distance_field, nearest_colors, voxelise
+from backend.training.views import View, align, training_view
+
+THICKENING = 0.5 / 128  # half the thickness that single sheets get, in units of the object
+COARSE_CELLS = 2  # distance samples a voxel side in the encoder's input
+FINE_CELLS = 4  # cubes of the mesh grid a voxel side
+FEATURES = 4 * (COARSE_CELLS + 1) ** 3
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An aligned object: vertices (V, 3) f64 in the unit cube, and how it is looked at."""
+
+    name: str
+    vertices: np.ndarray
+    faces: np.ndarray
+    corner_colors: np.ndarray
+    smooth: np.ndarray
+    view: View
+
+
+class ObjectSource:
+    """Draws scenes from a catalogue, every group of shape variants equally often; meshes stay in memory once
+    read.
+    """
+
+    def __init__(self, entries: tuple[Entry, ...], seed: int = 0):
+        self.entries = entries
+        self.seed = seed
+        self._cumulative = np.cumsum(group_weights(entries))
+        self._assets: dict[int, Asset] = {}
+
+    def scene(self, step: int, index: int = 0) -> tuple[Scene, np.random.Generator]:
+        """The scene of that number and a generator for further random choices about it."""
+        rng = np.random.default_rng((self.seed, step, index))
+        number = min(int(np.searchsorted(self._cumulative, rng.random())), len(self.entries) - 1)
+        if number not in self._assets:
+            self._assets[number] = load_asset(self.entries[number].path)
+        name = self.entries[number].name
+        return make_scene(name, recolored(self._assets[number], rng), training_view(name, rng)), rng
+
+
+def make_scene(name: str, asset: Asset, view: View) -> Scene:
+    """Turns an asset into the view's frame."""
+    vertices, faces, colors = align(asset.vertices, view.azimuth), asset.faces, asset.corner_colors
+    if view.mirror:
+        vertices = vertices * np.array([-1.0, 1.0, 1.0])
+        faces, colors = np.ascontiguousarray(faces[:, ::-1]), np.ascontiguousarray(colors[:, ::-1])
+    return Scene(name, vertices, faces, colors, asset.smooth, view)
+
+
+def recolored(asset: Asset, rng: np.random.Generator) -> Asset:
+    """Half of the time other colours: channels permuted, and a random gamma."""
+    if rng.random() < 0.5:
+        return asset
+    values = (np.arange(256) / 255) ** float(np.exp(rng.uniform(-0.4, 0.4))) * 255
+    colors = values.round().astype(np.uint8)[asset.corner_colors[..., rng.permutation(3)]]
+    return Asset(asset.vertices, asset.faces, colors, asset.smooth)
+
+
+def picture(scene: Scene, size: int, margin: float = CROP_MARGIN) -> np.ndarray:
+    """The scene as the image encoder sees it: (3, S, S) f32."""
+    drawn = render(scene.vertices, scene.faces, scene.corner_colors, scene.smooth, scene.view, size, margin)
+    return np.ascontiguousarray(drawn.color.transpose(2, 0, 1))
+
+
+def occupancy(scene: Scene, resolution: int) -> np.ndarray:
+    """(R, R, R) bool."""
+    return voxelise(scene.vertices, scene.faces, resolution)
+
+
+def grown(occupied: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The occupancy with patches thickened by a voxel or two and a few lost, as a generated structure has
+    them.
+    """
+    size = occupied.shape[0]
+    once, twice = ndimage.binary_dilation(occupied), ndimage.binary_dilation(occupied, iterations=2)
+    field = ndimage.zoom(rng.normal(size=(5, 5, 5)), size / 5, order=1)
+    amount = rng.uniform(-2.0, 1.5)
+    result = occupied | (once & (field < amount)) | (twice & (field < amount - 1.2))
+    lost = ndimage.zoom(rng.normal(size=(8, 8, 8)), size / 8, order=1)
+    result &= lost < rng.uniform(1.6, 4.0)
+    return result if result.any() else occupied
+
+
+def coarse_field(scene: Scene, coords: np.ndarray, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distance in voxels, clipped to ±1, and colour at (2R + 1)³ corners: (n, n, n) and (n, n, n, 3).
+
+    Only what lies round the voxels coords (L, 3) is looked at.
+    """
+    cells = COARSE_CELLS * resolution
+    box = coords.min(axis=0) * COARSE_CELLS, (coords.max(axis=0) + 1) * COARSE_CELLS
+    field = distance_field(scene.vertices, scene.faces, cells, COARSE_CELLS + 0.5, box)
+    return voxel_distance(field, COARSE_CELLS, resolution), corner_colors(scene, field, cells)
+
+
+def voxel_distance(field: DistanceField, cells_per_voxel: int, resolution: int) -> np.ndarray:
+    """Signed distance to the thickened surface in voxels, clipped to ±1, f32."""
+    distance = field.distance / cells_per_voxel - THICKENING * resolution
+    return np.clip(distance, -1, 1).astype(np.float32)
+
+
+def corner_colors(scene: Scene, field: DistanceField, cells: int) -> np.ndarray:
+    """(n, n, n, 3) f32 in [0, 1]; grey beyond the band."""
+    colors = np.full((*field.face.shape, 3), 0.5, np.float32)
+    near = np.argwhere(field.face >= 0)
+    index = tuple(near.T)
+    colors[index] = nearest_colors(
+        near, field.face[index], scene.vertices, scene.faces, scene.corner_colors, cells
+    )
+    return colors
+
+
+def voxel_features(scene: Scene, coords: np.ndarray, resolution: int) -> np.ndarray:
+    """The encoder's input (L, FEATURES) f32: distance and centred colour at the 3³ corners in and around each
+    voxel.
+    """
+    distance, colors = coarse_field(scene, coords, resolution)
+    offsets = np.stack(np.meshgrid(*[np.arange(COARSE_CELLS + 1)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    places = coords[:, None] * COARSE_CELLS + offsets
+    index = tuple(np.moveaxis(places, -1, 0))
+    near = np.abs(distance[index]) < 0.999
+    tints = (colors[index] * 2 - 1) * near[..., None]
+    return np.concatenate([distance[index], tints.reshape(len(coords), -1)], axis=1).astype(np.float32)

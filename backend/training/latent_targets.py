@@ -1,0 +1,27 @@
+"""The frozen latent encoder with its normalisation: what the lifting encoder and the latent flow learn to
+produce.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from backend.training.autoencoder_latent import LatentAutoencoder
+
+
+class LatentTargets:
+    """Callable: coords (L, 3) i32, features (L, C_in) -> normalised latents (L, 8)."""
+
+    def __init__(self, autoencoder: LatentAutoencoder, mean: Tensor, std: Tensor):
+        self.autoencoder = autoencoder
+        self.mean = mean
+        self.std = std
+
+    @torch.no_grad()
+    def __call__(self, coords: Tensor, features: Tensor) -> Tensor:
+        return (self.autoencoder.encode(coords, features) - self.mean) / self.std
+
+    def restore(self, latents: Tensor) -> Tensor:
+        """The reverse of the normalisation."""
+        return latents * self.std + self.mean

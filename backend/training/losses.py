@@ -1,0 +1,58 @@
+"""What the parts are trained on (paper section 3; flow matching as in Lipman et al., 2022).
+
+B batch · L voxels or tokens · C channels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from backend.sampling import SIGMA_MIN
+
+
+def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
+    """1 − (2Σpy + 1) / (Σp + Σy + 1) over the whole batch; target in {0, 1}."""
+    p = logits.sigmoid()
+    return 1 - (2 * (p * target).sum() + 1) / (p.sum() + target.sum() + 1)
+
+
+def occupancy_loss(logits: Tensor, target: Tensor, bce_weight: float = 5.0) -> Tensor:
+    """Cross-entropy keeps the probabilities honest, Dice answers the rarity of occupied voxels."""
+    return bce_weight * F.binary_cross_entropy_with_logits(logits, target) + soft_dice(logits, target)
+
+
+def kl_divergence(mean: Tensor, logvar: Tensor) -> Tensor:
+    """Mean divergence of the posterior from the standard normal distribution."""
+    return 0.5 * (mean.square() + logvar.exp() - logvar - 1).mean()
+
+
+def sample_posterior(mean: Tensor, logvar: Tensor, generator: torch.Generator) -> Tensor:
+    """mean + σ·ε with ε from the given generator."""
+    noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
+    return mean + (0.5 * logvar).exp() * noise.to(mean.device)
+
+
+def logit_normal_times(count: int, mean: float, std: float, generator: torch.Generator) -> Tensor:
+    """(count,) flow times in (0, 1)."""
+    return torch.sigmoid(mean + std * torch.randn(count, generator=generator))
+
+
+def interpolate(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """x_t = (1 − t)·x0 + (σ + (1 − σ)·t)·ε; t (B,) holds for the leading dimension or, with one entry, for
+    all.
+    """
+    t = t.view(-1, *[1] * (x0.ndim - 1))
+    return (1 - t) * x0 + (SIGMA_MIN + (1 - SIGMA_MIN) * t) * noise
+
+
+def flow_matching_loss(velocity: Tensor, x0: Tensor, noise: Tensor) -> Tensor:
+    """Mean squared distance to the velocity (1 − σ)·ε − x0."""
+    return F.mse_loss(velocity.float(), (1 - SIGMA_MIN) * noise - x0)
+
+
+def drop_condition(tokens: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Replaces whole token sequences (B, L, C) by zeros, the null condition of picture models."""
+    keep = torch.rand(tokens.shape[0], generator=generator) >= probability
+    return tokens * keep.to(tokens)[:, None, None]

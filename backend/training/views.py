@@ -1,0 +1,92 @@
+"""From which side an object is seen, and the frame that follows: the camera on −Y, the object in the unit
+cube.
+
+Azimuth turns the camera counter-clockwise seen from above, 0 = the object's front (−Y). Angles are radians.
+Of every object a 30° sector of azimuths is never trained on.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+HELD_OUT_SECTOR = math.radians(30)
+
+
+@dataclass(frozen=True)
+class Light:
+    """direction (3,) towards the light in camera-aligned space · ambient + diffuse = 1 means no
+    over-exposure.
+    """
+
+    direction: tuple[float, float, float]
+    ambient: float
+    diffuse: float
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera at `distance` from the origin, raised by `elevation`; `mirror` flips the finished scene in X."""
+
+    azimuth: float
+    elevation: float
+    fov: float
+    distance: float
+    light: Light
+    mirror: bool = False
+
+
+def held_out_azimuth(name: str) -> float:
+    """Centre of the object's sector that training never sees; a fixed function of its name."""
+    return zlib.crc32(name.encode()) / 2**32 * 2 * math.pi
+
+
+def training_view(name: str, rng: np.random.Generator) -> View:
+    """A random view from outside the held-out sector."""
+    width = 2 * math.pi - HELD_OUT_SECTOR
+    azimuth = held_out_azimuth(name) + HELD_OUT_SECTOR / 2 + rng.uniform(0, width)
+    return _random_view(azimuth, rng, mirror=bool(rng.random() < 0.5))
+
+
+def held_out_view(name: str, rng: np.random.Generator) -> View:
+    """A random view from the inner half of the held-out sector."""
+    azimuth = held_out_azimuth(name) + rng.uniform(-0.25, 0.25) * HELD_OUT_SECTOR
+    return _random_view(azimuth, rng, mirror=False)
+
+
+def fixed_view(azimuth: float, elevation: float, fov: float) -> View:
+    """A view with a calm light, for evaluation."""
+    return View(azimuth, elevation, fov, fitting_distance(fov), Light((-0.4, -0.7, 0.6), 0.55, 0.5))
+
+
+def fitting_distance(fov: float) -> float:
+    """Where a camera must stand so that the unit cube's sphere fills its field of view."""
+    return math.sqrt(0.75) / math.sin(fov / 2)
+
+
+def align(vertices: np.ndarray, azimuth: float) -> np.ndarray:
+    """(V, 3) -> (V, 3) turned so that the camera of that azimuth stands on −Y, longest side 1, centred."""
+    c, s = math.cos(azimuth), math.sin(azimuth)
+    turned = vertices.astype(np.float64) @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    low, high = turned.min(axis=0), turned.max(axis=0)
+    return (turned - (low + high) / 2) / max(float((high - low).max()), 1e-9)
+
+
+def _random_view(azimuth: float, rng: np.random.Generator, mirror: bool) -> View:
+    fov = math.radians(rng.uniform(25, 50))
+    elevation = math.radians(rng.uniform(-10, 45))
+    direction = rng.normal(size=3) + np.array([0.0, -1.2, 1.2])
+    direction /= np.linalg.norm(direction)
+    ambient = rng.uniform(0.35, 0.8)
+    light = Light(tuple(direction), ambient, rng.uniform(0.8, 1.15) - ambient)
+    return View(
+        azimuth % (2 * math.pi),
+        elevation,
+        fov,
+        fitting_distance(fov) * rng.uniform(0.85, 1.25),
+        light,
+        mirror,
+    )
