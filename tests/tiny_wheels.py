@@ -1,5 +1,6 @@
 """Wheels of a few lines, so that installing can be tested without a network."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -21,6 +22,15 @@ def write_wheel(folder: Path, name: str, version: str, code: str = "") -> Path:
     return wheel
 
 
+def write_index(folder: Path, wheel: Path) -> str:
+    """A package index of one wheel; its address."""
+    page = folder / wheel.name.split("-")[0] / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text(f'<a href="{wheel.as_uri()}">{wheel.name}</a>')
+    return folder.as_uri()
+
+
 def offline(wheels: Path) -> dict[str, str]:
     """Variables that make pip take everything from the folder `wheels`."""
-    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels.as_uri(), "PIP_CONFIG_FILE": "/dev/null"}
+    empty = (wheels / "no index").as_uri()
+    return {"PIP_INDEX_URL": empty, "PIP_FIND_LINKS": wheels.as_uri(), "PIP_CONFIG_FILE": os.devnull}

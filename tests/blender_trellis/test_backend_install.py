@@ -1,5 +1,6 @@
 """Installing the backend for real, from wheels of a few lines named like the real packages. No network."""
 
+import platform
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from blender_trellis import backend_install
+from blender_trellis import backend_install, python_environment
 from blender_trellis.backend_install import find_python, install, verify
-from blender_trellis.python_environment import PipProgress, interpreter
+from blender_trellis.python_environment import Environment, PipProgress, interpreter
 from blender_trellis.run_program import InstallCancelled, InstallError, run, scrubbed
-from tests.tiny_wheels import offline, write_wheel
+from tests.tiny_wheels import offline, write_index, write_wheel
 
 
 def quiet(fraction: float, words: str) -> None:
@@ -148,6 +149,59 @@ def test_pythons_that_cannot_make_environments(extension, tmp_path):
 def test_an_unknown_accelerator_is_named(extension, tmp_path):
     with pytest.raises(InstallError, match='"abacus"'):
         install(tmp_path, extension, "abacus", quiet)
+
+
+# --- which build of torch
+
+
+def torch_commands(
+    monkeypatch, system: str, accelerator: str, own_sources: bool, works: bool = True
+) -> list[str]:
+    """The programs that fetch torch on a machine of that kind, as text."""
+    commands: list[str] = []
+
+    def record(command, on_line, cancel) -> None:
+        commands.append(" ".join(command))
+        if not works:
+            raise InstallError("no route to the index")
+
+    monkeypatch.setattr(python_environment, "run", record)
+    monkeypatch.setattr(python_environment, "_has_own_sources", lambda python: own_sources)
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    lock = Path(__file__).resolve().parents[2] / "backend" / "requirements" / f"{accelerator}.txt"
+    environment = Environment(folder=Path("env"), locks=(lock,), accelerator=accelerator)
+    python_environment._install_torch_build(environment, "python", quiet)
+    return commands
+
+
+@pytest.mark.parametrize(
+    ("system", "accelerator", "backend"), [("Linux", "cpu", "cpu"), ("Windows", "cuda", "auto")]
+)
+def test_uv_fetches_the_build_that_pip_would_not(monkeypatch, system, accelerator, backend):
+    (command,) = torch_commands(monkeypatch, system, accelerator, own_sources=False)
+    assert command.startswith("/bin/uv pip install --python python")
+    assert f"--torch-backend={backend}" in command and "torch==2." in command
+
+
+@pytest.mark.parametrize(
+    ("system", "accelerator", "own_sources"),
+    [("Linux", "cuda", False), ("Windows", "cpu", False), ("Darwin", "cpu", False), ("Linux", "cpu", True)],
+)
+def test_pip_alone_where_its_build_is_the_right_one(monkeypatch, system, accelerator, own_sources):
+    assert not torch_commands(monkeypatch, system, accelerator, own_sources)
+
+
+def test_without_the_small_build_the_processor_takes_the_large_one(monkeypatch):
+    assert torch_commands(monkeypatch, "Linux", "cpu", own_sources=False, works=False)
+    with pytest.raises(InstallError, match="no route"):
+        torch_commands(monkeypatch, "Windows", "cuda", own_sources=False, works=False)
+
+
+def test_an_index_for_torch_goes_before_everything(extension, tmp_path, monkeypatch):
+    other = write_wheel(tmp_path / "elsewhere", "torch", "1.0+other")
+    monkeypatch.setenv("TORCH_INDEX", write_index(tmp_path / "index", other))
+    assert "torch 1.0+other" in str(verify(install(tmp_path / "user", extension, "cpu", quiet)))
 
 
 # --- the parts
