@@ -89,7 +89,9 @@ class GaussianConfig:
 
     @property
     def opacity_shift(self) -> float:
-        return math.log(self.opacity_bias / (1 - self.opacity_bias))
+        # In float32, where the reference rounds it.
+        bias = torch.tensor(self.opacity_bias, dtype=torch.float32)
+        return float(torch.log(bias / (1 - bias)))
 
 
 @dataclass(frozen=True)
@@ -170,27 +172,27 @@ def covariance(gaussians: Gaussians) -> torch.Tensor:
 
 def write_ply(path: Path, gaussians: Gaussians, transform: Transform | None = DEFAULT_TRANSFORM) -> None:
     """Write the splats; `transform=None` keeps the z-up frame and the quaternions' length."""
-    position, *others = (part.cpu().numpy() for part in stored_values(gaussians, transform))
+    position, *others = (part.numpy() for part in stored_values(gaussians, transform))
     table = np.concatenate([position, np.zeros_like(position), *others], axis=1)
     write_vertices(path, tuple(name for group in _PLY_GROUPS for name in group), table)
 
 
 def stored_values(gaussians: Gaussians, transform: Transform | None = None) -> tuple[torch.Tensor, ...]:
-    """Float32 values as files and viewers keep them.
+    """Float32 values as files and viewers keep them, on the CPU.
 
     Position (N, 3), f_dc (N, 3), opacity logit (N, 1), log scale (N, 3), rotation (N, 4); with a `transform`
     the rotations become unit quaternions.
     """
-    position, rotation = gaussians.position.detach().float(), gaussians.rotation.detach().float()
+    parts = (gaussians.position, gaussians.color_dc, gaussians.opacity, gaussians.scale, gaussians.rotation)
+    position, color_dc, opacity, scale, rotation = (part.detach().float().cpu() for part in parts)
     if transform is not None:
-        matrix = torch.tensor(transform, dtype=torch.float32, device=position.device)
+        matrix = torch.tensor(transform, dtype=torch.float32)
         position = position @ matrix.T
         rotation = quaternions(matrix @ rotation_matrices(rotation))
     # A saturated sigmoid is exactly 0 or 1 in float32; a file must not hold infinities.
-    opacity = gaussians.opacity.detach().float().clamp(1e-30, 1 - 2**-24)
-    scale = gaussians.scale.detach().float().clamp_min(1e-30)
-    color_dc = gaussians.color_dc.detach().float()
-    return position, color_dc, torch.log(opacity / (1 - opacity)), torch.log(scale), rotation
+    opacity = opacity.clamp(1e-30, 1 - 2**-24)
+    logit, log_scale = torch.log(opacity / (1 - opacity)), torch.log(scale.clamp_min(1e-30))
+    return position, color_dc, logit, log_scale, rotation
 
 
 def read_ply(path: Path, transform: Transform | None = DEFAULT_TRANSFORM) -> Gaussians:
