@@ -6,11 +6,12 @@ become the asked precision. Files of other formats (.pt, .ckpt, .bin) are never 
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from backend.errors import MissingModel, UserError
 from backend.files import atomic_path
@@ -47,7 +48,9 @@ _PUBLISHED = (
     SLatMeshDecoder,
 )
 
-MODEL_CLASSES: dict[str, type[nn.Module]] = {
+Published = Network[Any] | LiftingImageEncoder
+
+MODEL_CLASSES: dict[str, type[Published]] = {
     **{model.__name__: model for model in (*_PUBLISHED, LiftingImageEncoder)},
     # "Elastic" classes only schedule activation checkpointing in training; weights and maths are the same.
     **{f"Elastic{model.__name__}": model for model in _PUBLISHED},
@@ -57,7 +60,7 @@ SHOWN = 3
 """Keys named in an error; the rest are counted."""
 
 
-def build_model(name: str, args: dict) -> nn.Module:
+def build_model(name: str, args: dict[str, Any]) -> Published:
     """A freshly initialised module of a published class; UserError on an unknown class or field."""
     if name not in MODEL_CLASSES:
         known = ", ".join(sorted(MODEL_CLASSES))
@@ -67,7 +70,7 @@ def build_model(name: str, args: dict) -> nn.Module:
 
 def read_model(
     path: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
-) -> nn.Module:
+) -> Published:
     """The checkpoint `path`.json + `path`.safetensors in eval mode, its torso in `dtype`.
 
     UserError on a missing, broken or foreign file; the sentence names the file, field or key.
@@ -76,11 +79,7 @@ def read_model(
     name, args = _read_settings(path.with_name(path.name + ".json"))
     weights = path.with_name(path.name + ".safetensors")
     tensors = _read_tensors(weights)
-    if issubclass(MODEL_CLASSES.get(name, Network), Network):
-        with torch.device("meta"):
-            model = build_model(name, args).to_precision(dtype)
-    else:
-        model = build_model(name, args).to(device)
+    model = _empty_model(name, args, dtype, device)
     expected = model.state_dict()
     _compare(tensors, expected, weights)
     state = {key: tensors[key].to(device, value.dtype) for key, value in expected.items()}
@@ -88,7 +87,19 @@ def read_model(
     return model.eval()
 
 
-def write_model(module: nn.Module, path: Path, half: bool) -> None:
+def _empty_model(
+    name: str, args: dict[str, Any], dtype: torch.dtype, device: torch.device | str
+) -> Published:
+    """The module without weights yet, as far as all its state is in the file."""
+    if name == LiftingImageEncoder.__name__:  # it has buffers that no file holds
+        return build_model(name, args).to(device)
+    with torch.device("meta"):
+        model = build_model(name, args)
+    assert isinstance(model, Network)
+    return model.to_precision(dtype)
+
+
+def write_model(module: Published, path: Path, half: bool) -> None:
     """Write `path`.json and `path`.safetensors; `half` stores the torso in fp16 as the published files do."""
     path = Path(path)
     args = config_args(module.config)
@@ -105,11 +116,11 @@ def write_model(module: nn.Module, path: Path, half: bool) -> None:
         temporary.write_text(json.dumps({"name": type(module).__name__, "args": args}, indent=4) + "\n")
 
 
-def _halved_keys(module: nn.Module) -> set[str]:
+def _halved_keys(module: Published) -> set[str]:
     """State-dict keys of the torso; all of them for a network that does not tell its torso."""
     if not isinstance(module, Network):
         return set(module.state_dict())
-    keys = set()
+    keys: set[str] = set()
     for part in module.torso:
         for name, layer in getattr(module, part).named_modules(prefix=part):
             if isinstance(layer, HALVED):

@@ -190,11 +190,11 @@ def _optional_name(args: dict, key: str) -> str | None:
 def _checkpoint(folder: Path, role: str, value: object) -> Path:
     """Path of a role's checkpoint: inside the folder, or in the repository that "owner/repo/path" names."""
     parts = PurePosixPath(value).parts if isinstance(value, str) else ()
-    if not parts or ".." in parts or PurePosixPath(value).is_absolute():
+    if not parts or ".." in parts or parts[0] == "/":
         raise UserError(
             f"The path of {role} in pipeline.json is {value!r}, which is not a path inside the folder."
         )
-    candidates = [folder / value]
+    candidates = [folder.joinpath(*parts)]
     if len(parts) > 2:
         owner, repository, *rest = parts
         for home in (folder.parent, folder.parent.parent, models_folder()):

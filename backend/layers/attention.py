@@ -21,15 +21,13 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.to_qkv = nn.Linear(channels, 3 * channels)
-        if qk_rms_norm:
-            self.q_rms_norm = MultiHeadRMSNorm(channels // num_heads, num_heads)
-            self.k_rms_norm = MultiHeadRMSNorm(channels // num_heads, num_heads)
-        self.qk_rms_norm = qk_rms_norm
+        self.q_rms_norm = MultiHeadRMSNorm(channels // num_heads, num_heads) if qk_rms_norm else None
+        self.k_rms_norm = MultiHeadRMSNorm(channels // num_heads, num_heads) if qk_rms_norm else None
         self.to_out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, windows: Windows | None = None) -> Tensor:
         q, k, v = self.to_qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
-        if self.qk_rms_norm:
+        if self.q_rms_norm is not None and self.k_rms_norm is not None:
             q, k = self.q_rms_norm(q), self.k_rms_norm(k)
         if windows is None:
             heads = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
@@ -46,22 +44,20 @@ class CrossAttention(nn.Module):
         self.num_heads = num_heads
         self.to_q = nn.Linear(channels, channels)
         self.to_kv = nn.Linear(cond_channels, 2 * channels)
-        if qk_rms_norm:
-            self.q_rms_norm = MultiHeadRMSNorm(channels // num_heads, num_heads)
-            self.k_rms_norm = MultiHeadRMSNorm(channels // num_heads, num_heads)
-        self.qk_rms_norm = qk_rms_norm
+        self.q_rms_norm = MultiHeadRMSNorm(channels // num_heads, num_heads) if qk_rms_norm else None
+        self.k_rms_norm = MultiHeadRMSNorm(channels // num_heads, num_heads) if qk_rms_norm else None
         self.to_out = nn.Linear(channels, channels)
 
     def keys_values(self, cond: Tensor) -> KeysValues:
         """Condition (B, Lc, Cc) -> keys and values, each (B, H, Lc, D)."""
         k, v = self.to_kv(cond).unflatten(-1, (2, self.num_heads, -1)).unbind(2)
-        if self.qk_rms_norm:
+        if self.k_rms_norm is not None:
             k = self.k_rms_norm(k)
         return k.transpose(1, 2), v.transpose(1, 2)
 
     def forward(self, x: Tensor, keys_values: KeysValues) -> Tensor:
         q = self.to_q(x).unflatten(-1, (self.num_heads, -1))
-        if self.qk_rms_norm:
+        if self.q_rms_norm is not None:
             q = self.q_rms_norm(q)
         k, v = (part.expand(x.shape[0], -1, -1, -1) for part in keys_values)
         heads = F.scaled_dot_product_attention(q.transpose(1, 2), k, v)

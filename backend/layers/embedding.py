@@ -42,5 +42,12 @@ class TimestepEmbedder(nn.Module):
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(FREQUENCIES, channels), nn.SiLU(), nn.Linear(channels, channels))
 
+    def initialise_(self) -> None:
+        """Start values of the published networks."""
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+
     def forward(self, t: Tensor) -> Tensor:
         return self.mlp(timestep_frequencies(t))

@@ -4,6 +4,7 @@ Written with gathers and matrix products, so that it runs wherever torch does an
 neighbours which is found once per structure. Weights keep the published layout (C_out, kx, ky, kz, C_in).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -64,15 +65,16 @@ def subdivide_neighbours(table: NeighbourTable) -> NeighbourTable:
         voxels, neighbours = [], []
         for child in product((0, 1), repeat=3):
             moved = [place + step for place, step in zip(child, direction, strict=True)]
-            parents = _number(*(step // 2 + 1 for step in moved), base=3)
+            parents = _number([step // 2 + 1 for step in moved], base=3)
             at, to = (everyone, everyone) if parents == CENTRE else table.along(parents)
-            voxels.append(8 * at + _number(*child, base=2))
-            neighbours.append(8 * to + _number(*(step % 2 for step in moved), base=2))
+            voxels.append(8 * at + _number(child, base=2))
+            neighbours.append(8 * to + _number([step % 2 for step in moved], base=2))
         pairs.append((torch.cat(voxels), torch.cat(neighbours)))
     return NeighbourTable(8 * table.length, tuple(pairs))
 
 
-def _number(x: int, y: int, z: int, base: int) -> int:
+def _number(digits: Sequence[int], base: int) -> int:
+    x, y, z = digits
     return (x * base + y) * base + z
 
 
@@ -121,7 +123,7 @@ def _fold_taps(weight: Tensor) -> Tensor:
     """(C_out, 3, 3, 3, C_in) -> (C_out, 4, 4, 4, C_in): sums of TAPS along every axis."""
     for axis in (1, 2, 3):
         planes = weight.unbind(axis)
-        weight = torch.stack([sum(planes[tap] for tap in taps) for taps in TAPS], dim=axis)
+        weight = torch.stack([torch.stack([planes[tap] for tap in taps]).sum(0) for taps in TAPS], dim=axis)
     return weight
 
 

@@ -65,19 +65,17 @@ class ModulatedCrossBlock(nn.Module):
         share_mod: bool = False,
     ):
         super().__init__()
-        self.share_mod = share_mod
         self.norm1 = LayerNorm32(channels, eps=BLOCK_EPS, elementwise_affine=False)
         self.norm2 = LayerNorm32(channels, eps=BLOCK_EPS, elementwise_affine=True)
         self.norm3 = LayerNorm32(channels, eps=BLOCK_EPS, elementwise_affine=False)
         self.self_attn = SelfAttention(channels, num_heads, qk_rms_norm)
         self.cross_attn = CrossAttention(channels, cond_channels, num_heads, qk_rms_norm_cross)
         self.mlp = FeedForward(channels, mlp_ratio)
-        if not share_mod:
-            self.adaLN_modulation = modulation(channels)
+        self.adaLN_modulation = None if share_mod else modulation(channels)
 
     def forward(self, x: Tensor, t_emb: Tensor, keys_values: KeysValues) -> Tensor:
         """x (B, L, C), t_emb (B, C), or (B, 6C) if the modulation is shared -> (B, L, C)."""
-        mod = t_emb if self.share_mod else self.adaLN_modulation(t_emb)
+        mod = t_emb if self.adaLN_modulation is None else self.adaLN_modulation(t_emb)
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = mod[:, None].chunk(6, dim=-1)
         x = x + gate_a * self.self_attn(self.norm1(x) * (1 + scale_a) + shift_a)
         x = x + self.cross_attn(self.norm2(x), keys_values)

@@ -9,7 +9,10 @@ import typing
 
 from backend.errors import UserError
 
-T = typing.TypeVar("T")
+if typing.TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = typing.TypeVar("T", bound="DataclassInstance")
 LARGEST = 65536
 """Bound on the numbers of a configuration, so that a damaged one cannot ask for all memory."""
 
@@ -36,13 +39,11 @@ def parse_config(config_class: type[T], args: object, name: str) -> T:
     return config_class(**values)
 
 
-def config_args(config: object) -> dict:
+def config_args(config: "DataclassInstance") -> dict[str, typing.Any]:
     """The reverse of `parse_config`: a dict that JSON can hold."""
-    args = {}
+    args: dict[str, typing.Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            value = config_args(value)
         args[json_name(field)] = list(value) if isinstance(value, tuple) else value
     return args
 
@@ -55,12 +56,12 @@ def _is_required(field: dataclasses.Field) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _convert(value: object, hint: object, name: str) -> object:
+def _convert(value: object, hint: typing.Any, name: str) -> object:
     if isinstance(hint, types.UnionType):
         if value is None and type(None) in hint.__args__:
             return None
         hint = next(part for part in hint.__args__ if part is not type(None))
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return parse_config(hint, value, name)
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):

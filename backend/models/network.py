@@ -1,6 +1,6 @@
 """What all published networks share: a frozen configuration and a torso that may run in half precision."""
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from torch import nn
@@ -12,13 +12,16 @@ HALVED = (nn.Linear, nn.Conv3d, ConvWeights)
 """Layers whose weights follow the torso; norms, their scales and all buffers stay fp32."""
 
 
-class Network(nn.Module):
+C = TypeVar("C")
+
+
+class Network(nn.Module, Generic[C]):
     """Base of the checkpoint classes; `Config` and `torso` (attributes that are cast) belong to each."""
 
-    Config: ClassVar[type]
+    Config: ClassVar[type[Any]]
     torso: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, config: object):
+    def __init__(self, config: C):
         super().__init__()
         self.config = config
         self.dtype = torch.float32
@@ -40,8 +43,8 @@ class Network(nn.Module):
 
 def zero_(layer: nn.Module) -> None:
     """Start a layer at zero, so that its branch begins as nothing."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
 
 
 def xavier_linears_(module: nn.Module) -> None:

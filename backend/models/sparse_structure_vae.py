@@ -87,7 +87,7 @@ class EncoderConfig:
     use_fp16: bool = False
 
 
-class SparseStructureEncoder(Network):
+class SparseStructureEncoder(Network[EncoderConfig]):
     """Occupancy -> mean and log variance of the latent."""
 
     Config = EncoderConfig
@@ -132,7 +132,7 @@ class DecoderConfig:
     use_fp16: bool = False
 
 
-class SparseStructureDecoder(Network):
+class SparseStructureDecoder(Network[DecoderConfig]):
     """Latent -> logits of the occupancy; a voxel is occupied where its logit is above zero."""
 
     Config = DecoderConfig

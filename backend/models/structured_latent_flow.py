@@ -10,14 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backend.layers.embedding import TimestepEmbedder, absolute_position_embedding
+from backend.layers.embedding import absolute_position_embedding
 from backend.layers.norm import LayerNorm32
 from backend.layers.sparse import Pooling, check_coords, pool, pool_coords, unpool
 from backend.layers.sparse_conv import NeighbourTable, SubmanifoldConv3d, find_neighbours
-from backend.layers.transformer import BLOCK_EPS, modulation, run_block
+from backend.layers.stack import Stack
+from backend.layers.transformer import BLOCK_EPS
 from backend.models.config import require
-from backend.models.network import Network, zero_
-from backend.models.sparse_structure_flow import Context, FlowConfig, initialise_flow_, modulated_blocks
+from backend.models.flow_transformer import Context, FlowConfig, FlowTransformer
+from backend.models.network import zero_
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class FlowStructure:
 
 
 class SparseResBlock3d(nn.Module):
-    """Residual block modulated by time; `resample` "down" or "up" pools or unpools before anything else."""
+    """Residual block modulated by time, fed pooled ("down") or unpooled ("up") voxels as `resample` says."""
 
     def __init__(self, channels: int, out_channels: int, emb_channels: int, resample: str | None = None):
         super().__init__()
@@ -58,21 +59,17 @@ class SparseResBlock3d(nn.Module):
         )
         zero_(self.conv2.conv)
 
-    def forward(self, x: Tensor, t_emb: Tensor, table: NeighbourTable, pooling: Pooling | None) -> Tensor:
-        """x (L, channels), t_emb (1, emb_channels), table of the outgoing voxels -> (L', out_channels)."""
-        if self.resample == "down":
-            x = pool(x, pooling)
-        elif self.resample == "up":
-            x = unpool(x, pooling)
+    def forward(self, x: Tensor, t_emb: Tensor, table: NeighbourTable) -> Tensor:
+        """x (L, channels), t_emb (1, emb_channels), table of these voxels -> (L, out_channels)."""
         scale, shift = self.emb_layers(t_emb).chunk(2, dim=-1)
         h = self.conv1(F.silu(self.norm1(x)), table)
         h = self.norm2(h) * (1 + scale) + shift
         return self.conv2(F.silu(h), table) + self.skip_connection(x)
 
 
-def input_blocks(widths: list[int], blocks_per_level: int, emb_channels: int) -> nn.ModuleList:
+def input_blocks(widths: list[int], blocks_per_level: int, emb_channels: int) -> Stack[SparseResBlock3d]:
     """Down the levels: the last block of each pools and takes on the width of the next."""
-    blocks = nn.ModuleList()
+    blocks: Stack[SparseResBlock3d] = Stack()
     for width, next_width in zip(widths, widths[1:], strict=False):
         for _ in range(blocks_per_level - 1):
             blocks.append(SparseResBlock3d(width, width, emb_channels))
@@ -80,10 +77,12 @@ def input_blocks(widths: list[int], blocks_per_level: int, emb_channels: int) ->
     return blocks
 
 
-def output_blocks(widths: list[int], blocks_per_level: int, emb_channels: int, skip: bool) -> nn.ModuleList:
+def output_blocks(
+    widths: list[int], blocks_per_level: int, emb_channels: int, skip: bool
+) -> Stack[SparseResBlock3d]:
     """Up the levels: the mirror of `input_blocks`, every block fed its counterpart's output too if `skip`."""
     factor = 2 if skip else 1
-    blocks = nn.ModuleList()
+    blocks: Stack[SparseResBlock3d] = Stack()
     for width, coarse_width in reversed(list(zip(widths, widths[1:], strict=False))):
         blocks.append(SparseResBlock3d(factor * coarse_width, width, emb_channels, "up"))
         for _ in range(blocks_per_level - 1):
@@ -91,7 +90,7 @@ def output_blocks(widths: list[int], blocks_per_level: int, emb_channels: int, s
     return blocks
 
 
-class SLatFlowModel(Network):
+class SLatFlowModel(FlowTransformer[SLatFlowConfig]):
     """Rectified-flow transformer over the voxels of one object."""
 
     Config = SLatFlowConfig
@@ -100,27 +99,18 @@ class SLatFlowModel(Network):
     def __init__(self, config: SLatFlowConfig):
         super().__init__(config)
         name = type(self).__name__
-        io_widths = list(config.io_block_channels or ())
+        widths = [*(config.io_block_channels or ()), config.model_channels]
         require(
-            config.patch_size == 2 ** len(io_widths),
+            config.patch_size == 2 ** (len(widths) - 1),
             f"{name}: patch_size {config.patch_size} calls for its log2 of io_block_channels.",
         )
-        require(
-            config.num_io_res_blocks > 0 or not io_widths, f"{name} needs at least 1 in num_io_res_blocks."
-        )
-        channels = config.model_channels
-        widths = [*io_widths, channels]
-        self.t_embedder = TimestepEmbedder(channels)
-        if config.share_mod:
-            self.adaLN_modulation = modulation(channels)
+        count, channels = config.num_io_res_blocks, config.model_channels
+        require(count > 0 or len(widths) == 1, f"{name} needs at least 1 in num_io_res_blocks.")
         self.input_layer = nn.Linear(config.in_channels, widths[0])
-        self.input_blocks = input_blocks(widths, config.num_io_res_blocks, channels)
-        self.blocks = modulated_blocks(config, name)
-        self.out_blocks = output_blocks(
-            widths, config.num_io_res_blocks, channels, config.use_skip_connection
-        )
+        self.input_blocks = input_blocks(widths, count, channels)
+        self.out_blocks = output_blocks(widths, count, channels, config.use_skip_connection)
         self.out_layer = nn.Linear(widths[0], config.out_channels)
-        initialise_flow_(self, self.blocks)
+        self.initialise_(self.out_layer)
 
     def structure(self, coords: Tensor) -> FlowStructure:
         """Tables of the voxels (L, 3); every later call shares them."""
@@ -135,39 +125,33 @@ class SLatFlowModel(Network):
         embedding = absolute_position_embedding(coarse, self.config.model_channels)
         return FlowStructure(coords, coarse, tuple(neighbours), tuple(poolings), embedding)
 
-    def context(self, cond: Tensor) -> Context:
-        """Condition (1, Lc, cond_channels) -> keys and values of every block."""
-        cond = cond.to(self.dtype)
-        return Context(tuple(block.cross_attn.keys_values(cond) for block in self.blocks))
-
     def forward(self, feats: Tensor, t: Tensor, context: Context, structure: FlowStructure) -> Tensor:
         """feats (L, in_channels), t (1,) times 1000 -> velocity (L, out_channels)."""
-        t_emb = self.t_embedder(t)
-        mod = self.adaLN_modulation(t_emb) if self.config.share_mod else t_emb
-        t_emb, mod = t_emb.to(self.dtype), mod.to(self.dtype)
+        t_emb, mod = self.embed_time(t)
         h, skips = self._down(self.input_layer(feats).to(self.dtype), t_emb, structure)
-        h = (h + structure.position_embedding.to(self.dtype))[None]
-        for block, keys_values in zip(self.blocks, context.keys_values, strict=True):
-            h = run_block(block, self.config.use_checkpoint, h, mod, keys_values)
-        h = self._up(h[0], skips, t_emb, structure)
+        h = h + structure.position_embedding.to(self.dtype)
+        h = self.run_blocks(h[None], mod, context)[0]
+        h = self._up(h, skips, t_emb, structure)
         return self.out_layer(F.layer_norm(h, h.shape[-1:]).to(feats.dtype))
 
     def _down(self, h: Tensor, t_emb: Tensor, structure: FlowStructure) -> tuple[Tensor, list[Tensor]]:
         level = 0
         skips = []
         for block in self.input_blocks:
-            pooling = structure.poolings[level] if block.resample else None
-            level += block.resample == "down"
-            h = block(h, t_emb, structure.neighbours[level], pooling)
+            if block.resample == "down":
+                h = pool(h, structure.poolings[level])
+                level += 1
+            h = block(h, t_emb, structure.neighbours[level])
             skips.append(h)
         return h, skips
 
     def _up(self, h: Tensor, skips: list[Tensor], t_emb: Tensor, structure: FlowStructure) -> Tensor:
         level = len(structure.poolings)
         for block in self.out_blocks:
-            level -= block.resample == "up"
-            pooling = structure.poolings[level] if block.resample else None
             if self.config.use_skip_connection:
                 h = torch.cat([h, skips.pop()], dim=1)
-            h = block(h, t_emb, structure.neighbours[level], pooling)
+            if block.resample == "up":
+                level -= 1
+                h = unpool(h, structure.poolings[level])
+            h = block(h, t_emb, structure.neighbours[level])
         return h

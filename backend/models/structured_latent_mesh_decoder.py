@@ -18,6 +18,7 @@ from backend.layers.sparse_conv import (
     find_neighbours,
     subdivide_neighbours,
 )
+from backend.layers.stack import Stack
 from backend.models.config import parse_config, require
 from backend.models.network import zero_
 from backend.models.structured_latent_vae import TrunkConfig, VoxelStructure, WindowTransformer
@@ -71,7 +72,7 @@ class SubdivideBlock(nn.Module):
                 SubmanifoldConv3d(out_channels, out_channels),
             ]
         )
-        zero_(self.out_layers[3].conv)
+        zero_(self.out_layers[3])
         self.skip_connection = (
             nn.Identity() if channels == out_channels else PointwiseConv3d(channels, out_channels)
         )
@@ -85,7 +86,7 @@ class SubdivideBlock(nn.Module):
         return h + subdivide(self.skip_connection(x))
 
 
-class SLatMeshDecoder(WindowTransformer):
+class SLatMeshDecoder(WindowTransformer[SLatMeshDecoderConfig]):
     """Latents -> raw features of every cube of the fine grid, without a norm before the output layer."""
 
     Config = SLatMeshDecoderConfig
@@ -95,7 +96,7 @@ class SLatMeshDecoder(WindowTransformer):
         color = COLOR_CHANNELS if config.head.use_color else 0
         super().__init__(config, config.latent_channels, CUBE_CHANNELS + color)
         channels = config.model_channels
-        self.upsample = nn.ModuleList(
+        self.upsample = Stack(
             [SubdivideBlock(channels, channels // 4), SubdivideBlock(channels // 4, channels // 8)]
         )
 
@@ -105,7 +106,7 @@ class SLatMeshDecoder(WindowTransformer):
 
     def structure(self, coords: Tensor) -> MeshStructure:
         """Tables of the voxels (L, 3) and of their 8L and 64L descendants."""
-        voxels = super().structure(coords)
+        voxels = self.voxel_structure(coords)
         coarse = find_neighbours(voxels.coords)
         middle = subdivide_neighbours(coarse)
         fine_coords = subdivide_coords(subdivide_coords(voxels.coords))

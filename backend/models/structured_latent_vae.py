@@ -6,6 +6,7 @@ published checkpoints.
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from backend.layers.embedding import absolute_position_embedding
 from backend.layers.sparse import check_coords
+from backend.layers.stack import Stack
 from backend.layers.transformer import TransformerBlock, run_block
 from backend.layers.window_attention import Windows, cut_into_windows
 from backend.models.config import parse_config, require, resolve_heads
@@ -49,12 +51,15 @@ class VoxelStructure:
     windows: tuple[Windows | None, Windows | None]
 
 
-class WindowTransformer(Network):
+Trunk = TypeVar("Trunk", bound=TrunkConfig)
+
+
+class WindowTransformer(Network[Trunk]):
     """The trunk that encoder and decoders share: features (L, C_in) -> (L, model_channels)."""
 
-    torso = ("blocks",)
+    torso: ClassVar[tuple[str, ...]] = ("blocks",)
 
-    def __init__(self, config: TrunkConfig, in_channels: int, out_channels: int):
+    def __init__(self, config: Trunk, in_channels: int, out_channels: int):
         super().__init__(config)
         name = type(self).__name__
         require(
@@ -69,7 +74,7 @@ class WindowTransformer(Network):
         channels = config.model_channels
         heads = resolve_heads(channels, config.num_heads, config.num_head_channels, name)
         self.input_layer = nn.Linear(in_channels, channels)
-        self.blocks = nn.ModuleList(
+        self.blocks = Stack(
             TransformerBlock(channels, heads, config.mlp_ratio, config.qk_rms_norm)
             for _ in range(config.num_blocks)
         )
@@ -82,12 +87,12 @@ class WindowTransformer(Network):
         """Channels that reach the output layer."""
         return self.config.model_channels
 
-    def structure(self, coords: Tensor) -> VoxelStructure:
-        """Tables of the voxels (L, 3); every later call shares them."""
+    def voxel_structure(self, coords: Tensor) -> VoxelStructure:
+        """Tables of the voxels (L, 3) for the trunk."""
         coords = check_coords(coords)
+        size = self.config.window_size
         windows: tuple[Windows | None, Windows | None] = (None, None)
-        if self.config.attn_mode == "swin":
-            size = self.config.window_size
+        if self.config.attn_mode == "swin" and size is not None:
             windows = (cut_into_windows(coords, size, 0), cut_into_windows(coords, size, size // 2))
         embedding = absolute_position_embedding(coords, self.config.model_channels)
         return VoxelStructure(coords, embedding, windows)
@@ -99,8 +104,8 @@ class WindowTransformer(Network):
             h = run_block(block, self.config.use_checkpoint, h, structure.windows[number % 2])
         return h[0]
 
-    def forward(self, feats: Tensor, structure: VoxelStructure) -> Tensor:
-        """feats (L, C_in) -> raw (L, C_out)."""
+    def raw(self, feats: Tensor, structure: VoxelStructure) -> Tensor:
+        """Trunk, norm and output layer: feats (L, C_in) -> (L, C_out)."""
         h = self.trunk(feats, structure).to(feats.dtype)
         return self.out_layer(F.layer_norm(h, h.shape[-1:]))
 
@@ -110,7 +115,7 @@ class SLatEncoderConfig(TrunkConfig):
     in_channels: int
 
 
-class SLatEncoder(WindowTransformer):
+class SLatEncoder(WindowTransformer[SLatEncoderConfig]):
     """Image features on the voxels -> mean and log variance of the structured latent."""
 
     Config = SLatEncoderConfig
@@ -118,10 +123,26 @@ class SLatEncoder(WindowTransformer):
     def __init__(self, config: SLatEncoderConfig):
         super().__init__(config, config.in_channels, 2 * config.latent_channels)
 
+    def structure(self, coords: Tensor) -> VoxelStructure:
+        """Tables of the voxels (L, 3); every later call shares them."""
+        return self.voxel_structure(coords)
+
     def forward(self, feats: Tensor, structure: VoxelStructure) -> tuple[Tensor, Tensor]:
         """feats (L, in_channels) -> mean, logvar, each (L, latent_channels)."""
-        mean, logvar = super().forward(feats, structure).chunk(2, dim=-1)
+        mean, logvar = self.raw(feats, structure).chunk(2, dim=-1)
         return mean, logvar
+
+
+class RawDecoder(WindowTransformer[Trunk]):
+    """A decoder whose output is one row of raw numbers for each voxel."""
+
+    def structure(self, coords: Tensor) -> VoxelStructure:
+        """Tables of the voxels (L, 3); every later call shares them."""
+        return self.voxel_structure(coords)
+
+    def forward(self, feats: Tensor, structure: VoxelStructure) -> Tensor:
+        """feats (L, latent_channels) -> raw (L, C_out)."""
+        return self.raw(feats, structure)
 
 
 @dataclass(frozen=True)
@@ -180,10 +201,11 @@ def offset_perturbation(count: int, voxel_size: float) -> Tensor:
     return torch.atanh((torch.tensor(points, device="cpu") * 2 - 1) / voxel_size)
 
 
-class SLatGaussianDecoder(WindowTransformer):
+class SLatGaussianDecoder(RawDecoder[SLatGaussianDecoderConfig]):
     """Latents -> raw Gaussians, (L, 14 * num_gaussians)."""
 
     Config = SLatGaussianDecoderConfig
+    offset_perturbation: Tensor
 
     def __init__(self, config: SLatGaussianDecoderConfig):
         head = config.head
@@ -217,7 +239,7 @@ class SLatRadianceFieldDecoderConfig(TrunkConfig):
         return parse_config(RadianceFieldHeadConfig, self.representation_config, "representation_config")
 
 
-class SLatRadianceFieldDecoder(WindowTransformer):
+class SLatRadianceFieldDecoder(RawDecoder[SLatRadianceFieldDecoderConfig]):
     """Latents -> raw tri-vectors 3 * rank * dim · density rank · f_dc 3 * rank."""
 
     Config = SLatRadianceFieldDecoderConfig

@@ -1,0 +1,96 @@
+"""What both flow models are: transformer blocks modulated by time that attend to a condition."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from backend.layers.attention import KeysValues
+from backend.layers.embedding import TimestepEmbedder
+from backend.layers.stack import Stack
+from backend.layers.transformer import ModulatedCrossBlock, modulation, run_block
+from backend.models.config import require, resolve_heads
+from backend.models.network import Network, xavier_linears_, zero_
+
+
+@dataclass(frozen=True)
+class Context:
+    """A condition as keys and values of every block, computed once for all steps."""
+
+    keys_values: tuple[KeysValues, ...]
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Fields that both flow models have, named as in the published JSON."""
+
+    resolution: int
+    in_channels: int
+    model_channels: int
+    cond_channels: int
+    out_channels: int
+    num_blocks: int
+    num_heads: int | None = None
+    num_head_channels: int | None = 64
+    mlp_ratio: float = 4
+    patch_size: int = 2
+    pe_mode: str = "ape"
+    use_fp16: bool = False
+    use_checkpoint: bool = False
+    share_mod: bool = False
+    qk_rms_norm: bool = False
+    qk_rms_norm_cross: bool = False
+
+
+F = TypeVar("F", bound=FlowConfig)
+
+
+class FlowTransformer(Network[F]):
+    """Time embedding, blocks and their context; tokens, input and output belong to each flow model."""
+
+    def __init__(self, config: F):
+        super().__init__(config)
+        name = type(self).__name__
+        require(config.pe_mode == "ape", f"{name} knows pe_mode ape only, not {config.pe_mode}.")
+        channels = config.model_channels
+        heads = resolve_heads(channels, config.num_heads, config.num_head_channels, name)
+        self.t_embedder = TimestepEmbedder(channels)
+        self.adaLN_modulation = modulation(channels) if config.share_mod else None
+        self.blocks = Stack(
+            ModulatedCrossBlock(
+                channels,
+                config.cond_channels,
+                heads,
+                config.mlp_ratio,
+                config.qk_rms_norm,
+                config.qk_rms_norm_cross,
+                config.share_mod,
+            )
+            for _ in range(config.num_blocks)
+        )
+
+    def initialise_(self, out_layer: nn.Module) -> None:
+        """Start values: no block adds anything and the velocity is zero."""
+        xavier_linears_(self)
+        self.t_embedder.initialise_()
+        for owner in (self, *self.blocks):
+            if owner.adaLN_modulation is not None:
+                zero_(owner.adaLN_modulation)
+        zero_(out_layer)
+
+    def context(self, cond: Tensor) -> Context:
+        """Condition (B or 1, Lc, cond_channels) -> keys and values of every block."""
+        cond = cond.to(self.dtype)
+        return Context(tuple(block.cross_attn.keys_values(cond) for block in self.blocks))
+
+    def embed_time(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """t (B,) times 1000 -> embedding (B, C) and what modulates the blocks, (B, C) or (B, 6C)."""
+        t_emb = self.t_embedder(t)
+        mod = t_emb if self.adaLN_modulation is None else self.adaLN_modulation(t_emb)
+        return t_emb.to(self.dtype), mod.to(self.dtype)
+
+    def run_blocks(self, h: Tensor, mod: Tensor, context: Context) -> Tensor:
+        """Tokens (B, L, C) through all blocks."""
+        for block, keys_values in zip(self.blocks, context.keys_values, strict=True):
+            h = run_block(block, self.config.use_checkpoint, h, mod, keys_values)
+        return h
