@@ -11,7 +11,7 @@ import numpy as np
 
 from .asset import Arrays, Asset
 from .materials import COLOR_ATTRIBUTE, splat_material, vertex_color_material
-from .splat_nodes import splat_nodes
+from .splat_nodes import set_input, splat_nodes
 
 SPLAT_MODIFIER = "Splats"
 DC_TO_COLOR = 0.28209479177387814  # the constant spherical harmonic: color = 0.5 + DC_TO_COLOR * f_dc
@@ -45,18 +45,17 @@ def show(collection: bpy.types.Collection, kind: str) -> None:
     """Shows "mesh", "gaussian" or "both" in viewports and renders.
 
     The two lie in the same place, and one drawn through the other is of no use, so a new result shows its
-    mesh. The Gaussian object can still be seen and selected, as bare points which cost next to nothing: only
-    the modifier that draws the splats is off, and the object is left out of renders.
+    mesh. What is not shown stays as its bounding box, which can be seen, selected and moved along; renders
+    leave it out. Splats that are not shown are not computed either.
     """
     for item in collection.objects:
+        if item.type != "MESH":
+            continue
+        shown = kind != ("mesh" if is_gaussian(item) else "gaussian")
+        item.display_type = "TEXTURED" if shown else "BOUNDS"
+        item.hide_render = not shown
         if is_gaussian(item):
-            shown = kind != "mesh"
             item.modifiers[SPLAT_MODIFIER].show_viewport = shown
-            item.hide_render = not shown
-        elif item.type == "MESH":
-            shown = kind != "gaussian"
-            item.display_type = "TEXTURED" if shown else "BOUNDS"
-            item.hide_render = not shown
 
 
 def is_gaussian(item: bpy.types.Object) -> bool:
@@ -110,7 +109,7 @@ def _gaussian_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy
     points.materials.append(material)
     modifier = item.modifiers.new(SPLAT_MODIFIER, "NODES")
     modifier.node_group = splat_nodes()
-    modifier[_identifier(modifier.node_group, "Material")] = material
+    set_input(modifier, "Material", material)
     return item
 
 
@@ -122,11 +121,6 @@ def _set_colors(mesh: bpy.types.Mesh, linear: np.ndarray) -> None:
     attribute.data.foreach_set("color", rgba.ravel())
     mesh.color_attributes.active_color = attribute
     mesh.color_attributes.render_color_index = mesh.color_attributes.find(COLOR_ATTRIBUTE)
-
-
-def _identifier(tree: bpy.types.NodeTree, socket: str) -> str:
-    inputs = (item for item in tree.interface.items_tree if item.in_out == "INPUT")
-    return next(item.identifier for item in inputs if item.name == socket)
 
 
 # ---- the scene --------------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ class _State:
         self.running_tasks: set[str] = set()
         self.fault = ""
         self.log: tuple[str, ...] = ()
+        self.shown: tuple[object, ...] = ()  # as of the last redraw
         self.python: Path | None = None
         self.python_known = float("-inf")
 
@@ -237,13 +238,15 @@ def _wake() -> None:
 def _tick() -> float | None:
     """One short turn on the main thread; the seconds until the next, None for no other."""
     state = _current()
-    busy = _is_busy(state)
     for job in state.runner.tick():
         _end_job(state, job)
     _place_arrived(state)
     _watch_tasks(state)
-    if busy or _is_busy(state):
+    shown = (status(), *(held.state for held in state.tasks.values()))
+    if shown != state.shown:
+        state.shown = shown
         redraw()
+    if _is_busy(state):
         return BUSY_SECONDS
     return IDLE_SECONDS if state.runner.is_alive else None
 

@@ -19,6 +19,16 @@ def splat_nodes() -> bpy.types.NodeTree:
     return _Builder().tree
 
 
+def set_input(modifier: bpy.types.NodesModifier, name: str, value: object) -> None:
+    """Sets one of the group's inputs on an object's modifier."""
+    inputs = (item for item in modifier.node_group.interface.items_tree if item.in_out == "INPUT")
+    identifier = next(item.identifier for item in inputs if item.name == name)
+    if hasattr(modifier, "properties"):  # Blender 5.2 on; custom properties before
+        getattr(modifier.properties.inputs, identifier).value = value
+    else:
+        modifier[identifier] = value
+
+
 class _Builder:
     """Builds the group left to right."""
 

@@ -18,8 +18,12 @@ def place(asset: Asset) -> None:
 
 
 def redraw() -> None:
-    """Redraws where the add-on has something to show."""
+    """Redraws where the add-on has something to show: sidebars, not the 3D views that they lie on."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
-            if area.type in {"VIEW_3D", "PREFERENCES"}:
+            if area.type == "PREFERENCES":
                 area.tag_redraw()
+            elif area.type == "VIEW_3D":
+                for region in area.regions:
+                    if region.type == "UI":
+                        region.tag_redraw()

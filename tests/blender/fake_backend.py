@@ -3,7 +3,8 @@
     python fake_backend.py [serve]
 
 What the pictures' bytes hold decides what happens: b"bad" fails, b"die" ends the process in the middle of the
-job, b"garbage" sends indices out of range, b"slow" takes ten seconds unless cancelled; all else is a ball.
+job, b"garbage" sends indices out of range, b"slow" takes ten seconds unless cancelled, b"steady" takes two;
+all else is a ball.
 """
 
 import hashlib
@@ -82,12 +83,12 @@ class FakeBackend:
         data = bytes(request.pictures[0].data) if request.pictures else b""
         if data == b"bad":
             return self.send(p.Failed(request.job, "bad_input", f"{request.picture_names[0]} is no picture."))
-        steps = 200 if data == b"slow" else request.sparse_structure.steps or STEPS
+        steps = {b"slow": 200, b"steady": 40}.get(data, request.sparse_structure.steps or STEPS)
         for step in range(1, steps + 1):
             if request.job in self._cancelled:
                 return self.send(p.Cancelled(request.job, 0.1))
             self.send(p.Progress(request.job, "sparse_structure", step, steps, 0.1 * step))
-            time.sleep(0.05 if data == b"slow" else 0.01)
+            time.sleep(0.05 if data in (b"slow", b"steady") else 0.01)
         if data == b"die":
             sys.stderr.write("torch ate all the memory\n")
             sys.stderr.flush()

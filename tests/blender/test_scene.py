@@ -7,6 +7,7 @@ from fake_backend import ball
 
 from blender_trellis.asset import Asset
 from blender_trellis.scene import add_asset, linear_from_srgb, show
+from blender_trellis.splat_nodes import set_input
 
 N = 50
 
@@ -123,9 +124,7 @@ def test_splats_are_drawn_on_demand_and_haze_is_left_out():
     assert item.hide_render and _evaluated_count(item) == N  # bare points, beside the mesh
     show(collection, "gaussian")
     assert not item.hide_render and collection.objects["crate"].hide_render
-    group = item.modifiers["Splats"].node_group
-    ellipsoids = next(part.identifier for part in group.interface.items_tree if part.name == "Ellipsoids")
-    item.modifiers["Splats"][ellipsoids] = True
+    set_input(item.modifiers["Splats"], "Ellipsoids", True)
     item.update_tag()
     assert _evaluated_count(item) == 12 * (N - 10)
 

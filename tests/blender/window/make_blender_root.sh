@@ -1,6 +1,6 @@
 #!/bin/bash
 # Makes a folder with a real, windowed Blender in it (Debian's package, Xvfb and software GL), for the window tests.
-#   tests/blender/make_blender_root.sh [ROOT] [SUITE…]
+#   tests/blender/window/make_blender_root.sh [ROOT] [SUITE…]
 # ROOT defaults to ~/.cache/trellis-tests/blender-root; the suites are tried in turn (sid: Blender 5.2, trixie: 4.3).
 # Needs root rights and mmdebstrap (apt-get install mmdebstrap). About a minute and 1.5 GB.
 set -euo pipefail
