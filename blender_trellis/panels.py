@@ -123,8 +123,8 @@ class TRELLIS_PT_output(TrellisPanel):
         active = context.view_layer.objects.active
         collection = active.users_collection[0] if active is not None and active.users_collection else None
         if collection is not None and any(is_gaussian(item) for item in collection.objects):
+            layout.label(text="Show")
             row = layout.row(align=True)
-            row.label(text="Show")
             for kind, text in (("mesh", "Mesh"), ("gaussian", "Gaussians"), ("both", "Both")):
                 row.operator("trellis.show", text=text).kind = kind
 

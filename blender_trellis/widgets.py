@@ -6,14 +6,14 @@ import bpy
 
 from .background_task import TaskState
 
-LETTER_POINTS = 6.5  # a letter's width at scale 1, roughly
+LETTER_POINTS = 7.0  # a letter's width at scale 1, roughly
 
 
 def letters_across(context: bpy.types.Context) -> int:
     """How many letters fit across the region that is being drawn."""
     scale = context.preferences.system.ui_scale
     width = context.region.width if context.region is not None else 400
-    return max(int(width / (LETTER_POINTS * scale)) - 8, 20)
+    return max(int(width / (LETTER_POINTS * scale)) - 9, 20)
 
 
 def draw_text(layout: bpy.types.UILayout, text: str, icon: str = "NONE", letters: int = 60) -> None:

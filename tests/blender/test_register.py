@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import bpy
-from conftest import ROOT
 
 import blender_trellis
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _traces() -> set[str]:

@@ -3,9 +3,11 @@
 import json
 import stat
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import CHECKOUT
+
+CHECKOUT = Path(__file__).resolve().parents[3]
 
 NO_FREEZE_SECONDS = 0.5
 
