@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from backend.representations.cube_grid import (
+    CornerGrid,
     corner_grid,
     corner_mean,
     corner_positions,
@@ -21,7 +22,7 @@ from backend.representations.cube_grid import (
 )
 from backend.representations.flexicubes_tables import EDGES, MOST_EDGES, case_tables
 from backend.representations.mesh import Mesh
-from backend.representations.surface_cubes import SurfaceCubes, find_surface, split_features
+from backend.representations.surface_cubes import CubeFeatures, SurfaceCubes, find_surface, split_features
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class _DualVertices:
     points: torch.Tensor  # (D, 3) or (D, 9)
     cubes: torch.Tensor  # (D,) the surface cube of each
     first: torch.Tensor  # (S,) a cube's first dual vertex
-    deviations: torch.Tensor | None  # (E,) L_dev of every dual vertex and edge; only for training
+    crossings: list[tuple[torch.Tensor, torch.Tensor]]  # for training: dual vertices (E,), crossings (E, 3)
 
 
 class TrainingMesh(NamedTuple):
@@ -87,13 +88,16 @@ def training_mesh(coords: torch.Tensor, features: torch.Tensor, resolution: int)
     means = corner_mean(split.attributes, grid.index, len(grid.keys))
     spread = (torch.cat(split.attributes, dim=-1) - means[grid.index]).square().mean()
     reg_loss = spread + 0.2 * split.weights[:, :20].abs().mean()
-    if len(duals.deviations):
-        reg_loss = reg_loss + 0.5 * duals.deviations.mean()
+    if len(duals.points):
+        reg_loss = reg_loss + 0.5 * _deviations(duals).mean()
     positions = corner_positions(grid.keys, means[:, 1:4], resolution)
     return TrainingMesh(_mesh(points, faces), reg_loss, positions, sdf)
 
 
-def _surface(coords: torch.Tensor, features: torch.Tensor, resolution: int) -> tuple:
+def _surface(
+    coords: torch.Tensor, features: torch.Tensor, resolution: int
+) -> tuple[SurfaceCubes, CubeFeatures, CornerGrid, torch.Tensor]:
+    """The surface, and what it was found from: named channels, the grid and its corners' distances."""
     split = split_features(features, resolution)
     grid = corner_grid(coords, resolution)
     sdf = corner_mean([split.sdf], grid.index, len(grid.keys))[:, 0]
@@ -139,40 +143,36 @@ def _dual_vertices(surface: SurfaceCubes, cases: torch.Tensor, training: bool) -
     alpha = 1 + 0.99 * torch.tanh(surface.weights[:, 12:20])
     points = surface.points.new_zeros(len(cubes), surface.points.shape[1])
     total = points.new_zeros(len(cubes))
-    plain = []
+    plain: list[tuple[torch.Tensor, torch.Tensor]] = []
     for slot in range(MOST_EDGES):
         rows = torch.nonzero(edges[:, slot] >= 0)[:, 0]
         cube, edge = cubes[rows], edges[rows, slot]
-        crossing, unweighted = _crossings(surface, alpha, cube, edge, training)
         weight = beta[cube, edge]
-        points.index_add_(0, rows, crossing * weight[:, None])
+        points.index_add_(0, rows, _crossings(surface, alpha, cube, edge) * weight[:, None])
         total.index_add_(0, rows, weight)
-        plain.append((rows, unweighted))
-    points = points / total[:, None]
-    return _DualVertices(points, cubes, first, _deviations(points, plain) if training else None)
+        if training:
+            plain.append((rows, _crossings(surface, torch.ones_like(alpha), cube, edge)[:, :3]))
+    return _DualVertices(points / total[:, None], cubes, first, plain)
 
 
 def _crossings(
-    surface: SurfaceCubes, alpha: torch.Tensor, cube: torch.Tensor, edge: torch.Tensor, training: bool
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Where the surface cuts edges of cubes (E,): with the cubes' α and, for training, also without."""
-    ends = torch.tensor(EDGES, device=edge.device)[edge]
-    a, b = surface.corners[cube, ends[:, 0]], surface.corners[cube, ends[:, 1]]
-    point_a, point_b = surface.points[a], surface.points[b]
-    sdf_a, sdf_b = surface.sdf[a][:, None], surface.sdf[b][:, None]
-    scaled_a, scaled_b = sdf_a * alpha[cube, ends[:, 0]][:, None], sdf_b * alpha[cube, ends[:, 1]][:, None]
-    crossing = (point_a * scaled_b - point_b * scaled_a) / (scaled_b - scaled_a)
-    if not training:
-        return crossing, None
-    return crossing, (point_a[:, :3] * sdf_b - point_b[:, :3] * sdf_a) / (sdf_b - sdf_a)
+    surface: SurfaceCubes, alpha: torch.Tensor, cube: torch.Tensor, edge: torch.Tensor
+) -> torch.Tensor:
+    """Points (E, ·) where the surface cuts an edge of a cube, the distances scaled by the cubes' α (S, 8)."""
+    first, second = torch.tensor(EDGES, device=edge.device)[edge].unbind(1)
+    a, b = surface.corners[cube, first], surface.corners[cube, second]
+    scaled_a = (surface.sdf[a] * alpha[cube, first])[:, None]
+    scaled_b = (surface.sdf[b] * alpha[cube, second])[:, None]
+    return (surface.points[a] * scaled_b - surface.points[b] * scaled_a) / (scaled_b - scaled_a)
 
 
-def _deviations(points: torch.Tensor, crossings: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-    """L_dev: how far each dual vertex's distances to its crossings are from their mean."""
-    rows = torch.cat([rows for rows, _ in crossings])
-    distances = (torch.cat([crossing for _, crossing in crossings]) - points[rows, :3]).norm(dim=1)
-    counts = torch.bincount(rows, minlength=len(points))
-    means = distances.new_zeros(len(points)).index_add(0, rows, distances) / counts
+def _deviations(duals: _DualVertices) -> torch.Tensor:
+    """L_dev (E,): how far each dual vertex's distances to its crossings, without α, are from their mean."""
+    rows = torch.cat([rows for rows, _ in duals.crossings])
+    crossings = torch.cat([crossings for _, crossings in duals.crossings])
+    distances = (crossings - duals.points[rows, :3]).norm(dim=1)
+    counts = torch.bincount(rows, minlength=len(duals.points))
+    means = distances.new_zeros(len(duals.points)).index_add(0, rows, distances) / counts
     return (distances - means[rows]).abs()
 
 

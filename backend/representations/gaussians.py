@@ -216,7 +216,7 @@ def read_ply(path: Path, transform: Transform | None = DEFAULT_TRANSFORM) -> Gau
 
 
 def _columns(table: np.ndarray, names: tuple[str, ...], file_name: str) -> torch.Tensor:
-    missing = [name for name in names if name not in table.dtype.names]
+    missing = [name for name in names if name not in (table.dtype.names or ())]
     if missing:
         raise UserError(f"{file_name} is not a Gaussian-splat file: it has no {', '.join(missing)}.")
     values = torch.from_numpy(np.stack([table[name] for name in names], axis=1).astype(np.float32))
