@@ -116,7 +116,9 @@ def latent_part(recipe: Recipe, source: ObjectSource) -> Part[SurfaceSample]:
 def mesh_loss(
     decoder: SLatMeshDecoder, coords: Tensor, latents: Tensor, sample: SurfaceSample
 ) -> tuple[Tensor, dict[str, float]]:
-    """Distance to the thickened surface and its colour at every corner of every cube of the decoded voxels."""
+    """Distance to the thickened surface and its colour at every corner of every cube of the decoded
+    voxels.
+    """
     raw = decoder(latents, decoder.structure(coords))[1].float()
     distance = sample.distance.float()
     error = (raw[:, :8] - distance).abs()
@@ -181,7 +183,7 @@ def choose_box(coords: np.ndarray, limit: int, rng: np.random.Generator) -> np.n
     """Rows (M,) with M ≤ limit of the largest box round a random voxel that holds no more."""
     middle = coords[rng.integers(len(coords))]
     for size in BOX_SIZES:
-        low = np.clip(middle - size // 2, 0, 32 - min(size, 32)) // 2 * 2
+        low = np.maximum(middle - size // 2, 0) // 2 * 2
         rows = np.flatnonzero(((coords >= low) & (coords < low + size)).all(axis=1))
         if 0 < len(rows) <= limit:
             return rows

@@ -27,7 +27,9 @@ _VIEW = fixed_view(0.0, math.radians(20), math.radians(35))
 def contact_sheet(
     pictures: list[Image.Image], results: list[Reconstruction], size: int, columns: int = 2
 ) -> Image.Image:
-    """Rows of [picture, mesh, mesh from behind, Gaussians, Gaussians from behind], `columns` objects a row."""
+    """Rows of [picture, mesh, mesh from behind, Gaussians, Gaussians from behind], `columns` objects a
+    row.
+    """
     rows = [object_row(picture, result, size) for picture, result in zip(pictures, results, strict=True)]
     height, width = rows[0].shape[:2]
     lines = math.ceil(len(rows) / columns)
@@ -52,6 +54,8 @@ def object_row(picture: Image.Image, result: Reconstruction, size: int) -> np.nd
 def draw_mesh(mesh: Mesh, view: View, size: int, behind: bool = False) -> np.ndarray:
     """(S, S, 3) f32 in [0, 1], vertex colours under a calm light, two samples a pixel side."""
     vertices, faces = mesh.vertices.double().numpy(), mesh.faces.numpy().astype(np.int32)
+    if len(faces) == 0:
+        return np.zeros((size, size, 3), np.float32)
     turn = -1.0 if behind else 1.0
     vertices = vertices * np.array([turn, turn, 1.0])
     samples = 2 * size

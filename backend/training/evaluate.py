@@ -41,7 +41,9 @@ def chamfer(predicted: np.ndarray, truth: np.ndarray) -> float:
 def surface_scores(
     vertices: np.ndarray, faces: np.ndarray, true_vertices: np.ndarray, true_faces: np.ndarray
 ) -> dict[str, float]:
-    """F-score at 0.05 and 0.02 and the Chamfer distance, with 10k points each way; zeros for an empty mesh."""
+    """F-score at 0.05 and 0.02 and the Chamfer distance, with 10k points each way; zeros for an empty
+    mesh.
+    """
     if len(faces) == 0:
         return {"fscore_005": 0.0, "fscore_002": 0.0, "chamfer": 1.0}
     rng = np.random.default_rng(0)

@@ -70,7 +70,9 @@ def latent_flow_part(
 def noised_latent(
     recipe: Recipe, x0: Tensor, count: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """x_t, times (count,) and the noise for a latent; count is the batch, or 1 for the voxels of one object."""
+    """x_t, times (count,) and the noise for a latent; count is the batch, or 1 for the voxels of one
+    object.
+    """
     t = logit_normal_times(count, recipe.time_mean, recipe.time_std, generator)
     noise = torch.randn(x0.shape, generator=generator)
     return interpolate(x0, noise, t), t, noise

@@ -89,7 +89,9 @@ class Trainer:
         return min(1.0, max(by_time, self.step / self.config.steps))
 
     def run(self) -> nn.Module:
-        """Trains to the end (or goes on from the saved state) and returns the module with averaged weights."""
+        """Trains to the end (or goes on from the saved state) and returns the module with averaged
+        weights.
+        """
         log.info("%s: from step %d, %.0f s done", self.part.name, self.step, self.seconds)
         saved = time.monotonic()
         with ThreadPoolExecutor(1) as pool:

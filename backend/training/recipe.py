@@ -42,7 +42,9 @@ def _flow(resolution: int, channels: int, blocks: int, mlp_ratio: float) -> dict
 
 @dataclass(frozen=True)
 class Recipe:
-    """Constructor arguments of all networks (published field names), batch sizes, loss weights and schedules."""
+    """Constructor arguments of all networks (published field names), batch sizes, loss weights and
+    schedules.
+    """
 
     resolution: int = 32
     picture_size: int = 128

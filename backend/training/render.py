@@ -64,7 +64,9 @@ def camera_position(view: View) -> np.ndarray:
 
 
 def project(vertices: np.ndarray, view: View) -> np.ndarray:
-    """(V, 3) -> (V, 3): column and row (rows grow downwards) on the plane at unit depth, and inverse depth."""
+    """(V, 3) -> (V, 3): column and row (rows grow downwards) on the plane at unit depth, and inverse
+    depth.
+    """
     c, s = math.cos(view.elevation), math.sin(view.elevation)
     x, y, z = vertices.T
     depth = np.maximum(view.distance + y * c - z * s, 1e-3)
@@ -83,7 +85,9 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 @njit(nogil=True, cache=True)
 def rasterise(points: np.ndarray, faces: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """points (V, 3): column, row in pixels, inverse depth -> nearest face (S, S) or −1, inverse depth (S, S)."""
+    """points (V, 3): column, row in pixels, inverse depth -> nearest face (S, S) or −1, inverse depth (S,
+    S).
+    """
     face_ids = np.full((size, size), -1, np.int32)
     nearest = np.zeros((size, size), np.float32)
     for f in range(faces.shape[0]):

@@ -19,7 +19,9 @@ _CUT = 3.0  # standard deviations
 
 
 def render_gaussians(gaussians: Gaussians, view: View, size: int, half_width: float) -> np.ndarray:
-    """(S, S, 3) f32 in [0, 1] from the view's elevation; the picture spans ±half_width at the origin's depth."""
+    """(S, S, 3) f32 in [0, 1] from the view's elevation; the picture spans ±half_width at the origin's
+    depth.
+    """
     points = gaussians.position.double().numpy()
     rotation, depth = _camera(points, view)
     focal = size / 2 / half_width * view.distance

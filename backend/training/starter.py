@@ -1,4 +1,6 @@
-"""The starter model from a folder of objects, end to end: train every part, calibrate, export, measure, draw."""
+"""The starter model from a folder of objects, end to end: train every part, calibrate, export, measure,
+draw.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ def evaluate_folder(
 
 
 def first_light(workshop: Workshop, folder: Path, sheet: Path, report: Path) -> dict[str, float]:
-    """Scores and a contact sheet of ten objects from directions training never saw; returns the mean scores."""
+    """Scores and a contact sheet of ten objects from directions training never saw; returns the mean
+    scores.
+    """
     cases = [front_case(entry) for entry in spread_over_families(workshop.source.entries, SHOWN)]
     results, scores = evaluate_folder(folder, cases)
     mean = {key: float(np.mean([score[key] for score in scores])) for key in scores[0]}

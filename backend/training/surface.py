@@ -59,7 +59,9 @@ def nearest_colors(
     corner_colors: np.ndarray,
     cells: int,
 ) -> np.ndarray:
-    """Colour (N, 3) in [0, 1] of the surface point nearest to each corner (N, 3) i32; grey where face is −1."""
+    """Colour (N, 3) in [0, 1] of the surface point nearest to each corner (N, 3) i32; grey where face is
+    −1.
+    """
     points = corners / cells - 0.5
     return _points(points, face, vertices, faces, corner_colors)[1]
 

@@ -29,7 +29,9 @@ class Light:
 
 @dataclass(frozen=True)
 class View:
-    """A camera at `distance` from the origin, raised by `elevation`; `mirror` flips the finished scene in X."""
+    """A camera at `distance` from the origin, raised by `elevation`; `mirror` flips the finished scene in
+    X.
+    """
 
     azimuth: float
     elevation: float

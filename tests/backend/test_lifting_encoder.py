@@ -1,0 +1,61 @@
+"""The image encoder's shapes, geometry and configuration."""
+
+import pytest
+import torch
+from training_recipe import tiny_recipe
+
+from backend.checkpoints import read_model, write_model
+from backend.errors import UserError
+from backend.models.lifting_encoder import LiftingImageEncoder, projection_grid
+
+
+@pytest.fixture
+def encoder() -> LiftingImageEncoder:
+    torch.manual_seed(0)
+    return LiftingImageEncoder(tiny_recipe().lifting).eval()
+
+
+def test_it_hands_on_tokens_and_both_start_latents(encoder):
+    lifted = encoder(torch.rand(2, 3, 518, 518))
+    assert lifted.tokens.shape == (2, 4**3 + 2 * 2, 64)
+    assert lifted.structure_start.shape == (2, 8, 8, 8, 8)
+    assert lifted.latent_start.shape == (2, 8, 16, 16, 16)
+
+
+def test_pictures_of_a_batch_do_not_mix(encoder):
+    pictures = torch.rand(2, 3, 32, 32)
+    together, alone = encoder(pictures), encoder(pictures[1:])
+    assert torch.allclose(together.tokens[1], alone.tokens[0], atol=1e-5)
+    assert torch.allclose(together.structure_start[1], alone.structure_start[0], atol=1e-5)
+
+
+def test_the_picture_s_size_does_not_matter(encoder):
+    small = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8), size=(32, 32), mode="bilinear")
+    large = small.repeat_interleave(4, -1).repeat_interleave(4, -2)
+    a, b = encoder(small).structure_start, encoder(large).structure_start
+    assert (a - b).norm() < 0.3 * a.norm()
+
+
+def test_right_is_x_up_is_z_and_the_far_side_is_drawn_smaller():
+    grid = projection_grid(8, elevation=0.0, fov=40.0).view(8, 8, 8, 2)
+    assert (grid[1:, ..., 0] > grid[:-1, ..., 0]).all()
+    assert (grid[:, :, 1:, 1] < grid[:, :, :-1, 1]).all()
+    assert grid[0, 7, 0].norm() < grid[0, 0, 0].norm()
+
+
+def test_from_above_the_far_side_lies_higher_in_the_picture():
+    grid = projection_grid(8, elevation=45.0, fov=40.0).view(8, 8, 8, 2)
+    assert (grid[:, 1:, :, 1] < grid[:, :-1, :, 1]).all()
+
+
+def test_it_survives_being_written_and_read(encoder, tmp_path):
+    write_model(encoder, tmp_path / "encoder", half=True)
+    again = read_model(tmp_path / "encoder")
+    picture = torch.rand(1, 3, 32, 32)
+    difference = again(picture).structure_start - encoder(picture).structure_start
+    assert difference.abs().max() < 0.05
+
+
+def test_an_unknown_setting_is_refused():
+    with pytest.raises(UserError, match="wings"):
+        LiftingImageEncoder.from_args({"wings": 2})

@@ -1,0 +1,149 @@
+"""Every part learns, resumes exactly, and leaves as a model folder that the pipeline opens."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_recipe import tiny_recipe
+from training_shapes import cube, save
+
+from backend.checkpoints import read_model
+from backend.errors import UserError
+from backend.model_folder import open_folder
+from backend.pipeline import Pipeline
+from backend.training.assets import Entry, read_catalogue
+from backend.training.autoencoder_structure import StructureAutoencoder, fold_latent_scale
+from backend.training.contact_sheet import contact_sheet
+from backend.training.dataset import ObjectSource
+from backend.training.export import attribution, export
+from backend.training.loop import Trainer
+from backend.training.reconstruct import reconstruct
+from backend.training.starter import SAMPLING
+from backend.training.workshop import PARTS, Workshop
+
+
+@pytest.fixture
+def source(tmp_path) -> ObjectSource:
+    (tmp_path / "data").mkdir()
+    save(cube(), tmp_path / "data" / "cube.npz")
+    return ObjectSource(read_catalogue(tmp_path / "data"))
+
+
+def _losses(part, config, folder, steps: int) -> list[float]:
+    trainer = Trainer(part, config, folder)
+    batch = part.batch(0)
+    return [trainer.train_step(batch)["loss"] for _ in range(steps)]
+
+
+@pytest.mark.parametrize("name", ["structure_autoencoder", "latent_autoencoder"])
+def test_an_autoencoder_learns_one_object(name, source, tmp_path):
+    torch.manual_seed(0)
+    workshop = Workshop(tiny_recipe(), source, tmp_path / "run")
+    config = replace(workshop.recipe.loops[name], steps=1000)
+    losses = _losses(workshop.part(name), config, tmp_path / "run", 25)
+    assert sum(losses[-3:]) < 0.75 * sum(losses[:3])
+
+
+@pytest.fixture
+def trained(source, tmp_path) -> Workshop:
+    """A workshop in which every part has had its three steps."""
+    torch.manual_seed(0)
+    workshop = Workshop(tiny_recipe(), source, tmp_path / "run")
+    for name in PARTS:
+        workshop.train(name)
+    return workshop
+
+
+def test_lifting_and_flows_learn_one_object(trained, tmp_path):
+    for name in ("lifting", "structure_flow", "latent_flow"):
+        part = trained.part(name)
+        config = replace(trained.recipe.loops[name], steps=1000)
+        losses = _losses(part, config, tmp_path / f"again_{name}", 25)
+        assert sum(losses[-5:]) < 0.97 * sum(losses[:5]), name
+
+
+def test_a_stopped_run_ends_like_one_that_was_not(source, tmp_path):
+    recipe = tiny_recipe()
+    config = recipe.loops["structure_autoencoder"]
+    ends = []
+    for folder, stops in (("whole", ()), ("stopped", (2,))):
+        torch.manual_seed(0)
+        part = Workshop(recipe, source, tmp_path / folder).part("structure_autoencoder")
+        trainer = Trainer(part, config, tmp_path / folder)
+        for step in stops:
+            while trainer.step < step:
+                trainer.train_step(part.batch(trainer.step))
+            trainer.save()
+            torch.manual_seed(1)  # new weights, to be replaced by the saved ones
+            part = Workshop(recipe, source, tmp_path / folder).part("structure_autoencoder")
+            trainer = Trainer(part, config, tmp_path / folder)
+            assert trainer.step == step
+        trainer.run()
+        ends.append(load_file(trainer.path))
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
+
+
+def test_training_writes_its_curve(trained):
+    lines = (trained.folder / "lifting.csv").read_text().splitlines()
+    assert lines[0].startswith("step,seconds,loss") and len(lines) == 4
+
+
+def test_a_part_that_stands_on_an_untrained_one_says_so(source, tmp_path):
+    with pytest.raises(UserError, match="structure_autoencoder"):
+        Workshop(tiny_recipe(), source, tmp_path / "run").part("lifting")
+    with pytest.raises(UserError, match="no part"):
+        Workshop(tiny_recipe(), source, tmp_path / "run").part("nonsense")
+
+
+def test_rescaled_latents_decode_to_the_same(source):
+    torch.manual_seed(0)
+    module = StructureAutoencoder(tiny_recipe()).eval()
+    x = (torch.rand(1, 1, 16, 16, 16) > 0.9).float()
+    before_latent = module.encode(x)
+    before = module.decoder(before_latent)
+    std = torch.linspace(0.5, 2, 8)
+    fold_latent_scale(module, std)
+    after_latent = module.encode(x)
+    assert torch.allclose(after_latent * std.view(1, 8, 1, 1, 1), before_latent, atol=1e-5)
+    assert torch.allclose(module.decoder(after_latent), before, atol=1e-4)
+
+
+def test_the_exported_folder_is_whole_and_makes_a_mesh(trained, tmp_path):
+    folder = tmp_path / "model"
+    export(trained, folder, SAMPLING, occupancy_shift=8.0)  # untrained: make sure that something is occupied
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"pipeline.json", "LICENSE", "README.md", "ATTRIBUTION.md", "SHA256SUMS"}
+    again = read_model(folder / "ckpts" / "ss_dec_conv3d_16l8")
+    bias = trained.structure.decoder.out_layer[-1].bias
+    assert again.out_layer[-1].bias.item() == pytest.approx(bias.item() + 8.0, abs=1e-3)
+    settings = json.loads((folder / "pipeline.json").read_text())
+    assert settings["args"]["slat_normalization"]["mean"] == trained.latents.mean.tolist()
+    assert open_folder(folder).structure_sampler.strength == SAMPLING["sparse_structure_sampler"]["strength"]
+
+    from PIL import Image
+
+    picture = Image.new("RGB", (518, 518))
+    picture.paste((200, 80, 40), (100, 100, 400, 400))
+    result = reconstruct(Pipeline.open(folder, torch.device("cpu"), torch.float32), picture)
+    assert len(result.coords) > 0 and len(result.gaussians.position) == 8 * len(result.coords)
+    sheet = contact_sheet([picture], [result], size=32, columns=1)
+    assert sheet.size == (5 * 32, 32)
+
+
+def test_a_damaged_export_is_refused(trained, tmp_path):
+    folder = tmp_path / "model"
+    export(trained, folder, SAMPLING, occupancy_shift=0.0)
+    with (folder / "pipeline.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(UserError, match="pipeline.json"):
+        open_folder(folder)
+
+
+def test_attribution_credits_those_who_ask_for_it(tmp_path):
+    free = Entry(tmp_path, "a", "1", licence="CC0-1.0", attribution="a by nobody")
+    credited = Entry(tmp_path, "b", "2", licence="CC-BY-4.0", attribution="b by somebody")
+    text = attribution((free, credited))
+    assert "b by somebody" in text and "a by nobody" not in text

@@ -1,0 +1,43 @@
+"""A recipe whose networks train in seconds: 16³ voxels, an 8³ structure latent, a picture of 32²."""
+
+from dataclasses import replace
+
+from backend.models.lifting_encoder import LiftingEncoderConfig
+from backend.training.loop import LoopConfig
+from backend.training.recipe import Recipe
+
+_SMALL = {"resolution": 16, "model_channels": 32, "num_blocks": 1, "num_head_channels": 16, "mlp_ratio": 1}
+
+
+def tiny_recipe(**changes: object) -> Recipe:
+    recipe = Recipe()
+    loop = LoopConfig(steps=3, learning_rate=2e-3, warm_up=1, log_every=1, bfloat16=False)
+    tiny = replace(
+        recipe,
+        resolution=16,
+        picture_size=32,
+        structure_encoder={**recipe.structure_encoder, "channels": [8, 16]},
+        structure_decoder={**recipe.structure_decoder, "channels": [16, 8]},
+        structure_batch=2,
+        lifting=LiftingEncoderConfig(
+            image_size=32,
+            plane_channels=(16, 16, 16, 16),
+            volume_channels=(16, 16, 16),
+            volume_resolution=8,
+            latent_resolution=16,
+            latent_hidden=8,
+            picture_tokens=2,
+            cond_channels=64,
+        ),
+        lifting_batch=2,
+        latent_encoder={**recipe.latent_encoder, **_SMALL},
+        mesh_decoder={**recipe.mesh_decoder, **_SMALL, "model_channels": 256},
+        gaussian_decoder={**recipe.gaussian_decoder, **_SMALL},
+        latent_voxels=40,
+        structure_flow={**recipe.structure_flow, **_SMALL, "resolution": 8, "cond_channels": 64},
+        structure_flow_batch=2,
+        latent_flow={**recipe.latent_flow, **_SMALL, "cond_channels": 64, "io_block_channels": [16]},
+        latent_flow_batch=1,
+        loops={name: loop for name in recipe.loops},
+    )
+    return replace(tiny, **changes)
