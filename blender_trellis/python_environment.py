@@ -26,6 +26,7 @@ OnProgress = Callable[[float, str], None]
 
 ACCELERATORS = ("cpu", "cuda")
 MARK = ".trellis-installed"
+ANSWER_SECONDS = 180  # for a question to an interpreter, on a busy machine too
 # pip's first word on a package: by name, or by the file it takes it from.
 PACKAGE = re.compile(
     r"(?:Collecting |Requirement already satisfied: |Processing \S*[/\\])(\w[\w.-]*?)(?=[\s=<>!~]|-\d|$)"
@@ -134,7 +135,9 @@ def _is_usable(environment: Environment) -> bool:
 def _exit_code(command: list[str]) -> int:
     """Run a short question; a program that does not start or end answers 1."""
     try:
-        return subprocess.run(command, capture_output=True, timeout=60, env=scrubbed(os.environ)).returncode
+        return subprocess.run(
+            command, capture_output=True, timeout=ANSWER_SECONDS, env=scrubbed(os.environ)
+        ).returncode
     except (OSError, subprocess.TimeoutExpired):
         return 1
 
@@ -214,7 +217,9 @@ def _install_torch_build(environment: Environment, python: str, on_progress: OnP
 def _has_own_sources(python: str) -> bool:
     """Whether this machine's pip is told where to find packages (a mirror, a folder of wheels)."""
     command = [python, "-m", "pip", "config", "list"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=scrubbed(os.environ))
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=ANSWER_SECONDS, env=scrubbed(os.environ)
+    )
     return bool(re.search(r"(index-url|find-links)\b", result.stdout))
 
 

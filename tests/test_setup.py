@@ -93,7 +93,7 @@ def run_setup(checkout: Path, **more: str) -> subprocess.CompletedProcess[str]:
         env=environ(checkout, **more),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 
@@ -133,7 +133,7 @@ def test_a_killed_setup_is_taken_up_again(checkout):
     process = subprocess.Popen(
         command, env=environ(checkout), stdout=subprocess.DEVNULL, start_new_session=True
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (checkout / ".venv" / "bin").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)

@@ -80,7 +80,7 @@ def test_an_unfinished_installation_is_not_found(tmp_path):
 # --- installing
 
 
-def test_install_verify_and_upgrade(extension, tmp_path):
+def test_install_verify_and_upgrade(extension, tmp_path, monkeypatch):
     seen: list[tuple[float, str]] = []
     user = tmp_path / "user folder"
     python = install(user, extension, "cpu", lambda *progress: seen.append(progress))
@@ -90,9 +90,9 @@ def test_install_verify_and_upgrade(extension, tmp_path):
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
     assert any("torch" in words for _, words in seen)
 
-    started = time.monotonic()
-    assert install(user, extension, "cpu", quiet) == python
-    assert time.monotonic() - started < 5
+    with monkeypatch.context() as patch:
+        patch.setattr(backend_install, "build", None)  # what is right is left alone
+        assert install(user, extension, "cpu", quiet) == python
 
     write_lock(extension, "2.0")
     assert "torch 2.0" in str(verify(install(user, extension, "cpu", quiet)))
