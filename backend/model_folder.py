@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -28,7 +29,7 @@ class Normalization:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[float, ...]]:
         return iter((self.mean, self.std))
 
 

@@ -44,7 +44,10 @@ def linear_keys(coords: Tensor) -> Tensor:
 
 def pool_coords(coords: Tensor) -> Pooling:
     """Group voxels (L, 3) into voxels of twice the size."""
-    coarse, parent = torch.unique(coords // 2, dim=0, return_inverse=True)
+    extent = coords.amax() // 2 + 1
+    x, y, z = (coords // 2).unbind(1)
+    keys, parent = torch.unique((x * extent + y) * extent + z, return_inverse=True)
+    coarse = torch.stack([keys // extent**2, keys // extent % extent, keys % extent], dim=1)
     octant = (coords % 2) @ torch.tensor([4, 2, 1], device=coords.device)
     children = coords.new_full((len(coarse), CHILDREN), len(coords))
     children[parent, octant] = torch.arange(len(coords), device=coords.device)

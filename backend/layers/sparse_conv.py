@@ -4,7 +4,7 @@ Written with gathers and matrix products, so that it runs wherever torch does an
 neighbours which is found once per structure. Weights keep the published layout (C_out, kx, ky, kz, C_in).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -78,28 +78,19 @@ def _number(digits: Sequence[int], base: int) -> int:
     return (x * base + y) * base + z
 
 
-def submanifold_conv(feats: Tensor, weight: Tensor, bias: Tensor, table: NeighbourTable) -> Tensor:
-    """(L, C_in) -> (L, C_out); sums over the neighbours are kept in fp32."""
-    by_direction = weight.flatten(1, 3).permute(1, 2, 0)
-    out = torch.addmm(bias, feats, by_direction[CENTRE]).float()
-    for direction in range(27):
-        if direction != CENTRE:
-            _add_neighbours(out, feats, by_direction[direction], table.along(direction))
-    return out.to(feats.dtype)
-
-
-def _add_neighbours(out: Tensor, feats: Tensor, weight: Tensor, pairs: tuple[Tensor, Tensor]) -> None:
-    """out[voxel] += feats[neighbour] @ weight for every pair, a bounded number at a time."""
-    shape = (-1, *out.shape[1:])
-    for at, to in zip(*(rows.split(PAIRS_AT_ONCE) for rows in pairs), strict=True):
-        out.index_add_(0, at, (feats.index_select(0, to) @ weight).view(shape).float())
-
-
+Reach = tuple[tuple[slice, slice], ...]
+"""Along one axis, for the neighbour before, the voxel itself and the neighbour after: the taps of the weight
+that serve it, the places of the voxel that they fill."""
+PLAIN: Reach = tuple((slice(step, step + 1), slice(0, 1)) for step in range(3))
+FOLDED: Reach = ((slice(0, 1), slice(0, 1)), (slice(1, 3), slice(0, 2)), (slice(3, 4), slice(1, 2)))
 TAPS = ((0,), (1, 2), (0, 1), (2,))
 """Along one axis: kernel taps of the first child that reach the parent before and its own, then those of the
 second child that reach its own parent and the one after."""
-REACH = ((slice(0, 1), slice(0, 1)), (slice(1, 3), slice(0, 2)), (slice(3, 4), slice(1, 2)))
-"""Along one axis, for the parent before, the own one and the one after: which TAPS, which children."""
+
+
+def submanifold_conv(feats: Tensor, weight: Tensor, bias: Tensor, table: NeighbourTable) -> Tensor:
+    """(L, C_in) -> (L, C_out), weight (C_out, 3, 3, 3, C_in); sums over the neighbours are kept in fp32."""
+    return _convolve(feats, weight.permute(1, 2, 3, 4, 0), bias, table, PLAIN)
 
 
 def subdivided_conv(feats: Tensor, weight: Tensor, bias: Tensor, table: NeighbourTable) -> Tensor:
@@ -108,23 +99,95 @@ def subdivided_conv(feats: Tensor, weight: Tensor, bias: Tensor, table: Neighbou
     Children are copies of their parent, so taps that reach the same parent are added up first: 64 matrix
     products a voxel instead of 216.
     """
-    folded = _fold_taps(weight.float()).to(feats.dtype)
-    out = bias.float().expand(table.length, 2, 2, 2, -1).clone()
-    everyone = torch.arange(table.length, dtype=torch.int32, device=feats.device)
-    for direction, reach in enumerate(product(REACH, repeat=3)):
-        taps, children = zip(*reach, strict=True)
-        pairs = (everyone, everyone) if direction == CENTRE else table.along(direction)
-        matrix = folded[:, *taps].permute(4, 1, 2, 3, 0).flatten(1)
-        _add_neighbours(out[:, *children], feats, matrix, pairs)
-    return out.view(8 * table.length, -1).to(feats.dtype)
-
-
-def _fold_taps(weight: Tensor) -> Tensor:
-    """(C_out, 3, 3, 3, C_in) -> (C_out, 4, 4, 4, C_in): sums of TAPS along every axis."""
+    folded = weight.float()
     for axis in (1, 2, 3):
-        planes = weight.unbind(axis)
-        weight = torch.stack([torch.stack([planes[tap] for tap in taps]).sum(0) for taps in TAPS], dim=axis)
-    return weight
+        planes = folded.unbind(axis)
+        sums = [torch.stack([planes[tap] for tap in taps]).sum(0) for taps in TAPS]
+        folded = torch.stack(sums, dim=axis)
+    return _convolve(feats, folded.to(weight.dtype).permute(1, 2, 3, 4, 0), bias, table, FOLDED)
+
+
+def _convolve(feats: Tensor, weight: Tensor, bias: Tensor, table: NeighbourTable, reach: Reach) -> Tensor:
+    device = feats.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        feats, weight, bias = feats.to(dtype), weight.to(dtype), bias.to(dtype)
+    return _GatherConv.apply(feats, weight, bias, table, reach)
+
+
+class _GatherConv(torch.autograd.Function):
+    """Gather, multiply, scatter, one direction after another; the gradient likewise, keeping only the input.
+
+    feats (L, C_in) · weight (t, t, t, C_in, C_out) · places of a voxel (p, p, p): 1 itself, 8 its children.
+    """
+
+    @staticmethod
+    def forward(
+        ctx, feats: Tensor, weight: Tensor, bias: Tensor, table: NeighbourTable, reach: Reach
+    ) -> Tensor:
+        ctx.save_for_backward(feats, weight)
+        ctx.table, ctx.reach = table, reach
+        places = max(filled.stop for _, filled in reach)
+        out = bias.float().expand(table.length, *[places] * 3, -1).clone()
+        for pairs, taps, filled in _steps(table, reach):
+            matrix = weight[taps].permute(3, 0, 1, 2, 4).flatten(1)
+            target = out[:, *filled]
+            for at, to in _lots(pairs, table.length):
+                product_ = _rows(feats, to) @ matrix
+                _add_rows(target, at, product_.view(-1, *target.shape[1:]))
+        return out.view(-1, out.shape[-1]).to(feats.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor):
+        feats, weight = ctx.saved_tensors
+        places = max(filled.stop for _, filled in ctx.reach)
+        by_place = grad.view(len(feats), *[places] * 3, -1)
+        grad_feats = torch.zeros_like(feats, dtype=torch.float32)
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        for pairs, taps, filled in _steps(ctx.table, ctx.reach):
+            matrix = weight[taps].permute(3, 0, 1, 2, 4).flatten(1)
+            source, target = by_place[:, *filled], grad_weight[taps]
+            for at, to in _lots(pairs, len(feats)):
+                upstream = _rows(source, at).flatten(1)
+                _add_rows(grad_feats, to, upstream @ matrix.T)
+                change = _rows(feats, to).T @ upstream
+                target += change.view(len(change), *target.shape[:3], -1).permute(1, 2, 3, 0, 4)
+        grads = grad_feats.to(feats.dtype), grad_weight.to(weight.dtype), grad.sum(0)
+        return *grads, None, None
+
+
+Rows = Tensor | slice
+
+
+def _steps(
+    table: NeighbourTable, reach: Reach
+) -> Iterator[tuple[tuple[Tensor, Tensor] | None, tuple[slice, ...], tuple[slice, ...]]]:
+    """For each of the 27 directions: pairs (None: every voxel with itself), taps, places filled."""
+    for direction, axes in enumerate(product(reach, repeat=3)):
+        taps, filled = zip(*axes, strict=True)
+        yield None if direction == CENTRE else table.along(direction), taps, filled
+
+
+def _lots(pairs: tuple[Tensor, Tensor] | None, length: int) -> Iterator[tuple[Rows, Rows]]:
+    """Split pairs so that only a bounded number of rows is gathered at a time."""
+    if pairs is None:
+        for start in range(0, length, PAIRS_AT_ONCE):
+            rows = slice(start, start + PAIRS_AT_ONCE)
+            yield rows, rows
+    else:
+        yield from zip(*(rows.split(PAIRS_AT_ONCE) for rows in pairs), strict=True)
+
+
+def _rows(x: Tensor, rows: Rows) -> Tensor:
+    return x[rows] if isinstance(rows, slice) else x.index_select(0, rows)
+
+
+def _add_rows(x: Tensor, rows: Rows, values: Tensor) -> None:
+    if isinstance(rows, slice):
+        x[rows] += values
+    else:
+        x.index_add_(0, rows, values.float())
 
 
 class ConvWeights(nn.Module):

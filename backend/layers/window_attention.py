@@ -13,6 +13,8 @@ from torch import Tensor
 
 SLACK = 8
 """A window may be padded by an eighth of its length and this many tokens."""
+MULTIPLE = 8
+"""Padded lengths are multiples of this, as the fast attention kernels want their masks."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ def _batches_of_similar_length(by_length: Tensor, lengths: list[int]) -> list[tu
     start = 0
     for end in range(1, len(lengths) + 1):
         if end == len(lengths) or lengths[start] > lengths[end] + lengths[end] // 8 + SLACK:
-            batches.append((by_length[start:end], lengths[start]))
+            padded = -(-lengths[start] // MULTIPLE) * MULTIPLE
+            batches.append((by_length[start:end], padded))
             start = end
     return batches
 
