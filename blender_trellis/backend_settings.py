@@ -5,7 +5,7 @@ from pathlib import Path
 
 import bpy
 
-from .extension_paths import EXTENSION, user_folder
+from .extension_paths import enabled_extension, user_folder
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class BackendSettings:
 
 def backend_settings() -> BackendSettings:
     """What the preferences say now."""
-    addon = bpy.context.preferences.addons.get(EXTENSION)
+    addon = bpy.context.preferences.addons.get(enabled_extension())
     if addon is None or addon.preferences is None:
         return BackendSettings(models=user_folder() / "models")
     chosen = addon.preferences

@@ -15,10 +15,21 @@ def extension_root() -> Path:
     return Path(__file__).resolve().parent.parent
 
 
+def enabled_extension() -> str:
+    """What the extension is enabled as. A script that imports this package by its path is not the extension,
+    but finds its preferences and its folder through this name."""
+    enabled = (name for name in bpy.context.preferences.addons.keys() if name.startswith("bl_ext."))
+    return (
+        EXTENSION
+        if EXTENSION.startswith("bl_ext.")
+        else next((name for name in enabled if name.endswith(".trellis")), "")
+    )
+
+
 def user_folder(create: bool = False) -> Path:
-    """The extension's own writable folder; for a checkout, a folder in the user's cache."""
-    if EXTENSION.startswith("bl_ext."):
-        return Path(bpy.utils.extension_path_user(EXTENSION, create=create))
+    """The extension's own writable folder; where it is not enabled, a folder in the user's cache."""
+    if extension := enabled_extension():
+        return Path(bpy.utils.extension_path_user(extension, create=create))
     folder = Path.home() / ".cache" / "trellis"
     if create:
         folder.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from .faults import Fault
 from .run_program import scrubbed
 
 LOG_LINES = 6
+NAMED = 3
 
 
 def run_self_test(python: Path, root: Path, device: str, report: Report, cancelled: threading.Event) -> str:
@@ -48,14 +49,15 @@ def run_self_test(python: Path, root: Path, device: str, report: Report, cancell
 def outcome(code: int, output: str, errors: str) -> str:
     """What the command's output means, as a sentence. Fault where anything failed."""
     try:
-        results = json.loads(output)["results"]
-        failed = [result["component"] for result in results if not result["passed"]]
+        checks = json.loads(output)["checks"]
+        failed = [f"{check['golden']}: {check['component']}" for check in checks if not check["passed"]]
     except (ValueError, KeyError, TypeError) as error:
         last = "\n".join(errors.strip().splitlines()[-LOG_LINES:])
         raise Fault(f"The self-test did not run to its end (exit code {code}).\n{last}") from error
-    if failed or code != 0:
-        names = ", ".join(failed) or "nothing was tested"
+    if failed or code != 0 or not checks:
+        names = ", ".join(failed[:NAMED]) + (" and others" if len(failed) > NAMED else "")
         raise Fault(
-            f"{len(failed)} of {len(results)} checks failed ({names}): results on this device are wrong."
+            f"{len(failed)} of {len(checks)} checks failed ({names or f'exit code {code}'}): results on this "
+            "device cannot be trusted; choose another device or precision."
         )
-    return f"All {len(results)} checks passed."
+    return f"All {len(checks)} checks passed."

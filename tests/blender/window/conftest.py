@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -38,11 +39,10 @@ class Blender:
         )
 
 
-@pytest.fixture
-def blender(tmp_path) -> Blender:
+@pytest.fixture(scope="session")
+def blender(tmp_path_factory) -> Blender:
     """Skips where there is none."""
-    interpreter = Path(sys.base_prefix)
-    folders = (CHECKOUT, interpreter, tmp_path)
+    folders = (CHECKOUT, Path(sys.base_prefix), tmp_path_factory.getbasetemp())
     if os.environ.get("BLENDER"):
         if shutil.which("Xvfb") is None:
             pytest.skip("Xvfb is not installed")
@@ -52,3 +52,29 @@ def blender(tmp_path) -> Blender:
     if os.geteuid() != 0:
         pytest.skip("entering the Blender root needs root rights")
     return Blender((str(HERE / "enter_root.sh"), str(ROOT)), "blender", folders)
+
+
+@pytest.fixture
+def fake_python(tmp_path):
+    """An interpreter whose backend is fake_backend.py."""
+    path = tmp_path / "python"
+    fake = CHECKOUT / "tests" / "blender" / "fake_backend.py"
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{fake}"\n')
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+@pytest.fixture(scope="session")
+def installed(blender, tmp_path_factory) -> dict[str, Path]:
+    """The extension, built here and enabled in a user folder of its own; the variables that lead there."""
+    home = tmp_path_factory.mktemp("home")
+    archive = home / "trellis.zip"
+    user = {"BLENDER_USER_RESOURCES": home / "user", "HOME": home, "XDG_RUNTIME_DIR": home}
+    command = ("--command", "extension")
+    built = blender.run(*command, "build", "--source-dir", CHECKOUT, "--output-filepath", archive, **user)
+    assert archive.exists(), built.stdout + built.stderr
+    valid = blender.run(*command, "validate", archive, **user)
+    assert valid.returncode == 0, valid.stdout + valid.stderr
+    added = blender.run(*command, "install-file", "-r", "user_default", "-e", archive, **user)
+    assert added.returncode == 0, added.stdout + added.stderr
+    return user

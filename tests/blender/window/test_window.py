@@ -1,40 +1,11 @@
 """The built zip, installed in a real Blender with a window: pressed, watched, cancelled, killed."""
 
 import json
-import stat
-import sys
 from pathlib import Path
-
-import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
 NO_FREEZE_SECONDS = 0.5
-
-
-@pytest.fixture
-def fake_python(tmp_path):
-    """An interpreter whose backend is fake_backend.py."""
-    path = tmp_path / "python"
-    fake = CHECKOUT / "tests" / "blender" / "fake_backend.py"
-    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{fake}"\n')
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return path
-
-
-@pytest.fixture
-def installed(blender, tmp_path):
-    """The extension, built from this checkout and enabled in a user folder of its own."""
-    archive = tmp_path / "trellis.zip"
-    user = {"BLENDER_USER_RESOURCES": tmp_path / "user", "HOME": tmp_path, "XDG_RUNTIME_DIR": tmp_path}
-    command = ("--command", "extension")
-    built = blender.run(*command, "build", "--source-dir", CHECKOUT, "--output-filepath", archive, **user)
-    assert archive.exists(), built.stdout + built.stderr
-    valid = blender.run(*command, "validate", archive, **user)
-    assert valid.returncode == 0, valid.stdout + valid.stderr
-    added = blender.run(*command, "install-file", "-r", "user_default", "-e", archive, **user)
-    assert added.returncode == 0, added.stdout + added.stderr
-    return user
 
 
 def test_everything_a_person_does(blender, installed, fake_python, tmp_path):

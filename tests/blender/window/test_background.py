@@ -1,0 +1,37 @@
+"""The installed extension in a real Blender without a window: the exit codes that a farm goes by."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+
+def _script(installed: dict[str, Path]) -> Path:
+    extensions = installed["BLENDER_USER_RESOURCES"] / "extensions"
+    return extensions / "user_default" / "trellis" / "scripts" / "batch.py"
+
+
+@pytest.mark.parametrize(
+    "pictures, code", [({"a": b"ball"}, 0), ({"a": b"ball", "b": b"die"}, 1), ({"b": b"bad"}, 2)]
+)
+def test_batch_from_the_installed_extension(blender, installed, fake_python, tmp_path, pictures, code):
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    for name, data in pictures.items():
+        (folder / f"{name}.png").write_bytes(data)
+    script = _script(installed)
+    done = blender.run(
+        *("--background", "--python", script, "--", "--input", folder, "--output", out),
+        TRELLIS_PYTHON=fake_python,
+        **installed,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    report = json.loads((out / "report.json").read_text())
+    assert report["of"] == len(pictures)
+    made = {f"a.{suffix}" for suffix in ("blend", "glb", "ply")} if "a" in pictures else set()
+    assert {path.name for path in out.iterdir()} == made | {"report.json"}
+
+
+def test_wrong_arguments_are_exit_code_2(blender, installed):
+    done = blender.run("--background", "--python", _script(installed), "--", "--wrong", **installed)
+    assert done.returncode == 2 and "--input" in done.stderr
