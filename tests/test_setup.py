@@ -1,5 +1,6 @@
 """The lock files, and scripts/setup.py run for real in a small copy of the checkout. No network."""
 
+import ast
 import importlib.metadata
 import os
 import re
@@ -39,6 +40,21 @@ def test_locks_hold_what_the_backend_imports():
     assert wanted <= versions("cpu.txt").keys()
     assert versions("cpu.txt").items() <= versions("cuda.txt").items()
     assert not versions("dev.txt").keys() & versions("cpu.txt").keys()
+
+
+def test_everything_the_backend_imports_is_asked_for():
+    """What an artist has is cpu.txt or cuda.txt: a module of dev.txt would be missing there."""
+    wanted = {re.split(r"[=<>\s]", pin)[0] for pin in pins(REQUIREMENTS / "base.in")}
+    ours = {"backend", "blender_trellis", "_typeshed", *sys.stdlib_module_names}  # _typeshed: for mypy only
+    for file in (ROOT / "backend").rglob("*.py"):
+        if "training" in file.parts:
+            continue
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [str(node.module)]
+            for name in {name.split(".")[0] for name in names} - ours:
+                assert {"PIL": "pillow"}.get(name, name) in wanted, f"{file} imports {name}"
 
 
 def test_these_tests_run_in_the_locked_environment():
