@@ -16,7 +16,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv-blender"
-PYTHON = VENV / "Scripts" / "python.exe" if os.name == "nt" else VENV / "bin" / "python"
+sys.path.insert(0, str(ROOT))
+
+from blender_trellis.python_environment import interpreter  # noqa: E402
 
 
 def main() -> int:
@@ -68,7 +70,7 @@ def find_builder() -> list[str] | None:
         return [blender, "--factory-startup", "--command", "extension"]
     # The wheel carries the program that `blender --command extension` calls; it needs no bpy.
     for program in VENV.glob("**/bl_pkg/cli/blender_ext.py"):
-        return [str(PYTHON), "-B", str(program)]
+        return [str(interpreter(VENV)), "-B", str(program)]
     return None
 
 
