@@ -80,8 +80,8 @@ def _mesh_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy.typ
     mesh.loops.foreach_set("vertex_index", np.ascontiguousarray(faces, np.int32).ravel())
     mesh.polygons.add(len(faces))
     mesh.polygons.foreach_set("loop_start", np.arange(0, 3 * len(faces), 3, dtype=np.int32))
-    mesh.update(calc_edges=True)
-    mesh.validate()
+    mesh.validate()  # which makes the edges too, and drops faces that Blender could not bear
+    mesh.update()
     mesh.shade_smooth()  # facets would be those of the extraction grid, not of the shape
     linear = linear_from_srgb(arrays["colors"])
     _set_colors(mesh, linear)
