@@ -15,7 +15,9 @@ from backend.layers.sparse import linear_keys
 
 CENTRE = 13
 """Direction (0, 0, 0) of the 27 in the order x, y, z."""
-PAIRS_AT_ONCE = 1 << 18
+ROWS_ON_PROCESSOR = 1 << 13
+"""Rows gathered at a time: few enough to stay in a processor's cache until they are multiplied and added."""
+ROWS_ON_ACCELERATOR = 1 << 18
 """Rows gathered at a time: bounds the memory on the mesh decoder's finest grid (over a million voxels)."""
 
 
@@ -132,7 +134,7 @@ class _GatherConv(torch.autograd.Function):
         for pairs, taps, filled in _steps(table, reach):
             matrix = weight[taps].permute(3, 0, 1, 2, 4).flatten(1)
             target = out[:, *filled]
-            for at, to in _lots(pairs, table.length):
+            for at, to in _lots(pairs, feats):
                 product_ = _rows(feats, to) @ matrix
                 _add_rows(target, at, product_.view(-1, *target.shape[1:]))
         return out.view(-1, out.shape[-1]).to(feats.dtype)
@@ -148,7 +150,7 @@ class _GatherConv(torch.autograd.Function):
         for pairs, taps, filled in _steps(ctx.table, ctx.reach):
             matrix = weight[taps].permute(3, 0, 1, 2, 4).flatten(1)
             source, target = by_place[:, *filled], grad_weight[taps]
-            for at, to in _lots(pairs, len(feats)):
+            for at, to in _lots(pairs, feats):
                 upstream = _rows(source, at).flatten(1)
                 _add_rows(grad_feats, to, upstream @ matrix.T)
                 change = _rows(feats, to).T @ upstream
@@ -169,14 +171,15 @@ def _steps(
         yield None if direction == CENTRE else table.along(direction), taps, filled
 
 
-def _lots(pairs: tuple[Tensor, Tensor] | None, length: int) -> Iterator[tuple[Rows, Rows]]:
+def _lots(pairs: tuple[Tensor, Tensor] | None, feats: Tensor) -> Iterator[tuple[Rows, Rows]]:
     """Split pairs so that only a bounded number of rows is gathered at a time."""
+    size = ROWS_ON_PROCESSOR if feats.device.type == "cpu" else ROWS_ON_ACCELERATOR
     if pairs is None:
-        for start in range(0, length, PAIRS_AT_ONCE):
-            rows = slice(start, start + PAIRS_AT_ONCE)
+        for start in range(0, len(feats), size):
+            rows = slice(start, start + size)
             yield rows, rows
     else:
-        yield from zip(*(rows.split(PAIRS_AT_ONCE) for rows in pairs), strict=True)
+        yield from zip(*(rows.split(size) for rows in pairs), strict=True)
 
 
 def _rows(x: Tensor, rows: Rows) -> Tensor:

@@ -214,7 +214,7 @@ class SLatGaussianDecoder(RawDecoder[SLatGaussianDecoderConfig]):
             f"SLatGaussianDecoder knows scaling_activation softplus and exp, not {head.scaling_activation}.",
         )
         require(
-            head.num_gaussians > 0 and head.voxel_size > 1,
+            head.num_gaussians > 0 and (head.voxel_size >= 1 or not head.perturb_offset),
             "num_gaussians must be positive, voxel_size above 1.",
         )
         super().__init__(config, config.latent_channels, CHANNELS_PER_GAUSSIAN * head.num_gaussians)

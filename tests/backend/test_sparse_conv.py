@@ -80,23 +80,45 @@ def test_gathering_in_small_lots_changes_nothing(
     coords = some_coords()
     feats, table = torch.randn(len(coords), 4), find_neighbours(coords)
     whole = submanifold_conv(feats, *weights, table)
-    monkeypatch.setattr(sparse_conv, "PAIRS_AT_ONCE", 3)
+    monkeypatch.setattr(sparse_conv, "ROWS_ON_PROCESSOR", 3)
     torch.testing.assert_close(submanifold_conv(feats, *weights, table), whole)
+
+
+def gradients(convolve, upstream: Tensor, *tensors: Tensor) -> list[Tensor]:
+    leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+    return list(torch.autograd.grad((convolve(*leaves) * upstream).sum(), leaves))
 
 
 def test_gradients_equal_those_of_the_dense_convolution(weights: tuple[Tensor, Tensor]) -> None:
     coords = some_coords()
-    feats = torch.randn(len(coords), 4)
-    upstream = torch.randn(len(coords), 5)
-
-    def gradients(convolve) -> list[Tensor]:
-        leaves = [tensor.clone().requires_grad_() for tensor in (feats, *weights)]
-        return list(torch.autograd.grad((convolve(*leaves) * upstream).sum(), leaves))
-
-    sparse = gradients(lambda x, w, b: submanifold_conv(x, w, b, find_neighbours(coords)))
-    dense = gradients(lambda x, w, b: dense_conv(coords, x, w, b))
+    feats, upstream, table = torch.randn(len(coords), 4), torch.randn(len(coords), 5), find_neighbours(coords)
+    sparse = gradients(lambda x, w, b: submanifold_conv(x, w, b, table), upstream, feats, *weights)
+    dense = gradients(lambda x, w, b: dense_conv(coords, x, w, b), upstream, feats, *weights)
     for ours, theirs in zip(sparse, dense, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_gradients_of_the_children_reach_their_parents(weights: tuple[Tensor, Tensor]) -> None:
+    coords = some_coords(resolution=5)
+    fine = subdivide_coords(coords)
+    feats, upstream, table = torch.randn(len(coords), 4), torch.randn(len(fine), 5), find_neighbours(coords)
+    sparse = gradients(lambda x, w, b: subdivided_conv(x, w, b, table), upstream, feats, *weights)
+    dense = gradients(lambda x, w, b: dense_conv(fine, subdivide(x), w, b), upstream, feats, *weights)
+    for ours, theirs in zip(sparse, dense, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_autocast_lowers_the_precision_of_both_ways(weights: tuple[Tensor, Tensor]) -> None:
+    coords = some_coords()
+    feats, table = torch.randn(len(coords), 4, requires_grad=True), find_neighbours(coords)
+    exact = submanifold_conv(feats, *weights, table)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = submanifold_conv(feats, *weights, table)
+    assert rounded.dtype == torch.bfloat16
+    assert 0 < (rounded - exact).abs().max() < 0.05 * exact.abs().max()
+    (ours,), (theirs,) = (torch.autograd.grad(out.sum(), feats) for out in (rounded, exact))
+    assert ours.dtype == torch.float32
+    assert (ours - theirs).abs().max() < 0.05 * theirs.abs().max()
 
 
 def test_neighbours_of_children_follow_from_those_of_parents() -> None:
