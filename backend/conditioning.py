@@ -14,7 +14,7 @@ from torch import Tensor
 
 from backend.checkpoints import ModelFolder, models_folder, read_model
 from backend.errors import UserError
-from backend.models.clip_text import load_text_encoder
+from backend.models.clip_text import ClipText, load_text_encoder
 from backend.models.dinov2 import load_image_encoder
 
 
@@ -49,13 +49,19 @@ class Conditioner(Protocol):
 
 
 def load_conditioner(folder: ModelFolder, device: torch.device) -> Conditioner:
-    """The encoder that pipeline.json names, in fp32."""
+    """The encoder that pipeline.json names, in fp32.
+
+    A path inside the folder ("ckpts/…") is a checkpoint like the others; a bare name is a published encoder.
+    """
     if folder.text_cond_model:
-        return TextConditioner(folder, device)
-    if (own := folder.path / f"{folder.image_cond_model}.json").is_file() and "/" in folder.image_cond_model:
-        return LiftingConditioner(read_model(own.with_suffix(""), torch.float32, device), device)
-    encoder = load_image_encoder(folder.path, folder.image_cond_model, (models_folder(),))
-    return PictureConditioner(encoder.to(device), device)
+        encoder = load_text_encoder(folder.path, folder.text_cond_model, (models_folder(),))
+        return TextConditioner(encoder.to(device))
+    name = folder.image_cond_model
+    if not name:
+        raise UserError(f"The model {folder.name} names no encoder in pipeline.json; download it again.")
+    if "/" in name:
+        return LiftingConditioner(read_model(folder.path / name, torch.float32, device), device)
+    return PictureConditioner(load_image_encoder(folder.path, name, (models_folder(),)).to(device), device)
 
 
 def picture_to_pixels(picture: Image.Image, device: torch.device) -> Tensor:
@@ -100,8 +106,8 @@ class LiftingConditioner:
 class TextConditioner:
     """CLIP text tokens (1, 77, C); the null condition is the empty sentence."""
 
-    def __init__(self, folder: ModelFolder, device: torch.device) -> None:
-        self._encoder = load_text_encoder(folder.path, folder.text_cond_model, (models_folder(),)).to(device)
+    def __init__(self, encoder: ClipText) -> None:
+        self._encoder = encoder
 
     def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition:
         raise UserError("This model works from a sentence; give a prompt, or choose an image model.")
