@@ -21,6 +21,7 @@ class Blender:
 
     prefix: tuple[str, ...]
     executable: str
+    python: str  # an interpreter with numpy that this Blender can start
     folders: tuple[Path, ...]
 
     def run(self, *arguments: object, window: bool = False, seconds: int = 240, **variables: object):
@@ -42,24 +43,24 @@ class Blender:
 @pytest.fixture(scope="session")
 def blender(tmp_path_factory) -> Blender:
     """Skips where there is none."""
-    folders = (CHECKOUT, Path(sys.base_prefix), tmp_path_factory.getbasetemp())
+    folders = (CHECKOUT, tmp_path_factory.getbasetemp())
     if os.environ.get("BLENDER"):
         if shutil.which("Xvfb") is None:
             pytest.skip("Xvfb is not installed")
-        return Blender((), os.environ["BLENDER"], folders)
+        return Blender((), os.environ["BLENDER"], sys.executable, folders)
     if not (ROOT / "usr" / "bin" / "blender").exists():
         pytest.skip(f"no Blender in {ROOT} (make_blender_root.sh makes one) and BLENDER is not set")
     if os.geteuid() != 0:
         pytest.skip("entering the Blender root needs root rights")
-    return Blender((str(HERE / "enter_root.sh"), str(ROOT)), "blender", folders)
+    return Blender((str(HERE / "enter_root.sh"), str(ROOT)), "blender", "/usr/bin/python3", folders)
 
 
 @pytest.fixture
-def fake_python(tmp_path):
+def fake_python(blender, tmp_path):
     """An interpreter whose backend is fake_backend.py."""
     path = tmp_path / "python"
     fake = CHECKOUT / "tests" / "blender" / "fake_backend.py"
-    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{fake}"\n')
+    path.write_text(f'#!/bin/sh\nexec "{blender.python}" "{fake}"\n')
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return path
 
