@@ -110,9 +110,13 @@ def make_all(
             outcome.files = _export(asset, output / item.name, kinds, preview_name)
         except Fault as fault:
             outcome.error, _, outcome.log = str(fault).partition("\n")
+        except KeyboardInterrupt:
+            outcome.error = "Interrupted."
         outcome.seconds = round(time.monotonic() - began, 2)
         bar.end(outcome.error or ", ".join(Path(name).name for name in outcome.files))
         outcomes.append(outcome)
+        if outcome.error == "Interrupted.":
+            break
     return outcomes
 
 

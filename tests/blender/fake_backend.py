@@ -3,8 +3,8 @@
     python fake_backend.py [serve]
 
 What the pictures' bytes hold decides what happens: b"bad" fails, b"die" ends the process in the middle of the
-job, b"garbage" sends indices out of range, b"slow" takes ten seconds unless cancelled, b"steady" takes two;
-all else is a ball.
+job, b"garbage" sends indices out of range, b"slow" takes ten seconds unless cancelled, b"steady" takes two,
+b"deaf" says nothing for a minute; all else is a ball.
 """
 
 import hashlib
@@ -83,6 +83,8 @@ class FakeBackend:
         data = bytes(request.pictures[0].data) if request.pictures else b""
         if data == b"bad":
             return self.send(p.Failed(request.job, "bad_input", f"{request.picture_names[0]} is no picture."))
+        if data == b"deaf":
+            time.sleep(60)
         steps = {b"slow": 200, b"steady": 40}.get(data, request.sparse_structure.steps or STEPS)
         for step in range(1, steps + 1):
             if request.job in self._cancelled:

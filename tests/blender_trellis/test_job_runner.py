@@ -1,0 +1,105 @@
+"""One job after the other on a backend that dies, hangs or does not listen; every wait ends."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from blender_trellis import job_runner
+from blender_trellis.job_runner import JobRunner, Launch
+from blender_trellis.protocol import Array, Generate
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _request(data: bytes = b"ball") -> Generate:
+    return Generate("", pictures=(Array("u1", (len(data),), data),), picture_names=("crate.png",))
+
+
+@pytest.fixture
+def launch(tmp_path) -> Launch:
+    return Launch(Path(sys.executable), ROOT, tmp_path / "log", module=("tests/blender/fake_backend.py",))
+
+
+@pytest.fixture
+def runner(launch):
+    runner = JobRunner(launch)
+    yield runner
+    runner.close()
+
+
+def _until_running(runner: JobRunner, name: str) -> None:
+    deadline = time.monotonic() + 30
+    while runner.is_starting or runner.queue.find(name).state != "running":
+        assert time.monotonic() < deadline and not runner.tick()
+        time.sleep(0.01)
+
+
+def test_one_backend_serves_all_jobs(runner):
+    first, second = runner.submit(_request()), runner.submit(_request())
+    fractions = []
+    done = runner.pump_until_done(first, lambda job: fractions.append(job.fraction), timeout=60)
+    process = runner._process
+    assert done.state == "finished" and {part.kind for part in done.parts} == {"voxels", "gaussian", "mesh"}
+    assert fractions == sorted(fractions)
+    assert runner.pump_until_done(second, timeout=60).state == "finished"
+    assert runner._process is process and not runner.queue.jobs
+
+
+def test_the_queue_outlives_the_backend(runner):
+    names = [runner.submit(_request(data)) for data in (b"die", b"ball")]
+    died = runner.pump_until_done(names[0], timeout=60)
+    assert (died.state, died.failure) == ("failed", "backend_died")
+    assert "torch ate all the memory" in died.message
+    assert runner.pump_until_done(names[1], timeout=60).state == "finished"
+
+
+def test_a_backend_that_does_not_hear_a_cancel_is_ended(runner, monkeypatch):
+    monkeypatch.setattr(job_runner, "CANCEL_SECONDS", 0.3)
+    name = runner.submit(_request(b"deaf"))
+    _until_running(runner, name)
+    runner._process.send = lambda message: None  # the cancel is lost
+    began = time.monotonic()
+    runner.cancel(name)
+    assert runner.pump_until_done(name, timeout=30).state == "cancelled"
+    assert time.monotonic() - began < 5 and not runner.is_alive
+
+
+def test_a_silent_backend_is_ended(runner, monkeypatch):
+    monkeypatch.setattr(job_runner, "SILENT_SECONDS", 0.5)
+    name = runner.submit(_request(b"deaf"))
+    done = runner.pump_until_done(name, timeout=60)
+    assert done.state == "failed" and "no sign of life" in done.message
+
+
+def test_a_timeout_cancels(runner):
+    name = runner.submit(_request(b"slow"))
+    _until_running(runner, name)
+    assert runner.pump_until_done(name, timeout=0.2).state == "cancelled"
+
+
+def test_a_python_that_is_not_there_fails_the_job(launch, tmp_path):
+    runner = JobRunner(Launch(tmp_path / "python", ROOT, tmp_path / "log"))
+    done = runner.pump_until_done(runner.submit(_request()), timeout=30)
+    assert done.state == "failed" and str(tmp_path / "python") in done.message
+
+
+def test_another_interpreter_takes_over_when_idle(runner, launch, tmp_path):
+    runner.pump_until_done(runner.submit(_request()), timeout=60)
+    before = runner._process
+    runner.use(Launch(launch.python, launch.root, tmp_path / "other", module=launch.module))
+    assert runner.pump_until_done(runner.submit(_request()), timeout=60).state == "finished"
+    assert runner._process is not before
+
+
+def test_the_models_folder_reaches_the_backend_and_not_blender(launch, tmp_path, monkeypatch):
+    monkeypatch.delenv("TRELLIS_MODELS", raising=False)
+    code = "import os, sys; sys.stderr.write(os.environ['TRELLIS_MODELS']); sys.stderr.flush()"
+    process = Launch(launch.python, ROOT, tmp_path / "log", tmp_path / "models", ("-c", code)).start()
+    deadline = time.monotonic() + 20
+    while not process.log_tail() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.stop()
+    assert process.log_tail() == str(tmp_path / "models")
+    assert "TRELLIS_MODELS" not in job_runner.os.environ
