@@ -28,7 +28,7 @@ def asset_of(job: Job, name: str, version: str) -> Asset:
     """The asset of a finished job; `version` is the extension's."""
     assert isinstance(job.request, Generate) and isinstance(job.summary, Finished)
     mesh, gaussian = job.part("mesh"), job.part("gaussian")
-    properties = {
+    properties: dict[str, str | int] = {
         "parameters": _parameters(job.request),
         "seed": job.summary.seed,
         "model": job.summary.model,
@@ -36,7 +36,12 @@ def asset_of(job: Job, name: str, version: str) -> Asset:
         "picture_hash": job.summary.picture_hash,
         "version": version,
     }
-    return Asset(name, mesh and mesh.arrays, gaussian and gaussian.arrays, properties)
+    return Asset(
+        name,
+        mesh=mesh.arrays if mesh is not None else None,
+        gaussian=gaussian.arrays if gaussian is not None else None,
+        properties=properties,
+    )
 
 
 def _parameters(request: Generate) -> str:

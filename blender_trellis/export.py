@@ -41,7 +41,7 @@ def export_asset(
 
     `collection` is the asset in the current scene. Raises Fault; what had been written before it stays.
     """
-    written = []
+    written: list[Path] = []
     if "glb" in kinds and asset.mesh is not None:
         with atomic(base.with_name(base.name + ".glb"), written) as path:
             _write_glb(collection, path)

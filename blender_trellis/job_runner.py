@@ -126,9 +126,9 @@ class JobRunner:
         """Ticks until the job has ended, and gives it back. After `timeout` seconds it is cancelled."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            for job in self.tick():
-                if job.id == name:
-                    return job
+            for ended in self.tick():
+                if ended.id == name:
+                    return ended
             job = self.queue.find(name)
             assert job is not None, "a job ends only once"
             on_progress(job)
