@@ -19,6 +19,7 @@ from .export import atomic, export_asset
 from .extension_paths import extension_root, extension_version, user_folder
 from .faults import Fault
 from .job_runner import JobRunner, Launch
+from .jobs import Job
 from .picture_source import read_picture
 from .protocol import Array, Generate
 from .scene import add_asset
@@ -129,7 +130,12 @@ def generate(runner: JobRunner, item: Item, template: Generate, bar: ProgressBar
         picture_names=(picture.name,),
     )
     name = runner.submit(request)
-    job = runner.pump_until_done(name, lambda job: bar.update(job.fraction, job.stage, job.message))
+
+    def show(job: Job) -> None:
+        words = "Starting the backend" if runner.is_starting else job.message
+        bar.update(job.fraction, job.stage, words)
+
+    job = runner.pump_until_done(name, show)
     if job.state != "finished":
         raise Fault(job.message)
     return asset_of(job, item.name, extension_version())
