@@ -6,6 +6,7 @@ V vertices · F faces. Space is right-handed and Z up; front is −Y.
 from __future__ import annotations
 
 import csv
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +78,30 @@ def group_weights(entries: tuple[Entry, ...]) -> np.ndarray:
         sizes[entry.group] = sizes.get(entry.group, 0) + 1
     weights = np.array([1.0 / sizes[entry.group] for entry in entries])
     return weights / weights.sum()
+
+
+def spread_over_families(entries: tuple[Entry, ...], count: int, skip: int = 0) -> tuple[Entry, ...]:
+    """`count` entries without brands, one a family, in an order that has nothing to do with their names'
+    alphabet.
+    """
+    ordered = sorted((e for e in entries if not e.brand), key=lambda e: zlib.crc32(e.name.encode()[::-1]))
+    first = {entry.family or entry.name: entry for entry in reversed(ordered)}
+    chosen = sorted(first.values(), key=lambda e: zlib.crc32(e.name.encode()[::-1]))
+    return tuple(chosen[skip : skip + count])
+
+
+def training_weights(entries: tuple[Entry, ...], core: int, share: float) -> np.ndarray:
+    """Sampling probabilities (N,): `share` of all scenes show one of `core` objects spread over the families.
+
+    A budget of minutes is too small for thousands of objects; the core is learned well, the rest keeps the
+    model from knowing nothing else.
+    """
+    weights = group_weights(entries)
+    chosen = {entry.name for entry in spread_over_families(entries, core)}
+    if not chosen or share == 0.0:
+        return weights
+    inside = np.array([entry.name in chosen for entry in entries], dtype=np.float64)
+    return (1.0 - share) * weights + share * inside / inside.sum()
 
 
 def _read_manifest(manifest: Path) -> tuple[Entry, ...]:

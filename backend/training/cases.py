@@ -33,16 +33,6 @@ class Case:
     picture: Image.Image
 
 
-def spread_over_families(entries: tuple[Entry, ...], count: int, skip: int = 0) -> tuple[Entry, ...]:
-    """`count` entries without brands, one a family, in an order that has nothing to do with their names'
-    alphabet.
-    """
-    ordered = sorted((e for e in entries if not e.brand), key=lambda e: zlib.crc32(e.name.encode()[::-1]))
-    first = {entry.family or entry.name: entry for entry in reversed(ordered)}
-    chosen = sorted(first.values(), key=lambda e: zlib.crc32(e.name.encode()[::-1]))
-    return tuple(chosen[skip : skip + count])
-
-
 def held_out_case(entry: Entry) -> Case:
     """The entry from inside its held-out sector."""
     rng = np.random.default_rng(zlib.crc32(entry.name.encode()))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from backend.training.assets import Asset, Entry, group_weights, load_asset
+from backend.training.assets import Asset, Entry, load_asset, training_weights
 from backend.training.render import CROP_MARGIN, render
 from backend.training.surface import DistanceField, distance_field, nearest_colors, voxelise
 from backend.training.views import View, align, training_view
@@ -21,7 +21,11 @@ from backend.training.views import View, align, training_view
 THICKENING = 0.5 / 128  # half the thickness that single sheets get, in units of the object
 COARSE_CELLS = 2  # distance samples a voxel side in the encoder's input
 FINE_CELLS = 4  # cubes of the mesh grid a voxel side
-FEATURES = 4 * (COARSE_CELLS + 1) ** 3
+CORNERS_A_VOXEL = (COARSE_CELLS + 1) ** 3
+FEATURES = 4 * CORNERS_A_VOXEL  # distance and colour at each corner
+
+CORE = 40  # objects that a small budget is spent on
+CORE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,17 @@ class Scene:
 
 
 class ObjectSource:
-    """Draws scenes from a catalogue, every group of shape variants equally often; meshes stay in memory once
-    read.
+    """Draws scenes from a catalogue; meshes stay in memory once read.
+
+    Every group of shape variants comes equally often, but for a core of objects that comes more often.
     """
 
-    def __init__(self, entries: tuple[Entry, ...], seed: int = 0):
+    def __init__(
+        self, entries: tuple[Entry, ...], seed: int = 0, core: int = CORE, core_share: float = CORE_SHARE
+    ):
         self.entries = entries
         self.seed = seed
-        self._cumulative = np.cumsum(group_weights(entries))
+        self._cumulative = np.cumsum(training_weights(entries, core, core_share))
         self._assets: dict[int, Asset] = {}
 
     def scene(self, step: int, index: int = 0) -> tuple[Scene, np.random.Generator]:

@@ -29,7 +29,7 @@ def structure_flow_part(
     module = SparseStructureFlowModel.from_args(recipe.structure_flow)
 
     def batch(step: int) -> LiftingBatch:
-        return lifting_batch(recipe, source, step, recipe.structure_flow_batch, latents=False)
+        return lifting_batch(recipe, source, step, recipe.structure_flow_batch, latents=0)
 
     def loss(batch: LiftingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         with torch.no_grad():
@@ -50,7 +50,8 @@ def latent_flow_part(
     module = SLatFlowModel.from_args(recipe.latent_flow)
 
     def batch(step: int) -> LiftingBatch:
-        return lifting_batch(recipe, source, step, recipe.latent_flow_batch, latents=True)
+        size = recipe.latent_flow_batch
+        return lifting_batch(recipe, source, step, size, latents=size)
 
     def loss(batch: LiftingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         with torch.no_grad():

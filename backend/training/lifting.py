@@ -35,14 +35,14 @@ class LiftingBatch:
     features: tuple[Tensor, ...] = ()
 
 
-def lifting_batch(recipe: Recipe, source: ObjectSource, step: int, size: int, latents: bool) -> LiftingBatch:
-    """The step's scenes as the encoder sees them; surface features only where latents are wanted."""
+def lifting_batch(recipe: Recipe, source: ObjectSource, step: int, size: int, latents: int) -> LiftingBatch:
+    """`size` scenes as the encoder sees them, and the surface features, slow to make, of the first ones."""
     pixels, occupied, coords, features = [], [], [], []
     for index in range(size):
         scene, rng = source.scene(step, index)
         pixels.append(picture(scene, recipe.picture_size, CROP_MARGIN * rng.uniform(0.97, 1.03)))
         occupied.append(occupancy(scene, recipe.resolution))
-        if latents:
+        if index < latents:
             coords.append(np.argwhere(grown(occupied[-1], rng)).astype(np.int32))
             features.append(voxel_features(scene, coords[-1], recipe.resolution))
     return LiftingBatch(
@@ -62,7 +62,8 @@ def lifting_part(
     module = LiftingImageEncoder(recipe.lifting)
 
     def batch(step: int) -> LiftingBatch:
-        return lifting_batch(recipe, source, step, recipe.lifting_batch, latents is not None)
+        wanted = 0 if latents is None else recipe.lifting_latents
+        return lifting_batch(recipe, source, step, recipe.lifting_batch, wanted)
 
     def loss(batch: LiftingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         lifted = module(batch.pixels)
@@ -86,7 +87,7 @@ def latent_start_loss(volume: Tensor, batch: LiftingBatch, latents: LatentTarget
     same.
     """
     errors = []
-    for one, coords, features in zip(volume, batch.coords, batch.features, strict=True):
+    for one, coords, features in zip(volume, batch.coords, batch.features, strict=False):
         x, y, z = coords.long().unbind(1)
         errors.append(F.mse_loss(one[:, x, y, z].T, latents(coords, features)))
     return torch.stack(errors).mean()

@@ -39,7 +39,7 @@ class LoopConfig:
     weight_decay: float = 0.0
     warm_up: int = 100
     clip: float = 1.0
-    ema: float = 0.999
+    ema: float = 0.99
     seed: int = 0
     save_seconds: float = 90.0
     log_every: int = 20

@@ -54,7 +54,8 @@ class Recipe:
     structure_kl: float = 1e-3
     lifting: LiftingEncoderConfig = LiftingEncoderConfig()
     lifting_batch: int = 8
-    lifting_latent_weight: float = 0.1
+    lifting_latents: int = 4
+    lifting_latent_weight: float = 0.5
     latent_encoder: dict = field(default_factory=lambda: {**_trunk(128, 2, 2), "in_channels": FEATURES})
     mesh_decoder: dict = field(
         default_factory=lambda: {**_trunk(256, 2, 2), "representation_config": {"use_color": True}}
@@ -78,12 +79,13 @@ class Recipe:
     latent_voxels: int = 160
     latent_pool: int = 1500
     latent_kl: float = 1e-4
-    structure_flow: dict = field(default_factory=lambda: _flow(16, 256, 4, 2))
+    guessed_shift: tuple[float, float] = (0.25, 1.5)
+    structure_flow: dict = field(default_factory=lambda: _flow(16, 256, 3, 2))
     structure_flow_batch: int = 6
     latent_flow_batch: int = 2
     latent_flow: dict = field(
         default_factory=lambda: {
-            **_flow(32, 192, 4, 2),
+            **_flow(32, 160, 3, 2),
             "num_io_res_blocks": 2,
             "io_block_channels": [64],
             "use_skip_connection": True,
@@ -97,6 +99,7 @@ class Recipe:
             "structure_autoencoder": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=6),
             "latent_autoencoder": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=12),
             "lifting": LoopConfig(steps=100_000, learning_rate=8e-4, minutes=30),
+            "latent_decoders": LoopConfig(steps=20_000, learning_rate=7e-4, minutes=10),
             "structure_flow": LoopConfig(steps=50_000, learning_rate=5e-4, minutes=10),
             "latent_flow": LoopConfig(steps=50_000, learning_rate=5e-4, minutes=8),
         }

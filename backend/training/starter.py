@@ -15,8 +15,9 @@ import torch
 from backend.files import atomic_path
 from backend.pipeline import Pipeline
 from backend.sampling import SamplerSettings
+from backend.training.assets import spread_over_families
 from backend.training.calibrate import best_shift
-from backend.training.cases import Case, front_case, held_out_case, spread_over_families
+from backend.training.cases import Case, front_case, held_out_case
 from backend.training.contact_sheet import contact_sheet
 from backend.training.evaluate import surface_scores
 from backend.training.export import export

@@ -27,13 +27,21 @@ from backend.training.autoencoder_structure import (
     structure_part,
 )
 from backend.training.dataset import ObjectSource
+from backend.training.decoders import decoders_part
 from backend.training.flows import latent_flow_part, structure_flow_part
 from backend.training.latent_targets import LatentTargets
 from backend.training.lifting import lifting_part
 from backend.training.loop import Part, Trainer, load_averaged
 from backend.training.recipe import Recipe
 
-PARTS = ("structure_autoencoder", "latent_autoencoder", "lifting", "structure_flow", "latent_flow")
+PARTS = (
+    "structure_autoencoder",
+    "latent_autoencoder",
+    "lifting",
+    "latent_decoders",
+    "structure_flow",
+    "latent_flow",
+)
 _STATISTICS_SCENES = 100
 _FIRST_STATISTICS_STEP = 10**8  # far from the steps that training sees
 
@@ -66,6 +74,9 @@ class Workshop:
         if name == "lifting":
             ready = self._state("latent_autoencoder").is_file()
             return lifting_part(recipe, source, self.structure, self.latents if ready else None)
+        if name == "latent_decoders":
+            module = self._autoencoder("latent_autoencoder")
+            return decoders_part(recipe, source, self.structure, self.lifting, self.latents, module)
         if name == "structure_flow":
             return structure_flow_part(recipe, source, self.structure, self.lifting)
         if name == "latent_flow":
@@ -84,7 +95,9 @@ class Workshop:
 
     @cached_property
     def latent_autoencoder(self) -> LatentAutoencoder:
-        return self._finished("latent_autoencoder", LatentAutoencoder(self.recipe))
+        """The latent autoencoder, with the decoders that were trained longest."""
+        longer = self._state("latent_decoders").is_file()
+        return self._autoencoder("latent_decoders" if longer else "latent_autoencoder")
 
     @cached_property
     def latents(self) -> LatentTargets:
@@ -116,6 +129,9 @@ class Workshop:
                 temporary.write_text(json.dumps({"mean": mean.tolist(), "std": std.tolist()}, indent=1))
         table = json.loads(path.read_text())
         return torch.tensor(table["mean"]), torch.tensor(table["std"])
+
+    def _autoencoder(self, name: str) -> LatentAutoencoder:
+        return self._finished(name, LatentAutoencoder(self.recipe))
 
     def _finished(self, name: str, module: nn.Module) -> nn.Module:
         if not self._state(name).is_file():

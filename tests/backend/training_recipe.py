@@ -30,6 +30,7 @@ def tiny_recipe(**changes: object) -> Recipe:
             cond_channels=64,
         ),
         lifting_batch=2,
+        lifting_latents=1,
         latent_encoder={**recipe.latent_encoder, **_SMALL},
         mesh_decoder={**recipe.mesh_decoder, **_SMALL, "model_channels": 256},
         gaussian_decoder={**recipe.gaussian_decoder, **_SMALL},
