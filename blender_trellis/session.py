@@ -139,7 +139,7 @@ def is_running() -> bool:
 
 def _backend_lines(runner: JobRunner) -> tuple[str, ...]:
     if not runner.is_alive:
-        return ("Not running: it starts with the next generation",)
+        return ("Starts when it is needed",)
     if runner.is_starting or runner.hello is None:
         return ("Starting",)
     kinds = ", ".join(device.kind for device in runner.hello.devices)

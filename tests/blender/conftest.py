@@ -23,7 +23,9 @@ def empty_scene():
 def fake_python(tmp_path, monkeypatch):
     """An interpreter, as far as the add-on can tell, whose backend is fake_backend.py."""
     path = tmp_path / "python"
-    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).parent / "fake_backend.py"}"\n')
+    path.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).parent / "fake_backend.py"}" "$@"\n'
+    )
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("TRELLIS_PYTHON", str(path))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
