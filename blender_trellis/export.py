@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import addon_utils
 import bpy
 
 from .faults import Fault
@@ -80,6 +81,8 @@ def atomic(final: Path, written: list[Path] | None = None) -> Iterator[Path]:
 def _write_glb(collection: bpy.types.Collection, path: Path) -> None:
     for item in bpy.context.view_layer.objects:
         item.select_set(item.name in collection.objects and not is_gaussian(item))
+    if not hasattr(bpy.types, "EXPORT_SCENE_OT_gltf"):  # switched off in the user's preferences
+        addon_utils.enable("io_scene_gltf2")
     bpy.ops.export_scene.gltf(
         filepath=str(path), export_format="GLB", use_selection=True, export_yup=True, export_extras=True
     )

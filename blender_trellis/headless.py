@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import sys
 import time
@@ -24,6 +25,8 @@ from .picture_source import read_picture
 from .protocol import Array, Generate
 from .scene import add_asset
 from .terminal import ProgressBar
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -111,6 +114,9 @@ def make_all(
             outcome.files = _export(asset, output / item.name, kinds, preview_name)
         except Fault as fault:
             outcome.error, _, outcome.log = str(fault).partition("\n")
+        except Exception as error:  # whatever is wrong with one picture, the others are still to be made
+            log.exception("%s met a fault of the add-on's own", item.picture)
+            outcome.error = f"The add-on met a fault of its own ({error}): please report it with the log."
         except KeyboardInterrupt:
             outcome.error = "Interrupted."
         outcome.seconds = round(time.monotonic() - began, 2)

@@ -113,3 +113,10 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(Fault, match="cannot be written"):
         prepare_folder(tmp_path / "file" / "folder")
+
+
+def test_glb_where_the_exporter_is_switched_off(tmp_path):
+    import addon_utils
+
+    addon_utils.disable("io_scene_gltf2")
+    assert len(_export(tmp_path, "glb")) == 1

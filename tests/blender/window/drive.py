@@ -97,6 +97,7 @@ def scenario() -> Iterator[float]:
     yield from cancelled()
     yield from killed()
     yield from another_file()
+    yield from switched_off()
 
 
 def one_object() -> Iterator[float]:
@@ -183,6 +184,25 @@ def another_file() -> Iterator[float]:
     turns_before = len(turns)
     yield 0.5
     report["timers_after_load"] = len(turns) - turns_before
+
+
+def switched_off() -> Iterator[float]:
+    """In the middle of a job, and on again."""
+    generate("slow")
+    yield from until(lambda: session().status().stage == "sparse_structure", 120)
+    child = session()._current().runner._process._process
+    bpy.ops.preferences.addon_disable(module=ADDON)
+    yield from until(lambda: child.poll() is not None, 10)
+    report["child_after_disable"] = child.poll()
+    report["left_after_disable"] = [name for name in dir(bpy.types) if "trellis" in name.lower()]
+    report["left_after_disable"] += ["scene"] * hasattr(bpy.types.Scene, "trellis")
+    bpy.ops.preferences.addon_enable(module=ADDON)
+    yield 0.5
+    before = names()
+    generate("picture")
+    yield from until(is_idle, PLAN["seconds"])
+    yield 0.5
+    report["made_after_enable"] = [name for name in names() if name not in before]
 
 
 running = scenario()

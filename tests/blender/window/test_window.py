@@ -43,3 +43,5 @@ def _check(report: dict) -> None:
     assert "stopped" in report["fault_after_kill"]
     assert report["made_after_kill"]
     assert report["made_in_new_file"] == ["picture", "picture Gaussians"]
+    assert report["child_after_disable"] is not None and not report["left_after_disable"]
+    assert len(report["made_after_enable"]) == 2
