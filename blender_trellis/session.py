@@ -118,15 +118,14 @@ def known_models() -> list[str]:
 def known_devices() -> list[str]:
     """What a model can run on, as far as it is known."""
     hello = _current().runner.hello
-    return (
-        ["auto", *(device.name for device in hello.devices)] if hello is not None else ["auto", "cpu", "cuda"]
-    )
+    found = [device.name for device in hello.devices] if hello is not None else ["cpu", "cuda"]
+    return ["auto", *found]
 
 
-def backend_python() -> Path | None:
-    """The backend's interpreter, None while there is none. Looked for every other second at most."""
+def backend_python(fresh: bool = False) -> Path | None:
+    """The backend's interpreter, None while there is none. Looked for every other second, or now if `fresh`."""
     state = _current()
-    if time.monotonic() - state.python_known > PYTHON_SECONDS:
+    if fresh or time.monotonic() - state.python_known > PYTHON_SECONDS:
         state.python = find_python(backend_settings().python, user_folder(), extension_root())
         state.python_known = time.monotonic()
     return state.python
@@ -157,7 +156,7 @@ def submit(request: Generate, name: str) -> str:
     """Sends a request; its object will be called `name`. Gives the job's name back."""
     state = _current()
     dismiss()
-    python = backend_python()
+    python = backend_python(fresh=True)
     if python is not None:
         log_path = user_folder(create=True) / "backend.log"
         state.runner.use(Launch(python, extension_root(), log_path, backend_settings().models))

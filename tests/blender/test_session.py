@@ -113,7 +113,7 @@ def test_the_button_is_grey_for_a_reason(addon, picture, monkeypatch):
     bpy.context.scene.trellis.formats = {"mesh"}
     assert "prompt" in operators._why_not(bpy.context)
     monkeypatch.setattr(session, "find_python", lambda *_: None)
-    session._current().python_known = float("-inf")
+    session.backend_python(fresh=True)
     assert "backend" in operators._why_not(bpy.context)
 
 
