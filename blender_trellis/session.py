@@ -123,7 +123,7 @@ def known_devices() -> list[str]:
 
 
 def backend_python(fresh: bool = False) -> Path | None:
-    """The backend's interpreter, None while there is none. Looked for every other second, or now if `fresh`."""
+    """The backend's interpreter, None while there is none. Looked for every other second, or now."""
     state = _current()
     if fresh or time.monotonic() - state.python_known > PYTHON_SECONDS:
         state.python = find_python(backend_settings().python, user_folder(), extension_root())
