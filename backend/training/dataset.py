@@ -24,8 +24,8 @@ FINE_CELLS = 4  # cubes of the mesh grid a voxel side
 CORNERS_A_VOXEL = (COARSE_CELLS + 1) ** 3
 FEATURES = 4 * CORNERS_A_VOXEL  # distance and colour at each corner
 
-CORE = 40  # objects that a small budget is spent on
-CORE_SHARE = 0.5
+CORE = 24  # objects that a small budget is spent on
+CORE_SHARE = 0.75
 
 
 @dataclass(frozen=True)

@@ -83,19 +83,15 @@ def write_sums(folder: Path) -> None:
 
 
 def attribution(entries: tuple[Entry, ...]) -> str:
-    """The lines that the licences of the training objects ask for."""
-    credited = sorted(
-        {entry.attribution for entry in entries if entry.licence.startswith("CC-BY") and entry.attribution}
-    )
-    free = sum(1 for entry in entries if not entry.licence.startswith("CC-BY"))
+    """The lines that the licences of the training objects ask for; public-domain objects need none."""
+    credited = sorted({e.attribution for e in entries if e.attribution and not e.licence.startswith("CC0")})
     head = f"This model was trained on {len(entries)} openly licensed objects."
+    free = sum(entry.licence.startswith("CC0") for entry in entries)
     if free:
-        head += f" {free} of them are CC0 or carry another licence that asks for no credit."
+        head += f" {free} of them are in the public domain (CC0)."
     if not credited:
         return head + "\n"
-    return f"{head} Those under Creative Commons Attribution:\n\n" + "".join(
-        f"- {line}\n" for line in credited
-    )
+    return f"{head} The others ask for these credits:\n\n" + "".join(f"- {line}\n" for line in credited)
 
 
 def _write_papers(folder: Path, entries: tuple[Entry, ...]) -> None:

@@ -22,6 +22,8 @@ from backend.training.losses import occupancy_loss
 from backend.training.recipe import Recipe
 from backend.training.render import CROP_MARGIN
 
+COLOR_WEIGHT = 3.0
+
 
 @dataclass(frozen=True)
 class LiftingBatch:
@@ -86,8 +88,13 @@ def latent_start_loss(volume: Tensor, batch: LiftingBatch, latents: LatentTarget
     """Mean squared error of the latent volume (B, 8, R, R, R) on the occupied voxels, objects weighing the
     same.
     """
+    # The last three channels hold the colour, which a picture shows more surely than the shape within a
+    # voxel.
+    weights = torch.ones(volume.shape[1])
+    weights[-3:] = COLOR_WEIGHT
     errors = []
     for one, coords, features in zip(volume, batch.coords, batch.features, strict=False):
         x, y, z = coords.long().unbind(1)
-        errors.append(F.mse_loss(one[:, x, y, z].T, latents(coords, features)))
+        squares = (one[:, x, y, z].T - latents(coords, features)).square().mean(0)
+        errors.append((squares * weights).mean())
     return torch.stack(errors).mean()

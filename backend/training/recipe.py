@@ -53,7 +53,7 @@ class Recipe:
     structure_batch: int = 8
     structure_kl: float = 1e-3
     lifting: LiftingEncoderConfig = LiftingEncoderConfig()
-    lifting_batch: int = 8
+    lifting_batch: int = 4
     lifting_latents: int = 4
     lifting_latent_weight: float = 0.5
     latent_encoder: dict = field(default_factory=lambda: {**_trunk(128, 2, 2), "in_channels": FEATURES})
