@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backend.layers.norm import MultiHeadRMSNorm
-from backend.layers.window_attention import Windows, attend_within
+from backend.layers.window_attention import AttentionTable
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of a condition, each (B, H, Lc, D)."""
@@ -25,7 +25,7 @@ class SelfAttention(nn.Module):
         self.k_rms_norm = MultiHeadRMSNorm(channels // num_heads, num_heads) if qk_rms_norm else None
         self.to_out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, windows: Windows | None = None) -> Tensor:
+    def forward(self, x: Tensor, windows: AttentionTable | None = None) -> Tensor:
         q, k, v = self.to_qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
         if self.q_rms_norm is not None and self.k_rms_norm is not None:
             q, k = self.q_rms_norm(q), self.k_rms_norm(k)
@@ -33,7 +33,7 @@ class SelfAttention(nn.Module):
             heads = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
             return self.to_out(heads.transpose(1, 2).flatten(2))
         assert x.shape[0] == 1, "windows are those of one object"
-        return self.to_out(attend_within(windows, q[0], k[0], v[0]).flatten(1)[None])
+        return self.to_out(windows.attend(q[0], k[0], v[0]).flatten(1)[None])
 
 
 class CrossAttention(nn.Module):

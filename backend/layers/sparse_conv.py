@@ -7,6 +7,7 @@ neighbours which is found once per structure. Weights keep the published layout 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,19 @@ ROWS_ON_PROCESSOR = 1 << 13
 """Rows gathered at a time: few enough to stay in a processor's cache until they are multiplied and added."""
 ROWS_ON_ACCELERATOR = 1 << 18
 """Rows gathered at a time: bounds the memory on the mesh decoder's finest grid (over a million voxels)."""
+
+
+class ConvolutionTable(Protocol):
+    """What an engine knows of L voxels so that it can convolve them; made once per structure."""
+
+    def convolve(self, feats: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """3x3x3 convolution at the voxels: (L, C_in) -> (L, C_out), weight (C_out, 3, 3, 3, C_in)."""
+
+    def convolve_children(self, feats: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The same at their children, which are copies of them: (L, C_in) -> (8L, C_out)."""
+
+    def subdivide(self) -> Self:
+        """The table of the 8L children in the order of `subdivide_coords`."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,15 @@ class NeighbourTable:
             return self.pairs[direction - CENTRE - 1]
         neighbours, voxels = self.pairs[CENTRE - 1 - direction]
         return voxels, neighbours
+
+    def convolve(self, feats: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return submanifold_conv(feats, weight, bias, self)
+
+    def convolve_children(self, feats: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return subdivided_conv(feats, weight, bias, self)
+
+    def subdivide(self) -> "NeighbourTable":
+        return subdivide_neighbours(self)
 
 
 def find_neighbours(coords: Tensor) -> NeighbourTable:
@@ -212,15 +235,15 @@ class SubmanifoldConv3d(nn.Module):
         super().__init__()
         self.conv = ConvWeights(in_channels, out_channels, 3)
 
-    def forward(self, feats: Tensor, table: NeighbourTable) -> Tensor:
-        return submanifold_conv(feats, self.conv.weight, self.conv.bias, table)
+    def forward(self, feats: Tensor, table: ConvolutionTable) -> Tensor:
+        return table.convolve(feats, self.conv.weight, self.conv.bias)
 
 
 class SubdividedConv3d(SubmanifoldConv3d):
     """The same convolution fed the children of the voxels: (L, C_in) -> (8L, C_out), table of the parents."""
 
-    def forward(self, feats: Tensor, table: NeighbourTable) -> Tensor:
-        return subdivided_conv(feats, self.conv.weight, self.conv.bias, table)
+    def forward(self, feats: Tensor, table: ConvolutionTable) -> Tensor:
+        return table.convolve_children(feats, self.conv.weight, self.conv.bias)
 
 
 class PointwiseConv3d(nn.Module):

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from backend.layers.attention import CrossAttention, KeysValues, SelfAttention
 from backend.layers.norm import LayerNorm32
-from backend.layers.window_attention import Windows
+from backend.layers.window_attention import AttentionTable
 
 BLOCK_EPS = 1e-6
 
@@ -38,7 +38,7 @@ class TransformerBlock(nn.Module):
         self.attn = SelfAttention(channels, num_heads, qk_rms_norm)
         self.mlp = FeedForward(channels, mlp_ratio)
 
-    def forward(self, x: Tensor, windows: Windows | None = None) -> Tensor:
+    def forward(self, x: Tensor, windows: AttentionTable | None = None) -> Tensor:
         x = x + self.attn(self.norm1(x), windows)
         return x + self.mlp(self.norm2(x))
 

@@ -6,6 +6,7 @@ attended in batches; which row goes where is worked out once per structure.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,13 @@ SLACK = 8
 """A window may be padded by an eighth of its length and this many tokens."""
 MULTIPLE = 8
 """Padded lengths are multiples of this, as the fast attention kernels want their masks."""
+
+
+class AttentionTable(Protocol):
+    """What an engine knows of a structure's windows; made once per structure."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention of each voxel to its own window: q, k, v (L, H, D) -> (L, H, D)."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,9 @@ class Windows:
     batches: tuple[WindowBatch, ...]
     places: Tensor
 
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attend_within(self, q, k, v)
+
 
 def window_ids(coords: Tensor, window_size: int, shift: int) -> Tensor:
     """Number of the window of each voxel, in the order x, y, z: coords (L, 3) -> (L,) int64."""
@@ -40,12 +51,17 @@ def window_ids(coords: Tensor, window_size: int, shift: int) -> Tensor:
     return (windows[:, 0] * counts[1] + windows[:, 1]) * counts[2] + windows[:, 2]
 
 
-def cut_into_windows(coords: Tensor, window_size: int, shift: int) -> Windows:
-    """Sort voxels (L, 3) into windows of `window_size` voxels whose borders are moved by -`shift`."""
+def sort_by_window(coords: Tensor, window_size: int, shift: int) -> tuple[Tensor, Tensor]:
+    """Rows of the voxels (L, 3), window after window: (L,), and the number of voxels in each window (W,)."""
     _, window, lengths = torch.unique(
         window_ids(coords, window_size, shift), return_inverse=True, return_counts=True
     )
-    by_window = torch.argsort(window, stable=True)
+    return torch.argsort(window, stable=True), lengths
+
+
+def cut_into_windows(coords: Tensor, window_size: int, shift: int) -> Windows:
+    """Sort voxels (L, 3) into windows of `window_size` voxels whose borders are moved by -`shift`."""
+    by_window, lengths = sort_by_window(coords, window_size, shift)
     starts = lengths.cumsum(0) - lengths
     by_length = torch.argsort(lengths, descending=True, stable=True)
     places = torch.empty_like(by_window)

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import torch
 from torch import nn
 
+from backend.layers.engines import TORCH, Engine
 from backend.layers.sparse_conv import ConvWeights
 from backend.models.config import parse_config
 
@@ -25,6 +26,7 @@ class Network(nn.Module, Generic[C]):
         super().__init__()
         self.config = config
         self.dtype = torch.float32
+        self.engine = TORCH
 
     @classmethod
     def from_args(cls, args: dict) -> Self:
@@ -38,6 +40,11 @@ class Network(nn.Module, Generic[C]):
                 if isinstance(layer, HALVED):
                     layer.to(dtype)
         self.dtype = dtype
+        return self
+
+    def use_engine(self, engine: Engine) -> Self:
+        """Let `structure()` make the tables of this engine from now on."""
+        self.engine = engine
         return self
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from backend.layers.embedding import absolute_position_embedding
 from backend.layers.norm import LayerNorm32
 from backend.layers.sparse import Pooling, check_coords, pool, pool_coords, unpool
-from backend.layers.sparse_conv import NeighbourTable, SubmanifoldConv3d, find_neighbours
+from backend.layers.sparse_conv import ConvolutionTable, SubmanifoldConv3d
 from backend.layers.stack import Stack
 from backend.layers.transformer import BLOCK_EPS
 from backend.models.config import require
@@ -38,7 +38,7 @@ class FlowStructure:
 
     coords: Tensor
     coarse_coords: Tensor
-    neighbours: tuple[NeighbourTable, ...]
+    neighbours: tuple[ConvolutionTable, ...]
     poolings: tuple[Pooling, ...]
     position_embedding: Tensor
 
@@ -59,7 +59,7 @@ class SparseResBlock3d(nn.Module):
         )
         zero_(self.conv2.conv)
 
-    def forward(self, x: Tensor, t_emb: Tensor, table: NeighbourTable) -> Tensor:
+    def forward(self, x: Tensor, t_emb: Tensor, table: ConvolutionTable) -> Tensor:
         """x (L, channels), t_emb (1, emb_channels), table of these voxels -> (L, out_channels)."""
         scale, shift = self.emb_layers(t_emb).chunk(2, dim=-1)
         h = self.conv1(F.silu(self.norm1(x)), table)
@@ -117,11 +117,11 @@ class SLatFlowModel(FlowTransformer[SLatFlowConfig]):
         coords = coarse = check_coords(coords)
         neighbours, poolings = [], []
         for _ in self.config.io_block_channels or ():
-            neighbours.append(find_neighbours(coarse))
+            neighbours.append(self.engine.neighbours(coarse))
             poolings.append(pool_coords(coarse))
             coarse = poolings[-1].coarse_coords
         if poolings:
-            neighbours.append(find_neighbours(coarse))
+            neighbours.append(self.engine.neighbours(coarse))
         embedding = absolute_position_embedding(coarse, self.config.model_channels)
         return FlowStructure(coords, coarse, tuple(neighbours), tuple(poolings), embedding)
 

@@ -10,14 +10,7 @@ from torch import Tensor, nn
 
 from backend.layers.norm import SparseGroupNorm32
 from backend.layers.sparse import subdivide, subdivide_coords
-from backend.layers.sparse_conv import (
-    NeighbourTable,
-    PointwiseConv3d,
-    SubdividedConv3d,
-    SubmanifoldConv3d,
-    find_neighbours,
-    subdivide_neighbours,
-)
+from backend.layers.sparse_conv import ConvolutionTable, PointwiseConv3d, SubdividedConv3d, SubmanifoldConv3d
 from backend.layers.stack import Stack
 from backend.models.config import parse_config, require
 from backend.models.network import zero_
@@ -50,7 +43,7 @@ class MeshStructure:
     """Tables of the voxels and of both finer grids; fine_coords (64L, 3) on four times the resolution."""
 
     voxels: VoxelStructure
-    neighbours: tuple[NeighbourTable, NeighbourTable, NeighbourTable]
+    neighbours: tuple[ConvolutionTable, ConvolutionTable, ConvolutionTable]
     fine_coords: Tensor
 
 
@@ -77,7 +70,7 @@ class SubdivideBlock(nn.Module):
             nn.Identity() if channels == out_channels else PointwiseConv3d(channels, out_channels)
         )
 
-    def forward(self, x: Tensor, coarse: NeighbourTable, fine: NeighbourTable) -> Tensor:
+    def forward(self, x: Tensor, coarse: ConvolutionTable, fine: ConvolutionTable) -> Tensor:
         """x (L, C), tables of the voxels and of their children -> (8L, C')."""
         first, norm, activation, second = self.out_layers
         h = first(self.act_layers(x), coarse)
@@ -107,10 +100,10 @@ class SLatMeshDecoder(WindowTransformer[SLatMeshDecoderConfig]):
     def structure(self, coords: Tensor) -> MeshStructure:
         """Tables of the voxels (L, 3) and of their 8L and 64L descendants."""
         voxels = self.voxel_structure(coords)
-        coarse = find_neighbours(voxels.coords)
-        middle = subdivide_neighbours(coarse)
+        coarse = self.engine.neighbours(voxels.coords)
+        middle = coarse.subdivide()
         fine_coords = subdivide_coords(subdivide_coords(voxels.coords))
-        return MeshStructure(voxels, (coarse, middle, subdivide_neighbours(middle)), fine_coords)
+        return MeshStructure(voxels, (coarse, middle, middle.subdivide()), fine_coords)
 
     def forward(self, feats: Tensor, structure: MeshStructure) -> tuple[Tensor, Tensor]:
         """feats (L, latent_channels) -> fine_coords (64L, 3), raw (64L, 53 or 101)."""

@@ -16,7 +16,7 @@ from backend.layers.embedding import absolute_position_embedding
 from backend.layers.sparse import check_coords
 from backend.layers.stack import Stack
 from backend.layers.transformer import TransformerBlock, run_block
-from backend.layers.window_attention import Windows, cut_into_windows
+from backend.layers.window_attention import AttentionTable
 from backend.models.config import parse_config, require, resolve_heads
 from backend.models.network import Network, xavier_linears_, zero_
 
@@ -48,7 +48,7 @@ class VoxelStructure:
 
     coords: Tensor
     position_embedding: Tensor
-    windows: tuple[Windows | None, Windows | None]
+    windows: tuple[AttentionTable | None, AttentionTable | None]
 
 
 Trunk = TypeVar("Trunk", bound=TrunkConfig)
@@ -91,9 +91,9 @@ class WindowTransformer(Network[Trunk]):
         """Tables of the voxels (L, 3) for the trunk."""
         coords = check_coords(coords)
         size = self.config.window_size
-        windows: tuple[Windows | None, Windows | None] = (None, None)
+        windows: tuple[AttentionTable | None, AttentionTable | None] = (None, None)
         if self.config.attn_mode == "swin" and size is not None:
-            windows = (cut_into_windows(coords, size, 0), cut_into_windows(coords, size, size // 2))
+            windows = self.engine.windows(coords, size, 0), self.engine.windows(coords, size, size // 2)
         embedding = absolute_position_embedding(coords, self.config.model_channels)
         return VoxelStructure(coords, embedding, windows)
 
