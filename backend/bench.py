@@ -17,10 +17,12 @@ from PIL import Image
 from torch import Tensor
 
 from backend.background import remove_background
+from backend.checkpoints import open_folder
 from backend.conditioning import Condition, PictureConditioner, load_conditioner
 from backend.device import choose_device, choose_dtype
 from backend.errors import UserError
 from backend.image import open_picture, preprocess
+from backend.layers.engines import ENGINES, Engine, choose_engine
 from backend.memory import peak_memory_bytes
 from backend.models.dinov2 import DinoV2, DinoV2Config
 from backend.pipeline import Pipeline
@@ -86,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     wanted.add_argument("--device", default="auto")
     wanted.add_argument("--precision", default="auto")
+    wanted.add_argument("--engine", default="torch", choices=ENGINES)
     wanted.add_argument(
         "--steps", type=int, help="sampler steps (default: the model's; 1 with random weights)"
     )
@@ -98,18 +101,20 @@ def _parser() -> argparse.ArgumentParser:
 def _bench(options: argparse.Namespace) -> dict[str, Any]:
     device = choose_device(options.device)
     dtype = choose_dtype(device, options.precision)
+    engine = choose_engine(options.engine, device)
     clock = Clock(device)
     with torch.inference_mode():
         if options.random_weights:
-            pipeline = clock.time("load", lambda: _random_pipeline(options.model, device, dtype))
+            pipeline = clock.time("load", lambda: _random_pipeline(options.model, device, dtype, engine))
         else:
-            pipeline = clock.time("load", lambda: _loaded_pipeline(options.model, device, dtype))
+            pipeline = clock.time("load", lambda: _loaded_pipeline(options.model, device, dtype, engine))
         meta = _run(pipeline, clock, options)
     return {
         "model": options.model,
         "random_weights": options.random_weights,
         "device": str(device),
         "precision": str(dtype).removeprefix("torch."),
+        "engine": engine.name,
         **meta,
         "stages": [asdict(one) for one in clock.timings],
         "forward_passes": sum(one.forward_passes for one in clock.timings),
@@ -119,14 +124,14 @@ def _bench(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _loaded_pipeline(model: str, device: torch.device, dtype: torch.dtype) -> Pipeline:
-    pipeline = Pipeline.open(model, device, dtype)
+def _loaded_pipeline(model: str, device: torch.device, dtype: torch.dtype, engine: Engine) -> Pipeline:
+    pipeline = Pipeline(open_folder(model), device, dtype, engine=engine)
     models = {role: pipeline.model(role) for role in pipeline.folder.models}
     return Pipeline(pipeline.folder, device, dtype, models, load_conditioner(pipeline.folder, device))
 
 
-def _random_pipeline(model: str, device: torch.device, dtype: torch.dtype) -> Pipeline:
-    folder, models = random_models(model, device, dtype)
+def _random_pipeline(model: str, device: torch.device, dtype: torch.dtype, engine: Engine) -> Pipeline:
+    folder, models = random_models(model, device, dtype, engine)
     conditioner = None
     if folder.image_cond_model:
         conditioner = PictureConditioner(DinoV2(DinoV2Config()).to(device).eval(), device)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from backend.errors import MissingModel, UserError
 from backend.files import atomic_path
+from backend.layers.engines import TORCH, Engine
 from backend.model_folder import ModelFolder, available_models, bundled_models, models_folder, open_folder
 from backend.models.config import config_args
 from backend.models.lifting_encoder import LiftingImageEncoder
@@ -69,9 +70,12 @@ def build_model(name: str, args: dict[str, Any]) -> Published:
 
 
 def read_model(
-    path: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    path: Path,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    engine: Engine = TORCH,
 ) -> Published:
-    """The checkpoint `path`.json + `path`.safetensors in eval mode, its torso in `dtype`.
+    """The checkpoint `path`.json + `path`.safetensors in eval mode, its torso in `dtype`, run by `engine`.
 
     UserError on a missing, broken or foreign file; the sentence names the file, field or key.
     """
@@ -79,7 +83,7 @@ def read_model(
     name, args = _read_settings(path.with_name(path.name + ".json"))
     weights = path.with_name(path.name + ".safetensors")
     tensors = _read_tensors(weights)
-    model = _empty_model(name, args, dtype, device)
+    model = _empty_model(name, args, dtype, device, engine)
     expected = model.state_dict()
     _compare(tensors, expected, weights)
     state = {key: tensors[key].to(device, value.dtype) for key, value in expected.items()}
@@ -88,7 +92,7 @@ def read_model(
 
 
 def _empty_model(
-    name: str, args: dict[str, Any], dtype: torch.dtype, device: torch.device | str
+    name: str, args: dict[str, Any], dtype: torch.dtype, device: torch.device | str, engine: Engine
 ) -> Published:
     """The module without weights yet, as far as all its state is in the file."""
     if name == LiftingImageEncoder.__name__:  # it has buffers that no file holds
@@ -96,7 +100,7 @@ def _empty_model(
     with torch.device("meta"):
         model = build_model(name, args)
     assert isinstance(model, Network)
-    return model.to_precision(dtype)
+    return model.to_precision(dtype).use_engine(engine)
 
 
 def write_model(module: Published, path: Path, half: bool) -> None:

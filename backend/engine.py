@@ -28,7 +28,7 @@ class TrellisEngine:
 
     def __init__(self) -> None:
         self._pipeline: Pipeline | None = None
-        self._key: tuple[str, str, str] | None = None
+        self._key: tuple[str, str, str, str] | None = None
 
     def hello(self) -> Hello:
         """Versions, devices and the models that lie on this machine."""
@@ -36,9 +36,9 @@ class TrellisEngine:
         versions = (VERSION, platform.python_version(), torch.__version__)
         return Hello(PROTOCOL_VERSION, *versions, devices=found, models=bundled_models())
 
-    def load(self, model: str, device: str, precision: str) -> LoadedInfo:
+    def load(self, model: str, device: str, precision: str, engine: str) -> LoadedInfo:
         """Bring every model of a folder into memory."""
-        pipeline = self._open(model, device, precision)
+        pipeline = self._open(model, device, precision, engine)
         for role in pipeline.folder.models:
             pipeline.model(role)
         used = str(pipeline.dtype).removeprefix("torch.")
@@ -57,7 +57,7 @@ class TrellisEngine:
         """
         _check(request)
         on_progress("load", 0, 1)
-        pipeline = self._open(request.model, request.device, request.precision)
+        pipeline = self._open(request.model, request.device, request.precision, request.engine)
         on_progress("load", 1, 1)
         files = [bytes(picture.data) for picture in request.pictures]
         condition = _condition(pipeline, request, files, on_progress)
@@ -69,12 +69,12 @@ class TrellisEngine:
         digest = hashlib.sha256(b"".join(files)).hexdigest() if files else ""
         return FinishedInfo(request.seed, request.model, pipeline.folder.hash, digest)
 
-    def _open(self, model: str, device: str, precision: str) -> Pipeline:
-        key = (model, device, precision)
+    def _open(self, model: str, device: str, precision: str, engine: str) -> Pipeline:
+        key = (model, device, precision, engine)
         if self._pipeline is None or self._key != key:
             self._pipeline = None  # the old weights go before the new ones come
             chosen = choose_device(device)
-            self._pipeline = Pipeline.open(model, chosen, choose_dtype(chosen, precision))
+            self._pipeline = Pipeline.open(model, chosen, choose_dtype(chosen, precision), engine)
             self._key = key
         return self._pipeline
 

@@ -39,7 +39,7 @@ class Engine(Protocol):
     def hello(self) -> Hello:
         """Versions, devices and models; may be slow, as it is the first to touch torch."""
 
-    def load(self, model: str, device: str, precision: str) -> LoadedInfo:
+    def load(self, model: str, device: str, precision: str, engine: str) -> LoadedInfo:
         """Bring a model into memory."""
 
     def generate(

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from backend.engine import TrellisEngine
 from backend.errors import UserError
 from backend.files import atomic_path, make_writable_folder
+from backend.layers.engines import ENGINES
 from backend.memory import is_out_of_memory
 from backend.parts import radiance_field_arrays
 from backend.representations.gaussians import write_ply
@@ -72,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     wanted.add_argument("--multi-image", default="stochastic", choices=("stochastic", "multidiffusion"))
     wanted.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     wanted.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16")
+    wanted.add_argument("--engine", default="torch", choices=ENGINES)
     wanted.add_argument("--json", action="store_true", help="print the report as JSON")
     return wanted
 
@@ -140,6 +142,7 @@ def _request(item: Item, options: argparse.Namespace) -> Generate:
         structured_latent=sampling,
         formats=formats,
         multi_image=options.multi_image,
+        engine=options.engine,
     )
 
 

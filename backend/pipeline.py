@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from backend.checkpoints import ModelFolder, open_folder, read_model
 from backend.conditioning import Condition, Conditioner, load_conditioner
 from backend.errors import MissingModel, UserError
+from backend.layers.engines import TORCH, Engine, choose_engine
 from backend.representations.flexicubes import extract_mesh
 from backend.representations.gaussians import GaussianConfig, Gaussians, decode_gaussians
 from backend.representations.mesh import Mesh
@@ -43,17 +44,21 @@ class Pipeline:
         dtype: torch.dtype,
         models: dict[str, nn.Module] | None = None,
         conditioner: Conditioner | None = None,
+        engine: Engine = TORCH,
     ) -> None:
         self.folder = folder
         self.device = device
         self.dtype = dtype
+        self.engine = engine
         self._models = dict(models or {})
         self._conditioner = conditioner
 
     @classmethod
-    def open(cls, model: str | Path, device: torch.device, dtype: torch.dtype) -> "Pipeline":
+    def open(
+        cls, model: str | Path, device: torch.device, dtype: torch.dtype, engine: str = "torch"
+    ) -> "Pipeline":
         """A pipeline over a model's folder or bundled name; nothing is loaded yet."""
-        return cls(open_folder(model), device, dtype)
+        return cls(open_folder(model), device, dtype, engine=choose_engine(engine, device))
 
     def model(self, role: str) -> nn.Module:
         """The model of one role of pipeline.json, e.g. "slat_decoder_gs"."""
@@ -62,7 +67,8 @@ class Pipeline:
                 raise MissingModel(
                     f"The model {self.folder.name} has no {role}; choose other formats or another model."
                 )
-            self._models[role] = read_model(self.folder.models[role], self.dtype, self.device)
+            path = self.folder.models[role]
+            self._models[role] = read_model(path, self.dtype, self.device, self.engine)
         return self._models[role]
 
     @property

@@ -10,6 +10,7 @@ from torch import nn
 
 from backend.checkpoints import build_model
 from backend.errors import UserError
+from backend.layers.engines import TORCH, Engine
 from backend.model_folder import ModelFolder, open_folder
 
 _CONFIGURATIONS = Path(__file__).parent / "published"
@@ -29,7 +30,7 @@ def published_configuration(name: str) -> dict[str, Any]:
 
 
 def random_models(
-    name: str, device: torch.device, dtype: torch.dtype
+    name: str, device: torch.device, dtype: torch.dtype, engine: Engine = TORCH
 ) -> tuple[ModelFolder, dict[str, nn.Module]]:
     """A published model at its full size with random weights, to time it without its weights."""
     configuration = published_configuration(name)
@@ -41,5 +42,6 @@ def random_models(
     models = {}
     for role, checkpoint in configuration["checkpoints"].items():
         with torch.device(device):
-            models[role] = build_model(checkpoint["name"], checkpoint["args"]).to_precision(dtype).eval()
+            model = build_model(checkpoint["name"], checkpoint["args"])
+        models[role] = model.to_precision(dtype).use_engine(engine).eval()
     return folder, models

@@ -92,7 +92,7 @@ class Server:
         job = ticket.job
         self._check(ticket)
         if isinstance(job, LoadModel):
-            loaded = self._engine.load(job.model, job.device, job.precision)
+            loaded = self._engine.load(job.model, job.device, job.precision, job.engine)
             self._check(ticket)
             where = (loaded.model, loaded.device, loaded.precision, loaded.model_hash)
             return Loaded(job.job, *where, _since(began))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from backend.device import choose_device
 from backend.errors import UserError
+from backend.layers.engines import ENGINES, choose_engine
 from backend.selftest import decoders, networks, pictures, pipelines, primitives, samplers, shapes
 from backend.selftest.golden import Golden, find_goldens, largest_error
 
@@ -75,18 +76,25 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     try:
         device = choose_device(options.device)
-        outcomes = [one for golden in find_goldens(options.goldens, device) for one in check(golden)]
+        engine = choose_engine(options.engine, device)
+        goldens = find_goldens(options.goldens, device, engine)
+        outcomes = [one for golden in goldens for one in check(golden)]
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     passed = all(one.passed for one in outcomes)
     if options.json:
         rows = [{**asdict(one), "error": one.error if one.error < float("inf") else None} for one in outcomes]
-        sys.stdout.write(json.dumps({"passed": passed, "device": str(device), "checks": rows}) + "\n")
+        sys.stdout.write(
+            json.dumps({"passed": passed, "device": str(device), "engine": engine.name, "checks": rows})
+            + "\n"
+        )
     else:
         sys.stdout.write("".join(_line(one) for one in outcomes))
         failed = sum(not one.passed for one in outcomes)
-        sys.stdout.write(f"{len(outcomes) - failed} of {len(outcomes)} agree on {device}\n")
+        sys.stdout.write(
+            f"{len(outcomes) - failed} of {len(outcomes)} agree on {device} with {engine.name}\n"
+        )
     return 0 if passed else 1
 
 
@@ -96,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         "--goldens", type=Path, default=BUNDLED, help="folder of goldens (default: the bundled set)"
     )
     wanted.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    wanted.add_argument("--engine", default="torch", choices=ENGINES)
     wanted.add_argument("--json", action="store_true", help="print one JSON object")
     return wanted
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from backend.checkpoints import read_model
 from backend.errors import UserError
+from backend.layers.engines import TORCH, Engine
 
 SIDECARS = ("io.json", "pipeline_io.json")
 LEAST_TOLERANCE = 1e-5
@@ -33,6 +34,7 @@ class Golden:
     sidecar: dict[str, Any]
     tensors: dict[str, Tensor]
     device: torch.device
+    engine: Engine = TORCH
 
     @property
     def name(self) -> str:
@@ -65,7 +67,7 @@ class Golden:
             raise UserError(
                 f"The golden {self.name} has another configuration in {name}.json than in its sidecar."
             )
-        return read_model(self.folder / name, dtype, self.device).eval()
+        return read_model(self.folder / name, dtype, self.device, self.engine)
 
     def seed_of(self, name: str) -> int:
         """The seed that a tensor's description names ("… manual_seed(1004) …")."""
@@ -82,16 +84,16 @@ class Golden:
         return max(10 * recorded, LEAST_TOLERANCE) if isinstance(recorded, float) else LEAST_TOLERANCE
 
 
-def find_goldens(root: Path, device: torch.device) -> Iterator[Golden]:
+def find_goldens(root: Path, device: torch.device, engine: Engine = TORCH) -> Iterator[Golden]:
     """Every golden below `root`, in the order of their names."""
     sidecars = sorted(path for name in SIDECARS for path in root.rglob(name))
     if not sidecars:
         raise UserError(f"There are no goldens in {root}; give the folder that holds their folders.")
     for path in sidecars:
-        yield read_golden(path, root, device)
+        yield read_golden(path, root, device, engine)
 
 
-def read_golden(sidecar: Path, root: Path, device: torch.device) -> Golden:
+def read_golden(sidecar: Path, root: Path, device: torch.device, engine: Engine = TORCH) -> Golden:
     """One golden; UserError where its files are missing or damaged."""
     try:
         read = json.loads(sidecar.read_text())
@@ -100,7 +102,7 @@ def read_golden(sidecar: Path, root: Path, device: torch.device) -> Golden:
         raise UserError(
             f"The golden {sidecar.parent.name} cannot be read ({error}); copy it again."
         ) from error
-    return Golden(root, sidecar.parent, read, tensors, device)
+    return Golden(root, sidecar.parent, read, tensors, device, engine)
 
 
 def largest_error(actual: Tensor, expected: Tensor) -> float:

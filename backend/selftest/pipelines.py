@@ -26,7 +26,7 @@ Answers = Iterator[tuple[str, Tensor] | tuple[str, Tensor, Tensor]]
 
 def image_pipeline(golden: Golden) -> Answers:
     """Every recorded run: condition, noises, both stages, and each representation."""
-    pipeline = Pipeline.open(golden.folder, golden.device, torch.float32)
+    pipeline = Pipeline.open(golden.folder, golden.device, torch.float32, golden.engine.name)
     runs = golden.sidecar["runs"]
     for name, recorded in runs.items():
         call = parse_call(recorded["call"])

@@ -8,7 +8,7 @@ from torch import Tensor
 from backend.layers.embedding import absolute_position_embedding, timestep_frequencies
 from backend.layers.norm import MultiHeadRMSNorm
 from backend.layers.sparse import pool, pool_coords, subdivide, subdivide_coords, unpool
-from backend.layers.sparse_conv import PointwiseConv3d, find_neighbours, submanifold_conv
+from backend.layers.sparse_conv import PointwiseConv3d
 from backend.layers.window_attention import window_ids
 from backend.models.sparse_structure_flow import patchify
 from backend.models.sparse_structure_vae import pixel_shuffle_3d
@@ -29,10 +29,10 @@ def primitives(golden: Golden) -> Answers:
 def _convolutions(golden: Golden) -> Answers:
     coords, feats = golden["conv/coords"], golden["conv/feats"]
     weight, bias = golden["conv/k3_weight"], golden["conv/k3_bias"]
-    tables = [(rows, find_neighbours(coords[rows, 1:].long())) for rows in objects(coords)]
+    tables = [(rows, golden.engine.neighbours(coords[rows, 1:].long())) for rows in objects(coords)]
     yield (
         "conv/k3_out",
-        torch.cat([submanifold_conv(feats[rows], weight, bias, table) for rows, table in tables]),
+        torch.cat([table.convolve(feats[rows], weight, bias) for rows, table in tables]),
     )
     pointwise = PointwiseConv3d(feats.shape[1], len(golden["conv/k1_bias"])).to(golden.device)
     pointwise.load_state_dict({"conv.weight": golden["conv/k1_weight"], "conv.bias": golden["conv/k1_bias"]})

@@ -78,7 +78,7 @@ def on_models(golden: Golden) -> Answers:
     params = dict(golden.sidecar["params"])
     settings = settings_of(params.pop("sampler"), {k: v for k, v in params.items() if k != "sigma_min"})
     for stage, path in golden.sidecar["uses_checkpoints"].items():
-        model = read_model(golden.root / path, torch.float32, golden.device).eval()
+        model = read_model(golden.root / path, torch.float32, golden.device, golden.engine)
         steps = _STAGES[stage](model, golden, settings, params["sigma_min"])
         yield f"{stage}/pred_x_t", steps[0]
         yield f"{stage}/pred_x_0", steps[1]

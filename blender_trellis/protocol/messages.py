@@ -83,6 +83,7 @@ class LoadModel:
     model: str = "starter"
     device: str = "auto"
     precision: str = "auto"
+    engine: str = "torch"  # or "cuda": its optional libraries
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class Generate:
     structured_latent: SamplingParams = SamplingParams()
     formats: tuple[Format, ...] = ("mesh", "gaussian")
     multi_image: MultiImage = "stochastic"
+    engine: str = "torch"
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class FakeEngine:
     def hello(self) -> Hello:
         return Hello(PROTOCOL_VERSION, "0.1.0", "3.11", "none")
 
-    def load(self, model, device, precision):
+    def load(self, model, device, precision, engine):
         if model == "absent":
             raise MissingModel("There is no model called absent; download it in the preferences.")
         return LoadedInfo(model, "cpu", "float32", "hash")

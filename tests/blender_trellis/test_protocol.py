@@ -31,7 +31,7 @@ from blender_trellis.protocol import (
 
 PICTURE = Array("u1", (5,), b"\x89PNG\n")
 FULL = [
-    LoadModel("a", "large", "cuda:1", "fp16"),
+    LoadModel("a", "large", "cuda:1", "fp16", "cuda"),
     Generate(
         "a",
         "large",
@@ -45,6 +45,7 @@ FULL = [
         SamplingParams(steps=25),
         ("radiance_field",),
         "multidiffusion",
+        "cuda",
     ),
     Cancel("a"),
     Shutdown(),
