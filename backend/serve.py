@@ -62,7 +62,9 @@ class Server:
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
         while ticket := self._inbox.next():
             self._running = ticket.name
+            log.info("%s: %s of the model %s begins", ticket.name, type(ticket.job).__name__, ticket.job.model)
             last_word = self._last_word(ticket)
+            log.info("%s: %s", ticket.name, type(last_word).__name__)
             self._running = ""
             self._inbox.done(ticket)
             self._channel.send(last_word)
@@ -103,6 +105,8 @@ class Server:
     def _on_progress(self, ticket: Ticket, began: float) -> OnProgress:
         def on_progress(stage: Stage, step: int, steps: int) -> None:
             self._check(ticket)
+            if step == 0:
+                log.info("%s: %s", ticket.name, stage)
             self._channel.send(Progress(ticket.name, stage, step, steps, _since(began)))
 
         return on_progress
