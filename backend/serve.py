@@ -62,7 +62,9 @@ class Server:
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
         while ticket := self._inbox.next():
             self._running = ticket.name
-            log.info("%s: %s of the model %s begins", ticket.name, type(ticket.job).__name__, ticket.job.model)
+            log.info(
+                "%s: %s of the model %s begins", ticket.name, type(ticket.job).__name__, ticket.job.model
+            )
             last_word = self._last_word(ticket)
             log.info("%s: %s", ticket.name, type(last_word).__name__)
             self._running = ""
