@@ -1,4 +1,4 @@
-"""A complete model folder in the published layout, with small random networks: every real part, in seconds."""
+"""A complete model folder in the published layout with small random networks, so that runs take seconds."""
 
 import json
 from pathlib import Path
