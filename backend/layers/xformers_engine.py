@@ -2,11 +2,15 @@
 
 import torch
 from torch import Tensor
+from xformers import _has_cpp_library
 from xformers.ops import memory_efficient_attention
 from xformers.ops.fmha.attn_bias import BlockDiagonalMask
 
 from backend.errors import UserError
 from backend.layers.window_attention import sort_by_window
+
+if not _has_cpp_library:  # the package can be imported all the same, but has no kernel then
+    raise ImportError("xformers was built for another CUDA than torch")
 
 
 class PackedWindows:
