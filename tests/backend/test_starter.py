@@ -1,0 +1,60 @@
+"""The checkpoint that comes with the software: whole, small, and able to make a shape of a real picture."""
+
+import json
+from pathlib import Path
+
+import numpy
+import pytest
+import trimesh
+
+from backend.generate import main
+from backend.model_folder import WEIGHTS, open_folder
+from backend.representations.gaussians import read_ply
+
+STARTER = WEIGHTS / "starter"
+PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "chair.png"
+
+
+def test_it_is_whole_small_and_says_where_it_comes_from():
+    folder = open_folder("starter")  # verifies every sum
+    files = [path for path in STARTER.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 40e6
+    listed = {line.split()[1].lstrip("*") for line in (STARTER / "SHA256SUMS").read_text().splitlines()}
+    weights = {
+        path.relative_to(STARTER).as_posix() for path in files if path.suffix in (".json", ".safetensors")
+    }
+    assert weights <= listed
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md", ""}
+    assert {"slat_decoder_mesh", "slat_decoder_gs", "slat_flow_model"} <= set(folder.models)
+    assert "CC-BY" in (STARTER / "ATTRIBUTION.md").read_text() and (STARTER / "LICENSE").is_file()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("starter")
+    assert main([str(PICTURE), "--output", str(output), "--seed", "3"]) == 0
+    return output
+
+
+def test_a_real_picture_becomes_a_shape_of_its_proportions(made):
+    mesh = trimesh.load(made / "chair.glb", force="mesh")
+    assert len(mesh.faces) > 2000
+    right, up, toward = mesh.bounds[1] - mesh.bounds[0]
+    assert 0.3 < up <= 1.05 and 0.2 < right < up * 1.2 and toward <= 1.05  # a chair is taller than wide
+    assert read_ply(made / "chair.ply").color_dc.std(0).max() > 0.05  # and not of one colour
+
+
+def test_mesh_and_gaussians_lie_in_one_place(made):
+    mesh = trimesh.load(made / "chair.glb", force="mesh")
+    splats = read_ply(made / "chair.ply").position.numpy()
+    y_up = numpy.stack([splats[:, 0], splats[:, 2], -splats[:, 1]], axis=1)
+    assert numpy.abs(y_up.mean(0) - mesh.sample(5000).mean(0)).max() < 0.1
+    assert numpy.abs(y_up.min(0) - mesh.bounds[0]).max() < 0.15
+
+
+def test_the_same_seed_gives_the_same_files(made, tmp_path, capsys):
+    assert (
+        main([str(PICTURE), "--output", str(tmp_path), "--seed", "3", "--formats", "gaussian", "--json"]) == 0
+    )
+    assert json.loads(capsys.readouterr().out)["made"] == 1
+    assert (tmp_path / "chair.ply").read_bytes() == (made / "chair.ply").read_bytes()
