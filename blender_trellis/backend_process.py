@@ -10,7 +10,7 @@ import queue
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -43,8 +43,14 @@ class BackendProcess:
     """One run of the backend. `command` is an argument list, `cwd` the extension's root."""
 
     def __init__(
-        self, command: Sequence[str], cwd: Path, log_path: Path, start_seconds: float = START_SECONDS
+        self,
+        command: Sequence[str],
+        cwd: Path,
+        log_path: Path,
+        start_seconds: float = START_SECONDS,
+        variables: Mapping[str, str] | None = None,
     ):
+        self._variables = dict(variables or {})  # of the environment, beside those that Blender has
         self.hello: Hello | None = None  # None until the backend has started
         self.memory_bytes = 0  # as the last heartbeat told
         self._command = list(command)
@@ -69,7 +75,7 @@ class BackendProcess:
             self._process = subprocess.Popen(
                 self._command,
                 cwd=self._cwd,
-                env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
+                env=self._environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -86,6 +92,10 @@ class BackendProcess:
         for target in (self._receive, self._transmit, self._keep_log):
             self._threads.append(threading.Thread(target=target, name=target.__name__, daemon=True))
             self._threads[-1].start()
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        return inherited | self._variables
 
     def send(self, message: ToBackend) -> None:
         """Hand a message over and return at once. ProtocolError if it is too large or malformed."""

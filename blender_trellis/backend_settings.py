@@ -1,5 +1,6 @@
 """The preferences as values, which also exist where the extension is not installed (scripts, tests)."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ class BackendSettings:
 
     python: str = ""  # an interpreter of the user's own; empty: find one
     models: Path | None = None  # folder of downloaded models
+    background_remover: Path | None = None  # U²-Net's file; None: the backend looks for it
     device: str = "auto"
     precision: str = "auto"
     accelerator: str = "cpu"  # which packages "Install Backend" takes
@@ -22,12 +24,15 @@ class BackendSettings:
 def backend_settings() -> BackendSettings:
     """What the preferences say now."""
     addon = bpy.context.preferences.addons.get(enabled_extension())
+    models = Path(os.environ.get("TRELLIS_MODELS") or user_folder() / "models")
     if addon is None or addon.preferences is None:
-        return BackendSettings(models=user_folder() / "models")
+        return BackendSettings(models=models)
     chosen = addon.preferences
+    remover = bpy.path.abspath(chosen.background_remover)
     return BackendSettings(
         python=bpy.path.abspath(chosen.python) if chosen.python else "",
-        models=Path(bpy.path.abspath(chosen.models)) if chosen.models else user_folder() / "models",
+        models=Path(bpy.path.abspath(chosen.models)) if chosen.models else models,
+        background_remover=Path(remover) if remover else None,
         device=chosen.device.strip() or "auto",
         precision=chosen.precision,
         accelerator=chosen.accelerator,

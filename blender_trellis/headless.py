@@ -90,7 +90,8 @@ def open_runner(python: str, models: Path | None) -> JobRunner:
             "The backend is not installed: run scripts/setup.py, or name an interpreter with --python."
         )
     log = user_folder(create=True) / "backend.log"
-    return JobRunner(Launch(found, extension_root(), log, models or settings.models))
+    remover = settings.background_remover
+    return JobRunner(Launch(found, extension_root(), log, models or settings.models, remover))
 
 
 def make_all(

@@ -5,7 +5,6 @@
 
 import dataclasses
 import logging
-import os
 import threading
 import time
 import uuid
@@ -32,24 +31,18 @@ class Launch:
     python: Path
     root: Path  # the extension's, which holds the backend
     log: Path
-    models: Path | None = None
+    models: Path | None = None  # folder of downloaded models
+    background_remover: Path | None = None  # U²-Net's file
     module: tuple[str, ...] = ("-m", "backend")
 
     def start(self) -> BackendProcess:
         """A started process. Fault where it cannot be started."""
         # -E -s: nothing of Blender's own Python leads the backend astray.
         command = [str(self.python), "-E", "-s", *self.module]
-        process = BackendProcess(command, self.root, self.log)
-        before = os.environ.get("TRELLIS_MODELS")
-        if self.models is not None:
-            os.environ["TRELLIS_MODELS"] = str(self.models)
-        try:
-            process.start()
-        finally:
-            if before is None:
-                os.environ.pop("TRELLIS_MODELS", None)
-            else:
-                os.environ["TRELLIS_MODELS"] = before
+        paths = {"TRELLIS_MODELS": self.models, "TRELLIS_U2NET": self.background_remover}
+        variables = {name: str(path) for name, path in paths.items() if path is not None}
+        process = BackendProcess(command, self.root, self.log, variables=variables)
+        process.start()
         return process
 
 

@@ -27,6 +27,12 @@ class TrellisPreferences(bpy.types.AddonPreferences):
         description="Folder with downloaded models; empty takes the extension's own folder",
         subtype="DIR_PATH",
     )
+    background_remover: bpy.props.StringProperty(
+        name="Background Remover",
+        description="The file u2net.onnx, for pictures with neither transparency nor a plain background; "
+        "empty looks in the models folder",
+        subtype="FILE_PATH",
+    )
     device: bpy.props.StringProperty(
         name="Device",
         description="What the models run on: auto, cpu, cuda, cuda:1, mps",
@@ -68,7 +74,7 @@ class TrellisPreferences(bpy.types.AddonPreferences):
                 draw_outcome(box, test, letters)
         layout.use_property_split = True
         layout.use_property_decorate = False
-        for name in ("accelerator", "device", "precision", "python", "models"):
+        for name in ("accelerator", "device", "precision", "python", "models", "background_remover"):
             layout.prop(self, name)
 
 

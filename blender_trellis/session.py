@@ -159,7 +159,9 @@ def submit(request: Generate, name: str) -> str:
     python = backend_python(fresh=True)
     if python is not None:
         log_path = user_folder(create=True) / "backend.log"
-        state.runner.use(Launch(python, extension_root(), log_path, backend_settings().models))
+        chosen = backend_settings()
+        remover = chosen.background_remover
+        state.runner.use(Launch(python, extension_root(), log_path, chosen.models, remover))
     job = state.runner.submit(request)
     state.names[job] = name
     _wake()

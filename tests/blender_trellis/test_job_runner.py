@@ -1,5 +1,6 @@
 """One job after the other on a backend that dies, hangs or does not listen; every wait ends."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -95,11 +96,13 @@ def test_another_interpreter_takes_over_when_idle(runner, launch, tmp_path):
 
 def test_the_models_folder_reaches_the_backend_and_not_blender(launch, tmp_path, monkeypatch):
     monkeypatch.delenv("TRELLIS_MODELS", raising=False)
-    code = "import os, sys; sys.stderr.write(os.environ['TRELLIS_MODELS']); sys.stderr.flush()"
-    process = Launch(launch.python, ROOT, tmp_path / "log", tmp_path / "models", ("-c", code)).start()
+    names = ("TRELLIS_MODELS", "TRELLIS_U2NET")
+    code = f"import os, sys; sys.stderr.write(' '.join(os.environ[n] for n in {names})); sys.stderr.flush()"
+    paths = (tmp_path / "models", tmp_path / "u2net.onnx")
+    process = Launch(launch.python, ROOT, tmp_path / "log", *paths, ("-c", code)).start()
     deadline = time.monotonic() + 20
     while not process.log_tail() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.stop()
-    assert process.log_tail() == str(tmp_path / "models")
-    assert "TRELLIS_MODELS" not in job_runner.os.environ
+    assert process.log_tail() == " ".join(map(str, paths))
+    assert "TRELLIS_MODELS" not in os.environ
