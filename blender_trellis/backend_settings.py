@@ -18,6 +18,7 @@ class BackendSettings:
     background_remover: Path | None = None  # U²-Net's file; None: the backend looks for it
     device: str = "auto"
     precision: str = "auto"
+    engine: str = "torch"
     accelerator: str = "cpu"  # which packages "Install Backend" takes
 
 
@@ -35,5 +36,6 @@ def backend_settings() -> BackendSettings:
         background_remover=Path(remover) if remover else None,
         device=chosen.device.strip() or "auto",
         precision=chosen.precision,
+        engine=chosen.engine,
         accelerator=chosen.accelerator,
     )

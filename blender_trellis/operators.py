@@ -29,7 +29,7 @@ class TRELLIS_OT_generate(bpy.types.Operator):
             pictures = settings.read_pictures()
             settings.draw_seed()
             name = pictures[0].stem if pictures else settings.prompt.strip()[:40]
-            session.submit(settings.to_request("", pictures, chosen.device, chosen.precision), name)
+            session.submit(settings.to_request(pictures, chosen), name)
         except Fault as fault:
             self.report({"ERROR"}, str(fault))
             return {"CANCELLED"}
@@ -119,7 +119,8 @@ class TRELLIS_OT_self_test(bpy.types.Operator):
         return task is None or task.done
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        session.run_self_test(backend_settings().device)
+        chosen = backend_settings()
+        session.run_self_test(chosen.device, chosen.engine)
         return {"FINISHED"}
 
 

@@ -50,6 +50,18 @@ class TrellisPreferences(bpy.types.AddonPreferences):
         ),
         default="auto",
     )
+    engine: bpy.props.EnumProperty(
+        name="Engine",
+        items=(
+            ("torch", "PyTorch", "Runs everywhere"),
+            (
+                "cuda",
+                "CUDA Libraries",
+                "spconv and xformers, for NVIDIA cards; run the self-test with it first",
+            ),
+        ),
+        default="torch",
+    )
     accelerator: bpy.props.EnumProperty(
         name="Install For",
         items=(
@@ -74,7 +86,15 @@ class TrellisPreferences(bpy.types.AddonPreferences):
                 draw_outcome(box, test, letters)
         layout.use_property_split = True
         layout.use_property_decorate = False
-        for name in ("accelerator", "device", "precision", "python", "models", "background_remover"):
+        for name in (
+            "accelerator",
+            "device",
+            "precision",
+            "engine",
+            "python",
+            "models",
+            "background_remover",
+        ):
             layout.prop(self, name)
 
 

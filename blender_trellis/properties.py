@@ -8,6 +8,7 @@ import secrets
 import bpy
 
 from . import session
+from .backend_settings import BackendSettings
 from .picture_source import Picture, read_image, read_picture
 from .protocol import Array, Generate, SamplingParams
 
@@ -130,13 +131,14 @@ class TrellisSettings(bpy.types.PropertyGroup):
         if self.use_random_seed:
             self.seed = secrets.randbelow(SEED_MAX)
 
-    def to_request(self, job: str, pictures: tuple[Picture, ...], device: str, precision: str) -> Generate:
-        """The message that asks for what is set here."""
+    def to_request(self, pictures: tuple[Picture, ...], backend: BackendSettings) -> Generate:
+        """The message that asks for what is set here; who sends it names the job."""
         return Generate(
-            job=job,
+            job="",
             model=self.model,
-            device=device,
-            precision=precision,
+            device=backend.device,
+            precision=backend.precision,
+            engine=backend.engine,
             pictures=tuple(Array("u1", (len(picture.data),), picture.data) for picture in pictures),
             picture_names=tuple(picture.name for picture in pictures),
             prompt=self.prompt if self.takes_text() else "",

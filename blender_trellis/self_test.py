@@ -14,9 +14,15 @@ LOG_LINES = 6
 NAMED = 3
 
 
-def run_self_test(python: Path, root: Path, device: str, report: Report, cancelled: threading.Event) -> str:
-    """A sentence that says how many components passed. Fault with the names of those that did not."""
-    command = [str(python), "-E", "-s", "-m", "backend", "selftest", "--json", "--device", device]
+def run_self_test(
+    python: Path, root: Path, tested: tuple[str, str], report: Report, cancelled: threading.Event
+) -> str:
+    """A sentence that says how many components passed on the `tested` device and engine.
+
+    Fault with the names of those that did not.
+    """
+    command = [str(python), "-E", "-s", "-m", "backend", "selftest", "--json"]
+    command += ["--device", tested[0], "--engine", tested[1]]
     report(0.0, "comparing with reference results")
     try:
         process = subprocess.Popen(
@@ -58,6 +64,6 @@ def outcome(code: int, output: str, errors: str) -> str:
         names = ", ".join(failed[:NAMED]) + (" and others" if len(failed) > NAMED else "")
         raise Fault(
             f"{len(failed)} of {len(checks)} checks failed ({names or f'exit code {code}'}): results on this "
-            "device cannot be trusted; choose another device or precision."
+            "device cannot be trusted; choose another device or engine."
         )
     return f"All {len(checks)} checks passed."

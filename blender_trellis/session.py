@@ -200,13 +200,13 @@ def install_backend(accelerator: str) -> None:
     _start_task("install", BackgroundTask("Installing", work))
 
 
-def run_self_test(device: str) -> None:
+def run_self_test(device: str, engine: str) -> None:
     """Runs the engine's self-test in a process of its own."""
     python = backend_python()
     assert python is not None, "the operator's poll asks for it"
 
     def work(report: Report, cancelled: threading.Event) -> str:
-        return self_test(python, extension_root(), device, report, cancelled)
+        return self_test(python, extension_root(), (device, engine), report, cancelled)
 
     _start_task("self-test", BackgroundTask("Testing", work))
 

@@ -47,6 +47,9 @@ def add_generation_options(wanted: argparse.ArgumentParser) -> None:
     wanted.add_argument("--formats", nargs="+", choices=("mesh", "gaussian"), default=["mesh", "gaussian"])
     wanted.add_argument("--device", default="", help="auto, cpu, cuda, cuda:1, mps")
     wanted.add_argument("--precision", default="", help="auto, fp32, fp16, bf16")
+    wanted.add_argument(
+        "--engine", default="", choices=("", "torch", "cuda"), help="torch, or cuda's libraries"
+    )
     wanted.add_argument("--python", default="", help="interpreter that has the backend's packages")
     wanted.add_argument("--models", type=Path, help="folder with downloaded models")
 
@@ -98,6 +101,7 @@ def request(options: argparse.Namespace):
         model=options.model,
         device=options.device or settings.device,
         precision=options.precision or settings.precision,
+        engine=options.engine or settings.engine,
         seed=options.seed,
         sparse_structure=params,
         structured_latent=params,

@@ -26,7 +26,7 @@ def test_the_self_test_says_how_it_went(addon):
 
 
 def test_a_self_test_can_be_stopped(addon):
-    session.run_self_test("slow")
+    session.run_self_test("slow", "torch")
     began = time.monotonic()
     bpy.ops.trellis.cancel_task(name="self-test")
     _pump_until(lambda: session.task("self-test").done)
@@ -68,6 +68,6 @@ def test_an_installation_that_fails_says_why(addon, monkeypatch, error):
 
 
 def test_the_timer_ends_when_there_is_nothing_to_watch(addon):
-    session.run_self_test("cpu")
+    session.run_self_test("cpu", "torch")
     _pump_until(lambda: session.task("self-test").done)
     assert session._tick() is None
