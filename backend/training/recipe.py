@@ -79,7 +79,7 @@ class Recipe:
     latent_voxels: int = 160
     latent_pool: int = 1500
     latent_kl: float = 1e-4
-    guessed_shift: tuple[float, float] = (0.25, 1.5)
+    guessed_shift: tuple[float, float] = (0.5, 1.75)
     structure_flow: dict = field(default_factory=lambda: _flow(16, 256, 3, 2))
     structure_flow_batch: int = 6
     latent_flow_batch: int = 2

@@ -8,6 +8,7 @@ import torch
 from training_shapes import cube, sphere
 
 from backend.sampling import SIGMA_MIN, conditioned, flow_euler, noised, timesteps
+from backend.training.calibrate import voxel_f_score
 from backend.training.evaluate import f_score, sample_surface, surface_scores
 from backend.training.gaussian_targets import extents
 from backend.training.losses import (
@@ -113,3 +114,12 @@ def test_extents_are_measured_across_and_along_the_surface():
     covariance = torch.tensor([[4.0, 0.0, 0.0, 9.0, 0.0, 16.0]])
     across, along = extents(covariance, torch.tensor([[1.0, 0.0, 0.0]]))
     assert across.item() == pytest.approx(2.0) and along.item() == pytest.approx(math.sqrt(12.5))
+
+
+def test_voxel_scores_forgive_a_neighbour_and_not_an_empty_structure():
+    truth = np.zeros((32, 32, 32), bool)
+    truth[10:20, 10:20, 10] = True
+    assert voxel_f_score(truth, truth) == 1.0
+    assert voxel_f_score(np.roll(truth, 1, axis=2), truth) == 1.0  # 1/32 is within 0.05
+    assert voxel_f_score(np.roll(truth, 2, axis=2), truth) == 0.0
+    assert voxel_f_score(np.zeros_like(truth), truth) == 0.0

@@ -7,7 +7,14 @@ import pytest
 from training_shapes import cube, save, sphere
 
 from backend.errors import UserError
-from backend.training.assets import group_weights, load_asset, read_catalogue
+from backend.training.assets import (
+    Entry,
+    group_weights,
+    load_asset,
+    read_catalogue,
+    spread_over_families,
+    training_weights,
+)
 from backend.training.cases import draw_cutout
 from backend.training.dataset import ObjectSource, grown, make_scene, picture, voxel_features
 from backend.training.surface import distance_field, nearest_points, voxelise
@@ -168,3 +175,17 @@ def test_a_cutout_is_a_picture_with_alpha():
     image = draw_cutout(make_scene("ball", sphere(), fixed_view(0.0, 0.2, 0.7)))
     assert image.mode == "RGBA" and image.size == (512, 512)
     assert image.getpixel((0, 0))[3] == 0 and image.getpixel((256, 256))[3] == 255
+
+
+def test_the_core_takes_its_share_and_holds_one_object_a_family_without_brands(tmp_path):
+    entries = tuple(
+        Entry(tmp_path, f"{family}{n}", f"{family}{n}", family, brand=n == 0)
+        for family in ("cup", "car", "cat", "cot")
+        for n in range(5)
+    )
+    core = spread_over_families(entries, 3)
+    assert len({entry.family for entry in core}) == 3 and not any(entry.brand for entry in core)
+    weights = training_weights(entries, core=3, share=0.6)
+    inside = sum(w for w, entry in zip(weights, entries, strict=True) if entry in core)
+    assert weights.sum() == pytest.approx(1.0)
+    assert inside == pytest.approx(0.6 + 0.4 * 3 / 20)
