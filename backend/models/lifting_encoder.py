@@ -166,7 +166,9 @@ class LiftingImageEncoder(nn.Module):
         return self.latent_head(self.latent_block(x))
 
     def _tokens(self, volume: Tensor, plane: Tensor) -> Tensor:
-        """Volume cells then picture cells, each normalised and joined by its position embedding: (B, L, C)."""
+        """Volume cells then picture cells, each normalised and joined by its position embedding: (B, L,
+        C).
+        """
         size = self.config.picture_tokens
         plane = F.adaptive_avg_pool2d(plane, size)
         # A picture cell lies on the plane the camera looks at, so both kinds share one space of positions.
