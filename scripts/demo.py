@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import batch  # noqa: E402 (beside this file)
 
-PICTURE = ROOT / "docs" / "pictures" / "chair.png"
+PICTURE = ROOT / "docs" / "pictures" / "mushroom.png"
 
 
 def main(arguments: list[str]) -> int:
