@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from safetensors.numpy import save_file
 from tqdm import tqdm
@@ -22,11 +22,11 @@ from backend.parts import radiance_field_arrays
 from backend.representations.gaussians import write_ply
 from backend.representations.glb import write_glb
 from backend.serve import INTERNAL, OUT_OF_MEMORY
-from blender_trellis.protocol import Array, Generate, SamplingParams
+from blender_trellis.protocol import Array, Format, Generate, SamplingParams
 
 log = logging.getLogger(__name__)
 
-FORMATS = ("mesh", "gaussian", "radiance_field")
+FORMATS: tuple[str, ...] = get_args(Format)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ order.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -139,11 +140,7 @@ class Pipeline:
         for n, (one, start_noise) in enumerate(
             zip(coords, noise.split([len(c) for c in coords]), strict=True)
         ):
-            structure = flow.structure(one)
-
-            def on_structure(x: Tensor, t: Tensor, context: object, structure=structure) -> Tensor:
-                return flow(x, t, context, structure)
-
+            on_structure = partial(flow, structure=flow.structure(one))
             velocity = guided(on_structure, contexts, null, settings, multi_picture)
             start = condition.latent_start_at(one)
             results.append(

@@ -32,9 +32,10 @@ def gaussian_decoder(golden: Golden) -> Answers:
     parts = [decoder(feats[rows], decoder.structure(coords[rows, 1:])) for rows in objects(coords)]
     yield "mid/network_output", torch.cat(parts)
     yield "out/offset_perturbation", decoder.offset_perturbation
-    for n, rows in enumerate(objects(coords)):
-        raw = raw_gaussians(decoder, coords[rows, 1:], feats[rows])
-        for name, value in gaussian_attributes(raw, gaussian_config(decoder)).items():
+    config = gaussian_config(decoder)
+    for n, (rows, part) in enumerate(zip(objects(coords), parts, strict=True)):
+        raw = split_channels(coords[rows, 1:], part, config, decoder.offset_perturbation)
+        for name, value in gaussian_attributes(raw, config).items():
             yield f"out/{n}/{name}", value
 
 

@@ -5,6 +5,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,11 +188,7 @@ def _variant(golden: Golden, coords: Tensor, noise: Tensor) -> Tensor:
     contexts = [model.context(golden["cond"])], model.context(golden["neg_cond"])
     parts = []
     for rows in objects(coords):
-        structure = model.structure(coords[rows, 1:])
-
-        def on_structure(x: Tensor, t: Tensor, context: Any, structure: Any = structure) -> Tensor:
-            return model(x, t, context, structure)
-
+        on_structure = partial(model, structure=model.structure(coords[rows, 1:]))
         velocity = guided(on_structure, *contexts, settings)
         parts.append(flow_euler(velocity, noise[rows], timesteps(settings.steps, settings.rescale_t)))
     mean, std = (

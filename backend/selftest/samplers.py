@@ -1,6 +1,7 @@
 """Goldens of the samplers: on an analytic velocity, and on the small recorded flow models."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -97,12 +98,8 @@ def _latent(model, golden: Golden, settings: SamplerSettings, sigma_min: float) 
     runs = []
     for n in range(int(coords[:, 0].max()) + 1):
         rows = coords[:, 0] == n
-        structure = model.structure(coords[rows, 1:])
-
-        def velocity(x: Tensor, t: Tensor, context: Any, structure: Any = structure) -> Tensor:
-            return model(x, t, context, structure)
-
-        runs.append(run(velocity, golden["slat/noise"][rows], *contexts, settings, sigma_min))
+        on_structure = partial(model, structure=model.structure(coords[rows, 1:]))
+        runs.append(run(on_structure, golden["slat/noise"][rows], *contexts, settings, sigma_min))
     return tuple(torch.cat(part, dim=1) for part in zip(*runs, strict=True))
 
 

@@ -16,7 +16,7 @@ from backend.models.structured_latent_vae import SLatEncoder, SLatGaussianDecode
 from backend.representations.gaussians import GaussianConfig
 from backend.training.dataset import CORNERS_A_VOXEL, ObjectSource, grown, occupancy, voxel_features
 from backend.training.decoder_losses import decoder_loss
-from backend.training.loop import Part
+from backend.training.loop import Part, pooled
 from backend.training.losses import kl_divergence, sample_posterior
 from backend.training.recipe import Recipe
 from backend.training.surface_sample import SurfaceSample, gaussian_places, surface_sample
@@ -47,14 +47,9 @@ def latent_part(recipe: Recipe, source: ObjectSource) -> Part[SurfaceSample]:
     module = LatentAutoencoder(recipe)
     config = splats_config(recipe)
     places = gaussian_places(module.gaussian_decoder.offset_perturbation, config)
-    pool: dict[int, SurfaceSample] = {}
 
-    def batch(step: int) -> SurfaceSample:
-        # Distances cost as much as the training step: a finite pool is made once and learned repeatedly.
-        number = step % recipe.latent_pool
-        if number not in pool:
-            pool[number] = encoder_sample(recipe, source, number, places)
-        return pool[number]
+    def sample(number: int) -> SurfaceSample:
+        return encoder_sample(recipe, source, number, places)
 
     def loss(sample: SurfaceSample, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         mean, logvar = module.encoder(sample.features, module.encoder.structure(sample.coords))
@@ -70,7 +65,8 @@ def latent_part(recipe: Recipe, source: ObjectSource) -> Part[SurfaceSample]:
         }
         return error + anchor + recipe.latent_kl * kl, numbers
 
-    return Part("latent_autoencoder", module, batch, loss)
+    # Distances cost as much as the training step, hence the pool.
+    return Part("latent_autoencoder", module, pooled(sample, recipe.latent_pool), loss)
 
 
 def encoder_sample(recipe: Recipe, source: ObjectSource, number: int, places: np.ndarray) -> SurfaceSample:

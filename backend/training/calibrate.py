@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from backend.conditioning import picture_to_pixels
 from backend.sampling import SIGMA_MIN, SamplerSettings, conditioned, flow_euler, noised, timesteps
 from backend.training.cases import Case
 from backend.training.dataset import occupancy
+from backend.training.evaluate import f_score
 from backend.training.workshop import Workshop
 
 SHIFTS = np.arange(-1.0, 4.01, 0.25)
@@ -41,9 +41,7 @@ def voxel_f_score(predicted: np.ndarray, truth: np.ndarray, radius: float = _RAD
     a, b = np.argwhere(predicted) / len(predicted), np.argwhere(truth) / len(truth)
     if len(a) == 0 or len(b) == 0:
         return 0.0
-    precision = (cKDTree(b).query(a)[0] < radius).mean()
-    recall = (cKDTree(a).query(b)[0] < radius).mean()
-    return float(2 * precision * recall / max(precision + recall, 1e-9))
+    return f_score(a, b, radius)
 
 
 def best_shift(

@@ -17,7 +17,7 @@ from backend.training.autoencoder_structure import StructureAutoencoder
 from backend.training.dataset import ObjectSource, picture
 from backend.training.decoder_losses import decoder_loss
 from backend.training.latent_targets import LatentTargets
-from backend.training.loop import Part
+from backend.training.loop import Part, pooled
 from backend.training.recipe import Recipe
 from backend.training.surface_sample import SurfaceSample, gaussian_places, surface_sample
 
@@ -37,16 +37,11 @@ def decoders_part(
     module.encoder.requires_grad_(False)
     config = splats_config(recipe)
     places = gaussian_places(module.gaussian_decoder.offset_perturbation, config)
-    pool: dict[int, SurfaceSample] = {}
 
-    def batch(step: int) -> SurfaceSample:
-        number = step % recipe.latent_pool
-        if number not in pool:
-            if number % 2:
-                pool[number] = encoder_sample(recipe, source, number, places)
-            else:
-                pool[number] = guessed_sample(recipe, source, number, places, structure, lifting, latents)
-        return pool[number]
+    def sample(number: int) -> SurfaceSample:
+        if number % 2:
+            return encoder_sample(recipe, source, number, places)
+        return guessed_sample(recipe, source, number, places, structure, lifting, latents)
 
     def loss(sample: SurfaceSample, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         clean = sample.latents
@@ -56,7 +51,7 @@ def decoders_part(
         error, numbers = decoder_loss(module.mesh_decoder, module.gaussian_decoder, config, noisy, sample)
         return error, {**numbers, "guessed": float(sample.latents is not None)}
 
-    return Part("latent_decoders", module, batch, loss)
+    return Part("latent_decoders", module, pooled(sample, recipe.latent_pool), loss)
 
 
 @torch.no_grad()

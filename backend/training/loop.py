@@ -46,6 +46,19 @@ class LoopConfig:
     bfloat16: bool = True
 
 
+def pooled(make: Callable[[int], Batch], size: int) -> Callable[[int], Batch]:
+    """Batches by step from a pool of `size`, each made when first wanted and learned repeatedly."""
+    pool: dict[int, Batch] = {}
+
+    def batch(step: int) -> Batch:
+        number = step % size
+        if number not in pool:
+            pool[number] = make(number)
+        return pool[number]
+
+    return batch
+
+
 @dataclass(frozen=True)
 class Part(Generic[Batch]):
     """What the loop needs to know: the trained module, batches by step, and a loss.
