@@ -18,7 +18,7 @@ from torch import Tensor
 
 from backend.background import remove_background
 from backend.checkpoints import open_folder
-from backend.conditioning import Condition, PictureConditioner, load_conditioner
+from backend.conditioning import Condition, PictureConditioner
 from backend.device import choose_device, choose_dtype
 from backend.errors import UserError
 from backend.image import open_picture, preprocess
@@ -31,6 +31,7 @@ from backend.representations.gaussians import write_ply
 from backend.representations.glb import write_glb
 
 TEXT_TOKENS = (1, 77, 768)
+PROMPT = "a wooden chair"
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,10 @@ def _bench(options: argparse.Namespace) -> dict[str, Any]:
 
 def _loaded_pipeline(model: str, device: torch.device, dtype: torch.dtype, engine: Engine) -> Pipeline:
     pipeline = Pipeline(open_folder(model), device, dtype, engine=engine)
-    models = {role: pipeline.model(role) for role in pipeline.folder.models}
-    return Pipeline(pipeline.folder, device, dtype, models, load_conditioner(pipeline.folder, device))
+    for role in pipeline.folder.models:
+        pipeline.model(role)
+    _ = pipeline.conditioner
+    return pipeline
 
 
 def _random_pipeline(model: str, device: torch.device, dtype: torch.dtype, engine: Engine) -> Pipeline:
@@ -139,7 +142,7 @@ def _random_pipeline(model: str, device: torch.device, dtype: torch.dtype, engin
 
 
 def _run(pipeline: Pipeline, clock: Clock, options: argparse.Namespace) -> dict[str, Any]:
-    condition = clock.time("condition", lambda: _condition(pipeline, options.image))
+    condition = clock.time("condition", lambda: _condition(pipeline, options))
     generator = torch.Generator().manual_seed(1)
     steps = options.steps or (1 if options.random_weights else None)
     structure, slat = (
@@ -169,11 +172,13 @@ def _run(pipeline: Pipeline, clock: Clock, options: argparse.Namespace) -> dict[
     return {"voxels": len(coords), "steps": [structure.steps, slat.steps]}
 
 
-def _condition(pipeline: Pipeline, image: Path | None) -> Condition:
-    if pipeline.folder.text_cond_model and pipeline._conditioner is None and not image:
+def _condition(pipeline: Pipeline, options: argparse.Namespace) -> Condition:
+    if pipeline.folder.text_cond_model and options.random_weights:
         tokens = torch.randn(TEXT_TOKENS, device=pipeline.device)
         return Condition((tokens,), torch.zeros_like(tokens))
-    picture = open_picture(image) if image else _drawn_picture()
+    if pipeline.folder.text_cond_model:
+        return pipeline.condition_on_text(PROMPT)
+    picture = open_picture(options.image) if options.image else _drawn_picture()
     return pipeline.condition_on_pictures([preprocess(picture, remove_background)])
 
 

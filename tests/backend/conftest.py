@@ -1,10 +1,13 @@
 """What the backend's tests share: one tiny model folder a session, and real pictures."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy
 import pytest
 from PIL import Image
+from tiny_clip import write_tiny_clip
 from tiny_model import write_tiny_model
 
 
@@ -25,3 +28,16 @@ def picture(tmp_path: Path) -> Path:
     path = tmp_path / "disc.png"
     Image.fromarray(pixels.clip(0, 255).astype(numpy.uint8), "RGBA").save(path)
     return path
+
+
+@pytest.fixture
+def text_model(tiny_model, tmp_path) -> Path:
+    """The tiny model with a text encoder in place of the image encoder."""
+    folder = tmp_path / "text"
+    shutil.copytree(tiny_model, folder)
+    write_tiny_clip(folder / "text_cond_model", 32)
+    settings = json.loads((folder / "pipeline.json").read_text())
+    del settings["args"]["image_cond_model"]
+    settings["args"]["text_cond_model"] = "openai/clip-vit-large-patch14"
+    (folder / "pipeline.json").write_text(json.dumps(settings))
+    return folder

@@ -27,6 +27,12 @@ def test_every_stage_is_timed(tiny_model, capsys):
     assert report["peak_memory_bytes"] > 1e8 and all(one["seconds"] > 0 for one in stages.values())
 
 
+def test_a_text_model_is_timed_with_a_sentence(text_model, capsys):
+    assert main(["--model", str(text_model), "--device", "cpu", "--precision", "fp32", "--json"]) == 0
+    stages = [one["stage"] for one in json.loads(capsys.readouterr().out)["stages"]]
+    assert "condition" in stages and "extract_mesh" in stages
+
+
 def test_an_unknown_published_size_is_one_sentence(capsys):
     assert main(["--random-weights", "--model", "TRELLIS-huge"]) == 2
     assert "TRELLIS-image-large" in capsys.readouterr().err

@@ -1,7 +1,5 @@
 """The whole flow on a complete tiny model folder: picture in, every representation out."""
 
-import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +7,6 @@ import numpy
 import pytest
 import torch
 from PIL import Image
-from tiny_clip import write_tiny_clip
 
 from backend.cancellation import Cancelled
 from backend.engine import TrellisEngine
@@ -88,19 +85,6 @@ def test_the_picture_matters(tiny_model, picture, tmp_path):
     assert one.shape != two.shape or not numpy.allclose(one, two)
 
 
-@pytest.fixture
-def text_model(tiny_model, tmp_path) -> Path:
-    """The tiny model with a text encoder in place of the image encoder."""
-    folder = tmp_path / "text"
-    shutil.copytree(tiny_model, folder)
-    write_tiny_clip(folder / "text_cond_model", 32)
-    settings = json.loads((folder / "pipeline.json").read_text())
-    del settings["args"]["image_cond_model"]
-    settings["args"]["text_cond_model"] = "openai/clip-vit-large-patch14"
-    (folder / "pipeline.json").write_text(json.dumps(settings))
-    return folder
-
-
 def test_a_sentence_becomes_an_object_and_another_one_another(text_model):
     engine = TrellisEngine()
     requests = [
@@ -169,6 +153,11 @@ def test_an_empty_structure_is_one_sentence(tiny_model, picture):
 def test_requests_that_cannot_be_are_one_sentence(tiny_model, picture, changes, sentence):
     with pytest.raises(UserError, match=sentence):
         run(TrellisEngine(), request_for(tiny_model, picture, **changes))
+
+
+def test_hello_tells_of_downloaded_models_too(tiny_model, monkeypatch):
+    monkeypatch.setenv("TRELLIS_MODELS", str(tiny_model.parent))
+    assert {"starter", "tiny"} <= set(TrellisEngine().hello().models)
 
 
 def test_an_absent_model_is_said_to_be_missing(picture):
