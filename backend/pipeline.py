@@ -20,6 +20,7 @@ from backend.layers.engines import TORCH, Engine, choose_engine
 from backend.representations.flexicubes import extract_mesh
 from backend.representations.gaussians import GaussianConfig, Gaussians, decode_gaussians
 from backend.representations.mesh import Mesh
+from backend.representations.structure import occupied_voxels
 from backend.representations.radiance_field import RadianceField, RadianceFieldConfig, decode_radiance_field
 from backend.sampling import SIGMA_MIN, SamplerSettings, flow_euler, guided, noised, timesteps
 
@@ -112,9 +113,13 @@ class Pipeline:
 
     @torch.inference_mode()
     def decode_structure(self, latent: Tensor) -> list[Tensor]:
-        """Occupied voxels (L, 3) int32 of every sample, sorted: where the decoder's logit is above 0."""
-        logits = torch.cat([self.model("sparse_structure_decoder")(one[None]) for one in latent])
-        coords = [torch.argwhere(one[0] > 0).int() for one in logits]
+        """Occupied voxels (L, 3) int32 of every sample, sorted: where the decoder's logit is above 0.
+
+        They have the structured latent's resolution, to which a finer structure is pooled.
+        """
+        resolution = self.model("slat_flow_model").config.resolution
+        logits = [self.model("sparse_structure_decoder")(one[None])[0, 0] for one in latent]
+        coords = [occupied_voxels(one, resolution).int() for one in logits]
         if any(len(one) == 0 for one in coords):
             raise UserError(EMPTY_STRUCTURE)
         return coords

@@ -135,14 +135,17 @@ class LiftingImageEncoder(nn.Module):
         return cls(parse_config(cls.Config, args, cls.__name__))
 
     def forward(self, pixels: Tensor) -> LiftedCondition:
-        planes = self.picture(self.stem(self._picture_input(pixels)))
-        volumes = self.volume(self._lift(planes[-1]))
-        latent = self._latent(volumes[-1], planes[-1])
+        planes, volumes = self.lift(pixels)
         return LiftedCondition(
-            tokens=self._tokens(volumes[-2], planes[-3]),
+            tokens=self.tokens(planes, volumes),
             structure_start=self.structure_head(volumes[-1]).float(),
-            latent_start=latent.float(),
+            latent_start=self.latent(planes, volumes).float(),
         )
+
+    def lift(self, pixels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Feature maps of the picture and of the volume, coarsest first; everything else is made of them."""
+        planes = self.picture(self.stem(self._picture_input(pixels)))
+        return planes, self.volume(self._lift(planes[-1]))
 
     def _picture_input(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 6, S, S): colour, foreground mask, column and row position."""
@@ -161,16 +164,15 @@ class LiftingImageEncoder(nn.Module):
         place = self.volume_place.to(lifted.dtype).expand(lifted.shape[0], -1, -1, -1, -1)
         return torch.cat([lifted, place], dim=1)
 
-    def _latent(self, volume: Tensor, plane: Tensor) -> Tensor:
-        x = _pixel_shuffle(self.latent_expand(volume)) + _sample(self.latent_picture(plane), self.latent_grid)
-        return self.latent_head(self.latent_block(x))
+    def latent(self, planes: list[Tensor], volumes: list[Tensor]) -> Tensor:
+        """First guess of the structured latent in the whole volume: (B, 8, R, R, R), normalised."""
+        fine = _sample(self.latent_picture(planes[-1]), self.latent_grid)
+        return self.latent_head(self.latent_block(_pixel_shuffle(self.latent_expand(volumes[-1])) + fine))
 
-    def _tokens(self, volume: Tensor, plane: Tensor) -> Tensor:
-        """Volume cells then picture cells, each normalised and joined by its position embedding: (B, L,
-        C).
-        """
+    def tokens(self, planes: list[Tensor], volumes: list[Tensor]) -> Tensor:
+        """Volume cells then picture cells, each normalised and joined by its position embedding: (B, L, C)."""
         size = self.config.picture_tokens
-        plane = F.adaptive_avg_pool2d(plane, size)
+        volume, plane = volumes[-2], F.adaptive_avg_pool2d(planes[-3], size)
         # A picture cell lies on the plane the camera looks at, so both kinds share one space of positions.
         ahead = torch.linspace(1, -1, size, device=plane.device)
         across = torch.linspace(-1, 1, size, device=plane.device)

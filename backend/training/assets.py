@@ -90,20 +90,6 @@ def spread_over_families(entries: tuple[Entry, ...], count: int, skip: int = 0) 
     return tuple(chosen[skip : skip + count])
 
 
-def training_weights(entries: tuple[Entry, ...], core: int, share: float) -> np.ndarray:
-    """Sampling probabilities (N,): `share` of all scenes show one of `core` objects spread over the families.
-
-    A budget of minutes is too small for thousands of objects; the core is learned well, the rest keeps the
-    model from knowing nothing else.
-    """
-    weights = group_weights(entries)
-    chosen = {entry.name for entry in spread_over_families(entries, core)}
-    if not chosen or share == 0.0:
-        return weights
-    inside = np.array([entry.name in chosen for entry in entries], dtype=np.float64)
-    return (1.0 - share) * weights + share * inside / inside.sum()
-
-
 def _read_manifest(manifest: Path) -> tuple[Entry, ...]:
     with manifest.open(newline="", encoding="utf-8") as file:
         return tuple(

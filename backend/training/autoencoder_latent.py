@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
 from backend.models.structured_latent_vae import SLatEncoder, SLatGaussianDecoder
 from backend.representations.gaussians import GaussianConfig
-from backend.training.dataset import CORNERS_A_VOXEL, ObjectSource, grown, occupancy, voxel_features
+from backend.training.dataset import (
+    CORNERS_A_VOXEL,
+    ObjectSource,
+    Scene,
+    grown,
+    occupancy,
+    pooled_occupancy,
+    voxel_features,
+)
 from backend.training.decoder_losses import decoder_loss
 from backend.training.loop import Part, pooled
 from backend.training.losses import kl_divergence, sample_posterior
@@ -72,8 +80,13 @@ def latent_part(recipe: Recipe, source: ObjectSource) -> Part[SurfaceSample]:
 def encoder_sample(recipe: Recipe, source: ObjectSource, number: int, places: np.ndarray) -> SurfaceSample:
     """Scene `number` on its true structure, grown as generated ones are."""
     scene, rng = source.scene(number)
-    coords = np.argwhere(grown(occupancy(scene, recipe.resolution), rng)).astype(np.int32)
+    coords = np.argwhere(grown(coarse_occupancy(recipe, scene), rng)).astype(np.int32)
     return surface_sample(recipe, scene, coords, rng, places)
+
+
+def coarse_occupancy(recipe: Recipe, scene: Scene) -> np.ndarray:
+    """(R, R, R) bool: the voxels of the structured latent."""
+    return pooled_occupancy(occupancy(scene, recipe.structure_resolution), recipe.resolution)
 
 
 def splats_config(recipe: Recipe) -> GaussianConfig:
@@ -102,7 +115,7 @@ def latent_statistics(
     means, squares = [], []
     for step in range(count):
         scene, rng = source.scene(10**9 + step)
-        coords = np.argwhere(grown(occupancy(scene, recipe.resolution), rng)).astype(np.int32)
+        coords = np.argwhere(grown(coarse_occupancy(recipe, scene), rng)).astype(np.int32)
         features = torch.from_numpy(voxel_features(scene, coords, recipe.resolution))
         latents = module.encode(torch.from_numpy(coords), features)
         means.append(latents.mean(0))

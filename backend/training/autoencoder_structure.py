@@ -42,14 +42,27 @@ def structure_part(recipe: Recipe, source: ObjectSource) -> Part[Tensor]:
         numbers = {"iou": iou(logits, occupied), "kl": float(kl.detach()), "std": float(mean.detach().std())}
         return reconstruction + recipe.structure_kl * kl, numbers
 
-    return Part("structure_autoencoder", module, lambda step: occupancies(recipe, source, step), loss)
+    return Part("structure_autoencoder", module, lambda step: occupancy_crops(recipe, source, step), loss)
 
 
 def occupancies(recipe: Recipe, source: ObjectSource, step: int) -> Tensor:
     """(B, 1, R, R, R) of the step's scenes."""
     scenes = (source.scene(step, i)[0] for i in range(recipe.structure_batch))
-    stacked = np.stack([occupancy(scene, recipe.resolution) for scene in scenes])
+    stacked = np.stack([occupancy(scene, recipe.structure_resolution) for scene in scenes])
     return torch.from_numpy(stacked).float()[:, None]
+
+
+def occupancy_crops(recipe: Recipe, source: ObjectSource, step: int) -> Tensor:
+    """(B, 1, S, S, S) boxes of the step's scenes round surface voxels; both networks see only near neighbours."""
+    size, stride = recipe.structure_crop, recipe.structure_resolution // 16
+    crops = []
+    for index in range(recipe.structure_batch):
+        scene, rng = source.scene(step, index)
+        occupied = occupancy(scene, recipe.structure_resolution)
+        middle = rng.permutation(np.argwhere(occupied))[0] - size // 2 + rng.integers(-stride, stride + 1, 3)
+        low = np.clip(middle // stride * stride, 0, recipe.structure_resolution - size)
+        crops.append(occupied[tuple(slice(a, a + size) for a in low)])
+    return torch.from_numpy(np.stack(crops)).float()[:, None]
 
 
 @torch.no_grad()

@@ -54,7 +54,7 @@ def make_case(entry: Entry, view: View) -> Case:
 def draw_cutout(scene: Scene) -> Image.Image:
     """The scene as an RGBA picture of 512²."""
     drawn = render(
-        scene.vertices, scene.faces, scene.corner_colors, scene.smooth, scene.view, PICTURE_SIZE, _MARGIN
+        scene.upright, scene.faces, scene.corner_colors, scene.smooth, scene.view, PICTURE_SIZE, _MARGIN
     )
     color = drawn.color / np.maximum(drawn.alpha, 1e-3)[..., None]
     pixels = np.concatenate([color, drawn.alpha[..., None]], axis=-1)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from backend.training.assets import Asset, Entry, load_asset, training_weights
-from backend.training.render import CROP_MARGIN, render
+from backend.training.assets import Asset, Entry, group_weights, load_asset
+from backend.training.render import CROP_MARGIN, project, render
 from backend.training.surface import DistanceField, distance_field, nearest_colors, voxelise
-from backend.training.views import View, align, training_view
+from backend.training.views import View, align, placing, training_view
 
 THICKENING = 0.5 / 128  # half the thickness that single sheets get, in units of the object
 COARSE_CELLS = 2  # distance samples a voxel side in the encoder's input
@@ -24,16 +24,20 @@ FINE_CELLS = 4  # cubes of the mesh grid a voxel side
 CORNERS_A_VOXEL = (COARSE_CELLS + 1) ** 3
 FEATURES = 4 * CORNERS_A_VOXEL  # distance and colour at each corner
 
-CORE = 24  # objects that a small budget is spent on
-CORE_SHARE = 0.75
-
 
 @dataclass(frozen=True)
 class Scene:
-    """An aligned object: vertices (V, 3) f64 in the unit cube, and how it is looked at."""
+    """An object in the model's frame: vertices (V, 3) f64, and how it is looked at.
+
+    upright (V, 3) are the vertices as the view's camera sees them, the longest side 1 and centred;
+    vertices = scale · upright + offset.
+    """
 
     name: str
     vertices: np.ndarray
+    upright: np.ndarray
+    scale: float
+    offset: np.ndarray
     faces: np.ndarray
     corner_colors: np.ndarray
     smooth: np.ndarray
@@ -43,15 +47,13 @@ class Scene:
 class ObjectSource:
     """Draws scenes from a catalogue; meshes stay in memory once read.
 
-    Every group of shape variants comes equally often, but for a core of objects that comes more often.
+    Every group of shape variants comes equally often.
     """
 
-    def __init__(
-        self, entries: tuple[Entry, ...], seed: int = 0, core: int = CORE, core_share: float = CORE_SHARE
-    ):
+    def __init__(self, entries: tuple[Entry, ...], seed: int = 0):
         self.entries = entries
         self.seed = seed
-        self._cumulative = np.cumsum(training_weights(entries, core, core_share))
+        self._cumulative = np.cumsum(group_weights(entries))
         self._assets: dict[int, Asset] = {}
 
     def scene(self, step: int, index: int = 0) -> tuple[Scene, np.random.Generator]:
@@ -70,7 +72,9 @@ def make_scene(name: str, asset: Asset, view: View) -> Scene:
     if view.mirror:
         vertices = vertices * np.array([-1.0, 1.0, 1.0])
         faces, colors = np.ascontiguousarray(faces[:, ::-1]), np.ascontiguousarray(colors[:, ::-1])
-    return Scene(name, vertices, faces, colors, asset.smooth, view)
+    scale, offset = placing(vertices, project(vertices, view)[:, :2], view)
+    framed = vertices * scale + offset
+    return Scene(name, framed, vertices, scale, offset, faces, colors, asset.smooth, view)
 
 
 def recolored(asset: Asset, rng: np.random.Generator) -> Asset:
@@ -84,13 +88,20 @@ def recolored(asset: Asset, rng: np.random.Generator) -> Asset:
 
 def picture(scene: Scene, size: int, margin: float = CROP_MARGIN) -> np.ndarray:
     """The scene as the image encoder sees it: (3, S, S) f32."""
-    drawn = render(scene.vertices, scene.faces, scene.corner_colors, scene.smooth, scene.view, size, margin)
+    drawn = render(scene.upright, scene.faces, scene.corner_colors, scene.smooth, scene.view, size, margin)
     return np.ascontiguousarray(drawn.color.transpose(2, 0, 1))
 
 
 def occupancy(scene: Scene, resolution: int) -> np.ndarray:
     """(R, R, R) bool."""
     return voxelise(scene.vertices, scene.faces, resolution)
+
+
+def pooled_occupancy(occupied: np.ndarray, resolution: int) -> np.ndarray:
+    """(R, R, R) -> (r, r, r): a coarse voxel is occupied where any of those in it is."""
+    factor = len(occupied) // resolution
+    blocks = occupied.reshape(resolution, factor, resolution, factor, resolution, factor)
+    return blocks.any(axis=(1, 3, 5))
 
 
 def grown(occupied: np.ndarray, rng: np.random.Generator) -> np.ndarray:

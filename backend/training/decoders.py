@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from backend.models.lifting_encoder import LiftingImageEncoder
+from backend.representations.structure import occupied_voxels
 from backend.training.autoencoder_latent import LatentAutoencoder, encoder_sample, splats_config
 from backend.training.autoencoder_structure import StructureAutoencoder
 from backend.training.dataset import ObjectSource, picture
@@ -67,8 +68,8 @@ def guessed_sample(
     """Scene `number` as the lifting encoder guesses it from its picture."""
     scene, rng = source.scene(number)
     lifted = lifting(torch.from_numpy(picture(scene, recipe.picture_size))[None])
-    logits = structure.decoder(lifted.structure_start)[0, 0] + rng.uniform(*recipe.guessed_shift)
-    coords = torch.argwhere(logits > 0)
+    logits = structure.decoder(lifted.structure_start) + rng.uniform(*recipe.guessed_shift)
+    coords = occupied_voxels(logits[0, 0], recipe.resolution)
     if len(coords) == 0:
         return encoder_sample(recipe, source, number, places)
     x, y, z = coords.unbind(1)

@@ -1,5 +1,5 @@
-"""The lifting encoder: picture (B, 3, S, S) -> sparse structure through the frozen decoder, and the
-structured latent.
+"""The lifting encoder: picture (B, 3, S, S) -> sparse structure through the frozen decoder, and the structured
+latent.
 
 B batch · L voxels · R resolution · S picture size.
 """
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from backend.models.lifting_encoder import LiftingImageEncoder
-from backend.training.autoencoder_structure import StructureAutoencoder, iou
-from backend.training.dataset import ObjectSource, grown, occupancy, picture, voxel_features
+from backend.training.autoencoder_structure import OUTPUT_BIAS, StructureAutoencoder, iou
+from backend.training.dataset import ObjectSource, grown, occupancy, picture, pooled_occupancy, voxel_features
 from backend.training.latent_targets import LatentTargets
 from backend.training.loop import Part
 from backend.training.losses import occupancy_loss
@@ -37,15 +37,37 @@ class LiftingBatch:
     features: tuple[Tensor, ...] = ()
 
 
+class LiftingTrainer(nn.Module):
+    """The encoder and a head that training alone uses: occupancy straight from the volume, 4³ voxels a cell.
+
+    It teaches the volume the shape at a small part of what the structure decoder costs at 64³.
+    """
+
+    def __init__(self, recipe: Recipe):
+        super().__init__()
+        self.encoder = LiftingImageEncoder(recipe.lifting)
+        channels = recipe.lifting.volume_channels[0]
+        self.block = recipe.structure_resolution // recipe.lifting.volume_resolution
+        self.packed = nn.Sequential(nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv3d(channels, self.block**3, 1))
+        nn.init.constant_(self.packed[-1].bias, OUTPUT_BIAS)
+
+    def occupancy(self, volume: Tensor) -> Tensor:
+        """(B, C, r, r, r) -> logits (B, 1, R, R, R)."""
+        b, _, r = volume.shape[:3]
+        x = self.packed(volume).float().reshape(b, self.block, self.block, self.block, r, r, r)
+        return x.permute(0, 4, 1, 5, 2, 6, 3).reshape(b, 1, *(r * self.block,) * 3)
+
+
 def lifting_batch(recipe: Recipe, source: ObjectSource, step: int, size: int, latents: int) -> LiftingBatch:
     """`size` scenes as the encoder sees them, and the surface features, slow to make, of the first ones."""
     pixels, occupied, coords, features = [], [], [], []
     for index in range(size):
         scene, rng = source.scene(step, index)
         pixels.append(picture(scene, recipe.picture_size, CROP_MARGIN * rng.uniform(0.97, 1.03)))
-        occupied.append(occupancy(scene, recipe.resolution))
+        occupied.append(occupancy(scene, recipe.structure_resolution))
         if index < latents:
-            coords.append(np.argwhere(grown(occupied[-1], rng)).astype(np.int32))
+            coarse = grown(pooled_occupancy(occupied[-1], recipe.resolution), rng)
+            coords.append(np.argwhere(coarse).astype(np.int32))
             features.append(voxel_features(scene, coords[-1], recipe.resolution))
     return LiftingBatch(
         torch.from_numpy(np.stack(pixels)),
@@ -55,33 +77,53 @@ def lifting_batch(recipe: Recipe, source: ObjectSource, step: int, size: int, la
     )
 
 
-def lifting_part(
-    recipe: Recipe, source: ObjectSource, structure: StructureAutoencoder, latents: LatentTargets | None
-) -> Part[LiftingBatch]:
-    """Both first guesses; without latent targets (their autoencoder may still be in training) only the
-    structure.
-    """
-    module = LiftingImageEncoder(recipe.lifting)
+def lifting_part(recipe: Recipe, source: ObjectSource, structure: StructureAutoencoder) -> Part[LiftingBatch]:
+    """The first guess of the structure; that of the structured latent is learned later, on the finished volume."""
+    module = LiftingTrainer(recipe)
 
     def batch(step: int) -> LiftingBatch:
-        wanted = 0 if latents is None else recipe.lifting_latents
-        return lifting_batch(recipe, source, step, recipe.lifting_batch, wanted)
+        return lifting_batch(recipe, source, step, recipe.lifting_batch, latents=0)
 
     def loss(batch: LiftingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        lifted = module(batch.pixels)
-        logits = structure.decoder(lifted.structure_start).float()
-        occupancy_error = occupancy_loss(logits, batch.occupied)
-        latent_error = F.mse_loss(lifted.structure_start, structure.encode(batch.occupied).float())
-        total = occupancy_error + recipe.lifting_latent_weight * latent_error
-        numbers = {"occupancy": float(occupancy_error.detach()), "structure": float(latent_error.detach())}
-        numbers["iou"] = iou(logits + 1.5, batch.occupied)
-        if latents is not None:
-            error = latent_start_loss(lifted.latent_start, batch, latents)
-            numbers["latent"] = float(error.detach())
-            total = total + error
-        return total, numbers
+        _, volumes = module.encoder.lift(batch.pixels)
+        packed = module.occupancy(volumes[-1])
+        error = occupancy_loss(packed, batch.occupied)
+        few = recipe.lifting_decoded
+        start = module.encoder.structure_head(volumes[-1][:few]).float()
+        latent_error = F.mse_loss(start, structure.encode(batch.occupied[:few]).float())
+        decoded = structure.decoder(start).float()
+        decoded_error = occupancy_loss(decoded, batch.occupied[:few])
+        numbers = {
+            "packed": float(error.detach()),
+            "structure": float(latent_error.detach()),
+            "decoded": float(decoded_error.detach()),
+            "iou": iou(packed + 1.5, batch.occupied),
+            "iou_decoded": iou(decoded + 1.5, batch.occupied[:few]),
+        }
+        return error + decoded_error + recipe.lifting_latent_weight * latent_error, numbers
 
     return Part("lifting", module, batch, loss)
+
+
+def latent_start_part(
+    recipe: Recipe, source: ObjectSource, lifting: LiftingImageEncoder, latents: LatentTargets
+) -> Part[LiftingBatch]:
+    """The first guess of the structured latent, from the volume of the encoder as it is."""
+    lifting.requires_grad_(False)
+    for head in (lifting.latent_expand, lifting.latent_picture, lifting.latent_block, lifting.latent_head):
+        head.requires_grad_(True)
+
+    def batch(step: int) -> LiftingBatch:
+        size = recipe.latent_start_batch
+        return lifting_batch(recipe, source, step, size, latents=size)
+
+    def loss(batch: LiftingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        with torch.no_grad():
+            planes, volumes = lifting.lift(batch.pixels)
+        error = latent_start_loss(lifting.latent(planes, volumes).float(), batch, latents)
+        return error, {"voxels": float(sum(map(len, batch.coords)))}
+
+    return Part("latent_start", lifting, batch, loss)
 
 
 def latent_start_loss(volume: Tensor, batch: LiftingBatch, latents: LatentTargets) -> Tensor:

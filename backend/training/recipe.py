@@ -10,7 +10,7 @@ from backend.training.loop import LoopConfig
 
 
 def _structure_coder(widths: list[int], **ends: int) -> dict:
-    # No residual blocks at the fine resolution: on a CPU they cost more than all the rest and gain little.
+    # No residual blocks at the fine resolutions: on a CPU they cost more than all the rest and gain little.
     return {"latent_channels": 8, "num_res_blocks": 0, "num_res_blocks_middle": 1, "channels": widths, **ends}
 
 
@@ -46,16 +46,20 @@ class Recipe:
     schedules.
     """
 
-    resolution: int = 32
+    structure_resolution: int = 64
+    resolution: int = 32  # of the structured latent, whose voxels are the structure's, pooled
     picture_size: int = 128
-    structure_encoder: dict = field(default_factory=lambda: _structure_coder([16, 32], in_channels=1))
-    structure_decoder: dict = field(default_factory=lambda: _structure_coder([32, 16], out_channels=1))
-    structure_batch: int = 8
+    structure_encoder: dict = field(default_factory=lambda: _structure_coder([8, 32, 64], in_channels=1))
+    structure_decoder: dict = field(default_factory=lambda: _structure_coder([64, 16, 8], out_channels=1))
+    structure_batch: int = 24
+    structure_crop: int = 32
     structure_kl: float = 1e-3
     lifting: LiftingEncoderConfig = LiftingEncoderConfig()
-    lifting_batch: int = 4
-    lifting_latents: int = 4
+    lifting_batch: int = 8
+    lifting_decoded: int = 2  # of a batch go through the structure autoencoder, which is slow at 64³
     lifting_latent_weight: float = 0.5
+    structure_decoder_batch: int = 4
+    latent_start_batch: int = 4
     latent_encoder: dict = field(default_factory=lambda: {**_trunk(128, 2, 2), "in_channels": FEATURES})
     mesh_decoder: dict = field(
         default_factory=lambda: {**_trunk(256, 2, 2), "representation_config": {"use_color": True}}
@@ -99,6 +103,8 @@ class Recipe:
             "structure_autoencoder": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=6),
             "latent_autoencoder": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=12),
             "lifting": LoopConfig(steps=100_000, learning_rate=8e-4, minutes=30),
+            "structure_decoder": LoopConfig(steps=20_000, learning_rate=5e-4, minutes=5),
+            "latent_start": LoopConfig(steps=20_000, learning_rate=8e-4, minutes=8),
             "latent_decoders": LoopConfig(steps=20_000, learning_rate=7e-4, minutes=10),
             "structure_flow": LoopConfig(steps=50_000, learning_rate=5e-4, minutes=10),
             "latent_flow": LoopConfig(steps=50_000, learning_rate=5e-4, minutes=8),

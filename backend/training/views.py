@@ -1,5 +1,5 @@
-"""From which side an object is seen, and the frame that follows: the camera on −Y, the object in the unit
-cube.
+"""From which side an object is seen, and the frame that follows: the camera on −Y, the object as large as the
+picture shows it.
 
 Azimuth turns the camera counter-clockwise seen from above, 0 = the object's front (−Y). Angles are radians.
 Of every object a 30° sector of azimuths is never trained on.
@@ -75,6 +75,24 @@ def align(vertices: np.ndarray, azimuth: float) -> np.ndarray:
     turned = vertices.astype(np.float64) @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
     low, high = turned.min(axis=0), turned.max(axis=0)
     return (turned - (low + high) / 2) / max(float((high - low).max()), 1e-9)
+
+
+def placing(vertices: np.ndarray, outline: np.ndarray, view: View) -> tuple[float, np.ndarray]:
+    """Scale and offset (3,) that bring aligned vertices (V, 3) into the model's frame, from their projections.
+
+    The crop of a picture shows how wide and high an object is but not how deep. So in the frame its outline
+    (V, 2), columns and rows at unit depth, is centred and its longer side is 1, as the picture encoder's nominal
+    camera has it; only objects too deep for the unit cube then are smaller.
+    """
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    column, row = (low + high) / 2 * view.distance
+    scale = 1.0 / max(float((high - low).max()) * view.distance, 1e-9)
+    offset = scale * np.array([-column, 0.0, row / math.cos(view.elevation)])
+    size = vertices.max(axis=0) - vertices.min(axis=0)
+    shrink = min(1.0, 1.0 / max(float(size.max()) * scale, 1e-9))
+    scale, offset = scale * shrink, offset * shrink
+    low, high = vertices.min(axis=0) * scale + offset, vertices.max(axis=0) * scale + offset
+    return scale, offset + np.maximum(-0.5 - low, 0) - np.maximum(high - 0.5, 0)
 
 
 def _random_view(azimuth: float, rng: np.random.Generator, mirror: bool) -> View:

@@ -7,12 +7,14 @@ own.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from backend.errors import UserError
 from backend.files import atomic_path
@@ -30,14 +32,18 @@ from backend.training.dataset import ObjectSource
 from backend.training.decoders import decoders_part
 from backend.training.flows import latent_flow_part, structure_flow_part
 from backend.training.latent_targets import LatentTargets
-from backend.training.lifting import lifting_part
+from backend.training.lifting import LiftingTrainer, latent_start_part, lifting_part
 from backend.training.loop import Part, Trainer, load_averaged
 from backend.training.recipe import Recipe
+from backend.training.structure_decoder import structure_decoder_part
 
+Module = TypeVar("Module", bound=nn.Module)
 PARTS = (
     "structure_autoencoder",
     "latent_autoencoder",
     "lifting",
+    "structure_decoder",
+    "latent_start",
     "latent_decoders",
     "structure_flow",
     "latent_flow",
@@ -72,8 +78,11 @@ class Workshop:
         if name == "latent_autoencoder":
             return latent_part(recipe, source)
         if name == "lifting":
-            ready = self._state("latent_autoencoder").is_file()
-            return lifting_part(recipe, source, self.structure, self.latents if ready else None)
+            return lifting_part(recipe, source, self.structure)
+        if name == "structure_decoder":
+            return structure_decoder_part(recipe, source, self.structure, self.lifting)
+        if name == "latent_start":
+            return latent_start_part(recipe, source, self.lifting, self.latents)
         if name == "latent_decoders":
             module = self._autoencoder("latent_autoencoder")
             return decoders_part(recipe, source, self.structure, self.lifting, self.latents, module)
@@ -85,12 +94,12 @@ class Workshop:
 
     @cached_property
     def structure(self) -> StructureAutoencoder:
-        """The structure autoencoder, its latents rescaled to unit deviation."""
+        """The structure autoencoder, its latents rescaled to unit deviation; the decoder as it was trained last."""
         module = self._finished("structure_autoencoder", StructureAutoencoder(self.recipe))
-        first = _FIRST_STATISTICS_STEP
-        batches = [occupancies(self.recipe, self.source, first + i) for i in range(4)]
-        std = torch.cat([module.encode(batch) for batch in batches]).std(dim=(0, 2, 3, 4))
-        fold_latent_scale(module, std)
+        std = self._measured("structure_statistics", self._structure_deviation, module)["std"]
+        fold_latent_scale(module, torch.tensor(std))
+        if self._state("structure_decoder").is_file():
+            self._finished("structure_decoder", module.decoder)
         return module
 
     @cached_property
@@ -102,12 +111,17 @@ class Workshop:
     @cached_property
     def latents(self) -> LatentTargets:
         """The latent encoder with its normalisation, which is measured once and kept in the folder."""
-        mean, std = self._latent_statistics()
-        return LatentTargets(self.latent_autoencoder, mean, std)
+        autoencoder = self._autoencoder("latent_autoencoder")
+        table = self._measured("latent_statistics", self._latent_deviation, autoencoder)
+        return LatentTargets(autoencoder, torch.tensor(table["mean"]), torch.tensor(table["std"]))
 
     @cached_property
     def lifting(self) -> LiftingImageEncoder:
-        return self._finished("lifting", LiftingImageEncoder(self.recipe.lifting))
+        """The picture encoder, with its guess of the structured latent once that is learned."""
+        encoder = self._finished("lifting", LiftingTrainer(self.recipe)).encoder
+        if self._state("latent_start").is_file():
+            self._finished("latent_start", encoder)
+        return encoder
 
     @cached_property
     def structure_flow(self) -> SparseStructureFlowModel:
@@ -119,16 +133,25 @@ class Workshop:
     def latent_flow(self) -> SLatFlowModel:
         return self._finished("latent_flow", SLatFlowModel.from_args(self.recipe.latent_flow))
 
-    def _latent_statistics(self) -> tuple[Tensor, Tensor]:
-        path = self.folder / "latent_statistics.json"
+    def _structure_deviation(self, module: StructureAutoencoder) -> dict[str, list[float]]:
+        first = _FIRST_STATISTICS_STEP
+        batches = [occupancies(self.recipe, self.source, first + i) for i in range(4)]
+        std = torch.cat([module.encode(batch) for batch in batches]).std(dim=(0, 2, 3, 4))
+        return {"std": std.tolist()}
+
+    def _latent_deviation(self, module: LatentAutoencoder) -> dict[str, list[float]]:
+        mean, std = latent_statistics(module, self.recipe, self.source, _STATISTICS_SCENES)
+        return {"mean": mean.tolist(), "std": std.tolist()}
+
+    def _measured(
+        self, name: str, measure: Callable[[Module], dict[str, list[float]]], module: Module
+    ) -> dict[str, list[float]]:
+        """Statistics of a module's latents, measured once and kept in the folder."""
+        path = self.folder / f"{name}.json"
         if not path.is_file():
-            mean, std = latent_statistics(
-                self.latent_autoencoder, self.recipe, self.source, _STATISTICS_SCENES
-            )
             with atomic_path(path) as temporary:
-                temporary.write_text(json.dumps({"mean": mean.tolist(), "std": std.tolist()}, indent=1))
-        table = json.loads(path.read_text())
-        return torch.tensor(table["mean"]), torch.tensor(table["std"])
+                temporary.write_text(json.dumps(measure(module), indent=1))
+        return json.loads(path.read_text())
 
     def _autoencoder(self, name: str) -> LatentAutoencoder:
         return self._finished(name, LatentAutoencoder(self.recipe))
