@@ -18,7 +18,7 @@ from backend.training.render import CROP_MARGIN, project, render
 from backend.training.surface import DistanceField, distance_field, nearest_colors, voxelise
 from backend.training.views import View, align, placing, training_view
 
-THICKENING = 0.5 / 128  # half the thickness that single sheets get, in units of the object
+THICKENING = 0.75 / 128  # half the thickness of the shell that stands for a surface, in units of the object
 COARSE_CELLS = 2  # distance samples a voxel side in the encoder's input
 FINE_CELLS = 4  # cubes of the mesh grid a voxel side
 CORNERS_A_VOXEL = (COARSE_CELLS + 1) ** 3
@@ -126,13 +126,12 @@ def coarse_field(scene: Scene, coords: np.ndarray, resolution: int) -> tuple[np.
     cells = COARSE_CELLS * resolution
     box = coords.min(axis=0) * COARSE_CELLS, (coords.max(axis=0) + 1) * COARSE_CELLS
     field = distance_field(scene.vertices, scene.faces, cells, COARSE_CELLS + 0.5, box)
-    return voxel_distance(field, COARSE_CELLS, resolution), corner_colors(scene, field, cells)
+    return voxel_distance(field.distance, COARSE_CELLS, resolution), corner_colors(scene, field, cells)
 
 
-def voxel_distance(field: DistanceField, cells_per_voxel: int, resolution: int) -> np.ndarray:
-    """Signed distance to the thickened surface in voxels, clipped to ±1, f32."""
-    distance = field.distance / cells_per_voxel - THICKENING * resolution
-    return np.clip(distance, -1, 1).astype(np.float32)
+def voxel_distance(distance: np.ndarray, cells_per_voxel: int, resolution: int) -> np.ndarray:
+    """Distance in cells -> distance to the thickened surface in voxels, clipped to ±1, f32."""
+    return np.clip(distance / cells_per_voxel - THICKENING * resolution, -1, 1).astype(np.float32)
 
 
 def corner_colors(scene: Scene, field: DistanceField, cells: int) -> np.ndarray:

@@ -89,7 +89,8 @@ def lifting_part(recipe: Recipe, source: ObjectSource, structure: StructureAutoe
         packed = module.occupancy(volumes[-1])
         error = occupancy_loss(packed, batch.occupied)
         few = recipe.lifting_decoded
-        start = module.encoder.structure_head(volumes[-1][:few]).float()
+        # The head alone learns from the decoder: its steep gradients would drown what the volume learns.
+        start = module.encoder.structure_head(volumes[-1][:few].detach()).float()
         latent_error = F.mse_loss(start, structure.encode(batch.occupied[:few]).float())
         decoded = structure.decoder(start).float()
         decoded_error = occupancy_loss(decoded, batch.occupied[:few])
@@ -100,7 +101,7 @@ def lifting_part(recipe: Recipe, source: ObjectSource, structure: StructureAutoe
             "iou": iou(packed + 1.5, batch.occupied),
             "iou_decoded": iou(decoded + 1.5, batch.occupied[:few]),
         }
-        return error + decoded_error + recipe.lifting_latent_weight * latent_error, numbers
+        return error + recipe.lifting_head_weight * (decoded_error + latent_error), numbers
 
     return Part("lifting", module, batch, loss)
 

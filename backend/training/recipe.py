@@ -57,7 +57,7 @@ class Recipe:
     lifting: LiftingEncoderConfig = LiftingEncoderConfig()
     lifting_batch: int = 8
     lifting_decoded: int = 2  # of a batch go through the structure autoencoder, which is slow at 64³
-    lifting_latent_weight: float = 0.5
+    lifting_head_weight: float = 0.1
     structure_decoder_batch: int = 4
     latent_start_batch: int = 4
     latent_encoder: dict = field(default_factory=lambda: {**_trunk(128, 2, 2), "in_channels": FEATURES})

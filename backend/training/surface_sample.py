@@ -65,7 +65,9 @@ def surface_sample(
     colors = nearest_colors(
         points, near.reshape(-1), scene.vertices, scene.faces, scene.corner_colors, FINE_CELLS * resolution
     ).reshape(*near.shape, 3)
-    distance = voxel_distance(field, FINE_CELLS, resolution)[corners]
+    # A thin shell, not a solid: few assets are closed, many have parts inside, and the cubes know nothing of what
+    # lies beyond the voxels of the surface, so that a solid would end there in a second wall.
+    distance = voxel_distance(np.abs(field.distance), FINE_CELLS, resolution)[corners]
     return SurfaceSample(
         torch.from_numpy(coords),
         torch.from_numpy(features),
