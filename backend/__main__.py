@@ -1,6 +1,7 @@
-"""`python -m backend [COMMAND]`: serve (also without a command), generate, selftest, bench."""
+"""`python -m backend [COMMAND]`: serve (also without a command), generate, selftest, bench, evaluate."""
 
 import importlib
+import importlib.util
 import logging
 import sys
 
@@ -9,7 +10,10 @@ COMMANDS = {
     "generate": "turn pictures into files, without Blender",
     "selftest": "compare this machine's results with stored ones",
     "bench": "time every stage",
+    "evaluate": "score a model on a folder of meshes (in the repository, not in the extension)",
 }
+WORKSHOP = {"evaluate": "backend.evaluation.command"}
+"""Commands that the extension leaves out, and where they are in the repository."""
 
 
 def main(arguments: list[str]) -> int:
@@ -23,7 +27,11 @@ def main(arguments: list[str]) -> int:
         return 2
     if command != "serve":  # which guards descriptor 1 before anything can be logged
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
-    return importlib.import_module(f"backend.{command}").main(rest)
+    module = WORKSHOP.get(command, f"backend.{command}")
+    if command in WORKSHOP and importlib.util.find_spec(module.rpartition(".")[0]) is None:
+        sys.stderr.write(f"The extension does not hold {command}; run it in the project's repository.\n")
+        return 2
+    return importlib.import_module(module).main(rest)
 
 
 def usage() -> str:

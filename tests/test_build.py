@@ -53,7 +53,7 @@ def test_the_zip_holds_what_an_artist_needs(names):
 
 def test_the_zip_holds_nothing_of_the_workshop(names):
     workshop = re.compile(
-        r"(tests|docs|dist|out|runs|build)/|\.|.*(__pycache__|\.pyc$|/training/)|Makefile|pyproject"
+        r"(tests|docs|dist|out|runs|build)/|\.|.*(__pycache__|\.pyc$|/(training|evaluation)/)|Makefile|pyproject"
     )
     assert not [name for name in names if workshop.match(name)]
 

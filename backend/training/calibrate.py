@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from backend.conditioning import picture_to_pixels
+from backend.evaluation.cases import Case
+from backend.evaluation.surface_scores import f_score
 from backend.sampling import SIGMA_MIN, SamplerSettings, conditioned, flow_euler, noised, timesteps
-from backend.training.cases import Case
 from backend.training.dataset import occupancy
-from backend.training.evaluate import f_score
 from backend.training.workshop import Workshop
 
 SHIFTS = np.arange(-1.0, 4.01, 0.25)

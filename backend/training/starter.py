@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from backend.evaluation.cases import Case, front_case, held_out_case
+from backend.evaluation.contact_sheet import contact_sheet
+from backend.evaluation.reconstruct import Reconstruction, reconstruct
+from backend.evaluation.surface_scores import surface_scores
 from backend.files import atomic_path
 from backend.pipeline import Pipeline
 from backend.sampling import SamplerSettings
 from backend.training.assets import spread_over_families
 from backend.training.calibrate import best_shift
-from backend.training.cases import Case, front_case, held_out_case
-from backend.training.contact_sheet import contact_sheet
-from backend.training.evaluate import surface_scores
 from backend.training.export import export
-from backend.training.reconstruct import Reconstruction, reconstruct
 from backend.training.workshop import PARTS, Workshop
 
 log = logging.getLogger(__name__)

@@ -11,15 +11,15 @@ from training_shapes import cube, save
 
 from backend.checkpoints import read_model
 from backend.errors import UserError
+from backend.evaluation.contact_sheet import contact_sheet
+from backend.evaluation.reconstruct import reconstruct
 from backend.model_folder import open_folder
 from backend.pipeline import Pipeline
 from backend.training.assets import Entry, read_catalogue
 from backend.training.autoencoder_structure import StructureAutoencoder, fold_latent_scale
-from backend.training.contact_sheet import contact_sheet
 from backend.training.dataset import ObjectSource
 from backend.training.export import attribution, export
 from backend.training.loop import Trainer
-from backend.training.reconstruct import reconstruct
 from backend.training.starter import SAMPLING
 from backend.training.workshop import PARTS, Workshop
 

@@ -7,6 +7,7 @@ import pytest
 from training_shapes import cube, save, sphere
 
 from backend.errors import UserError
+from backend.evaluation.cases import draw_cutout
 from backend.training.assets import (
     Entry,
     group_weights,
@@ -15,7 +16,6 @@ from backend.training.assets import (
     spread_over_families,
     training_weights,
 )
-from backend.training.cases import draw_cutout
 from backend.training.dataset import ObjectSource, grown, make_scene, picture, voxel_features
 from backend.training.surface import distance_field, nearest_points, voxelise
 from backend.training.views import (

@@ -11,11 +11,11 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
+from backend.evaluation.reconstruct import Reconstruction
+from backend.evaluation.splat_render import render_gaussians
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh
-from backend.training.reconstruct import Reconstruction
 from backend.training.render import camera_position, project, rasterise
-from backend.training.splat_render import render_gaussians
 from backend.training.views import View, fixed_view
 
 HALF_WIDTH = 0.68
