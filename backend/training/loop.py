@@ -1,37 +1,44 @@
-"""The training loop of every part: batches by number, AdamW, moving average, CSV log, and a state that
-resumes exactly.
+"""The training loop of every part: batches by number, AdamW, moving average, a state that resumes exactly.
 
-Batches and noise depend on the seed and the step alone, so a run that was killed and resumed equals one that
-was not.
+Batches and noise depend on the seed and the batch's number alone, so a run that was killed and resumed equals
+one that was not, and several processes equal one that takes as many batches a step.
 """
 
 from __future__ import annotations
 
-import csv
-import json
+import contextlib
+import itertools
 import logging
+import math
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from backend.files import atomic_path
+from backend.training.batches import moved
+from backend.training.distributed import ALONE, World
+from backend.training.feeding import Feeder, Workers
+from backend.training.journal import Journal
 from backend.training.schedule import AdaptiveClip, MovingAverage, learning_rate_factor
+from backend.training.state import State, load_averaged, read_state, write_state
+
+__all__ = ["LoopConfig", "Part", "Trainer", "load_averaged", "pooled"]
 
 log = logging.getLogger(__name__)
+CPU = torch.device("cpu")
 Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How long and how fast one part is trained; `minutes` of 0 leaves the length to `steps`."""
+    """How long and how fast one part is trained; `minutes` of 0 leaves the length to `steps`.
+
+    `accumulate` batches make a step. Batches are made by `workers`.
+    """
 
     steps: int = 10_000
     minutes: float = 0.0
@@ -41,17 +48,19 @@ class LoopConfig:
     clip: float = 1.0
     ema: float = 0.99
     seed: int = 0
-    save_seconds: float = 90.0
+    save_seconds: float = 60.0
     log_every: int = 20
     bfloat16: bool = True
+    accumulate: int = 1
+    workers: Workers = Workers()
 
 
 def pooled(make: Callable[[int], Batch], size: int) -> Callable[[int], Batch]:
-    """Batches by step from a pool of `size`, each made when first wanted and learned repeatedly."""
+    """Batches by number from a pool of `size`, each made when first wanted and learned repeatedly."""
     pool: dict[int, Batch] = {}
 
-    def batch(step: int) -> Batch:
-        number = step % size
+    def batch(number: int) -> Batch:
+        number %= size
         if number not in pool:
             pool[number] = make(number)
         return pool[number]
@@ -61,24 +70,41 @@ def pooled(make: Callable[[int], Batch], size: int) -> Callable[[int], Batch]:
 
 @dataclass(frozen=True)
 class Part(Generic[Batch]):
-    """What the loop needs to know: the trained module, batches by step, and a loss.
+    """What the loop needs to know: the trained module, batches by number, and a loss.
 
-    `loss` takes a batch and the step's noise generator and returns the loss and numbers to log.
+    Batches are tensors, or frozen dataclasses and tuples of them, on the processor; the loop moves them to
+    the module's device. `loss` takes a batch and the batch's noise generator, which is the processor's, and
+    returns the loss and numbers to log, which may stay tensors.
     """
 
     name: str
     module: nn.Module
     batch: Callable[[int], Batch]
-    loss: Callable[[Batch, torch.Generator], tuple[Tensor, dict[str, float]]]
+    loss: Callable[[Batch, torch.Generator], tuple[Tensor, dict[str, Any]]]
 
 
 class Trainer:
-    """One part in training; its state lives in `<folder>/<part>.safetensors`."""
+    """One part in training; its state lives in `<folder>/<part>.safetensors`.
 
-    def __init__(self, part: Part, config: LoopConfig, folder: Path):
+    The module is moved to the device; what else the part's loss uses must be there already.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        config: LoopConfig,
+        folder: Path,
+        device: torch.device = CPU,
+        world: World = ALONE,
+        on_save: Callable[[], None] | None = None,
+    ):
         self.part = part
         self.config = config
         self.folder = folder
+        self.device = device
+        self.world = world
+        self.on_save = on_save
+        part.module.to(device)
         self.parameters = [p for p in part.module.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
@@ -93,6 +119,7 @@ class Trainer:
 
     @property
     def path(self) -> Path:
+        """The file of the state."""
         return self.folder / f"{self.part.name}.safetensors"
 
     @property
@@ -101,99 +128,103 @@ class Trainer:
         by_time = self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
         return min(1.0, max(by_time, self.step / self.config.steps))
 
-    def run(self) -> nn.Module:
-        """Trains to the end (or goes on from the saved state) and returns the module with averaged
-        weights.
+    @property
+    def finished(self) -> bool:
+        """Whether the training is at its end; it has at least one step."""
+        return self.step > 0 and self.progress >= 1.0
+
+    def run(self, until: float = math.inf) -> nn.Module:
+        """Trains to the end, or until time.monotonic() says `until`; goes on from the saved state.
+
+        Returns the module: with averaged weights if the training is `finished`, else as it stands.
         """
         log.info("%s: from step %d, %.0f s done", self.part.name, self.step, self.seconds)
-        saved = time.monotonic()
-        with ThreadPoolExecutor(1) as pool:
-            upcoming = pool.submit(self.part.batch, self.step)
-            while self.progress < 1.0:
-                started = time.monotonic()
-                batch = upcoming.result()
-                upcoming = pool.submit(self.part.batch, self.step + 1)
-                numbers = self.train_step(batch)
-                self.seconds += time.monotonic() - started
-                self._report(numbers)
+        journal = Journal(self.folder, self.part.name) if self.world.leads else None
+        if journal is not None:
+            journal.drop_after(self.step)
+        saved, before, started = time.monotonic(), self.seconds, time.monotonic()
+        with fast_arithmetic(self.device), self._feeder() as batches:
+            while True:
+                now = time.monotonic()
+                self.seconds, late = self.world.agree(before + now - started, float(now > until))
+                if self.finished or (late and self.step > 0):
+                    break
+                numbers = self.train_step(*itertools.islice(batches, self.config.accumulate))
+                if journal is not None and self.step % self.config.log_every == 0:
+                    journal.write(self.step, self.seconds, {k: float(v) for k, v in numbers.items()})
                 if time.monotonic() - saved > self.config.save_seconds:
                     self.save()
                     saved = time.monotonic()
         self.save()
-        self.average.copy_to(self.part.module)
+        if journal is not None:
+            journal.close()
+        if self.finished:
+            self.average.copy_to(self.part.module)
         return self.part.module
 
-    def train_step(self, batch: object) -> dict[str, float]:
-        """One optimiser step; returns the numbers to log."""
+    def train_step(self, *batches: Any) -> dict[str, Any]:
+        """One optimiser step on one batch or, accumulating, several; returns the numbers to log."""
         factor = learning_rate_factor(self.step, self.config.warm_up, self.progress)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * factor
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bfloat16):
-            loss, numbers = self.part.loss(batch, generator)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        total = torch.zeros((), device=self.device)
+        numbers: dict[str, Any] = {}
+        for number, batch in zip(self._numbers(self.step), batches, strict=False):
+            generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+                loss, numbers = self.part.loss(moved(batch, self.device), generator)
+            (loss / len(batches)).backward()
+            total += loss.detach() / len(batches)
+        self.world.average_gradients(self.parameters)
         norm = self.clip(self.parameters)
         self.optimizer.step()
         self.step += 1
         self.average.update(self.part.module, self.step)
-        return {
-            "loss": float(loss.detach()),
-            "norm": norm,
-            "lr": self.config.learning_rate * factor,
-            **numbers,
-        }
+        return {"loss": total, "norm": norm, "lr": self.config.learning_rate * factor, **numbers}
 
     def save(self) -> None:
         """Writes weights, averages, optimiser and counters in one atomic file."""
-        tensors = {f"model.{k}": v.contiguous() for k, v in self.part.module.state_dict().items()}
-        tensors |= {f"ema.{k}": v for k, v in self.average.shadow.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
-        counters = {"step": self.step, "seconds": self.seconds, "norms": list(self.clip.norms)}
-        with atomic_path(self.path) as temporary:
-            save_file(tensors, temporary, metadata={"counters": json.dumps(counters)})
+        if self.world.leads:
+            counters = {"step": self.step, "seconds": self.seconds, "norms": self.clip.norms}
+            optimizer = self.optimizer.state_dict()["state"]
+            state = State(self.part.module.state_dict(), self.average.shadow, optimizer, counters)
+            write_state(self.path, state)
+            if self.on_save is not None:
+                self.on_save()
+        self.world.wait()
 
     def _load(self) -> None:
-        with safe_open(self.path, framework="pt") as file:
-            counters = json.loads(file.metadata()["counters"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-        self.part.module.load_state_dict(_below(tensors, "model."), strict=False)
-        self.average.shadow.update(_below(tensors, "ema."))
-        states: dict[int, dict[str, Tensor]] = {}
-        for key, value in _below(tensors, "optimizer.").items():
-            index, name = key.split(".", 1)
-            states.setdefault(int(index), {})[name] = value
+        state = read_state(self.path)
+        self.part.module.load_state_dict(state.model, strict=False)
+        self.average.load(state.ema)
         groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": states, "param_groups": groups})
-        self.step, self.seconds = counters["step"], counters["seconds"]
-        self.clip.norms.extend(counters["norms"])
+        self.optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
+        self.step, self.seconds = state.counters["step"], state.counters["seconds"]
+        self.clip.load(state.counters["norms"])
 
-    def _report(self, numbers: dict[str, float]) -> None:
-        if self.step % self.config.log_every:
-            return
-        row = {
-            "step": self.step,
-            "seconds": round(self.seconds, 1),
-            **{k: round(v, 6) for k, v in numbers.items()},
-        }
-        path = self.folder / f"{self.part.name}.csv"
-        new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, row)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-        log.info("%s %s", self.part.name, " ".join(f"{k}={v:g}" for k, v in row.items()))
+    def _numbers(self, step: int) -> range:
+        """The numbers of this process's batches of a step."""
+        each = self.config.accumulate
+        first = (step * self.world.size + self.world.rank) * each
+        return range(first, first + each)
+
+    def _feeder(self) -> Feeder:
+        numbers = itertools.chain.from_iterable(map(self._numbers, itertools.count(self.step)))
+        return Feeder(self.part.batch, numbers, self.config.workers)
 
 
-def load_averaged(module: nn.Module, path: Path) -> nn.Module:
-    """Fills a module from a saved state, averaged weights where there are any; returns it frozen."""
-    with safe_open(path, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}
-    module.load_state_dict({**_below(tensors, "model."), **_below(tensors, "ema.")})
-    return module.eval().requires_grad_(False)
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+@contextlib.contextmanager
+def fast_arithmetic(device: torch.device) -> Iterator[None]:
+    """On a GPU, while the block runs: convolutions tuned to their sizes, TF32 where bf16 is not used."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before[0]
+        torch.set_float32_matmul_precision(before[1])

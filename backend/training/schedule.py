@@ -1,10 +1,12 @@
-"""Learning-rate schedule, moving average of the weights and gradient clipping."""
+"""Learning-rate schedule, moving average of the weights and gradient clipping.
+
+Nothing here waits for the device: what is decided from a norm is decided there.
+"""
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +27,22 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
+        """Takes in the parameters as they are after `step` steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, parameter in module.named_parameters():
+        parameters = dict(module.named_parameters())
+        # One call for all: a loop over the tensors would cost a GPU more than the arithmetic.
+        torch._foreach_lerp_(list(self.shadow.values()), [parameters[k] for k in self.shadow], 1 - decay)
+
+    @torch.no_grad()
+    def load(self, values: dict[str, Tensor]) -> None:
+        """Takes over averages that were saved."""
+        for name, value in values.items():
             if name in self.shadow:
-                self.shadow[name].lerp_(parameter.detach(), 1 - decay)
+                self.shadow[name].copy_(value)
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
+        """Puts the averages in the module's parameters."""
         for name, parameter in module.named_parameters():
             if name in self.shadow:
                 parameter.copy_(self.shadow[name])
@@ -39,23 +50,48 @@ class MovingAverage:
 
 class AdaptiveClip:
     """Clips the gradient norm to min(max_norm, 95th percentile of the last thousand norms) once those are
-    known.
+    known. Gradients that are not finite become zeros.
     """
 
     def __init__(self, max_norm: float, window: int = 1000, percentile: float = 0.95):
         self.max_norm = max_norm
         self.percentile = percentile
-        self.norms: deque[float] = deque(maxlen=window)
+        self._norms = torch.zeros(window)
+        self._count = 0
 
-    def threshold(self) -> float:
-        if len(self.norms) < self.norms.maxlen:
+    @property
+    def norms(self) -> list[float]:
+        """Those recorded, oldest first; waits for the device."""
+        window = len(self._norms)
+        if self._count <= window:
+            return self._norms[: self._count].tolist()
+        return self._norms.roll(-(self._count % window)).tolist()
+
+    def load(self, norms: Sequence[float]) -> None:
+        """Takes over norms that were saved, oldest first."""
+        kept = list(norms)[-len(self._norms) :]
+        self._norms[: len(kept)] = torch.tensor(kept, dtype=self._norms.dtype, device=self._norms.device)
+        self._count = len(kept)
+
+    def threshold(self) -> Tensor | float:
+        """The largest norm that passes."""
+        if self._count < len(self._norms):
             return self.max_norm
-        ordered = sorted(self.norms)
-        return min(self.max_norm, ordered[int(self.percentile * (len(ordered) - 1))])
+        rank = int(self.percentile * (len(self._norms) - 1))
+        return self._norms.sort().values[rank].clamp(max=self.max_norm)
 
-    def __call__(self, parameters: Iterable[Tensor]) -> float:
-        """Scales the gradients in place and returns the norm they had."""
-        norm = float(nn.utils.clip_grad_norm_(list(parameters), self.threshold()))
-        if math.isfinite(norm):
-            self.norms.append(norm)
+    @torch.no_grad()
+    def __call__(self, parameters: Iterable[Tensor]) -> Tensor:
+        """Scales the gradients in place and returns the norm () they had."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        self._norms = self._norms.to(norm.device)
+        finite = norm.isfinite()
+        for gradient in gradients:
+            gradient.nan_to_num_(0.0, 0.0, 0.0)
+        factor = torch.where(finite, (self.threshold() / (norm + 1e-6)).clamp(max=1.0), 0.0)
+        torch._foreach_mul_(gradients, factor)
+        kept = torch.where(finite, norm, self.max_norm).to(self._norms.dtype)
+        self._norms[self._count % len(self._norms)] = kept
+        self._count += 1
         return norm
