@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from backend.training.assets import Asset, Entry, group_weights, load_asset
 from backend.training.render import CROP_MARGIN, project, render
+from backend.training.stored_shape import StoredShape
 from backend.training.surface import DistanceField, distance_field, nearest_colors, voxelise
 from backend.training.views import View, align, placing, training_view
 
@@ -30,7 +31,7 @@ class Scene:
     """An object in the model's frame: vertices (V, 3) f64, and how it is looked at.
 
     upright (V, 3) are the vertices as the view's camera sees them, the longest side 1 and centred;
-    vertices = scale · upright + offset.
+    vertices = scale · upright + offset. `stored` holds what was found out about it before, if anything was.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Scene:
     corner_colors: np.ndarray
     smooth: np.ndarray
     view: View
+    stored: StoredShape | None = None
 
 
 class ObjectSource:
@@ -56,14 +58,25 @@ class ObjectSource:
         self._cumulative = np.cumsum(group_weights(entries))
         self._assets: dict[int, Asset] = {}
 
-    def scene(self, step: int, index: int = 0) -> tuple[Scene, np.random.Generator]:
-        """The scene of that number and a generator for further random choices about it."""
+    def scene(self, step: int, index: int = 0, surface: bool = False) -> tuple[Scene, np.random.Generator]:
+        """The scene of that number and a generator for further random choices about it.
+
+        `surface` says that distances to it will be asked for, which a source may have stored.
+        """
         rng = np.random.default_rng((self.seed, step, index))
-        number = min(int(np.searchsorted(self._cumulative, rng.random())), len(self.entries) - 1)
+        number = self.draw(self._cumulative, rng)
+        name = self.entries[number].name
+        return make_scene(name, recolored(self.asset(number), rng), training_view(name, rng)), rng
+
+    def asset(self, number: int) -> Asset:
+        """The mesh of an entry, read once."""
         if number not in self._assets:
             self._assets[number] = load_asset(self.entries[number].path)
-        name = self.entries[number].name
-        return make_scene(name, recolored(self._assets[number], rng), training_view(name, rng)), rng
+        return self._assets[number]
+
+    def draw(self, cumulative: np.ndarray, rng: np.random.Generator) -> int:
+        """The number of an entry, from running sums of their probabilities (N,)."""
+        return min(int(np.searchsorted(cumulative, rng.random())), len(self.entries) - 1)
 
 
 def make_scene(name: str, asset: Asset, view: View) -> Scene:
@@ -94,7 +107,18 @@ def picture(scene: Scene, size: int, margin: float = CROP_MARGIN) -> np.ndarray:
 
 def occupancy(scene: Scene, resolution: int) -> np.ndarray:
     """(R, R, R) bool."""
+    if scene.stored is not None and scene.stored.resolution == resolution:
+        return scene.stored.occupancy(scene.view.mirror)
     return voxelise(scene.vertices, scene.faces, resolution)
+
+
+def surface_field(scene: Scene, cells: int, band: float, box: tuple[np.ndarray, np.ndarray]) -> DistanceField:
+    """`distance_field` of a scene, from what is stored of it if that will do."""
+    if scene.stored is not None and cells in scene.stored.grids:
+        grid = scene.stored.grids[cells]
+        if grid.band == band:
+            return grid.field(scene.vertices, scene.faces, scene.view.mirror, box)
+    return distance_field(scene.vertices, scene.faces, cells, band, box)
 
 
 def pooled_occupancy(occupied: np.ndarray, resolution: int) -> np.ndarray:
@@ -125,7 +149,7 @@ def coarse_field(scene: Scene, coords: np.ndarray, resolution: int) -> tuple[np.
     """
     cells = COARSE_CELLS * resolution
     box = coords.min(axis=0) * COARSE_CELLS, (coords.max(axis=0) + 1) * COARSE_CELLS
-    field = distance_field(scene.vertices, scene.faces, cells, COARSE_CELLS + 0.5, box)
+    field = surface_field(scene, cells, COARSE_CELLS + 0.5, box)
     return voxel_distance(field.distance, COARSE_CELLS, resolution), corner_colors(scene, field, cells)
 
 

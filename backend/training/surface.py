@@ -118,7 +118,7 @@ def _nearest_faces(grid, faces, size, band, box_low, box_high):
                 p[0], p[1] = i, j
                 for k in range(first, last + 1):
                     p[2] = k
-                    d = _closest(p, a, b, c)[0]
+                    d = closest_point(p, a, b, c)[0]
                     if d < distance[i, j, k]:
                         distance[i, j, k] = d
                         nearest[i, j, k] = f
@@ -149,7 +149,7 @@ def _segment(p, a, b):
 
 
 @njit(nogil=True, cache=True)
-def _closest(p, a, b, c):
+def closest_point(p, a, b, c):
     """Squared distance to a triangle and the weights of b and c at the nearest point."""
     u0, u1, u2 = b[0] - a[0], b[1] - a[1], b[2] - a[2]
     v0, v1, v2 = c[0] - a[0], c[1] - a[1], c[2] - a[2]
@@ -256,7 +256,7 @@ def _points(points, face, vertices, faces, corner_colors):
         if f < 0:
             continue
         a, b, c = vertices[faces[f, 0]], vertices[faces[f, 1]], vertices[faces[f, 2]]
-        _, s, t = _closest(points[n], a, b, c)
+        _, s, t = closest_point(points[n], a, b, c)
         _unit_normal(a, b, c, normal)
         for axis in range(3):
             nearest[n, axis] = (1.0 - s - t) * a[axis] + s * b[axis] + t * c[axis]

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from backend.layers.sparse import subdivide_coords
 from backend.representations.gaussians import GaussianConfig
-from backend.training.dataset import FINE_CELLS, Scene, voxel_distance, voxel_features
+from backend.training.dataset import FINE_CELLS, Scene, surface_field, voxel_distance, voxel_features
 from backend.training.gaussian_targets import GaussianTargets, gaussian_targets
 from backend.training.recipe import Recipe
-from backend.training.surface import DistanceField, distance_field, nearest_colors
+from backend.training.surface import DistanceField, nearest_colors
 
 # Cube corners in the order of the mesh decoder's channels.
 CORNERS = torch.tensor([(n & 1, n >> 1 & 1, n >> 2 & 1) for n in range(8)])
@@ -86,9 +86,7 @@ def fine_field(
     indices.
     """
     box = coords.min(axis=0) * FINE_CELLS, (coords.max(axis=0) + 1) * FINE_CELLS
-    field = distance_field(
-        scene.vertices, scene.faces, FINE_CELLS * resolution, band=FINE_CELLS + 0.5, box=box
-    )
+    field = surface_field(scene, FINE_CELLS * resolution, FINE_CELLS + 0.5, box)
     cubes = subdivide_coords(subdivide_coords(torch.from_numpy(coords).long()))
     return field, tuple((cubes[:, None] + CORNERS).numpy().transpose(2, 0, 1))
 
