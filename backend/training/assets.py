@@ -20,7 +20,9 @@ _Y_UP = (".glb", ".gltf", ".obj")
 
 @dataclass(frozen=True)
 class Entry:
-    """One object of a catalogue; `group` joins variants of one shape, `brand` marks trademarked looks."""
+    """One object of a catalogue; `group` joins variants of one shape, `brand` marks trademarked looks, `title` is what
+    its author called it.
+    """
 
     path: Path
     name: str
@@ -29,6 +31,7 @@ class Entry:
     brand: bool = False
     licence: str = ""
     attribution: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ def _read_manifest(manifest: Path) -> tuple[Entry, ...]:
                 brand=row["brand"] == "1",
                 licence=row["licence"],
                 attribution=row["attribution"],
+                title=row.get("name", ""),
             )
             for row in csv.DictReader(file)
         )
@@ -108,7 +112,9 @@ def _read_manifest(manifest: Path) -> tuple[Entry, ...]:
 
 def _scan(folder: Path) -> tuple[Entry, ...]:
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    return tuple(Entry(path=p, name=p.relative_to(folder).as_posix(), group=p.as_posix()) for p in paths)
+    return tuple(
+        Entry(path=p, name=p.relative_to(folder).as_posix(), group=p.as_posix(), title=p.stem) for p in paths
+    )
 
 
 def _load_npz(path: Path) -> Asset:

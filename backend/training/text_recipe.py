@@ -1,0 +1,59 @@
+"""The sizes and budgets of the starter's text model, which stands on a trained starter model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from backend.models.lifting_text import LiftingTextConfig
+from backend.training.loop import LoopConfig
+
+
+def _flow(resolution: int, channels: int, blocks: int) -> dict:
+    return {
+        "resolution": resolution,
+        "in_channels": 8,
+        "out_channels": 8,
+        "model_channels": channels,
+        "cond_channels": LiftingTextConfig.cond_channels,
+        "num_blocks": blocks,
+        "num_head_channels": 32,
+        "mlp_ratio": 2,
+        "patch_size": 2,
+        "qk_rms_norm": True,
+    }
+
+
+@dataclass(frozen=True)
+class TextRecipe:
+    """Constructor arguments of the text model's own networks, batch sizes and schedules."""
+
+    lifting: LiftingTextConfig = LiftingTextConfig()
+    lifting_batch: int = 16
+    lifting_cells: int = 1024  # of the volume's 16³ are compared at 64³ in a step, where comparing costs most
+    decoded: int = 2  # of a batch go through the structure decoder, a box of them
+    decoded_box: int = 8
+    latent_batch: int = 8
+    latent_weight: float = 1.0
+    structure_flow: dict = field(default_factory=lambda: _flow(16, 96, 3))
+    structure_flow_batch: int = 4
+    latent_flow: dict = field(
+        default_factory=lambda: {
+            **_flow(32, 64, 2),
+            "num_io_res_blocks": 1,
+            "io_block_channels": [32],
+            "use_skip_connection": True,
+        }
+    )
+    latent_flow_batch: int = 2
+    time_mean: float = 0.0
+    time_std: float = 1.0
+    drop_condition: float = 0.1
+    seed: int = 0
+    loops: dict[str, LoopConfig] = field(
+        default_factory=lambda: {
+            "text_lifting": LoopConfig(steps=20_000, learning_rate=1.5e-3, minutes=7, warm_up=20),
+            "text_latent_start": LoopConfig(steps=20_000, learning_rate=1.5e-3, minutes=2, warm_up=20),
+            "text_structure_flow": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=1, warm_up=20),
+            "text_latent_flow": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=1, warm_up=20),
+        }
+    )

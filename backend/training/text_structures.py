@@ -1,0 +1,94 @@
+"""Every object once, its front towards the camera: what a sentence about it should become.
+
+Structures and their latents do not change while text parts learn, so they are made once and kept in one file.
+N objects · R, r resolutions of the structure and of its latent.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from backend.files import atomic_path
+from backend.training.assets import Asset, Entry, load_asset
+from backend.training.autoencoder_structure import StructureAutoencoder
+from backend.training.dataset import Scene, make_scene, occupancy
+from backend.training.views import fixed_view
+
+log = logging.getLogger(__name__)
+
+_PIECE = 250  # objects between two writings of the file
+FRONT = fixed_view(0.0, math.radians(15), math.radians(38))
+
+
+@dataclass(frozen=True)
+class Structures:
+    """packed (N, R³/8) u8, bits of the occupancy · latents (N, C, r, r, r) f16."""
+
+    packed: Tensor
+    latents: Tensor
+    resolution: int
+
+    def occupied(self, numbers: Sequence[int]) -> Tensor:
+        """(B, 1, R, R, R) f32 of these objects."""
+        bits = np.unpackbits(self.packed[list(numbers)].numpy(), axis=1)
+        return torch.from_numpy(bits).float().reshape(len(numbers), 1, *(self.resolution,) * 3)
+
+
+def front_scene(name: str, asset: Asset) -> Scene:
+    """The object as sentences mean it: not turned, not mirrored, seen a little from above."""
+    return make_scene(name, asset, FRONT)
+
+
+def structures(
+    entries: Sequence[Entry], autoencoder: StructureAutoencoder, resolution: int, path: Path
+) -> Structures:
+    """The structures of all entries; made where the file `path` does not have them yet, and kept there.
+
+    The file is written as it grows, so that a run that is stopped goes on.
+    """
+    names = [entry.name for entry in entries]
+    made = _read(path, names, resolution)
+    while made is None or len(made.packed) < len(entries):
+        done = 0 if made is None else len(made.packed)
+        log.info("structures: %d of %d", done, len(entries))
+        more = _make(entries[done : done + _PIECE], autoencoder, resolution)
+        made = more if made is None else _joined(made, more)
+        tensors = {"packed": made.packed, "latents": made.latents}
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata={"names": "\n".join(names)})
+    return made
+
+
+def _read(path: Path, names: list[str], resolution: int) -> Structures | None:
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as file:
+        if file.metadata()["names"] != "\n".join(names):
+            return None
+        return Structures(file.get_tensor("packed"), file.get_tensor("latents"), resolution)
+
+
+def _make(entries: Sequence[Entry], autoencoder: StructureAutoencoder, resolution: int) -> Structures:
+    packed, latents = [], []
+    for entry in entries:
+        occupied = occupancy(front_scene(entry.name, load_asset(entry.path)), resolution)
+        packed.append(torch.from_numpy(np.packbits(occupied)))
+        volume = torch.from_numpy(occupied).float()[None, None]
+        with torch.autocast("cpu", torch.bfloat16):
+            latents.append(autoencoder.encode(volume)[0].to(torch.float16))
+    return Structures(torch.stack(packed), torch.stack(latents), resolution)
+
+
+def _joined(one: Structures, other: Structures) -> Structures:
+    packed, latents = torch.cat([one.packed, other.packed]), torch.cat([one.latents, other.latents])
+    return Structures(packed, latents, one.resolution)
