@@ -15,7 +15,7 @@ from backend.layers.norm import LayerNorm32
 from backend.layers.sparse import Pooling, check_coords, pool, pool_coords, unpool
 from backend.layers.sparse_conv import ConvolutionTable, SubmanifoldConv3d
 from backend.layers.stack import Stack
-from backend.layers.transformer import BLOCK_EPS
+from backend.layers.transformer import BLOCK_EPS, run_block
 from backend.models.config import require
 from backend.models.flow_transformer import Context, FlowConfig, FlowTransformer
 from backend.models.network import zero_
@@ -141,7 +141,7 @@ class SLatFlowModel(FlowTransformer[SLatFlowConfig]):
             if block.resample == "down":
                 h = pool(h, structure.poolings[level])
                 level += 1
-            h = block(h, t_emb, structure.neighbours[level])
+            h = run_block(block, self.config.use_checkpoint, h, t_emb, structure.neighbours[level])
             skips.append(h)
         return h, skips
 
@@ -153,5 +153,5 @@ class SLatFlowModel(FlowTransformer[SLatFlowConfig]):
             if block.resample == "up":
                 level -= 1
                 h = unpool(h, structure.poolings[level])
-            h = block(h, t_emb, structure.neighbours[level])
+            h = run_block(block, self.config.use_checkpoint, h, t_emb, structure.neighbours[level])
         return h

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from PIL import Image
 
 from backend.training.views import View
 
@@ -41,12 +42,52 @@ def render(
     faces (F, 3) · corner_colors (F, 3, 3) u8 sRGB · smooth (F,) bool. The view's azimuth is already in the
     vertices.
     """
-    samples = size * _SUPERSAMPLING
     points = project(vertices, view)
     low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
     extent = max(float((high - low).max()) * margin, 1e-9)
-    points[:, :2] = ((points[:, :2] - (low + high) / 2) / extent + 0.5) * samples
-    face_ids, depth = rasterise(points, faces, samples)
+    points[:, :2] = (points[:, :2] - (low + high) / 2) / extent + 0.5
+    return _draw(points, vertices, faces, corner_colors, smooth, view, size)
+
+
+def render_whole(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    corner_colors: np.ndarray,
+    smooth: np.ndarray,
+    view: View,
+    size: int,
+) -> Picture:
+    """Like `render`, but all that the camera's field of view holds, the origin in the middle."""
+    points = project(vertices, view)
+    points[:, :2] = points[:, :2] * focal_length(view) + 0.5
+    return _draw(points, vertices, faces, corner_colors, smooth, view, size)
+
+
+def focal_length(view: View) -> float:
+    """In picture widths."""
+    return 0.5 / math.tan(view.fov / 2)
+
+
+def cutout(picture: Picture) -> Image.Image:
+    """The picture as a file would hold it: RGBA, colours not multiplied by alpha."""
+    color = picture.color / np.maximum(picture.alpha, 1e-3)[..., None]
+    pixels = np.concatenate([color, picture.alpha[..., None]], axis=-1)
+    return Image.fromarray((np.clip(pixels, 0, 1) * 255).round().astype(np.uint8), "RGBA")
+
+
+def _draw(
+    points: np.ndarray,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    corner_colors: np.ndarray,
+    smooth: np.ndarray,
+    view: View,
+    size: int,
+) -> Picture:
+    """points (V, 3): column and row in [0, 1] where in the picture, and inverse depth."""
+    samples = size * _SUPERSAMPLING
+    points[:, :2] *= samples
+    face_ids, _ = rasterise(points, faces, samples)
     direction = np.array(view.light.direction)
     normals = vertex_normals(vertices, faces)
     eye = camera_position(view)

@@ -59,6 +59,11 @@ def held_out_view(name: str, rng: np.random.Generator) -> View:
     return _random_view(azimuth, rng, mirror=False)
 
 
+def random_view(rng: np.random.Generator) -> View:
+    """A random view from any side."""
+    return _random_view(rng.uniform(0, 2 * math.pi), rng, mirror=False)
+
+
 def fixed_view(azimuth: float, elevation: float, fov: float) -> View:
     """A view with a calm light, for evaluation."""
     return View(azimuth, elevation, fov, fitting_distance(fov), Light((-0.4, -0.7, 0.6), 0.55, 0.5))
@@ -71,10 +76,19 @@ def fitting_distance(fov: float) -> float:
 
 def align(vertices: np.ndarray, azimuth: float) -> np.ndarray:
     """(V, 3) -> (V, 3) turned so that the camera of that azimuth stands on −Y, longest side 1, centred."""
+    return normalised(turned(vertices.astype(np.float64), azimuth))
+
+
+def turned(points: np.ndarray, azimuth: float) -> np.ndarray:
+    """(..., 3) as seen by the camera of that azimuth, which then stands on −Y."""
     c, s = math.cos(azimuth), math.sin(azimuth)
-    turned = vertices.astype(np.float64) @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-    low, high = turned.min(axis=0), turned.max(axis=0)
-    return (turned - (low + high) / 2) / max(float((high - low).max()), 1e-9)
+    return points @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+
+
+def normalised(vertices: np.ndarray) -> np.ndarray:
+    """(V, 3) moved and scaled: centred, longest side 1."""
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    return (vertices - (low + high) / 2) / max(float((high - low).max()), 1e-9)
 
 
 def placing(vertices: np.ndarray, outline: np.ndarray, view: View) -> tuple[float, np.ndarray]:

@@ -61,6 +61,21 @@ MODELS = {
         TRUNK | {"model_channels": 256, "representation_config": {"use_color": True}},
     ),
 }
+ENCODERS = {
+    "ss_enc": (
+        "SparseStructureEncoder",
+        {
+            "in_channels": 1,
+            "latent_channels": 4,
+            "num_res_blocks": 1,
+            "num_res_blocks_middle": 1,
+            "channels": [8, 8, 8],
+            "use_fp16": False,
+        },
+    ),
+    "slat_enc": ("SLatEncoder", TRUNK | {"in_channels": 32, "model_channels": 32}),
+}
+"""What turns objects into latents; folders have them beside the models of pipeline.json."""
 SAMPLER = {
     "name": "FlowEulerGuidanceIntervalSampler",
     "args": {"sigma_min": 1e-5},
@@ -90,6 +105,16 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
     }
     (folder / "pipeline.json").write_text(json.dumps(settings))
     return folder
+
+
+def write_tiny_encoders(folder: Path, seed: int = 1) -> None:
+    """Add the encoders that fine-tuning needs to a tiny model's folder."""
+    torch.manual_seed(seed)
+    for stem, (name, args) in ENCODERS.items():
+        model = build_model(name, args)
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.15)
+        write_model(model, folder / "ckpts" / stem, half=False)
 
 
 def _write_image_encoder(folder: Path) -> None:

@@ -1,0 +1,115 @@
+"""Prepared objects: what is slow to make is made once, kept in one file an object and kind, and learned from.
+
+A file tells in its metadata what it was made of; one that was made of something else is made again. So a run
+that was stopped goes on where it was, and the encoders need not be in memory while the flows are trained.
+L voxels or tokens · C channels · r resolution.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from backend.errors import UserError
+from backend.files import atomic_path
+from backend.training.assets import Asset, Entry, load_asset
+
+log = logging.getLogger(__name__)
+
+Make = Callable[[Entry, Asset], dict[str, Tensor]]
+OnObject = Callable[[str, int, int], None]
+
+
+class Records:
+    """The files of one kind ("structure", "latent", "tokens") in a folder of prepared objects."""
+
+    def __init__(self, folder: Path, kind: str, origin: dict[str, Any]) -> None:
+        self.kind = kind
+        self._folder = folder
+        self._origin = origin
+        self._known: dict[Entry, str] = {}
+
+    def prepare(
+        self,
+        entries: tuple[Entry, ...],
+        make: Make,
+        until: float = math.inf,
+        on_object: OnObject | None = None,
+    ) -> tuple[Entry, ...] | None:
+        """Makes the files that are not there; returns the entries that have one, without unusable meshes.
+
+        None if time.monotonic() says `until` before the end.
+        """
+        usable = []
+        for number, entry in enumerate(entries):
+            if time.monotonic() > until:
+                return None
+            if self.is_ready(entry) or self._made(entry, make):
+                usable.append(entry)
+            if on_object is not None:
+                on_object(self.kind, number + 1, len(entries))
+        return tuple(usable)
+
+    def is_ready(self, entry: Entry) -> bool:
+        """Whether the entry's file is there and was made of the same things."""
+        path = self._path(entry)
+        if not path.is_file():
+            return False
+        try:
+            with safe_open(path, framework="pt") as file:
+                return (file.metadata() or {}).get("origin") == self._signature(entry)
+        except SafetensorError:
+            return False
+
+    def read(self, entry: Entry, *names: str) -> dict[str, Tensor]:
+        """Whole tensors of an entry by name."""
+        with safe_open(self._path(entry), framework="pt") as file:
+            return {name: file.get_tensor(name) for name in names}
+
+    def row(self, entry: Entry, name: str, number: int) -> Tensor:
+        """One row of a tensor of an entry; the number wraps round."""
+        with safe_open(self._path(entry), framework="pt") as file:
+            rows = file.get_slice(name)
+            return rows[number % rows.get_shape()[0]]
+
+    def _made(self, entry: Entry, make: Make) -> bool:
+        try:
+            tensors = make(entry, load_asset(entry.path))
+        except UserError as error:
+            log.warning("%s is left out: %s", entry.name, error)
+            return False
+        self._folder.mkdir(parents=True, exist_ok=True)
+        contiguous = {name: value.contiguous() for name, value in tensors.items()}
+        with atomic_path(self._path(entry)) as temporary:
+            save_file(contiguous, temporary, metadata={"origin": self._signature(entry)})
+        return True
+
+    def _path(self, entry: Entry) -> Path:
+        # The name for people, and the sum because two names may differ in a letter that no file may have.
+        readable = re.sub(r"[^A-Za-z0-9_-]+", "_", entry.name)[:60]
+        short = hashlib.sha256(entry.name.encode()).hexdigest()[:8]
+        return self._folder / f"{readable}-{short}.{self.kind}.safetensors"
+
+    def _signature(self, entry: Entry) -> str:
+        """Names exactly this mesh and everything else that the file was made of."""
+        if entry not in self._known:
+            mesh = hashlib.sha256(entry.path.read_bytes()).hexdigest() if entry.path.is_file() else ""
+            text = json.dumps({"mesh": mesh, "name": entry.name, **self._origin}, sort_keys=True)
+            self._known[entry] = hashlib.sha256(text.encode()).hexdigest()
+        return self._known[entry]
+
+
+def numbered(name: str, tensors: Iterator[Tensor]) -> dict[str, Tensor]:
+    """Tensors under the names "name.0", "name.1", …"""
+    return {f"{name}.{number}": tensor for number, tensor in enumerate(tensors)}
