@@ -5,6 +5,7 @@ S picture size · V vertices · F faces.
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 
@@ -13,10 +14,10 @@ from PIL import Image
 
 from backend.background import remove_background
 from backend.image import preprocess
-from backend.training.assets import Entry, load_asset
+from backend.training.assets import Asset, Entry, load_asset
 from backend.training.dataset import Scene, make_scene
-from backend.training.render import render
-from backend.training.views import View, fixed_view, held_out_azimuth, held_out_view
+from backend.training.render import cutout, render
+from backend.training.views import View, fixed_view, held_out_azimuth, held_out_view, random_view
 
 PICTURE_SIZE = 512
 _MARGIN = 1.3
@@ -44,18 +45,33 @@ def front_case(entry: Entry) -> Case:
     return make_case(entry, fixed_view(held_out_azimuth(entry.name), np.radians(18.0), np.radians(38.0)))
 
 
+def scored_cases(entry: Entry, count: int, seed: int) -> list[Case]:
+    """The entry as every object is scored: from azimuth 35°, elevation 20°, then from random sides.
+
+    The random ones, in the range that training sees, depend on the seed and the entry's name alone.
+    """
+    asset = load_asset(entry.path)
+    rng = np.random.default_rng((seed, zlib.crc32(entry.name.encode())))
+    first = fixed_view(math.radians(35), math.radians(20), math.radians(40))
+    views = [first, *(random_view(rng) for _ in range(1, count))]
+    return [_case(entry.name, asset, view) for view in views]
+
+
 def make_case(entry: Entry, view: View) -> Case:
     """Draws the picture and sends it through the preprocessing that every picture gets."""
-    scene = make_scene(entry.name, load_asset(entry.path), view)
-    cutout = draw_cutout(scene)
-    return Case(scene, cutout, preprocess(cutout, remove_background))
+    return _case(entry.name, load_asset(entry.path), view)
+
+
+def _case(name: str, asset: Asset, view: View) -> Case:
+    scene = make_scene(name, asset, view)
+    drawn = draw_cutout(scene)
+    return Case(scene, drawn, preprocess(drawn, remove_background))
 
 
 def draw_cutout(scene: Scene) -> Image.Image:
     """The scene as an RGBA picture of 512²."""
-    drawn = render(
-        scene.upright, scene.faces, scene.corner_colors, scene.smooth, scene.view, PICTURE_SIZE, _MARGIN
+    return cutout(
+        render(
+            scene.upright, scene.faces, scene.corner_colors, scene.smooth, scene.view, PICTURE_SIZE, _MARGIN
+        )
     )
-    color = drawn.color / np.maximum(drawn.alpha, 1e-3)[..., None]
-    pixels = np.concatenate([color, drawn.alpha[..., None]], axis=-1)
-    return Image.fromarray((np.clip(pixels, 0, 1) * 255).round().astype(np.uint8), "RGBA")

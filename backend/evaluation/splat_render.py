@@ -1,4 +1,4 @@
-"""A small CPU renderer of 3-D Gaussians for contact sheets: front to back, alpha-composited on black.
+"""A small CPU renderer of 3-D Gaussians for scores and sheets: front to back, alpha-composited on black.
 
 Elliptical weighted average splatting (Zwicker et al., 2001) with the low-pass of the published rasteriser.
 N Gaussians · S picture size.
@@ -12,19 +12,20 @@ import numpy as np
 from numba import njit
 
 from backend.representations.gaussians import SH_C0, Gaussians, covariance
+from backend.training.render import focal_length
 from backend.training.views import View
 
 LOW_PASS = 0.1  # pixels², added to the projected covariance
 _CUT = 3.0  # standard deviations
 
 
-def render_gaussians(gaussians: Gaussians, view: View, size: int, half_width: float) -> np.ndarray:
-    """(S, S, 3) f32 in [0, 1] from the view's elevation; the picture spans ±half_width at the origin's
-    depth.
+def render_gaussians(gaussians: Gaussians, view: View, size: int) -> np.ndarray:
+    """(S, S, 3) f32 in [0, 1]: what the view's camera sees, the origin in the middle, as `render_whole` shows
+    meshes.
     """
     points = gaussians.position.double().numpy()
     rotation, depth = _camera(points, view)
-    focal = size / 2 / half_width * view.distance
+    focal = size * focal_length(view)
     camera = points @ rotation.T
     centre = np.stack([camera[:, 0], -camera[:, 1]], axis=1) / depth[:, None] * focal + size / 2
     cov = _projected(covariance(gaussians).double().numpy(), rotation, camera, depth, focal)

@@ -9,16 +9,22 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 POINTS = 10_000
+_R2 = np.array([0.7548776662466927, 0.5698402909980532])  # powers of the plastic number's inverse
 
 
 def sample_surface(
     vertices: np.ndarray, faces: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """count points (N, 3) uniform on the surface."""
+    """count points (N, 3) uniform on the surface and evenly spread.
+
+    Evenly, or else two samples of one large surface would lie farther apart than the smaller radius.
+    Faces get their share by systematic sampling, points in a face by the R2 sequence (Roberts 2018).
+    """
     a, b, c = (vertices[faces[:, i]].astype(np.float64) for i in range(3))
-    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
-    chosen = rng.choice(len(faces), size=count, p=area / area.sum())
-    u, v = rng.random((2, count))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1).cumsum()
+    chosen = np.searchsorted(area, (np.arange(count) + rng.random()) / count * area[-1], side="right")
+    chosen = np.minimum(chosen, len(faces) - 1)
+    u, v = (rng.random((2, 1)) + _R2[:, None] * np.arange(count)) % 1
     flip = u + v > 1
     u, v = np.where(flip, 1 - u, u)[:, None], np.where(flip, 1 - v, v)[:, None]
     return a[chosen] + u * (b - a)[chosen] + v * (c - a)[chosen]

@@ -1,0 +1,50 @@
+"""The autoencoder of the structured latent alone: true voxels and surface -> latents -> mesh. L voxels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from backend.checkpoints import read_model
+from backend.evaluation.prediction import EMPTY, is_view_aligned
+from backend.evaluation.unit_cube import mesh_asset, place_asset, placement
+from backend.models.structured_latent_vae import SLatEncoder
+from backend.pipeline import Pipeline
+from backend.training.assets import Asset
+from backend.training.dataset import FEATURES, Scene, occupancy, pooled_occupancy, voxel_features
+
+STRUCTURE_RESOLUTION = 64
+_ENCODER = "ckpts/slat_enc_swin8_32l8"
+
+
+class Autoencoder:
+    """The encoder beside a pipeline's mesh decoder."""
+
+    def __init__(self, encoder: SLatEncoder, pipeline: Pipeline) -> None:
+        self._encoder = encoder
+        self._pipeline = pipeline
+
+    @torch.inference_mode()
+    def mesh(self, scene: Scene) -> Asset:
+        """The scene's mesh after encoding and decoding, in the unit cube."""
+        resolution = self._encoder.config.resolution
+        voxels = pooled_occupancy(occupancy(scene, STRUCTURE_RESOLUTION), resolution)
+        coords = np.argwhere(voxels).astype(np.int32)
+        places = torch.from_numpy(coords).to(self._pipeline.device)
+        features = torch.from_numpy(voxel_features(scene, coords, resolution)).to(self._pipeline.device)
+        latents = self._encoder(features, self._encoder.structure(places))[0].float()
+        mesh = mesh_asset(self._pipeline.decode_mesh(places, latents))
+        if len(mesh.faces) == 0:
+            return EMPTY
+        return place_asset(mesh, placement(mesh.vertices[np.unique(mesh.faces)]))
+
+
+def open_autoencoder(pipeline: Pipeline) -> Autoencoder | None:
+    """The autoencoder of a model trained here; None for others, whose encoders see other features."""
+    path = pipeline.folder.path / _ENCODER
+    if not is_view_aligned(pipeline.folder) or not path.with_name(path.name + ".json").is_file():
+        return None
+    encoder = read_model(path, torch.float32, pipeline.device)
+    if not isinstance(encoder, SLatEncoder) or encoder.config.in_channels != FEATURES:
+        return None
+    return Autoencoder(encoder, pipeline)

@@ -1,0 +1,72 @@
+"""What a model makes of a case, brought into the unit cube. R resolution."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from backend.background import remove_background
+from backend.evaluation.cases import Case
+from backend.evaluation.reconstruct import Reconstruction, reconstruct
+from backend.evaluation.unit_cube import (
+    RESOLUTION,
+    mesh_asset,
+    place_asset,
+    place_gaussians,
+    placement,
+    unit_occupancy,
+)
+from backend.image import preprocess
+from backend.model_folder import ModelFolder
+from backend.pipeline import Pipeline
+from backend.representations.gaussians import Gaussians
+from backend.training.assets import Asset
+
+EMPTY = Asset(np.zeros((0, 3)), np.zeros((0, 3), np.int32), np.zeros((0, 3, 3), np.uint8), np.zeros(0, bool))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """occupied (R, R, R) bool · mesh, without faces if there is none · gaussians · seconds it took."""
+
+    occupied: np.ndarray
+    mesh: Asset
+    gaussians: Gaussians | None = None
+    seconds: float | None = None
+
+
+def is_view_aligned(folder: ModelFolder) -> bool:
+    """Whether the model stands objects as the picture shows them, as those with an own image encoder do.
+
+    The published models, which name a published encoder, make them as they were modelled.
+    """
+    return folder.image_cond_model is not None and "/" in folder.image_cond_model
+
+
+def predict(pipeline: Pipeline, case: Case, seed: int) -> Prediction:
+    """The case's picture through preprocessing and pipeline, as Generate takes it."""
+    started = time.monotonic()
+    picture = preprocess(case.cutout, remove_background)
+    preprocessing = time.monotonic() - started
+    result = reconstruct(pipeline, picture, seed)
+    azimuth = 0.0 if is_view_aligned(pipeline.folder) else case.scene.view.azimuth
+    return placed(result, azimuth, preprocessing + result.seconds)
+
+
+def placed(result: Reconstruction, azimuth: float, seconds: float) -> Prediction:
+    """The result turned by the azimuth and normalised; mesh and Gaussians by the mesh's bounding box."""
+    occupied = unit_occupancy(_at_least(result.occupied.numpy(), RESOLUTION), azimuth)
+    if result.mesh is None or len(result.mesh.faces) == 0:
+        return Prediction(occupied, EMPTY, None, seconds)
+    mesh = mesh_asset(result.mesh)
+    where = placement(mesh.vertices[np.unique(mesh.faces)], azimuth)
+    splats = None if result.gaussians is None else place_gaussians(result.gaussians, where)
+    return Prediction(occupied, place_asset(mesh, where), splats, seconds)
+
+
+def _at_least(occupied: np.ndarray, resolution: int) -> np.ndarray:
+    """A coarser structure with every voxel split, so that both have 64 a side."""
+    factor = max(1, resolution // len(occupied))
+    return occupied.repeat(factor, 0).repeat(factor, 1).repeat(factor, 2)

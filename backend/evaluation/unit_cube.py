@@ -1,0 +1,115 @@
+"""The frame in which everything is compared: the unit cube, turned as the picture shows the object.
+
+A model tells proportions and not sizes, so a prediction is moved and scaled by its own bounding box, as the
+truth is: longest side 1, centred. The camera stands on −Y, the picture's right is +X, up is +Z. Models with
+the published image encoder make objects as they were modelled, front on −Y, whatever the picture; they are
+first turned by the camera's azimuth. V vertices · N points or Gaussians · R resolution.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from backend.representations.gaussians import Gaussians
+from backend.representations.mesh import Mesh
+from backend.representations.rotations import quaternions, rotation_matrices
+from backend.training.assets import Asset
+
+RESOLUTION = 64
+_SPECK = 0.01  # share of the occupied voxels below which a loose part does not count for the bounding box
+
+
+@dataclass(frozen=True)
+class Placement:
+    """x -> scale · R x + offset, where R turns the object as a camera of that azimuth sees it."""
+
+    azimuth: float = 0.0
+    scale: float = 1.0
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def apply(self, points: np.ndarray) -> np.ndarray:
+        """(N, 3) -> (N, 3)."""
+        return points @ turn(self.azimuth) * self.scale + np.array(self.offset)
+
+    def invert(self, points: np.ndarray) -> np.ndarray:
+        """Where points (N, 3) of the unit cube come from."""
+        return (points - np.array(self.offset)) / self.scale @ turn(self.azimuth).T
+
+
+def turn(azimuth: float) -> np.ndarray:
+    """The matrix (3, 3) that rows of points are multiplied with to bring that azimuth's camera to −Y."""
+    c, s = math.cos(azimuth), math.sin(azimuth)
+    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+
+
+def placement(points: np.ndarray, azimuth: float = 0.0) -> Placement:
+    """What brings points (N, 3), N > 0, into the unit cube."""
+    turned = points.astype(np.float64) @ turn(azimuth)
+    low, high = turned.min(axis=0), turned.max(axis=0)
+    scale = 1.0 / max(float((high - low).max()), 1e-9)
+    x, y, z = (-(low + high) / 2 * scale).tolist()
+    return Placement(azimuth, scale, (x, y, z))
+
+
+def place_asset(asset: Asset, where: Placement) -> Asset:
+    """The asset moved."""
+    return replace(asset, vertices=where.apply(asset.vertices.astype(np.float64)))
+
+
+def place_gaussians(gaussians: Gaussians, where: Placement) -> Gaussians:
+    """The Gaussians moved, turned and scaled."""
+    position = torch.from_numpy(where.apply(gaussians.position.double().cpu().numpy())).float()
+    matrix = torch.from_numpy(turn(where.azimuth).T.copy())
+    rotation = quaternions(matrix @ rotation_matrices(gaussians.rotation.double().cpu())).float()
+    return Gaussians(
+        position=position,
+        color_dc=gaussians.color_dc.float().cpu(),
+        opacity=gaussians.opacity.float().cpu(),
+        scale=gaussians.scale.float().cpu() * where.scale,
+        rotation=rotation,
+    )
+
+
+def mesh_asset(mesh: Mesh) -> Asset:
+    """A model's mesh as an asset with flat colours; grey without colours."""
+    vertices, faces = mesh.vertices.double().cpu().numpy(), mesh.faces.cpu().numpy().astype(np.int32)
+    colors = np.full((len(vertices), 3), 0.5) if mesh.colors is None else mesh.colors.cpu().numpy()
+    corners = (np.clip(colors[faces], 0, 1) * 255).round().astype(np.uint8)
+    return Asset(vertices, faces, corners, np.zeros(len(faces), bool))
+
+
+def unit_occupancy(occupied: np.ndarray, azimuth: float = 0.0, resolution: int = RESOLUTION) -> np.ndarray:
+    """(R, R, R) bool of the model's cube -> (resolution³) bool of the unit cube.
+
+    A voxel is occupied where its centre, taken back, lies in an occupied voxel. Empty stays empty.
+    """
+    solid = without_specks(occupied)
+    if not solid.any():
+        return np.zeros((resolution,) * 3, bool)
+    size = len(occupied)
+    low = np.argwhere(solid)
+    corners = np.concatenate([low + np.array(step) for step in np.ndindex(2, 2, 2)]) / size - 0.5
+    where = placement(corners, azimuth)
+    centres = (
+        np.stack(np.meshgrid(*[np.arange(resolution)] * 3, indexing="ij"), -1) + 0.5
+    ) / resolution - 0.5
+    source = np.floor((where.invert(centres.reshape(-1, 3)) + 0.5) * size + 1e-9).astype(np.int64)
+    inside = ((source >= 0) & (source < size)).all(axis=1)
+    result = np.zeros(len(source), bool)
+    result[inside] = occupied[tuple(source[inside].T)]
+    return result.reshape((resolution,) * 3)
+
+
+def without_specks(occupied: np.ndarray) -> np.ndarray:
+    """The occupancy without loose parts of less than 1 % of its voxels."""
+    parts, count = ndimage.label(occupied, np.ones((3, 3, 3)))
+    if count < 2:
+        return occupied
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return (sizes >= _SPECK * sizes.sum())[parts]
