@@ -44,6 +44,8 @@ def config_args(config: "DataclassInstance") -> dict[str, typing.Any]:
     args: dict[str, typing.Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value = config_args(value)
         args[json_name(field)] = list(value) if isinstance(value, tuple) else value
     return args
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backend.models.config import parse_config
+from backend.models.occupancy_guess import OccupancyGuess, OccupancyGuessConfig
 
 _CROP_MARGIN = 1.2  # backend.image crops pictures to the alpha box times this factor
 _BACKGROUND_LEVEL = 0.03  # pixels darker than this in all channels count as background
@@ -32,6 +33,7 @@ class LiftingEncoderConfig:
     volume_channels: tuple[int, ...] = (64, 128, 160)
     volume_resolution: int = 16
     structure_channels: int = 8
+    occupancy: OccupancyGuessConfig | None = None
     latent_channels: int = 8
     latent_resolution: int = 32
     latent_hidden: int = 24
@@ -116,7 +118,10 @@ class LiftingImageEncoder(nn.Module):
         self.stem = nn.Conv2d(6, wide, 4, stride=2, padding=1)
         self.picture = UNet(nn.Conv2d, wide, config.plane_channels)
         self.volume = UNet(nn.Conv3d, wide + 3, volume)
-        self.structure_head = _head(volume[0], config.structure_channels)
+        if config.occupancy is None:
+            self.structure_head = _head(volume[0], config.structure_channels)
+        else:
+            self.structure_head = OccupancyGuess(volume[0], config.volume_resolution, config.occupancy)
         hidden = config.latent_hidden
         self.latent_expand = nn.Conv3d(volume[0], hidden * 8, 1)
         self.latent_picture = nn.Conv2d(wide, hidden, 1)

@@ -34,27 +34,28 @@ def structure_part(recipe: Recipe, source: ObjectSource) -> Part[Tensor]:
     """Reconstruction by cross-entropy and Dice, and a little divergence from the normal distribution."""
     module = StructureAutoencoder(recipe)
 
-    def loss(occupied: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(occupied: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        occupied = occupied.float()
         mean, logvar = module.encoder(occupied)
         logits = module.decoder(sample_posterior(mean.float(), logvar.float(), generator)).float()
         reconstruction = occupancy_loss(logits, occupied)
         kl = kl_divergence(mean.float(), logvar.float())
-        numbers = {"iou": iou(logits, occupied), "kl": float(kl.detach()), "std": float(mean.detach().std())}
+        numbers = {"iou": iou(logits, occupied), "kl": kl.detach(), "std": mean.detach().std()}
         return reconstruction + recipe.structure_kl * kl, numbers
 
     return Part("structure_autoencoder", module, lambda step: occupancy_crops(recipe, source, step), loss)
 
 
 def occupancies(recipe: Recipe, source: ObjectSource, step: int) -> Tensor:
-    """(B, 1, R, R, R) of the step's scenes."""
+    """(B, 1, R, R, R) bool of the step's scenes."""
     scenes = (source.scene(step, i)[0] for i in range(recipe.structure_batch))
     stacked = np.stack([occupancy(scene, recipe.structure_resolution) for scene in scenes])
-    return torch.from_numpy(stacked).float()[:, None]
+    return torch.from_numpy(stacked)[:, None]
 
 
 def occupancy_crops(recipe: Recipe, source: ObjectSource, step: int) -> Tensor:
-    """(B, 1, S, S, S) boxes of the step's scenes round surface voxels; both networks see only near neighbours."""
-    size, stride = recipe.structure_crop, recipe.structure_resolution // 16
+    """(B, 1, S, S, S) bool boxes of the step's scenes round surface voxels; both networks see only near neighbours."""
+    size, stride = recipe.structure_crop, 2 ** (len(recipe.structure_encoder["channels"]) - 1)
     crops = []
     for index in range(recipe.structure_batch):
         scene, rng = source.scene(step, index)
@@ -62,14 +63,14 @@ def occupancy_crops(recipe: Recipe, source: ObjectSource, step: int) -> Tensor:
         middle = rng.permutation(np.argwhere(occupied))[0] - size // 2 + rng.integers(-stride, stride + 1, 3)
         low = np.clip(middle // stride * stride, 0, recipe.structure_resolution - size)
         crops.append(occupied[tuple(slice(a, a + size) for a in low)])
-    return torch.from_numpy(np.stack(crops)).float()[:, None]
+    return torch.from_numpy(np.stack(crops))[:, None]
 
 
 @torch.no_grad()
-def iou(logits: Tensor, target: Tensor) -> float:
-    """Intersection over union of logits > 0 with the target."""
+def iou(logits: Tensor, target: Tensor) -> Tensor:
+    """Intersection over union of logits > 0 with the target: ()."""
     predicted, target = logits > 0, target > 0.5
-    return float((predicted & target).sum() / (predicted | target).sum().clamp(min=1))
+    return (predicted & target).sum() / (predicted | target).sum().clamp(min=1)
 
 
 @torch.no_grad()

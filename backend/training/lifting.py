@@ -1,4 +1,4 @@
-"""The lifting encoder: picture (B, 3, S, S) -> sparse structure through the frozen decoder, and the structured
+"""The lifting encoder: picture (B, 3, S, S) -> occupancy, and through it the structure latent, and the structured
 latent.
 
 B batch · L voxels · R resolution · S picture size.
@@ -7,10 +7,10 @@ B batch · L voxels · R resolution · S picture size.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backend.models.lifting_encoder import LiftingImageEncoder
@@ -27,81 +27,79 @@ COLOR_WEIGHT = 3.0
 
 @dataclass(frozen=True)
 class LiftingBatch:
-    """pixels (B, 3, S, S) · occupied (B, 1, R, R, R) · per object coords (L, 3) and features (L, C_in), or
-    empty.
+    """colors (B, 3, S, S) u8 · packed (B, R³ / 8) u8 occupancy bits · per object coords (L, 3) and features
+    (L, C_in) f16, or empty. All as small as may be, for it travels to the device.
     """
 
-    pixels: Tensor
-    occupied: Tensor
+    colors: Tensor
+    packed: Tensor
     coords: tuple[Tensor, ...] = ()
     features: tuple[Tensor, ...] = ()
 
+    @cached_property
+    def pixels(self) -> Tensor:
+        """(B, 3, S, S) f32 in [0, 1]."""
+        return self.colors.float() / 255
 
-class LiftingTrainer(nn.Module):
-    """The encoder and a head that training alone uses: occupancy straight from the volume, 4³ voxels a cell.
-
-    It teaches the volume the shape at a small part of what the structure decoder costs at 64³.
-    """
-
-    def __init__(self, recipe: Recipe):
-        super().__init__()
-        self.encoder = LiftingImageEncoder(recipe.lifting)
-        channels = recipe.lifting.volume_channels[0]
-        self.block = recipe.structure_resolution // recipe.lifting.volume_resolution
-        self.packed = nn.Sequential(nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv3d(channels, self.block**3, 1))
-        nn.init.constant_(self.packed[-1].bias, OUTPUT_BIAS)
-
-    def occupancy(self, volume: Tensor) -> Tensor:
-        """(B, C, r, r, r) -> logits (B, 1, R, R, R)."""
-        b, _, r = volume.shape[:3]
-        x = self.packed(volume).float().reshape(b, self.block, self.block, self.block, r, r, r)
-        return x.permute(0, 4, 1, 5, 2, 6, 3).reshape(b, 1, *(r * self.block,) * 3)
+    @cached_property
+    def occupied(self) -> Tensor:
+        """(B, 1, R, R, R) f32, 0 or 1."""
+        shifts = torch.arange(7, -1, -1, device=self.packed.device, dtype=torch.uint8)
+        bits = (self.packed[..., None] >> shifts) & 1
+        size = round((8 * self.packed.shape[1]) ** (1 / 3))
+        return bits.reshape(-1, 1, size, size, size).float()
 
 
 def lifting_batch(recipe: Recipe, source: ObjectSource, step: int, size: int, latents: int) -> LiftingBatch:
     """`size` scenes as the encoder sees them, and the surface features, slow to make, of the first ones."""
-    pixels, occupied, coords, features = [], [], [], []
+    colors, packed, coords, features = [], [], [], []
     for index in range(size):
-        scene, rng = source.scene(step, index)
-        pixels.append(picture(scene, recipe.picture_size, CROP_MARGIN * rng.uniform(0.97, 1.03)))
-        occupied.append(occupancy(scene, recipe.structure_resolution))
+        scene, rng = source.scene(step, index, surface=index < latents)
+        pixels = picture(scene, recipe.picture_size, CROP_MARGIN * rng.uniform(0.97, 1.03))
+        colors.append(np.rint(pixels * 255).astype(np.uint8))
+        occupied = occupancy(scene, recipe.structure_resolution)
+        packed.append(np.packbits(occupied))
         if index < latents:
-            coarse = grown(pooled_occupancy(occupied[-1], recipe.resolution), rng)
+            coarse = grown(pooled_occupancy(occupied, recipe.resolution), rng)
             coords.append(np.argwhere(coarse).astype(np.int32))
-            features.append(voxel_features(scene, coords[-1], recipe.resolution))
+            features.append(voxel_features(scene, coords[-1], recipe.resolution).astype(np.float16))
     return LiftingBatch(
-        torch.from_numpy(np.stack(pixels)),
-        torch.from_numpy(np.stack(occupied)).float()[:, None],
+        torch.from_numpy(np.stack(colors)),
+        torch.from_numpy(np.stack(packed)),
         tuple(torch.from_numpy(one) for one in coords),
         tuple(torch.from_numpy(one) for one in features),
     )
 
 
-def lifting_part(recipe: Recipe, source: ObjectSource, structure: StructureAutoencoder) -> Part[LiftingBatch]:
-    """The first guess of the structure; that of the structured latent is learned later, on the finished volume."""
-    module = LiftingTrainer(recipe)
+def lifting_part(
+    recipe: Recipe, source: ObjectSource, structure: StructureAutoencoder, latents: LatentTargets | None
+) -> Part[LiftingBatch]:
+    """The first guess of the structure, and beside it, at a small share of the scenes, of the structured latent.
+
+    Without latent targets (their autoencoder may still be in training) of the structure alone.
+    """
+    module = LiftingImageEncoder(recipe.lifting)
+    guess = module.structure_head
+    guess.encoder.load_state_dict(structure.encoder.state_dict())
+    nn.init.constant_(guess.head[-1].bias, OUTPUT_BIAS)
+    colored = 0 if latents is None else recipe.lifting_latents
 
     def batch(step: int) -> LiftingBatch:
-        return lifting_batch(recipe, source, step, recipe.lifting_batch, latents=0)
+        return lifting_batch(recipe, source, step, recipe.lifting_batch, latents=colored)
 
     def loss(batch: LiftingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        _, volumes = module.encoder.lift(batch.pixels)
-        packed = module.occupancy(volumes[-1])
-        error = occupancy_loss(packed, batch.occupied)
-        few = recipe.lifting_decoded
-        # The head alone learns from the decoder: its steep gradients would drown what the volume learns.
-        start = module.encoder.structure_head(volumes[-1][:few].detach()).float()
-        latent_error = F.mse_loss(start, structure.encode(batch.occupied[:few]).float())
-        decoded = structure.decoder(start).float()
-        decoded_error = occupancy_loss(decoded, batch.occupied[:few])
-        numbers = {
-            "packed": float(error.detach()),
-            "structure": float(latent_error.detach()),
-            "decoded": float(decoded_error.detach()),
-            "iou": iou(packed + 1.5, batch.occupied),
-            "iou_decoded": iou(decoded + 1.5, batch.occupied[:few]),
+        planes, volumes = module.lift(batch.pixels)
+        logits = guess.occupancy(volumes[-1])
+        error = occupancy_loss(logits, batch.occupied)
+        numbers = {"occupancy": error.detach(), "iou": iou(logits + guess.config.shift, batch.occupied)}
+        if latents is None:
+            return error, numbers
+        latent = module.latent([plane[:colored] for plane in planes], [one[:colored] for one in volumes])
+        latent_error = latent_start_loss(latent.float(), batch, latents)
+        return error + recipe.lifting_latent_weight * latent_error, {
+            **numbers,
+            "latent": latent_error.detach(),
         }
-        return error + recipe.lifting_head_weight * (decoded_error + latent_error), numbers
 
     return Part("lifting", module, batch, loss)
 
@@ -133,7 +131,7 @@ def latent_start_loss(volume: Tensor, batch: LiftingBatch, latents: LatentTarget
     """
     # The last three channels hold the colour, which a picture shows more surely than the shape within a
     # voxel.
-    weights = torch.ones(volume.shape[1])
+    weights = torch.ones(volume.shape[1], device=volume.device)
     weights[-3:] = COLOR_WEIGHT
     errors = []
     for one, coords, features in zip(volume, batch.coords, batch.features, strict=False):

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 from backend.models.lifting_encoder import LiftingEncoderConfig
+from backend.models.occupancy_guess import OccupancyGuessConfig
+from backend.models.sparse_structure_vae import EncoderConfig
 from backend.training.loop import LoopConfig
 from backend.training.recipe import Recipe
 
@@ -14,6 +16,8 @@ def tiny_recipe(**changes: object) -> Recipe:
     loop = LoopConfig(steps=3, learning_rate=2e-3, warm_up=1, log_every=1, bfloat16=False)
     tiny = replace(
         recipe,
+        structure_resolution=16,
+        structure_crop=8,
         resolution=16,
         picture_size=32,
         structure_encoder={**recipe.structure_encoder, "channels": [8, 16]},
@@ -28,6 +32,7 @@ def tiny_recipe(**changes: object) -> Recipe:
             latent_hidden=8,
             picture_tokens=2,
             cond_channels=64,
+            occupancy=OccupancyGuessConfig(block=2, encoder=EncoderConfig(1, 8, 0, (8, 16), 1)),
         ),
         lifting_batch=2,
         lifting_latents=1,
