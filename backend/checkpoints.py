@@ -16,9 +16,17 @@ from torch import Tensor
 from backend.errors import MissingModel, UserError
 from backend.files import atomic_path
 from backend.layers.engines import TORCH, Engine
-from backend.model_folder import ModelFolder, available_models, bundled_models, models_folder, open_folder
+from backend.model_folder import (
+    ModelFolder,
+    available_models,
+    bundled_models,
+    models_folder,
+    open_folder,
+    text_models,
+)
 from backend.models.config import config_args
 from backend.models.lifting_encoder import LiftingImageEncoder
+from backend.models.lifting_text import LiftingTextEncoder
 from backend.models.network import HALVED, Network
 from backend.models.sparse_structure_flow import SparseStructureFlowModel
 from backend.models.sparse_structure_vae import SparseStructureDecoder, SparseStructureEncoder
@@ -35,6 +43,7 @@ __all__ = [
     "models_folder",
     "open_folder",
     "read_model",
+    "text_models",
     "write_model",
 ]
 
@@ -52,7 +61,7 @@ _PUBLISHED = (
 Published = Network[Any] | LiftingImageEncoder
 
 MODEL_CLASSES: dict[str, type[Published]] = {
-    **{model.__name__: model for model in (*_PUBLISHED, LiftingImageEncoder)},
+    **{model.__name__: model for model in (*_PUBLISHED, LiftingImageEncoder, LiftingTextEncoder)},
     # "Elastic" classes only schedule activation checkpointing in training; weights and maths are the same.
     **{f"Elastic{model.__name__}": model for model in _PUBLISHED},
 }

@@ -4,7 +4,7 @@ A model whose encoder also predicts latents hands them on as starts of the sampl
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy
@@ -14,8 +14,18 @@ from torch import Tensor
 
 from backend.checkpoints import ModelFolder, models_folder, read_model
 from backend.errors import UserError
-from backend.models.clip_text import ClipText, load_text_encoder
+from backend.models.clip_text import load_text_encoder
 from backend.models.dinov2 import load_image_encoder
+from backend.models.lifting_text import LiftingTextEncoder
+from backend.models.minilm_text import PUBLISHED as MINILM
+from backend.models.minilm_text import MiniLmText, load_sentence_encoder
+
+PICTURES_ONLY = (
+    "This model works from pictures; give a picture, or choose a model for sentences, such as starter-text."
+)
+SENTENCES_ONLY = (
+    "This model works from a sentence; give a prompt, or choose a model for pictures, such as starter."
+)
 
 
 @dataclass(frozen=True)
@@ -54,14 +64,26 @@ def load_conditioner(folder: ModelFolder, device: torch.device) -> Conditioner:
     A path inside the folder ("ckpts/…") is a checkpoint like the others; a bare name is a published encoder.
     """
     if folder.text_cond_model:
-        encoder = load_text_encoder(folder.path, folder.text_cond_model, (models_folder(),))
-        return TextConditioner(encoder.to(device))
+        return _load_text_conditioner(folder, folder.text_cond_model, device)
     name = folder.image_cond_model
     if not name:
         raise UserError(f"The model {folder.name} names no encoder in pipeline.json; download it again.")
     if "/" in name:
         return LiftingConditioner(read_model(folder.path / name, torch.float32, device), device)
     return PictureConditioner(load_image_encoder(folder.path, name, (models_folder(),)).to(device), device)
+
+
+def _load_text_conditioner(folder: ModelFolder, name: str, device: torch.device) -> Conditioner:
+    search = (models_folder(),)
+    if (folder.path / f"{name}.json").is_file():
+        lifting = read_model(folder.path / name, torch.float32, device)
+        if not isinstance(lifting, LiftingTextEncoder):
+            raise UserError(f"{name} of the model {folder.name} is no text encoder; download it again.")
+        sentences = load_sentence_encoder(folder.path, lifting.config.sentence_encoder, search)
+        return LiftingTextConditioner(sentences.to(device), lifting)
+    if name == MINILM:
+        return TextConditioner(load_sentence_encoder(folder.path, name, search).to(device))
+    return TextConditioner(load_text_encoder(folder.path, name, search).to(device))
 
 
 def picture_to_pixels(picture: Image.Image, device: torch.device) -> Tensor:
@@ -82,7 +104,7 @@ class PictureConditioner:
         return Condition(tokens, torch.zeros_like(tokens[0]))
 
     def from_text(self, prompt: str) -> Condition:
-        raise UserError("This model works from pictures; give a picture, or choose a text model.")
+        raise UserError(PICTURES_ONLY)
 
 
 class LiftingConditioner:
@@ -100,19 +122,43 @@ class LiftingConditioner:
         )
 
     def from_text(self, prompt: str) -> Condition:
-        raise UserError("This model works from pictures; give a picture, or choose a text model.")
+        raise UserError(PICTURES_ONLY)
+
+
+class TextEncoder(Protocol):
+    """What is used of the encoders of sentences."""
+
+    def __call__(self, sentences: Sequence[str]) -> Tensor: ...
+
+    def null(self) -> Tensor: ...
 
 
 class TextConditioner:
-    """CLIP text tokens (1, 77, C); the null condition is the empty sentence."""
+    """Tokens (1, L, C) of a text encoder; the null condition is the empty sentence."""
 
-    def __init__(self, encoder: ClipText) -> None:
+    def __init__(self, encoder: TextEncoder) -> None:
         self._encoder = encoder
 
     def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition:
-        raise UserError("This model works from a sentence; give a prompt, or choose an image model.")
+        raise UserError(SENTENCES_ONLY)
 
     def from_text(self, prompt: str) -> Condition:
         if not prompt.strip():
             raise UserError("The prompt is empty; describe the object in a sentence.")
         return Condition((self._encoder([prompt]),), self._encoder.null())
+
+
+class LiftingTextConditioner:
+    """Tokens of the sentence model, and the start latents that the starter's text encoder makes of them."""
+
+    def __init__(self, sentences: MiniLmText, lifting: LiftingTextEncoder) -> None:
+        self._words = TextConditioner(sentences)
+        self._lifting = lifting
+
+    def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition:
+        return self._words.from_pictures(pictures)
+
+    def from_text(self, prompt: str) -> Condition:
+        condition = self._words.from_text(prompt)
+        starts = self._lifting(condition.tokens[0])
+        return replace(condition, structure_start=starts.structure_start, latent_start=starts.latent_start)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from backend.background import remove_background
-from backend.checkpoints import available_models
+from backend.checkpoints import available_models, text_models
 from backend.conditioning import Condition
 from backend.device import choose_device, choose_dtype, devices
 from backend.engine_interface import FinishedInfo, LoadedInfo, OnProgress, OnResult, ShouldCancel
@@ -34,7 +34,9 @@ class TrellisEngine:
         """Versions, devices and the models that lie on this machine."""
         found = tuple(Device(one.name, one.kind, one.memory_bytes) for one in devices())
         versions = (VERSION, platform.python_version(), torch.__version__)
-        return Hello(PROTOCOL_VERSION, *versions, devices=found, models=available_models())
+        return Hello(
+            PROTOCOL_VERSION, *versions, devices=found, models=available_models(), text_models=text_models()
+        )
 
     def load(self, model: str, device: str, precision: str, engine: str) -> LoadedInfo:
         """Bring every model of a folder into memory."""

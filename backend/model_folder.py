@@ -72,6 +72,11 @@ def available_models() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*bundled_models(), *_models_in(models_folder()))))
 
 
+def text_models() -> tuple[str, ...]:
+    """Those of the available models that take sentences."""
+    return tuple(name for name in available_models() if _takes_text(_find(name) / "pipeline.json"))
+
+
 def open_folder(model: str | Path) -> ModelFolder:
     """A bundled or downloaded model by name ("starter", "owner/repo"), or any folder by path.
 
@@ -98,6 +103,14 @@ def open_folder(model: str | Path) -> ModelFolder:
         _optional_name(args, "image_cond_model"),
         _optional_name(args, "text_cond_model"),
     )
+
+
+def _takes_text(path: Path) -> bool:
+    try:
+        args, _ = _read_pipeline(path)
+    except UserError:  # whoever opens the model will be told
+        return False
+    return bool(args.get("text_cond_model"))
 
 
 def _models_in(folder: Path) -> tuple[str, ...]:

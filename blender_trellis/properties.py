@@ -107,7 +107,7 @@ class TrellisSettings(bpy.types.PropertyGroup):
 
     def takes_text(self) -> bool:
         """Whether the model is one that takes words instead of a picture."""
-        return "text" in self.model.lower()
+        return session.takes_text(self.model)
 
     def missing(self) -> str:
         """What is still to be chosen before anything can be generated; empty when nothing is."""

@@ -112,7 +112,15 @@ def known_models() -> list[str]:
         return list(hello.models)
     folder = backend_settings().models
     found = sorted(path.parent.name for path in folder.glob("*/pipeline.json")) if folder is not None else []
-    return ["starter", *found]
+    return ["starter", "starter-text", *found]
+
+
+def takes_text(model: str) -> bool:
+    """Whether the model takes words instead of a picture: as the backend has told, or else by its name."""
+    hello = _current().runner.hello
+    if hello is not None and model in hello.models:
+        return model in hello.text_models
+    return "text" in Path(model).name.lower()
 
 
 def known_devices() -> list[str]:

@@ -1,12 +1,13 @@
 """The starter's text encoder: a sentence's tokens (B, L, C) -> first guesses of both latents.
 
-Patches of the structure's latent are the tokens of a small transformer that attends to the words and is modulated
-by the sentence; convolutions then join the patches. It is to sentences what the lifting encoder is to pictures:
-the object's front looks at the camera, on −Y, up is +Z. Dims: B batch · L tokens · C channels · R resolution.
+Patches of the structure's latent are the tokens of a small transformer that attends to the words and is
+modulated by the sentence. It is to sentences what the lifting encoder is to pictures: the object's front
+looks at the camera, on −Y, up is +Z. Dims: B batch · L tokens · C channels · r, R resolutions of the latents.
 """
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,7 +15,6 @@ from backend.layers.embedding import absolute_position_embedding, grid_coordinat
 from backend.layers.stack import Stack
 from backend.layers.transformer import ModulatedCrossBlock, modulation
 from backend.models.config import require, resolve_heads
-from backend.models.lifting_encoder import ResBlock
 from backend.models.minilm_text import PUBLISHED
 from backend.models.network import Network, xavier_linears_, zero_
 from backend.models.sparse_structure_flow import unpatchify
@@ -24,21 +24,22 @@ from backend.models.sparse_structure_flow import unpatchify
 class LiftingTextConfig:
     """Sizes of the encoder; the fields are the keys of the checkpoint's JSON file.
 
-    sentence_encoder: the published model whose tokens come in, cond_channels wide.
+    sentence_encoder: the published model whose tokens come in, cond_channels wide. resolution: of the
+    structure's latent; the structured latent has twice that.
     """
 
     sentence_encoder: str = PUBLISHED
     cond_channels: int = 384
+    resolution: int = 16
     model_channels: int = 160
     num_blocks: int = 4
     num_head_channels: int = 32
     mlp_ratio: float = 2
     patch_size: int = 4
-    volume_channels: int = 24
-    volume_resolution: int = 16
     structure_channels: int = 8
+    feature_channels: int = 8
+    latent_hidden: int = 64
     latent_channels: int = 8
-    latent_hidden: int = 16
 
 
 @dataclass(frozen=True)
@@ -53,68 +54,72 @@ class LiftingTextEncoder(Network[LiftingTextConfig]):
     """See the module docstring."""
 
     Config = LiftingTextConfig
-    torso = (
-        "sentence",
-        "modulation",
-        "blocks",
-        "out_layer",
-        "volume_block",
-        "structure_head",
-        "latent_expand",
-        "latent_block",
-        "latent_head",
-    )
+    torso = ("sentence", "modulation", "blocks", "structure_head", "feature_head", "latent_head")
     pos_emb: Tensor
 
     def __init__(self, config: LiftingTextConfig):
         super().__init__(config)
-        patch, channels, volume = config.patch_size, config.model_channels, config.volume_channels
+        patch, channels, name = config.patch_size, config.model_channels, type(self).__name__
         require(
-            patch > 0 and config.volume_resolution % patch == 0,
-            f"LiftingTextEncoder: patch_size {patch} must divide the resolution {config.volume_resolution}.",
+            patch > 0 and config.resolution % patch == 0,
+            f"{name}: patch_size {patch} must divide the resolution {config.resolution}.",
         )
-        heads = resolve_heads(channels, None, config.num_head_channels, "LiftingTextEncoder")
-        coords = grid_coordinates(config.volume_resolution // patch)
+        heads = resolve_heads(channels, None, config.num_head_channels, name)
+        coords = grid_coordinates(config.resolution // patch)
         self.register_buffer("pos_emb", absolute_position_embedding(coords, channels))
         self.sentence = nn.Linear(config.cond_channels, channels)
         self.modulation = modulation(channels)
         self.blocks = Stack(
-            ModulatedCrossBlock(channels, config.cond_channels, heads, config.mlp_ratio, True, share_mod=True)
+            ModulatedCrossBlock(
+                channels, config.cond_channels, heads, config.mlp_ratio, qk_rms_norm=True, share_mod=True
+            )
             for _ in range(config.num_blocks)
         )
-        self.out_layer = nn.Linear(channels, volume * patch**3)
+        self.structure_head = nn.Linear(channels, config.structure_channels * patch**3)
+        self.feature_head = nn.Linear(channels, config.feature_channels * patch**3)
         xavier_linears_(self)
         zero_(self.modulation)
-        self.volume_block = ResBlock(nn.Conv3d, volume, volume)
-        self.structure_head = _head(volume, config.structure_channels)
-        self.latent_expand = nn.Conv3d(volume, config.latent_hidden * 8, 1)
-        self.latent_block = ResBlock(nn.Conv3d, config.latent_hidden, config.latent_hidden)
-        self.latent_head = _head(config.latent_hidden, config.latent_channels)
+        # All of it works on the coarse cells, whose 2³ fine ones come out side by side: on the fine ones a
+        # CPU's convolutions are eight times slower.
+        hidden = config.latent_hidden
+        self.latent_head = nn.Sequential(
+            nn.Conv3d(config.structure_channels + config.feature_channels, hidden, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv3d(hidden, 2 * hidden, 1),
+            nn.SiLU(),
+            nn.Conv3d(2 * hidden, config.latent_channels * 8, 1),
+        )
 
     def forward(self, tokens: Tensor) -> TextStarts:
         """tokens (B, L, C), the last of which stands for the whole sentence."""
-        volume = self.volume(tokens)
-        return TextStarts(self.structure_head(volume).float(), self.latent(volume).float())
+        patches = self.patches(tokens)
+        structure = self.structure(patches)
+        return TextStarts(structure, self.latent(patches, structure))
 
-    def volume(self, tokens: Tensor) -> Tensor:
-        """(B, L, C) -> (B, volume_channels, r, r, r), of which everything else is made."""
+    def patches(self, tokens: Tensor) -> Tensor:
+        """(B, L, C) -> (B, patches, model_channels), of which everything else is made."""
         tokens = F.layer_norm(tokens.float(), tokens.shape[-1:]).to(self.dtype)
         sentence = self.sentence(tokens[:, -1])
         mod = self.modulation(sentence)
         h = sentence[:, None] + self.pos_emb.to(self.dtype)
         for block in self.blocks:
             h = block(h, mod, block.cross_attn.keys_values(tokens))
-        h = self.out_layer(F.layer_norm(h, h.shape[-1:]))
-        size = self.config.volume_resolution // self.config.patch_size
-        cells = unpatchify(h.transpose(1, 2).unflatten(2, (size,) * 3), self.config.patch_size)
-        return self.volume_block(cells)
+        return F.layer_norm(h, h.shape[-1:])
 
-    def latent(self, volume: Tensor) -> Tensor:
-        """First guess of the structured latent in the whole volume: (B, 8, 2r, 2r, 2r), normalised."""
-        return self.latent_head(self.latent_block(unpatchify(self.latent_expand(volume), 2)))
+    def structure(self, patches: Tensor) -> Tensor:
+        """First guess of the structure's latent: (B, Cz, r, r, r), normalised."""
+        return self._volume(self.structure_head(patches)).float()
 
+    def latent(self, patches: Tensor, structure: Tensor) -> Tensor:
+        """First guess of the structured latent in the whole volume, for a structure (B, Cz, r, r, r).
 
-def _head(channels_in: int, channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.GroupNorm(8, channels_in), nn.SiLU(), nn.Conv3d(channels_in, channels, 3, padding=1)
-    )
+        (B, 8, 2r, 2r, 2r), normalised.
+        """
+        features = self._volume(self.feature_head(patches))
+        volume = torch.cat([structure.to(features.dtype), features], dim=1)
+        return unpatchify(self.latent_head(volume), 2).float()
+
+    def _volume(self, patches: Tensor) -> Tensor:
+        """(B, patches, C · patch³) -> (B, C, r, r, r)."""
+        size = self.config.resolution // self.config.patch_size
+        return unpatchify(patches.transpose(1, 2).unflatten(2, (size,) * 3), self.config.patch_size)

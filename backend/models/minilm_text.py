@@ -1,9 +1,10 @@
 """The sentence model all-MiniLM-L6-v2 (Wang et al. 2020; a BERT, Devlin et al. 2018): a sentence becomes the
 condition of the starter's text model.
 
-In: sentences. Out: tokens (B, 32, C); C = 384 for the published model. A sentence is cut or filled to 32 tokens,
-as CLIP's are to 77. The filling is the mean of its words' tokens, by which this model was trained to compare
-sentences, and the last token is always that. Attribute names are dictated by the published checkpoint.
+In: sentences. Out: tokens (B, 32, C); C = 384 for the published model. A sentence is cut or filled to 32
+tokens, as CLIP's are to 77. The filling is the mean of its words' tokens, by which this model was trained to
+compare sentences, and the last token is always that. Attribute names are dictated by the published
+checkpoint.
 """
 
 import importlib.util
@@ -44,7 +45,7 @@ class MiniLmConfig:
         """From the published config.json; ignores the rest."""
         if config.get("model_type") != "bert":
             raise UserError(
-                f"The sentence model is of type '{config.get('model_type')}' instead of BERT; get {PUBLISHED}."
+                f"The sentence model is of type '{config.get('model_type')}', not BERT; get {PUBLISHED}."
             )
         return cls(**{field.name: config[field.name] for field in fields(cls) if field.name in config})
 
@@ -174,8 +175,8 @@ def fill(words: Tensor) -> Tensor:
 def load_sentence_encoder(folder: Path, name: str = PUBLISHED, search: tuple[Path, ...] = ()) -> MiniLmText:
     """The encoder that a model calls `name`, in fp32, ready to run.
 
-    Looked up in the model folder and below the folders of `search` as a Hugging Face folder, then in the installed
-    package. Raises MissingModel that names the package.
+    Looked up in the model folder and below the folders of `search` as a Hugging Face folder, then in the
+    installed package. Raises MissingModel that names the package.
     """
     places = (*hub_folders(name, (folder, *search)), *_package_folder())
     found = next((place for place in places if (place / "model.safetensors").is_file()), None)

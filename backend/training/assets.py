@@ -20,8 +20,9 @@ _Y_UP = (".glb", ".gltf", ".obj")
 
 @dataclass(frozen=True)
 class Entry:
-    """One object of a catalogue; `group` joins variants of one shape, `brand` marks trademarked looks, `title` is what
-    its author called it.
+    """One object of a catalogue; `title` is what its author called it.
+
+    `group` joins variants of one shape, `brand` marks trademarked looks.
     """
 
     path: Path

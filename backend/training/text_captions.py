@@ -38,8 +38,8 @@ COLORS = {
     "black": (30, 30, 32),
 }
 _EMPTY = frozenset(
-    "transformed gltf glb mat lvl level firstage secondage thirdage obj fbx mesh model low poly nomorph vertcolor"
-    " animated posed google of the and with w".split()
+    "transformed gltf glb mat lvl level firstage secondage thirdage obj fbx mesh model low poly nomorph"
+    " vertcolor animated posed google of the and with w".split()
 )
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
@@ -89,8 +89,10 @@ def painted(asset: Asset, corners: np.ndarray, color: str) -> Asset:
 def _nearest(colors: np.ndarray) -> np.ndarray:
     """Numbers of the named colours nearest to (..., 3) u8; hue counts more than lightness."""
     table = _opponent(np.array(list(COLORS.values()), np.float64))
-    different, inverse = np.unique(colors.reshape(-1, 3), axis=0, return_inverse=True)
-    distances = np.linalg.norm(_opponent(different.astype(np.float64))[:, None] - table, axis=-1)
+    packed = colors.astype(np.int64) @ np.array([65536, 256, 1])
+    different, inverse = np.unique(packed.ravel(), return_inverse=True)
+    rgb = np.stack([different >> 16, different >> 8 & 255, different & 255], axis=-1).astype(np.float64)
+    distances = np.linalg.norm(_opponent(rgb)[:, None] - table, axis=-1)
     return distances.argmin(1)[inverse].reshape(colors.shape[:-1])
 
 

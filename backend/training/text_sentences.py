@@ -1,7 +1,7 @@
 """Which sentence is about which objects, and how often it is said in training.
 
-"a chair" is true of all chairs, but a network that learns their mean learns a blur. So a phrase stands mostly for
-the most typical of its objects, the one that overlaps the others best; longer phrases tell the rest apart.
+"a chair" is true of all chairs, but a network that learns their mean learns a blur. So a phrase mostly stands
+for the most typical of its objects, the one that overlaps the others best; longer ones tell the rest apart.
 N objects · B batch · L tokens · C channels.
 """
 
@@ -28,7 +28,7 @@ _COARSE = 16
 
 @dataclass(frozen=True)
 class Phrase:
-    """Words, the numbers of the objects they are true of, and how often they stand for each; weights add up to 1."""
+    """Words, the numbers of the objects they are true of, and the share in which they stand for each."""
 
     words: str
     objects: np.ndarray

@@ -122,7 +122,7 @@ class Shutdown:
 
 @dataclass(frozen=True)
 class Hello:
-    """The first word of a backend."""
+    """The first word of a backend. `text_models` are those of the models that take sentences."""
 
     protocol: int
     version: str
@@ -130,6 +130,7 @@ class Hello:
     torch: str
     devices: tuple[Device, ...] = ()
     models: tuple[str, ...] = ()
+    text_models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
