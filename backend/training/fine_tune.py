@@ -1,7 +1,7 @@
 """Teaches an existing model somebody's own objects: any model folder, the published sizes included.
 
 First every object becomes tokens of pictures (or sentences) and latents, through the model's own encoders,
-which are then put away; then each flow learns from these; then a folder like the first is written. Every
+which are then put away; then each part learns from these; then a folder like the first is written. Every
 stage goes on where it was stopped.
 """
 
@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,20 +21,24 @@ from torch import nn
 from backend.checkpoints import read_model
 from backend.errors import UserError
 from backend.files import atomic_path, make_writable_folder
-from backend.model_folder import open_folder
+from backend.model_folder import ModelFolder, open_folder
 from backend.training.assets import Entry
-from backend.training.fine_tune_config import ROLES, FineTuneConfig
-from backend.training.fine_tune_encoders import Checkpoint, digest, flow_checkpoint
-from backend.training.fine_tune_export import export_changed
+from backend.training.fine_tune_config import FLOWS, LIFTING, FineTuneConfig
+from backend.training.fine_tune_encoders import digest
+from backend.training.fine_tune_export import export_changed, write_checkpoint_like
 from backend.training.fine_tune_flows import Examples, fixed_loss, latent_flow_part, structure_flow_part
-from backend.training.fine_tune_prepare import prepare
-from backend.training.fine_tune_records import OnObject
+from backend.training.fine_tune_lifting import lifting_part
+from backend.training.fine_tune_prepare import Preparation
+from backend.training.fine_tune_records import OnObject, OutOfTime
 from backend.training.loop import LoopConfig, Part, Trainer
 
 log = logging.getLogger(__name__)
 
 LARGE = 100_000_000
-"""Parameters of a large network: its activations are computed twice, and its state is saved rarely."""
+"""Parameters of a large network: it learns slowly, its activations are computed twice and its state is saved
+rarely.
+"""
+LARGE_RATE, SMALL_RATE = 1e-5, 1e-4
 LARGE_SAVE_SECONDS = 900.0
 
 
@@ -55,100 +60,114 @@ def fine_tune(
     """
     config = config.checked()
     folder = open_folder(model)
-    checkpoints = {name: flow_checkpoint(folder, ROLES[name]) for name in config.parts}
+    parts = config.parts_of(folder)
     make_writable_folder(out)
-    _claim(out, checkpoints)
-    examples = prepare(folder, entries, out / "prepared", device, config, captions or {}, until, on_object)
-    if examples is None:
+    _claim(out, {name: checkpoint_of(folder, name) for name in parts})
+    preparation = Preparation(
+        folder, entries, out / "prepared", device, config, captions or {}, until, on_object
+    )
+    changed: dict[Path, nn.Module] = {}
+    encoder: Path | None = None
+    try:
+        for name in parts:
+            part = make_part(name, preparation, config, encoder)
+            changed[checkpoint_of(folder, name)] = _train(part, len(parts), out, device, config, until)
+            if name == LIFTING:
+                encoder = out / "taught_encoder"
+                write_checkpoint_like(checkpoint_of(folder, name), part.module, encoder)
+    except OutOfTime:
         return None
-    changed = {}
-    for name, checkpoint in checkpoints.items():
-        module = _train(name, checkpoint, examples[name], out, device, config, until)
-        if module is None:
-            return None
-        changed[ROLES[name]] = module.cpu()
-    taught = tuple(dict.fromkeys(entry for one in examples.values() for entry in one.entries))
-    return export_changed(folder, changed, taught, out / "model")
+    return export_changed(folder, changed, preparation.entries, out / "model")
 
 
-def _train(
-    name: str,
-    checkpoint: Checkpoint,
-    examples: Examples,
-    out: Path,
-    device: torch.device,
-    config: FineTuneConfig,
-    until: float,
-) -> nn.Module | None:
-    """The part's module, taught; None if `until` came first."""
-    part = flow_part(name, checkpoint.path, examples, config, device)
-    large = sum(parameter.numel() for parameter in part.module.parameters()) > LARGE
-    losses = _Losses(out / "losses.json")
-    if "before" not in losses.of(name):
-        losses.note(name, "before", fixed_loss(part, device, config.bfloat16))
-    trainer = Trainer(part, _loop(name, config, large), out, device)
-    module = trainer.run(until)
-    if not trainer.finished:
-        return None
-    losses.note(name, "after", fixed_loss(part, device, config.bfloat16))
-    log.info("%s: loss %.4f before, %.4f after", name, losses.of(name)["before"], losses.of(name)["after"])
-    return module
+def checkpoint_of(folder: ModelFolder, part: str) -> Path:
+    """The checkpoint, without suffix, that a part changes; UserError where the folder does not name it."""
+    if part == LIFTING:
+        return folder.path / str(folder.image_cond_model)
+    if FLOWS[part] not in folder.models:
+        raise UserError(f"The model {folder.name} has no {FLOWS[part]}; leave out the part {part}.")
+    return folder.models[FLOWS[part]]
 
 
-def flow_part(
-    name: str, path: Path, examples: Examples, config: FineTuneConfig, device: torch.device
-) -> Part:
-    """A flow from its checkpoint `path` as a part that the loop can train, its weights in fp32."""
-    module = read_model(path, torch.float32, device).train().requires_grad_(True)
-    large = sum(parameter.numel() for parameter in module.parameters()) > LARGE
-    recompute = large if config.recompute is None else config.recompute
-    module.config = replace(module.config, use_checkpoint=recompute)
+def make_part(name: str, preparation: Preparation, config: FineTuneConfig, encoder: Path | None) -> Part:
+    """A part of the model, its weights in fp32, and the objects prepared for it.
+
+    `encoder` is the checkpoint of the picture encoder, without suffix, if that was taught before.
+    """
+    folder, device = preparation.folder, preparation.device
+    module = read_model(checkpoint_of(folder, name), torch.float32, device).train().requires_grad_(True)
     flow = replace(config.flow, seed=config.seed)
+    if name == LIFTING:
+        pixels, structures = preparation.pixels(module.config.image_size), preparation.structures()
+        latents = preparation.latents()
+        examples = Examples(preparation.entries, pixels, latents, preparation.targets.poses)
+        decoder = read_model(folder.models["sparse_structure_decoder"], torch.float32, device)
+        decoder.requires_grad_(False)
+        return lifting_part(module, decoder, examples, structures, config.lifting_batch, config.seed)
+    recompute = is_large(module) if config.recompute is None else config.recompute
+    module.config = replace(module.config, use_checkpoint=recompute)
+    tokens = preparation.tokens(encoder)
+    latents = preparation.structures() if name == "structure_flow" else preparation.latents()
+    examples = Examples(preparation.entries, tokens, latents, preparation.targets.poses)
     if name == "structure_flow":
         return structure_flow_part(module, examples, config.structure_batch, flow)
     return latent_flow_part(module, examples, flow)
 
 
-def _loop(name: str, config: FineTuneConfig, large: bool) -> LoopConfig:
+def is_large(module: nn.Module) -> bool:
+    """Whether the network has more than a hundred million parameters."""
+    return sum(parameter.numel() for parameter in module.parameters()) > LARGE
+
+
+def loop_config(part: Part, parts: int, config: FineTuneConfig) -> LoopConfig:
+    """How long and how fast a part, one of `parts`, is trained."""
+    large = is_large(part.module)
     return LoopConfig(
         steps=config.steps if not config.minutes else 10**9,
-        minutes=config.minutes / len(config.parts),
-        learning_rate=config.learning_rate,
+        minutes=config.minutes / parts,
+        learning_rate=config.learning_rate or (LARGE_RATE if large else SMALL_RATE),
         warm_up=config.warm_up,
         ema=config.ema,
         seed=config.seed,
         save_seconds=LARGE_SAVE_SECONDS if large else LoopConfig.save_seconds,
         bfloat16=config.bfloat16,
-        # Objects differ in their voxels, so a batch is made of one after the other.
-        accumulate=1 if name == "structure_flow" else config.latent_batch,
+        # Objects differ in their voxels, so their steps take one after the other.
+        accumulate=config.latent_batch if part.name == "latent_flow" else 1,
     )
 
 
-def _claim(out: Path, checkpoints: Mapping[str, Checkpoint]) -> None:
+def _train(
+    part: Part, parts: int, out: Path, device: torch.device, config: FineTuneConfig, until: float
+) -> nn.Module:
+    """The part's module, taught, in the processor's memory; OutOfTime if `until` came first."""
+    losses = _read_json(out / "losses.json")
+    if part.name not in losses:
+        losses[part.name] = {"before": fixed_loss(part, device, config.bfloat16)}
+        _write_json(out / "losses.json", losses)
+    trainer = Trainer(part, loop_config(part, parts, config), out, device)
+    module = trainer.run(until)
+    if not trainer.finished:
+        raise OutOfTime
+    losses[part.name]["after"] = fixed_loss(part, device, config.bfloat16)
+    _write_json(out / "losses.json", losses)
+    log.info("%s: loss %.4f before, %.4f after", part.name, *losses[part.name].values())
+    return module.cpu()
+
+
+def _claim(out: Path, checkpoints: Mapping[str, Path]) -> None:
     """Writes down what is trained in `out`; UserError if something else is."""
-    path = out / "fine_tune.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    for name, checkpoint in checkpoints.items():
-        sum_now = digest(checkpoint.weights)
-        if known.setdefault(name, sum_now) != sum_now:
+    known = _read_json(out / "fine_tune.json")
+    for name, path in checkpoints.items():
+        weights = digest(path.with_name(f"{path.name}.safetensors"))
+        if known.setdefault(name, weights) != weights:
             raise UserError(f"{out} holds the training of another model; choose another folder or remove it.")
+    _write_json(out / "fine_tune.json", known)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-
-
-class _Losses:
-    """Losses on the fixed examples before and after, by part, kept in a JSON file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._values: dict[str, dict[str, float]] = (
-            json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        )
-
-    def of(self, part: str) -> dict[str, float]:
-        return self._values.get(part, {})
-
-    def note(self, part: str, when: str, value: float) -> None:
-        self._values.setdefault(part, {})[when] = value
-        with atomic_path(self._path) as temporary:
-            temporary.write_text(json.dumps(self._values, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

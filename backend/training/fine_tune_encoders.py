@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from backend.checkpoints import read_model
 from backend.errors import MissingModel, UserError
 from backend.model_folder import ModelFolder, models_folder
 from backend.training.dataset import FEATURES
@@ -59,12 +64,6 @@ def latent_encoder(folder: ModelFolder) -> Checkpoint:
     return _encoder(folder, "SLatEncoder", "slat_decoder_mesh", wanted, LATENT_ENCODER)
 
 
-def structure_resolution(folder: ModelFolder) -> int:
-    """Voxels a side that the structure encoder reads."""
-    flow = flow_checkpoint(folder, "sparse_structure_flow_model")
-    return flow.args["resolution"] * 2 ** (len(structure_encoder(folder).args["channels"]) - 1)
-
-
 def is_view_aligned(folder: ModelFolder) -> bool:
     """Whether objects stand as the picture shows them, as in the starter, or in a frame of their own."""
     if folder.image_cond_model:
@@ -76,6 +75,50 @@ def digest(path: Path) -> str:
     """sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class StructureEncoder:
+    """Callable: occupancy (R, R, R) bool -> latent (C, r, r, r) f32, the posterior's mean."""
+
+    def __init__(self, folder: ModelFolder, device: torch.device) -> None:
+        self._device = device
+        self._network = _read(structure_encoder(folder), device)
+        side = flow_checkpoint(folder, "sparse_structure_flow_model").args["resolution"]
+        self.resolution: int = side * 2 ** (len(self._network.config.channels) - 1)
+
+    @torch.inference_mode()
+    def __call__(self, occupied: np.ndarray) -> Tensor:
+        volume = torch.from_numpy(occupied).float()[None, None].to(self._device)
+        return self._network(volume)[0][0].float().cpu()
+
+
+class LatentEncoder:
+    """Callable: voxels (L, 3) and features (L, C_in) -> normalised latent (L, C) f32 on the processor.
+
+    MissingModel unless the folder's encoder reads `channels` features.
+    """
+
+    def __init__(self, folder: ModelFolder, device: torch.device, channels: int) -> None:
+        self._device = device
+        self._normalization = folder.slat_normalization
+        self._network = _read(latent_encoder(folder), device)
+        self.resolution: int = self._network.config.resolution
+        if self._network.config.in_channels != channels:
+            raise MissingModel(
+                f"The latent encoder of {folder.name} reads {self._network.config.in_channels} features a"
+                f" voxel, but objects give {channels}; get the encoder that belongs to this model."
+            )
+
+    @torch.inference_mode()
+    def __call__(self, coords: np.ndarray, features: Tensor) -> Tensor:
+        places = torch.from_numpy(coords.astype(np.int32)).to(self._device)
+        raw = self._network(features.float().to(self._device), self._network.structure(places))[0]
+        mean, std = (torch.tensor(values) for values in self._normalization)
+        return (raw.float().cpu() - mean) / std
+
+
+def _read(checkpoint: Checkpoint, device: torch.device) -> nn.Module:
+    return read_model(checkpoint.path, torch.float32, device).requires_grad_(False)
 
 
 def _encoder(

@@ -22,9 +22,9 @@ PAPERS = "ATTRIBUTION.md"
 
 
 def export_changed(
-    source: ModelFolder, changed: Mapping[str, nn.Module], entries: tuple[Entry, ...], folder: Path
+    source: ModelFolder, changed: Mapping[Path, nn.Module], entries: tuple[Entry, ...], folder: Path
 ) -> Path:
-    """Writes `folder`: the model with the weights of the modules in `changed` (by role).
+    """Writes `folder`: the model with the weights of the modules in `changed` (by checkpoint).
 
     What stays as it is, is linked where the disk allows it and else copied; models borrowed from another
     repository come along. Returns the folder.
@@ -32,14 +32,12 @@ def export_changed(
     if folder.resolve() == source.path.resolve():
         raise UserError(f"{folder} is the model that is being taught; choose another folder to export to.")
     make_writable_folder(folder)
-    weights = {
-        source.models[role].with_name(f"{source.models[role].name}.safetensors"): role for role in changed
-    }
+    weights = {path.with_name(f"{path.name}.safetensors"): module for path, module in changed.items()}
     for path, name in _files(source):
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if path in weights:
-            _write_like(path, changed[weights[path]], target)
+            _write_like(path, weights[path], target)
         elif path.suffix == ".safetensors":
             _link(path, target)
         elif path.name != SUMS:
@@ -48,6 +46,13 @@ def export_changed(
     if (source.path / SUMS).is_file():
         write_sums(folder)
     return folder
+
+
+def write_checkpoint_like(original: Path, module: nn.Module, target: Path) -> None:
+    """Writes the checkpoint `target` (without suffix): the original's settings, the module's weights."""
+    _copy(original.with_name(f"{original.name}.json"), target.with_name(f"{target.name}.json"))
+    weights, new = (path.with_name(f"{path.name}.safetensors") for path in (original, target))
+    _write_like(weights, module, new)
 
 
 def _files(source: ModelFolder) -> Iterator[tuple[Path, Path]]:

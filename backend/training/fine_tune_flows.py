@@ -37,10 +37,10 @@ class FlowTraining:
 
 @dataclass(frozen=True)
 class Examples:
-    """Prepared objects and what each gives: pictures or sentences as tokens, and one of its latents."""
+    """Prepared objects: records of what is given (pictures or sentences) and of what is to be made of it."""
 
     entries: tuple[Entry, ...]
-    tokens: Records
+    conditions: Records
     latents: Records
     poses: int
 
@@ -48,10 +48,6 @@ class Examples:
         """An object, every group of shape variants equally often, and the number of one of its conditions."""
         number = int(rng.choice(len(self.entries), p=group_weights(self.entries)))
         return self.entries[number], int(rng.integers(1 << 20))
-
-    def condition(self, entry: Entry, number: int) -> Tensor:
-        """Tokens (L, C)."""
-        return self.tokens.row(entry, "tokens", number)
 
 
 @dataclass(frozen=True)
@@ -81,9 +77,9 @@ def structure_flow_part(
     def batch(number: int) -> StructureExamples:
         rng = np.random.default_rng((settings.seed, number))
         drawn = [examples.draw(rng) for _ in range(size)]
-        tokens = torch.stack([examples.condition(*one) for one in drawn])
+        tokens = torch.stack([examples.conditions.row(entry, "tokens", k) for entry, k in drawn])
         latents = [examples.latents.row(entry, "latents", k % examples.poses) for entry, k in drawn]
-        null = examples.tokens.read(drawn[0][0], "null")["null"]
+        null = examples.conditions.read(drawn[0][0], "null")["null"]
         return StructureExamples(tokens, null, torch.stack(latents))
 
     def loss(batch: StructureExamples, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
@@ -104,8 +100,9 @@ def latent_flow_part(
         entry, k = examples.draw(np.random.default_rng((settings.seed, number)))
         names = [f"{name}.{k % examples.poses}" for name in ("coords", "latent")]
         coords, latent = examples.latents.read(entry, *names).values()
-        null = examples.tokens.read(entry, "null")["null"]
-        return LatentExample(examples.condition(entry, k)[None], null, coords, latent)
+        null = examples.conditions.read(entry, "null")["null"]
+        tokens = examples.conditions.row(entry, "tokens", k)
+        return LatentExample(tokens[None], null, coords, latent)
 
     def loss(batch: LatentExample, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
         x, t, noise = _noised(batch.latent, 1, settings, generator)

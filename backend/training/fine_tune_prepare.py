@@ -1,4 +1,4 @@
-"""Objects -> examples that flows learn from, through the encoders of the model that is taught.
+"""Objects -> records that parts learn from, through the encoders of the model that is taught.
 
 Each kind of record has a pass of its own, so that only the encoders of one kind are in memory at a time.
 """
@@ -7,134 +7,129 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from backend.conditioning import Condition, Conditioner, load_conditioner
+from backend.checkpoints import read_model
+from backend.conditioning import Condition, LiftingConditioner, load_conditioner, picture_to_pixels
 from backend.errors import UserError
 from backend.model_folder import ModelFolder
 from backend.training.assets import Asset, Entry
 from backend.training.fine_tune_captions import captions_of
 from backend.training.fine_tune_config import FineTuneConfig
-from backend.training.fine_tune_encoders import (
-    Checkpoint,
-    digest,
-    is_view_aligned,
-    latent_encoder,
-    structure_encoder,
-)
-from backend.training.fine_tune_flows import Examples
-from backend.training.fine_tune_records import Make, OnObject, Records, numbered
+from backend.training.fine_tune_encoders import digest, is_view_aligned, latent_encoder, structure_encoder
+from backend.training.fine_tune_records import Begin, Make, OnObject, Records
 from backend.training.fine_tune_targets import CanonicalTargets, Targets, ViewAlignedTargets
 
 
-def prepare(
-    folder: ModelFolder,
-    entries: tuple[Entry, ...],
-    place: Path,
-    device: torch.device,
-    config: FineTuneConfig,
-    captions: Mapping[str, tuple[str, ...]],
-    until: float = math.inf,
-    on_object: OnObject | None = None,
-) -> dict[str, Examples] | None:
-    """Latents and tokens of every object, made where they are not in `place` yet: the examples of each part.
+@dataclass
+class Preparation:
+    """Makes the records of `entries` below `place`; objects that cannot be used leave `entries`.
 
-    None if time.monotonic() says `until` before all are made.
+    `captions` are sentences by file stem, for models of text. OutOfTime at `until`; UserError when no object
+    is left, or for a model that cannot be taught from its folder.
     """
-    examples = {}
-    tokens = _tokens(folder, place, config, captions)
-    make = _token_maker(folder, device, config, captions)
-    usable = tokens.prepare(entries, make, until, on_object)
-    for name in config.parts:
-        if usable is None:
-            return None
-        targets = _targets(folder, device, config)
-        if name == "structure_flow":
-            records = Records(place, "structure", _origin(config, structure_encoder(folder)))
-            make = _structure_maker(targets)
+
+    folder: ModelFolder
+    entries: tuple[Entry, ...]
+    place: Path
+    device: torch.device
+    config: FineTuneConfig
+    captions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    until: float = math.inf
+    on_object: OnObject | None = None
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self.targets: Targets
+        if not is_view_aligned(self.folder):
+            self.targets = CanonicalTargets(
+                self.folder, self.device, config.pictures, config.feature_views, config.seed
+            )
+        elif self.folder.text_cond_model:
+            raise UserError(
+                f"The model {self.folder.name} cannot be taught from its folder; choose one of pictures."
+            )
         else:
-            origin = _origin(config, latent_encoder(folder)) | {
-                "feature_views": config.feature_views,
-                "normalization": list(folder.slat_normalization),
-            }
-            records = Records(place, "latent", origin)
-            make = _latent_maker(targets)
-        learned = records.prepare(usable, make, until, on_object)
-        if learned is None:
-            return None
-        if not learned:
+            self.targets = ViewAlignedTargets(self.folder, self.device, config.pictures, config.seed)
+
+    def structures(self) -> Records:
+        """Latents of the sparse structure."""
+        origin = {"encoder": digest(structure_encoder(self.folder).weights)}
+        return self._records("structure", origin, self.targets.structures)
+
+    def latents(self) -> Records:
+        """Structured latents."""
+        origin = {
+            "encoder": digest(latent_encoder(self.folder).weights),
+            "feature_views": self.config.feature_views,
+            "normalization": list(self.folder.slat_normalization),
+        }
+        return self._records("latent", origin, self.targets.latents)
+
+    def pixels(self, size: int) -> Records:
+        """Pictures: pixels (K, 3, size, size) u8."""
+
+        def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
+            cpu = torch.device("cpu")
+            pictures = [picture_to_pixels(one, cpu) for one in self.targets.pictures(entry, asset)]
+            small = F.interpolate(torch.cat(pictures), size=(size, size), mode="bilinear", antialias=True)
+            return {"pixels": (small * 255).round().to(torch.uint8)}
+
+        return self._records("pixels", {"size": size}, lambda: make)
+
+    def tokens(self, lifting: Path | None = None) -> Records:
+        """Conditions: tokens (K, L, C) and null (1, L, C) f16; `lifting` is a taught encoder's checkpoint."""
+        if self.folder.text_cond_model:
+            sentences = {entry: captions_of(entry, self.captions) for entry in self.entries}
+            origin = {"encoder": self.folder.text_cond_model}
+            return self._records("tokens", origin, self._read_sentences, sentences)
+        if lifting is None and is_view_aligned(self.folder):
+            lifting = self.folder.path / str(self.folder.image_cond_model)
+        weights = None if lifting is None else lifting.with_name(f"{lifting.name}.safetensors")
+        origin = {"encoder": self.folder.image_cond_model if weights is None else digest(weights)}
+        return self._records("tokens", origin, lambda: self._look_at_pictures(lifting))
+
+    def _look_at_pictures(self, lifting: Path | None) -> Make:
+        if lifting is None:
+            conditioner = load_conditioner(self.folder, self.device)
+        else:
+            conditioner = LiftingConditioner(read_model(lifting, torch.float32, self.device), self.device)
+
+        @torch.inference_mode()
+        def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
+            pictures = self.targets.pictures(entry, asset)
+            return _condition_record([conditioner.from_pictures([picture]) for picture in pictures])
+
+        return make
+
+    def _read_sentences(self) -> Make:
+        conditioner = load_conditioner(self.folder, self.device)
+
+        @torch.inference_mode()
+        def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
+            sentences = captions_of(entry, self.captions)
+            return _condition_record([conditioner.from_text(one) for one in sentences])
+
+        return make
+
+    def _records(
+        self, kind: str, origin: dict[str, Any], begin: Begin, details: Mapping[Entry, object] | None = None
+    ) -> Records:
+        config = self.config
+        frame = {"seed": config.seed, "pictures": config.pictures, "aligned": is_view_aligned(self.folder)}
+        records = Records(self.place, kind, frame | origin, details)
+        self.entries = records.prepare(self.entries, begin, self.until, self.on_object)
+        if not self.entries:
             raise UserError("None of the objects can be learned from; the warnings above say why.")
-        examples[name] = Examples(learned, tokens, records, targets.poses)
-    return examples
+        return records
 
 
-def _targets(folder: ModelFolder, device: torch.device, config: FineTuneConfig) -> Targets:
-    if not is_view_aligned(folder):
-        return CanonicalTargets(folder, device, config.pictures, config.feature_views, config.seed)
-    if folder.text_cond_model:
-        raise UserError(
-            f"The model {folder.name} is taught by a recipe and not from its folder; see train --help."
-        )
-    return ViewAlignedTargets(folder, device, config.pictures, config.seed)
-
-
-def _structure_maker(targets: Targets) -> Make:
-    def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
-        return {"latents": torch.stack(list(targets.structure_latents(entry, asset)))}
-
-    return make
-
-
-def _latent_maker(targets: Targets) -> Make:
-    def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
-        coords, latents = zip(*targets.latents(entry, asset), strict=True)
-        return numbered("coords", iter(coords)) | numbered("latent", iter(latents))
-
-    return make
-
-
-def _token_maker(
-    folder: ModelFolder, device: torch.device, config: FineTuneConfig, captions: Mapping[str, tuple[str, ...]]
-) -> Make:
-    conditioner: list[Conditioner] = []  # read when the first tokens are made, which may be never
-
-    @torch.inference_mode()
-    def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
-        if not conditioner:
-            conditioner.append(load_conditioner(folder, device))
-        conditions: list[Condition]
-        if folder.text_cond_model:
-            conditions = [conditioner[0].from_text(one) for one in captions_of(entry, captions)]
-        else:
-            pictures = _targets(folder, device, config).pictures(entry, asset)
-            conditions = [conditioner[0].from_pictures([picture]) for picture in pictures]
-        tokens = torch.cat([condition.tokens[0] for condition in conditions])
-        return {"tokens": tokens.half().cpu(), "null": conditions[0].null.half().cpu()}
-
-    return make
-
-
-def _tokens(
-    folder: ModelFolder, place: Path, config: FineTuneConfig, captions: Mapping[str, tuple[str, ...]]
-) -> Records:
-    """The records of tokens, which depend on the encoder of pictures or text and on what it is given."""
-    origin: dict[str, Any] = {
-        "seed": config.seed,
-        "pictures": config.pictures,
-        "aligned": is_view_aligned(folder),
-    }
-    if folder.text_cond_model:
-        origin = {"encoder": folder.text_cond_model, "captions": dict(captions)}
-    elif folder.image_cond_model and "/" in folder.image_cond_model:
-        origin["encoder"] = digest(folder.path / f"{folder.image_cond_model}.safetensors")
-    else:
-        origin["encoder"] = folder.image_cond_model
-    return Records(place, "tokens", origin)
-
-
-def _origin(config: FineTuneConfig, encoder: Checkpoint) -> dict[str, Any]:
-    return {"seed": config.seed, "pictures": config.pictures, "encoder": digest(encoder.weights)}
+def _condition_record(conditions: list[Condition]) -> dict[str, Tensor]:
+    tokens = torch.cat([condition.tokens[0] for condition in conditions])
+    return {"tokens": tokens.half().cpu(), "null": conditions[0].null.half().cpu()}

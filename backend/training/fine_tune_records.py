@@ -13,7 +13,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,35 +28,55 @@ from backend.training.assets import Asset, Entry, load_asset
 log = logging.getLogger(__name__)
 
 Make = Callable[[Entry, Asset], dict[str, Tensor]]
+Begin = Callable[[], Make]
+"""Reads the encoders that making needs; called when something is to be made."""
 OnObject = Callable[[str, int, int], None]
 
 
-class Records:
-    """The files of one kind ("structure", "latent", "tokens") in a folder of prepared objects."""
+class OutOfTime(Exception):
+    """The time that was given is over; the same call goes on."""
 
-    def __init__(self, folder: Path, kind: str, origin: dict[str, Any]) -> None:
+
+class Records:
+    """The files of one kind in a folder of prepared objects.
+
+    `origin` and, for each entry, `details` name all that the files are made of besides the mesh.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        kind: str,
+        origin: dict[str, Any],
+        details: Mapping[Entry, object] | None = None,
+    ) -> None:
         self.kind = kind
         self._folder = folder
         self._origin = origin
+        self._details = details or {}
         self._known: dict[Entry, str] = {}
 
     def prepare(
         self,
         entries: tuple[Entry, ...],
-        make: Make,
+        begin: Begin,
         until: float = math.inf,
         on_object: OnObject | None = None,
-    ) -> tuple[Entry, ...] | None:
+    ) -> tuple[Entry, ...]:
         """Makes the files that are not there; returns the entries that have one, without unusable meshes.
 
-        None if time.monotonic() says `until` before the end.
+        OutOfTime when time.monotonic() says `until`.
         """
         usable = []
+        make: Make | None = None
         for number, entry in enumerate(entries):
             if time.monotonic() > until:
-                return None
-            if self.is_ready(entry) or self._made(entry, make):
-                usable.append(entry)
+                raise OutOfTime
+            if not self.is_ready(entry):
+                make = make or begin()
+                if not self._made(entry, make):
+                    continue
+            usable.append(entry)
             if on_object is not None:
                 on_object(self.kind, number + 1, len(entries))
         return tuple(usable)
@@ -105,11 +125,12 @@ class Records:
         """Names exactly this mesh and everything else that the file was made of."""
         if entry not in self._known:
             mesh = hashlib.sha256(entry.path.read_bytes()).hexdigest() if entry.path.is_file() else ""
-            text = json.dumps({"mesh": mesh, "name": entry.name, **self._origin}, sort_keys=True)
+            origin = {"mesh": mesh, "name": entry.name, "details": self._details.get(entry), **self._origin}
+            text = json.dumps(origin, sort_keys=True)
             self._known[entry] = hashlib.sha256(text.encode()).hexdigest()
         return self._known[entry]
 
 
-def numbered(name: str, tensors: Iterator[Tensor]) -> dict[str, Tensor]:
+def numbered(name: str, tensors: Iterable[Tensor]) -> dict[str, Tensor]:
     """Tensors under the names "name.0", "name.1", …"""
     return {f"{name}.{number}": tensor for number, tensor in enumerate(tensors)}

@@ -11,16 +11,33 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_model import write_tiny_encoders
-from training_shapes import cube, save
+from tiny_starter import write_tiny_starter
+from training_shapes import cube, save, sphere
 
+from backend.checkpoints import build_model
+from backend.errors import MissingModel, UserError
+from backend.model_folder import open_folder
 from backend.pipeline import Pipeline
+from backend.published_models import published_configuration
 from backend.training.assets import Entry, read_catalogue
-from backend.training.fine_tune import fine_tune
+from backend.training.canonical_features import voxel_places
+from backend.training.canonical_views import CanonicalObject, draw_whole, feature_views, picture_views
+from backend.training.fine_tune import fine_tune, loop_config, make_part
+from backend.training.fine_tune_captions import read_captions, words_of
 from backend.training.fine_tune_config import FineTuneConfig
+from backend.training.fine_tune_flows import (
+    FlowTraining,
+    LatentExample,
+    StructureExamples,
+    latent_flow_part,
+    structure_flow_part,
+)
+from backend.training.fine_tune_prepare import Preparation
+from backend.training.loop import LoopConfig, Trainer
 
 CPU = torch.device("cpu")
 CONFIG = FineTuneConfig(
-    steps=40,
+    steps=30,
     learning_rate=5e-3,
     warm_up=2,
     structure_batch=2,
@@ -66,6 +83,24 @@ def test_a_model_learns_one_object_and_the_new_folder_generates(teachable, entri
     assert names == sorted(path.relative_to(taught) for path in taught.rglob("*"))
 
 
+def test_a_stopped_run_ends_like_one_that_was_not(teachable, entries, tmp_path):
+    config = replace(CONFIG, steps=3, parts=("structure_flow",), pictures=1)
+    whole = fine_tune(teachable, entries, tmp_path / "whole", CPU, config)
+    out = tmp_path / "stopped"
+    assert fine_tune(teachable, entries, out, CPU, config, until=0.0) is None
+    preparation = Preparation(open_folder(teachable), entries, out / "prepared", CPU, config)
+    part = make_part("structure_flow", preparation, config, None)
+    trainer = Trainer(part, loop_config(part, 1, config), out)
+    trainer.train_step(part.batch(0))
+    trainer.save()
+    times = {path: path.stat().st_mtime_ns for path in (out / "prepared").iterdir()}
+    stopped = fine_tune(teachable, entries, out, CPU, config)
+    assert times == {path: path.stat().st_mtime_ns for path in (out / "prepared").iterdir()}
+    flow = "ckpts/sparse_structure_flow_model.safetensors"
+    one, other = load_file(whole / flow), load_file(stopped / flow)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
 @torch.inference_mode()
 def generates(folder: Path) -> None:
     """The pipeline makes a structured latent of a picture by the models of this folder."""
@@ -79,3 +114,101 @@ def generates(folder: Path) -> None:
     (structured,) = pipeline.sample_structured_latent(condition, [coords], settings, generator)
     assert structured.isfinite().all()
     assert len(pipeline.decode_gaussians(coords, structured)) > 0
+
+
+def test_the_starter_learns_with_the_encoder_that_guesses(entries, tmp_path):
+    folder = write_tiny_starter(tmp_path / "starter")
+    taught = fine_tune(folder, entries, tmp_path / "run", CPU, replace(CONFIG, lifting_batch=2))
+    losses = json.loads((tmp_path / "run" / "losses.json").read_text())
+    assert list(losses) == ["lifting", "structure_flow", "latent_flow"]
+    for part, values in losses.items():
+        assert values["after"] < 0.95 * values["before"], part
+    generates(taught)
+
+
+def test_a_text_model_learns_from_captions(text_model, entries, tmp_path):
+    write_tiny_encoders(text_model)
+    (tmp_path / "data" / "captions.csv").write_text("file,caption\nred_cube.npz,a cat\nred_cube.npz,cat\n")
+    captions = read_captions(tmp_path / "data")
+    assert captions == {"red_cube": ("a cat", "cat")}
+    config = replace(CONFIG, parts=("structure_flow",), steps=2)
+    taught = fine_tune(text_model, entries, tmp_path / "run", CPU, config, captions)
+    (record,) = (tmp_path / "run" / "prepared").glob("*.tokens.safetensors")
+    condition = Pipeline.open(taught, CPU, torch.float32).condition_on_text("cat")
+    tokens = load_file(record)
+    assert torch.allclose(tokens["tokens"][1].float(), condition.tokens[0][0], atol=2e-3)
+    assert torch.allclose(tokens["null"].float(), condition.null, atol=2e-3)
+
+
+def test_names_become_words():
+    assert words_of("oldChair_02-red") == "old chair red"
+    assert words_of("007") == "007"
+
+
+def test_what_is_missing_is_named(tiny_model, teachable, entries, tmp_path):
+    with pytest.raises(MissingModel, match=r"ckpts/ss_enc_conv3d_16l8_fp16\.safetensors"):
+        fine_tune(tiny_model, entries, tmp_path / "run", CPU, replace(CONFIG, parts=("structure_flow",)))
+    with pytest.raises(MissingModel, match=r"ckpts/slat_enc_swin8_B_64l8_fp16\.safetensors"):
+        fine_tune(tiny_model, entries, tmp_path / "other", CPU, replace(CONFIG, parts=("latent_flow",)))
+    with pytest.raises(UserError, match="lifting"):
+        fine_tune(teachable, entries, tmp_path / "run", CPU, replace(CONFIG, parts=("lifting",)))
+
+
+def test_a_broken_mesh_is_left_out(teachable, entries, tmp_path, caplog):
+    (tmp_path / "data" / "broken.stl").write_bytes(b"solid nothing")
+    config = replace(CONFIG, steps=1, parts=("structure_flow",), pictures=1)
+    preparation = Preparation(open_folder(teachable), entries, tmp_path / "prepared", CPU, config)
+    preparation.entries = read_catalogue(tmp_path / "data")
+    preparation.structures()
+    assert preparation.entries == entries
+    assert "broken" in caplog.text
+
+
+def test_features_are_looked_up_where_a_voxel_is_drawn():
+    place = np.array([0.3, -0.2, 0.25])
+    ball = sphere(0.05)
+    item = CanonicalObject(ball.vertices + place, ball.faces, ball.corner_colors, ball.smooth)
+    views = feature_views(6, np.random.default_rng(0)) + picture_views(6, np.random.default_rng(0))
+    for view in views:
+        rows, columns = np.nonzero(draw_whole(item, view, 200).alpha > 0.5)
+        drawn = np.array([columns.mean(), rows.mean()]) + 0.5
+        expected = (voxel_places(place[None], view)[0] + 1) / 2 * 200
+        assert np.abs(drawn - expected).max() < 1.5
+
+
+def test_cameras_look_from_all_sides_mostly_from_above():
+    views = feature_views(150, np.random.default_rng(1))
+    assert 0.2 < np.mean([view.elevation < 0 for view in views]) < 0.3
+    assert max(view.elevation for view in views) > 1.3 and min(view.elevation for view in views) < -1.2
+
+
+def test_the_published_structure_flow_takes_a_step_at_its_full_size():
+    """On the meta device: every shape is computed and no number."""
+    checkpoint = published_configuration("TRELLIS-image-large")["checkpoints"]["sparse_structure_flow_model"]
+    with torch.device("meta"):
+        module = build_model(checkpoint["name"], checkpoint["args"] | {"use_checkpoint": True}).train()
+        batch = StructureExamples(
+            torch.empty(2, 1374, 1024, dtype=torch.float16),
+            torch.empty(1, 1374, 1024, dtype=torch.float16),
+            torch.empty(2, 8, 16, 16, 16),
+        )
+    part = structure_flow_part(module, None, 2, FlowTraining())
+    loss, _ = part.loss(batch, torch.Generator())
+    loss.backward()
+    assert sum(p.numel() for p in module.parameters()) == 555_543_560
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+def test_the_published_latent_flow_takes_a_step_at_its_full_width(tmp_path):
+    checkpoint = published_configuration("TRELLIS-image-large")["checkpoints"]["slat_flow_model"]
+    arguments = checkpoint["args"] | {"use_checkpoint": True, "num_blocks": 1, "use_fp16": False}
+    module = build_model(checkpoint["name"], arguments).train()
+    coords = torch.tensor(np.argwhere(np.ones((3, 3, 3))), dtype=torch.int32)
+    batch = LatentExample(
+        torch.randn(1, 1374, 1024).half(), torch.zeros(1, 1374, 1024).half(), coords, torch.randn(27, 8)
+    )
+    part = latent_flow_part(module, None, FlowTraining())
+    trainer = Trainer(part, LoopConfig(steps=2, learning_rate=1e-4, warm_up=1), tmp_path)
+    before = module.out_layer.weight.clone()
+    assert torch.isfinite(trainer.train_step(batch)["loss"])
+    assert not torch.equal(before, module.out_layer.weight)
