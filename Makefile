@@ -34,8 +34,11 @@ selftest: setup ## compare every part with its bundled golden
 build: setup    ## dist/trellis-<version>.zip, to be installed in Blender
 	$(PYTHON) scripts/build_extension.py
 
-train-starter: setup  ## train the bundled checkpoint again
-	$(VENV) scripts/train_starter.py $(ARGS)
+# No setup: the machine with the GPU may have a Python with torch, numpy, numba, scipy, pillow and nothing to download from.
+train-starter:  ## train the bundled model again (DATA=folder DEVICE=cuda MINUTES=25 PIECE=9 OUT=folder)
+	$(or $(wildcard $(VENV)),$(PYTHON)) -m backend train --recipe starter --data $(or $(DATA),data) \
+	  $(if $(DEVICE),--device $(DEVICE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PIECE),--piece-minutes $(PIECE)) \
+	  $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 check: setup    ## formatting, lint, types
 	$(VENV) -m ruff format --check .

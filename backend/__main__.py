@@ -1,4 +1,4 @@
-"""`python -m backend [COMMAND]`: serve (also without a command), generate, selftest, bench, evaluate."""
+"""`python -m backend [COMMAND]`: serve (also without a command), generate, selftest, bench, train, evaluate."""
 
 import importlib
 import importlib.util
@@ -10,9 +10,10 @@ COMMANDS = {
     "generate": "turn pictures into files, without Blender",
     "selftest": "compare this machine's results with stored ones",
     "bench": "time every stage",
+    "train": "make the starter model from a folder of objects (in the repository, not in the extension)",
     "evaluate": "score a model on a folder of meshes (in the repository, not in the extension)",
 }
-WORKSHOP = {"evaluate": "backend.evaluation.command"}
+WORKSHOP = {"train": "backend.training.command", "evaluate": "backend.evaluation.command"}
 """Commands that the extension leaves out, and where they are in the repository."""
 
 

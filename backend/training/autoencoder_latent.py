@@ -7,6 +7,9 @@ its surroundings encoded. L voxels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -50,8 +53,8 @@ class LatentAutoencoder(nn.Module):
         return self.encoder(features, self.encoder.structure(coords))[0].float()
 
 
-def latent_part(recipe: Recipe, source: ObjectSource) -> Part[SurfaceSample]:
-    """The joint training of encoder, mesh decoder and Gaussian decoder on one object a step."""
+def latent_part(recipe: Recipe, source: ObjectSource) -> Part[tuple[SurfaceSample, ...]]:
+    """The joint training of encoder, mesh decoder and Gaussian decoder."""
     module = LatentAutoencoder(recipe)
     config = splats_config(recipe)
     places = gaussian_places(module.gaussian_decoder.offset_perturbation, config)
@@ -59,7 +62,7 @@ def latent_part(recipe: Recipe, source: ObjectSource) -> Part[SurfaceSample]:
     def sample(number: int) -> SurfaceSample:
         return encoder_sample(recipe, source, number, places)
 
-    def loss(sample: SurfaceSample, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def one_loss(sample: SurfaceSample, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         mean, logvar = module.encoder(sample.features, module.encoder.structure(sample.coords))
         mean, logvar = mean.float(), logvar.float()
         latents = sample_posterior(mean, logvar, generator)
@@ -67,19 +70,40 @@ def latent_part(recipe: Recipe, source: ObjectSource) -> Part[SurfaceSample]:
         kl = kl_divergence(mean, logvar)
         anchor = color_anchor(mean, sample.features)
         numbers |= {
-            "kl": float(kl.detach()),
-            "std": float(mean.detach().std()),
-            "anchor": float(anchor.detach()),
+            "kl": kl.detach(),
+            "std": mean.detach().std(),
+            "anchor": anchor.detach(),
         }
         return error + anchor + recipe.latent_kl * kl, numbers
 
-    # Distances cost as much as the training step, hence the pool.
-    return Part("latent_autoencoder", module, pooled(sample, recipe.latent_pool), loss)
+    batch = sample_batches(recipe, source, sample)
+    return Part("latent_autoencoder", module, batch, partial(mean_loss, one_loss))
+
+
+def sample_batches(
+    recipe: Recipe, source: ObjectSource, sample: Callable[[int], SurfaceSample]
+) -> Callable[[int], tuple[SurfaceSample, ...]]:
+    """Batches by number of `recipe.latent_batch` samples."""
+    size = recipe.latent_batch
+    # Distances that are not stored cost as much as the training step, hence the pool.
+    one = sample if source.stored else pooled(sample, recipe.latent_pool)
+    return lambda number: tuple(one(number * size + index) for index in range(size))
+
+
+def mean_loss(
+    one_loss: Callable[[SurfaceSample, torch.Generator], tuple[Tensor, dict[str, Tensor]]],
+    samples: tuple[SurfaceSample, ...],
+    generator: torch.Generator,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Objects one after the other, for each has voxels of its own; the mean of losses and numbers."""
+    losses, tables = zip(*(one_loss(sample, generator) for sample in samples), strict=True)
+    numbers = {key: torch.stack([table[key] for table in tables]).mean() for key in tables[0]}
+    return torch.stack(losses).mean(), numbers
 
 
 def encoder_sample(recipe: Recipe, source: ObjectSource, number: int, places: np.ndarray) -> SurfaceSample:
     """Scene `number` on its true structure, grown as generated ones are."""
-    scene, rng = source.scene(number)
+    scene, rng = source.scene(number, surface=True)
     coords = np.argwhere(grown(coarse_occupancy(recipe, scene), rng)).astype(np.int32)
     return surface_sample(recipe, scene, coords, rng, places)
 
@@ -112,12 +136,13 @@ def latent_statistics(
     module: LatentAutoencoder, recipe: Recipe, source: ObjectSource, count: int
 ) -> tuple[Tensor, Tensor]:
     """Mean and deviation (8,) of the latents over `count` objects, every object weighing the same."""
+    device = next(module.parameters()).device
     means, squares = [], []
     for step in range(count):
-        scene, rng = source.scene(10**9 + step)
+        scene, rng = source.scene(10**9 + step, surface=True)
         coords = np.argwhere(grown(coarse_occupancy(recipe, scene), rng)).astype(np.int32)
         features = torch.from_numpy(voxel_features(scene, coords, recipe.resolution))
-        latents = module.encode(torch.from_numpy(coords), features)
+        latents = module.encode(torch.from_numpy(coords).to(device), features.to(device))
         means.append(latents.mean(0))
         squares.append(latents.square().mean(0))
     mean = torch.stack(means).mean(0)

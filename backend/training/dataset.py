@@ -68,6 +68,11 @@ class ObjectSource:
         name = self.entries[number].name
         return make_scene(name, recolored(self.asset(number), rng), training_view(name, rng)), rng
 
+    @property
+    def stored(self) -> bool:
+        """Whether distances to surfaces are stored."""
+        return False
+
     def asset(self, number: int) -> Asset:
         """The mesh of an entry, read once."""
         if number not in self._assets:

@@ -25,7 +25,7 @@ def decoder_loss(
     config: GaussianConfig,
     latents: Tensor,
     sample: SurfaceSample,
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Both decoders on the sample's chosen voxels; latents (L, 8) of all its voxels."""
     coords, latents = sample.coords[sample.chosen], latents[sample.chosen]
     mesh, numbers = mesh_loss(mesh_decoder, coords, latents, sample)
@@ -35,7 +35,7 @@ def decoder_loss(
 
 def mesh_loss(
     decoder: SLatMeshDecoder, coords: Tensor, latents: Tensor, sample: SurfaceSample
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Distance to the thickened surface and its colour at every corner of every cube of the decoded
     voxels.
     """
@@ -51,7 +51,7 @@ def mesh_loss(
     color = ((tint - sample.colors / 255).abs().mean(-1) * near).sum() / near.sum().clamp(min=1)
     # Unused freedom of the cubes stays at rest.
     rest = raw[:, 8:53].square().mean() + 0.1 * raw[:, 53:101].unflatten(1, (8, 6))[..., 3:].square().mean()
-    numbers = {"sdf": float(error.detach().mean()), "color": float(color.detach())}
+    numbers = {"sdf": error.detach().mean(), "color": color.detach()}
     wrong = (raw[:, :8] < 0) != (distance < 0)
-    numbers["wrong"] = float(wrong.float().mean())
+    numbers["wrong"] = wrong.float().mean()
     return geometry + 0.2 * sign + color + 0.1 * rest, numbers

@@ -7,18 +7,23 @@ the latents that the lifting encoder guesses from a picture, with the true surfa
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from backend.models.lifting_encoder import LiftingImageEncoder
-from backend.representations.structure import occupied_voxels
-from backend.training.autoencoder_latent import LatentAutoencoder, encoder_sample, splats_config
-from backend.training.autoencoder_structure import StructureAutoencoder
-from backend.training.dataset import ObjectSource, picture
+from backend.training.autoencoder_latent import (
+    LatentAutoencoder,
+    encoder_sample,
+    mean_loss,
+    sample_batches,
+    splats_config,
+)
+from backend.training.dataset import ObjectSource
 from backend.training.decoder_losses import decoder_loss
-from backend.training.latent_targets import LatentTargets
-from backend.training.loop import Part, pooled
+from backend.training.guesses import Guesses
+from backend.training.loop import Part
 from backend.training.recipe import Recipe
 from backend.training.surface_sample import SurfaceSample, gaussian_places, surface_sample
 
@@ -26,13 +31,8 @@ NOISE = 0.15  # deviation of the noise on the latents, as the posterior and the 
 
 
 def decoders_part(
-    recipe: Recipe,
-    source: ObjectSource,
-    structure: StructureAutoencoder,
-    lifting: LiftingImageEncoder,
-    latents: LatentTargets,
-    module: LatentAutoencoder,
-) -> Part[SurfaceSample]:
+    recipe: Recipe, source: ObjectSource, guesses: Guesses, module: LatentAutoencoder
+) -> Part[tuple[SurfaceSample, ...]]:
     """`module` holds the decoders to go on with; its encoder stays as it is."""
     module.requires_grad_(True)
     module.encoder.requires_grad_(False)
@@ -42,36 +42,34 @@ def decoders_part(
     def sample(number: int) -> SurfaceSample:
         if number % 2:
             return encoder_sample(recipe, source, number, places)
-        return guessed_sample(recipe, source, number, places, structure, lifting, latents)
+        return guessed_sample(recipe, source, number, places, guesses)
 
-    def loss(sample: SurfaceSample, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def one_loss(sample: SurfaceSample, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         clean = sample.latents
         if clean is None:
             clean = module.encode(sample.coords, sample.features)
-        noisy = clean + NOISE * torch.randn(clean.shape, generator=generator)
-        error, numbers = decoder_loss(module.mesh_decoder, module.gaussian_decoder, config, noisy, sample)
-        return error, {**numbers, "guessed": float(sample.latents is not None)}
+        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+        noisy = clean + NOISE * noise
+        return decoder_loss(module.mesh_decoder, module.gaussian_decoder, config, noisy, sample)
 
-    return Part("latent_decoders", module, pooled(sample, recipe.latent_pool), loss)
+    return Part(
+        "latent_decoders",
+        module,
+        sample_batches(recipe, source, sample),
+        partial(mean_loss, one_loss),
+        before_processes=partial(guesses.fill, recipe.latent_pool),
+    )
 
 
-@torch.no_grad()
 def guessed_sample(
-    recipe: Recipe,
-    source: ObjectSource,
-    number: int,
-    places: np.ndarray,
-    structure: StructureAutoencoder,
-    lifting: LiftingImageEncoder,
-    latents: LatentTargets,
+    recipe: Recipe, source: ObjectSource, number: int, places: np.ndarray, guesses: Guesses
 ) -> SurfaceSample:
-    """Scene `number` as the lifting encoder guesses it from its picture."""
-    scene, rng = source.scene(number)
-    lifted = lifting(torch.from_numpy(picture(scene, recipe.picture_size))[None])
-    logits = structure.decoder(lifted.structure_start) + rng.uniform(*recipe.guessed_shift)
-    coords = occupied_voxels(logits[0, 0], recipe.resolution)
-    if len(coords) == 0:
+    """A box of one of the pool of scenes, as the lifting encoder guesses it from its picture."""
+    of_pool = number // 2 % recipe.latent_pool
+    guess = guesses(of_pool)
+    if len(guess.coords) == 0:
         return encoder_sample(recipe, source, number, places)
-    x, y, z = coords.unbind(1)
-    guess = latents.restore(lifted.latent_start[0, :, x, y, z].T)
-    return surface_sample(recipe, scene, coords.int().numpy(), rng, places, guess)
+    scene, _ = source.scene(of_pool, surface=True)
+    rng = np.random.default_rng((source.seed, number, 1))
+    latents = torch.from_numpy(guess.latents).float()
+    return surface_sample(recipe, scene, guess.coords, rng, places, latents)

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from backend.checkpoints import write_model
+from backend.checkpoints import Published, write_model
 from backend.files import atomic_path
 from backend.training.assets import Entry
-from backend.training.workshop import Workshop
+from backend.training.roles import ENCODERS, IMAGE_ENCODER, ROLES
+from backend.training.workshop import PARTS, Workshop
 
-ROLES = {
-    "sparse_structure_decoder": "ckpts/ss_dec_conv3d_16l8",
-    "sparse_structure_flow_model": "ckpts/ss_flow_img_dit_16l8",
-    "slat_decoder_mesh": "ckpts/slat_dec_mesh_swin8_32l8m128c",
-    "slat_decoder_gs": "ckpts/slat_dec_gs_swin8_32l8gs8",
-    "slat_flow_model": "ckpts/slat_flow_img_dit_32l8p2",
-}
-ENCODERS = {"structure": "ckpts/ss_enc_conv3d_16l8", "latent": "ckpts/slat_enc_swin8_32l8"}
-IMAGE_ENCODER = "ckpts/image_encoder"
 TEXTS = Path(__file__).with_name("texts")
 
 
@@ -29,30 +24,53 @@ def export(workshop: Workshop, folder: Path, sampling: dict[str, dict], occupanc
     """Writes the folder. `sampling` holds the parameters of "sparse_structure_sampler" and "slat_sampler".
 
     `occupancy_shift` is added to the structure decoder's logits, so that the published rule, occupied where
-    the
-    logit is above 0, is the best one.
+    the logit is above 0, is the best one.
     """
-    (folder / "ckpts").mkdir(parents=True, exist_ok=True)
-    structure, latent = workshop.structure, workshop.latent_autoencoder
-    with torch.no_grad():
-        structure.decoder.out_layer[-1].bias += occupancy_shift
-    models = {
-        ROLES["sparse_structure_decoder"]: structure.decoder,
-        ROLES["sparse_structure_flow_model"]: workshop.structure_flow,
-        ROLES["slat_decoder_mesh"]: latent.mesh_decoder,
-        ROLES["slat_decoder_gs"]: latent.gaussian_decoder,
-        ROLES["slat_flow_model"]: workshop.latent_flow,
-        ENCODERS["structure"]: structure.encoder,
-        ENCODERS["latent"]: latent.encoder,
-        IMAGE_ENCODER: workshop.lifting,
-    }
-    for path, module in models.items():
-        write_model(module, folder / path, half=True)
-    with torch.no_grad():
-        structure.decoder.out_layer[-1].bias -= occupancy_shift
+    export_networks(workshop, folder, PARTS, occupancy_shift)
     _write(folder / "pipeline.json", json.dumps(pipeline_settings(workshop, sampling), indent=4) + "\n")
     _write_papers(folder, workshop.source.entries)
     write_sums(folder)
+
+
+def export_networks(
+    workshop: Workshop, folder: Path, trained: Collection[str], occupancy_shift: float = 0.0
+) -> None:
+    """Writes the networks that the trained parts hold."""
+    (folder / "ckpts").mkdir(parents=True, exist_ok=True)
+    models: dict[str, Published] = {}
+    if "structure_autoencoder" in trained:
+        models[ROLES["sparse_structure_decoder"]] = workshop.structure.decoder
+        models[ENCODERS["structure"]] = workshop.structure.encoder
+    if "latent_autoencoder" in trained:
+        models[ROLES["slat_decoder_mesh"]] = workshop.latent_autoencoder.mesh_decoder
+        models[ROLES["slat_decoder_gs"]] = workshop.latent_autoencoder.gaussian_decoder
+        models[ENCODERS["latent"]] = workshop.latent_autoencoder.encoder
+    if "lifting" in trained:
+        models[IMAGE_ENCODER] = workshop.lifting
+    if "structure_flow" in trained:
+        models[ROLES["sparse_structure_flow_model"]] = workshop.structure_flow
+    if "latent_flow" in trained:
+        models[ROLES["slat_flow_model"]] = workshop.latent_flow
+    for path, module in models.items():
+        with _shifted(module, occupancy_shift if path == ROLES["sparse_structure_decoder"] else 0.0):
+            write_model(module, folder / path, half=True)
+
+
+@contextlib.contextmanager
+def _shifted(module: nn.Module, shift: float) -> Iterator[None]:
+    """The structure decoder with another bias of its logits while the block runs."""
+    if not shift:
+        yield
+        return
+    bias = module.out_layer[-1].bias
+    before = bias.detach().clone()
+    with torch.no_grad():
+        bias += shift
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            bias.copy_(before)
 
 
 def pipeline_settings(workshop: Workshop, sampling: dict[str, dict]) -> dict:

@@ -32,10 +32,13 @@ class Workers:
     pin: bool = False
 
 
+ONE_THREAD = Workers()
+
+
 def workers_for(device: torch.device, cores: int) -> Workers:
     """A thread on a processor, whose cores have the networks to run; all cores but one beside a GPU."""
     if device.type == "cpu":
-        return Workers()
+        return ONE_THREAD
     forks = "fork" in multiprocessing.get_all_start_methods()
     return Workers(max(1, cores - 1), forks, 2, device.type == "cuda")
 
@@ -78,8 +81,13 @@ class Feeder:
 
     def __next__(self) -> Any:
         while len(self._queue) <= self._wanted:
-            made = self._pool.submit(self._call, next(self._numbers))
+            number = next(self._numbers, None)
+            if number is None:
+                break
+            made = self._pool.submit(self._call, number)
             self._queue.append(self._landing.submit(self._land, made))
+        if not self._queue:
+            raise StopIteration
         return self._queue.popleft().result()
 
     def _land(self, made: Future[Any]) -> Any:

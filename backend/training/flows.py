@@ -38,7 +38,7 @@ def structure_flow_part(
         x, t, noise = noised_latent(recipe, x0, len(x0), generator)
         context = module.context(drop_condition(tokens, recipe.drop_condition, generator))
         error = flow_matching_loss(module(x, TIME_SCALE * t, context), x0, noise)
-        return error, {"time": float(t.mean())}
+        return error, {"time": t.mean()}
 
     return Part("structure_flow", module, batch, loss)
 
@@ -74,6 +74,7 @@ def noised_latent(
     """x_t, times (count,) and the noise for a latent; count is the batch, or 1 for the voxels of one
     object.
     """
-    t = logit_normal_times(count, recipe.time_mean, recipe.time_std, generator)
-    noise = torch.randn(x0.shape, generator=generator)
+    # Drawn on the processor, so that a seed means the same on every device.
+    t = logit_normal_times(count, recipe.time_mean, recipe.time_std, generator).to(x0.device)
+    noise = torch.randn(x0.shape, generator=generator).to(x0.device)
     return interpolate(x0, noise, t), t, noise

@@ -55,7 +55,7 @@ def gaussian_loss(
     coords: Tensor,
     latents: Tensor,
     targets: GaussianTargets,
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Position, colour, flatness and visibility against the targets; latents (L, 8)."""
     raw = decoder(latents, decoder.structure(coords)).float()
     splats = decode_gaussians(coords, raw, config, decoder.offset_perturbation)
@@ -70,9 +70,9 @@ def gaussian_loss(
     shape = (flat * seen).sum() / total
     opacity = F.binary_cross_entropy(splats.opacity[:, 0].clamp(1e-4, 1 - 1e-4), seen * 0.96 + 0.02)
     numbers = {
-        "place": float(place.detach()),
-        "tint": float(color.detach()),
-        "opacity": float(opacity.detach()),
+        "place": place.detach(),
+        "tint": color.detach(),
+        "opacity": opacity.detach(),
     }
     return 2 * place + color + 0.5 * shape + 0.3 * opacity, numbers
 

@@ -15,12 +15,13 @@ class LatentTargets:
 
     def __init__(self, autoencoder: LatentAutoencoder, mean: Tensor, std: Tensor):
         self.autoencoder = autoencoder
-        self.mean = mean
-        self.std = std
+        device = next(autoencoder.parameters()).device
+        self.mean = mean.to(device)
+        self.std = std.to(device)
 
     @torch.no_grad()
     def __call__(self, coords: Tensor, features: Tensor) -> Tensor:
-        return (self.autoencoder.encode(coords, features) - self.mean) / self.std
+        return (self.autoencoder.encode(coords, features.float()) - self.mean) / self.std
 
     def restore(self, latents: Tensor) -> Tensor:
         """The reverse of the normalisation."""

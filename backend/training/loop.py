@@ -74,13 +74,15 @@ class Part(Generic[Batch]):
 
     Batches are tensors, or frozen dataclasses and tuples of them, on the processor; the loop moves them to
     the module's device. `loss` takes a batch and the batch's noise generator, which is the processor's, and
-    returns the loss and numbers to log, which may stay tensors.
+    returns the loss and numbers to log, which may stay tensors. `before_processes` does what batches need and
+    worker processes, which have no device, cannot do.
     """
 
     name: str
     module: nn.Module
     batch: Callable[[int], Batch]
     loss: Callable[[Batch, torch.Generator], tuple[Tensor, dict[str, Any]]]
+    before_processes: Callable[[Workers], None] | None = None
 
 
 class Trainer:
@@ -210,6 +212,8 @@ class Trainer:
         return range(first, first + each)
 
     def _feeder(self) -> Feeder:
+        if self.config.workers.processes and self.part.before_processes is not None:
+            self.part.before_processes(self.config.workers)
         numbers = itertools.chain.from_iterable(map(self._numbers, itertools.count(self.step)))
         return Feeder(self.part.batch, numbers, self.config.workers)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import torch
 
 from backend.models.lifting_encoder import LiftingEncoderConfig
+from backend.models.occupancy_guess import OccupancyGuessConfig
 from backend.training.dataset import FEATURES
 from backend.training.loop import LoopConfig
 
@@ -49,16 +52,18 @@ class Recipe:
     structure_resolution: int = 64
     resolution: int = 32  # of the structured latent, whose voxels are the structure's, pooled
     picture_size: int = 128
+    views: int = 2  # of an object whose surface is stored
+    prepare_share: float = 0.15  # of the minutes at most, for preparing data
+    finish_share: float = 0.12  # of the minutes, for calibration, export and a short evaluation
     structure_encoder: dict = field(default_factory=lambda: _structure_coder([8, 32, 64], in_channels=1))
     structure_decoder: dict = field(default_factory=lambda: _structure_coder([64, 16, 8], out_channels=1))
     structure_batch: int = 24
     structure_crop: int = 32
     structure_kl: float = 1e-3
-    lifting: LiftingEncoderConfig = LiftingEncoderConfig()
+    lifting: LiftingEncoderConfig = LiftingEncoderConfig(occupancy=OccupancyGuessConfig())
     lifting_batch: int = 8
-    lifting_decoded: int = 2  # of a batch go through the structure autoencoder, which is slow at 64³
-    lifting_head_weight: float = 0.1
-    structure_decoder_batch: int = 4
+    lifting_latents: int = 1  # of a batch learn the structured latent too, whose targets are slow to make
+    lifting_latent_weight: float = 0.3
     latent_start_batch: int = 4
     latent_encoder: dict = field(default_factory=lambda: {**_trunk(128, 2, 2), "in_channels": FEATURES})
     mesh_decoder: dict = field(
@@ -80,10 +85,11 @@ class Recipe:
             },
         }
     )
+    latent_batch: int = 1  # objects, of each a box of at most latent_voxels
     latent_voxels: int = 160
     latent_pool: int = 1500
     latent_kl: float = 1e-4
-    guessed_shift: tuple[float, float] = (0.5, 1.75)
+    guessed_shift: tuple[float, float] = (-0.5, 0.5)
     structure_flow: dict = field(default_factory=lambda: _flow(16, 256, 3, 2))
     structure_flow_batch: int = 6
     latent_flow_batch: int = 2
@@ -103,10 +109,47 @@ class Recipe:
             "structure_autoencoder": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=6),
             "latent_autoencoder": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=12),
             "lifting": LoopConfig(steps=100_000, learning_rate=8e-4, minutes=30),
-            "structure_decoder": LoopConfig(steps=20_000, learning_rate=5e-4, minutes=5),
             "latent_start": LoopConfig(steps=20_000, learning_rate=8e-4, minutes=8),
             "latent_decoders": LoopConfig(steps=20_000, learning_rate=7e-4, minutes=10),
             "structure_flow": LoopConfig(steps=50_000, learning_rate=5e-4, minutes=10),
             "latent_flow": LoopConfig(steps=50_000, learning_rate=5e-4, minutes=8),
         }
     )
+
+    @property
+    def minutes(self) -> float:
+        """For everything together, when nothing else is asked for."""
+        training = sum(loop.minutes for loop in self.loops.values())
+        return training / (1 - self.prepare_share - self.finish_share)
+
+    def for_device(self, device: torch.device) -> Recipe:
+        """The same networks, in batches that keep a GPU busy, and minutes shared out for one."""
+        if device.type == "cpu":
+            return self
+        minutes = {
+            "structure_autoencoder": 1.5,
+            "latent_autoencoder": 4.0,
+            "lifting": 8.0,
+            "latent_start": 1.5,
+            "latent_decoders": 2.0,
+            "structure_flow": 3.0,
+            "latent_flow": 1.5,
+        }
+        loops = {
+            name: replace(loop, steps=10**6, minutes=minutes[name], ema=0.999, warm_up=200, log_every=50)
+            for name, loop in self.loops.items()
+        }
+        return replace(
+            self,
+            views=6,
+            structure_batch=64,
+            lifting_batch=64,
+            lifting_latents=8,
+            latent_start_batch=16,
+            latent_batch=4,
+            latent_voxels=2048,
+            latent_pool=4000,
+            structure_flow_batch=64,
+            latent_flow_batch=12,
+            loops=loops,
+        )

@@ -1,94 +1,169 @@
-"""The starter model from a folder of objects, end to end: train every part, calibrate, export, measure,
-draw.
+"""The starter model from a folder of objects, end to end within a given time: prepare, train every part,
+calibrate, export, measure, pack. Any of it may be cut off by the end of a piece and goes on in the next.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from backend.evaluation.cases import Case, front_case, held_out_case
-from backend.evaluation.contact_sheet import contact_sheet
-from backend.evaluation.reconstruct import Reconstruction, reconstruct
+from backend.evaluation.cases import front_case, held_out_case
+from backend.evaluation.contact_sheet import contact_sheet, object_row
+from backend.evaluation.prediction import predict
 from backend.evaluation.surface_scores import surface_scores
+from backend.evaluation.unit_cube import place_asset, placement
 from backend.files import atomic_path
 from backend.pipeline import Pipeline
-from backend.sampling import SamplerSettings
-from backend.training.assets import spread_over_families
-from backend.training.calibrate import best_shift
-from backend.training.export import export
+from backend.training.assets import Asset, spread_over_families
+from backend.training.calibrate import GUESS, best_latent, best_structure
+from backend.training.clock import Clock
+from backend.training.curves import at_most_every, draw_curves
+from backend.training.export import export, export_networks
+from backend.training.packing import pack
+from backend.training.state import read_counters
 from backend.training.workshop import PARTS, Workshop
 
 log = logging.getLogger(__name__)
 
 SHOWN = 10  # objects of the contact sheet, which are also those of the score
 CALIBRATION = 24
-# The flows of a CPU budget are far behind the encoder that warms them: they start from its guess, all but
-# clean.
-# A model trained on a GPU wants more steps, strength 1 and guidance.
-_SHORT = {"steps": 2, "cfg_strength": 0.0, "cfg_interval": [0.5, 1.0], "rescale_t": 1.0, "strength": 0.03}
-SAMPLING = {"sparse_structure_sampler": _SHORT, "slat_sampler": _SHORT}
+SAMPLING = {"sparse_structure_sampler": GUESS, "slat_sampler": GUESS}
+_CURVE_SECONDS = 60.0
+_AUTOENCODERS = ("structure_autoencoder", "latent_autoencoder")
 
 
-def train_all(workshop: Workshop, parts: tuple[str, ...] = PARTS, minutes: float | None = None) -> None:
-    """Trains the parts in order. `minutes` for all of them together is shared out as the recipe's minutes
-    are.
+@dataclass(frozen=True)
+class Finish:
+    """Where a training's results go: the model folder and the few files to carry away."""
+
+    model: Path
+    out: Path
+
+
+def train_parts(workshop: Workshop, clock: Clock, parts: tuple[str, ...] = PARTS) -> bool:
+    """Trains the parts in order until all are done (True) or the piece ends.
+
+    Each gets its share of what is really left when its turn comes, so that the whole ends on time.
     """
-    budgets = {name: workshop.recipe.loops[name].minutes for name in parts}
-    scale = 1.0 if minutes is None else minutes / sum(budgets.values())
-    for name in parts:
-        workshop.train(name, budgets[name] * scale)
+    done = finished_parts(workshop.folder)
+    on_save = _saver(workshop, clock)
+    left_out = workshop.recipe.finish_share * clock.total
+    for place, name in enumerate(parts):
+        if name in done:
+            continue
+        shares = [workshop.recipe.loops[other].minutes for other in parts[place:] if other not in done]
+        spent = seconds_spent(workshop.folder, name)
+        (seconds,) = workshop.world.agree((max(0.0, clock.left - left_out) + spent) * shares[0] / sum(shares))
+        log.info("%s gets %.0f s in all", name, seconds)
+        trainer = workshop.train(name, max(seconds, 1e-3) / 60, clock.training_end, on_save)
+        if not trainer.finished:
+            return False
+        done = [*done, name]
+        if workshop.world.leads:
+            _write(workshop.folder / "finished.json", done)
+            clock.save()
+        workshop.world.wait()
+    return True
 
 
-def settings_of(params: dict) -> SamplerSettings:
-    """pipeline.json's sampler parameters as the sampler takes them."""
-    return replace(SamplerSettings(**params), cfg_interval=tuple(params["cfg_interval"]))
+def finished_parts(folder: Path) -> list[str]:
+    """Parts that are trained to their end."""
+    path = folder / "finished.json"
+    return json.loads(path.read_text()) if path.is_file() else []
 
 
-def export_calibrated(workshop: Workshop, folder: Path, sampling: dict[str, dict] = SAMPLING) -> float:
-    """Finds the occupancy's cut on held-out views and writes the model folder; returns the cut's F-score."""
+def seconds_spent(folder: Path, name: str) -> float:
+    """What a part that was stopped has been trained so far."""
+    return float(read_counters(folder / f"{name}.safetensors").get("seconds", 0.0))
+
+
+def export_calibrated(workshop: Workshop, folder: Path, until: float = math.inf) -> dict[str, float]:
+    """Finds the samplers and the occupancy's cut on held-out views and writes the model folder."""
     entries = spread_over_families(workshop.source.entries, CALIBRATION, skip=SHOWN)
+    entries = entries or spread_over_families(workshop.source.entries, 1)
     cases = [held_out_case(entry) for entry in entries]
-    shift, scores = best_shift(workshop, cases, settings_of(sampling["sparse_structure_sampler"]))
-    log.info("occupancy shift %.2f: voxel F-score@0.05 %.3f", shift, scores[shift])
-    export(workshop, folder, sampling, shift)
-    return scores[shift]
+    middle = time.monotonic() + 0.7 * (until - time.monotonic()) if math.isfinite(until) else until
+    structure, shift, score = best_structure(workshop, cases, middle)
+    latent, error = best_latent(workshop, cases, until)
+    log.info("structure: %s, shift %.2f, voxel F-score@0.05 %.3f", structure, shift, score)
+    log.info("structured latent: %s, error %.3f", latent, error)
+    export(workshop, folder, {"sparse_structure_sampler": structure, "slat_sampler": latent}, shift)
+    return {"voxel_fscore_005": score, "shift": shift, "latent_error": error}
 
 
-def evaluate_folder(
-    folder: Path, cases: list[Case], seed: int = 1
-) -> tuple[list[Reconstruction], list[dict[str, float]]]:
-    """Every case through the pipeline: results and scores of the final mesh."""
-    pipeline = Pipeline.open(folder, torch.device("cpu"), torch.float32)
-    results, scores = [], []
-    for case in cases:
-        result = reconstruct(pipeline, case.picture, seed)
-        mesh = result.mesh
-        score = surface_scores(
-            mesh.vertices.numpy(), mesh.faces.numpy(), case.scene.vertices, case.scene.faces
-        )
-        scores.append({**score, "seconds": result.seconds})
-        results.append(result)
-        log.info("%s %s", case.scene.name, {k: round(v, 3) for k, v in score.items()})
-    return results, scores
-
-
-def first_light(workshop: Workshop, folder: Path, sheet: Path, report: Path) -> dict[str, float]:
-    """Scores and a contact sheet of ten objects from directions training never saw; returns the mean
-    scores.
-    """
-    cases = [front_case(entry) for entry in spread_over_families(workshop.source.entries, SHOWN)]
-    results, scores = evaluate_folder(folder, cases)
-    mean = {key: float(np.mean([score[key] for score in scores])) for key in scores[0]}
-    names = [case.scene.name for case in cases]
+def measure(
+    folder: Path, workshop: Workshop, sheet: Path, until: float = math.inf
+) -> dict[str, dict[str, float]]:
+    """Scores of some objects from directions training never saw, and a contact sheet; at least one object."""
+    pipeline = Pipeline.open(folder, workshop.device, torch.float32)
+    scores: dict[str, dict[str, float]] = {}
+    rows = []
+    for entry in spread_over_families(workshop.source.entries, SHOWN):
+        case = front_case(entry)
+        result = predict(pipeline, case, seed=1)
+        scene = case.scene
+        truth = Asset(scene.upright, scene.faces, scene.corner_colors, scene.smooth)
+        truth = place_asset(truth, placement(truth.vertices))
+        score = surface_scores(result.mesh.vertices, result.mesh.faces, truth.vertices, truth.faces)
+        scores[entry.name] = {**score, "seconds": result.seconds or 0.0}
+        rows.append(object_row(case.picture, truth, result.mesh, result.gaussians))
+        log.info("%s %s", entry.name, {k: round(v, 3) for k, v in scores[entry.name].items()})
+        if time.monotonic() > until:
+            break
     with atomic_path(sheet) as temporary:
-        contact_sheet([case.picture for case in cases], results, size=144).save(temporary)
-    with atomic_path(report) as temporary:
-        objects = dict(zip(names, scores, strict=True))
-        temporary.write_text(json.dumps({"mean": mean, "objects": objects}, indent=1) + "\n")
+        contact_sheet(rows).save(temporary)
+    return scores
+
+
+def finish(workshop: Workshop, clock: Clock, place: Finish) -> dict[str, float]:
+    """Calibrates, exports, measures and packs, within what is left; returns the mean scores."""
+    left = max(clock.left, 0.1 * workshop.recipe.finish_share * clock.total)
+    end = time.monotonic() + left
+    calibration = export_calibrated(workshop, place.model, time.monotonic() + 0.55 * left)
+    pack(place.model, place.out)  # before anything else may go wrong
+    scores = measure(place.model, workshop, place.out / "contact_sheet.png", end - 0.1 * left)
+    draw_curves(workshop.folder, place.out / "curves.png")
+    mean = {
+        key: float(np.mean([score[key] for score in scores.values()])) for key in next(iter(scores.values()))
+    }
+    report = {"mean": mean, "calibration": calibration, "minutes": clock.used / 60, "objects": scores}
+    _write(place.out / "report.json", report)
+    clock.save()
     return mean
+
+
+def pack_unfinished(workshop: Workshop, place: Finish) -> None:
+    """Packs the networks that are there so far, so that nothing is lost with this machine."""
+    trained = [name for name in PARTS if (workshop.folder / f"{name}.safetensors").is_file()]
+    done = finished_parts(workshop.folder)
+    # Statistics are measured on finished autoencoders only.
+    trained = [name for name in trained if name in done or name not in _AUTOENCODERS]
+    if trained:
+        export_networks(workshop, place.model, trained)
+        pack(place.model, place.out)
+    draw_curves(workshop.folder, place.out / "curves.png")
+
+
+def _saver(workshop: Workshop, clock: Clock) -> Callable[[], None]:
+    curves = at_most_every(
+        _CURVE_SECONDS, lambda: draw_curves(workshop.folder, workshop.folder / "curves.png")
+    )
+
+    def save() -> None:
+        clock.save()
+        curves()
+
+    return save
+
+
+def _write(path: Path, content: object) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -57,6 +57,14 @@ def read_state(path: Path) -> State:
     return State(_below(tensors, "model."), _below(tensors, "ema."), optimizer, counters)
 
 
+def read_counters(path: Path) -> dict[str, Any]:
+    """The counters alone; none where there is no such file."""
+    if not path.is_file():
+        return {}
+    with safe_open(path, framework="pt") as file:
+        return json.loads((file.metadata() or {}).get("counters", "{}"))
+
+
 def load_averaged(module: nn.Module, path: Path) -> nn.Module:
     """Fills a module from a saved state, averaged weights where there are any; returns it frozen."""
     state = read_state(path)

@@ -104,4 +104,4 @@ def choose_box(coords: np.ndarray, limit: int, rng: np.random.Generator) -> np.n
 
 def gaussian_places(perturbation: Tensor, config: GaussianConfig) -> np.ndarray:
     """Where the Gaussians of a voxel lie while the network says nothing: (G, 3) in [0, 1] of the voxel."""
-    return (perturbation.tanh() * config.voxel_size / 2 + 0.5).double().numpy()
+    return (perturbation.cpu().tanh() * config.voxel_size / 2 + 0.5).double().numpy()

@@ -7,6 +7,7 @@ own.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
@@ -30,19 +31,21 @@ from backend.training.autoencoder_structure import (
 )
 from backend.training.dataset import ObjectSource
 from backend.training.decoders import decoders_part
+from backend.training.distributed import ALONE, World
+from backend.training.feeding import ONE_THREAD, Workers
 from backend.training.flows import latent_flow_part, structure_flow_part
+from backend.training.guesses import Guesses
+from backend.training.initial import load_initial
 from backend.training.latent_targets import LatentTargets
-from backend.training.lifting import LiftingTrainer, latent_start_part, lifting_part
-from backend.training.loop import Part, Trainer, load_averaged
+from backend.training.lifting import latent_start_part, lifting_part
+from backend.training.loop import CPU, Part, Trainer, load_averaged
 from backend.training.recipe import Recipe
-from backend.training.structure_decoder import structure_decoder_part
 
 Module = TypeVar("Module", bound=nn.Module)
 PARTS = (
     "structure_autoencoder",
     "latent_autoencoder",
     "lifting",
-    "structure_decoder",
     "latent_start",
     "latent_decoders",
     "structure_flow",
@@ -53,22 +56,59 @@ _FIRST_STATISTICS_STEP = 10**8  # far from the steps that training sees
 
 
 class Workshop:
-    """Builds parts and hands out what earlier parts have learned; see the module docstring."""
+    """Builds parts and hands out what earlier parts have learned; see the module docstring.
 
-    def __init__(self, recipe: Recipe, source: ObjectSource, folder: Path):
+    Everything it hands out is on the device. `initial` is a model folder whose weights new parts begin with.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        source: ObjectSource,
+        folder: Path,
+        device: torch.device = CPU,
+        world: World = ALONE,
+        workers: Workers = ONE_THREAD,
+        initial: Path | None = None,
+    ):
         self.recipe = recipe
         self.source = source
         self.folder = folder
+        self.device = device
+        self.world = world
+        self.workers = workers
+        self.initial = initial
         folder.mkdir(parents=True, exist_ok=True)
 
-    def train(self, name: str, minutes: float | None = None) -> nn.Module:
-        """Trains one part to the end of its budget (by default the recipe's minutes), resuming where it
-        stopped.
+    def train(
+        self,
+        name: str,
+        minutes: float | None = None,
+        until: float = math.inf,
+        on_save: Callable[[], None] | None = None,
+    ) -> Trainer:
+        """Trains one part to the end of its budget (by default the recipe's minutes) or until
+        time.monotonic() says `until`, going on where it stopped; the trainer knows how far it came.
         """
-        config = self.recipe.loops[name]
+        config = replace(self.recipe.loops[name], seed=self.source.seed, workers=self.workers)
         if minutes is not None:
             config = replace(config, minutes=minutes)
-        return Trainer(self.part(name), config, self.folder).run()
+        part = self.part(name)
+        if self.initial is not None and not self._state(name).is_file():
+            load_initial(part, self.initial)
+        trainer = Trainer(part, config, self.folder, self.device, self.world, on_save)
+        trainer.run(until).eval().requires_grad_(False)
+        if self.world.leads and trainer.finished:
+            self._measure(name)
+        self.world.wait()
+        return trainer
+
+    def _measure(self, name: str) -> None:
+        """Statistics that later parts need, while the other processes wait."""
+        if name == "structure_autoencoder":
+            _ = self.structure
+        elif name == "latent_autoencoder":
+            _ = self.latents
 
     def part(self, name: str) -> Part:
         """A part, standing on the results of those before it."""
@@ -78,14 +118,13 @@ class Workshop:
         if name == "latent_autoencoder":
             return latent_part(recipe, source)
         if name == "lifting":
-            return lifting_part(recipe, source, self.structure)
-        if name == "structure_decoder":
-            return structure_decoder_part(recipe, source, self.structure, self.lifting)
+            ready = self._state("latent_autoencoder").is_file()
+            return lifting_part(recipe, source, self.structure, self.latents if ready else None)
         if name == "latent_start":
             return latent_start_part(recipe, source, self.lifting, self.latents)
         if name == "latent_decoders":
-            module = self._autoencoder("latent_autoencoder")
-            return decoders_part(recipe, source, self.structure, self.lifting, self.latents, module)
+            guesses = Guesses(recipe, source, self.structure, self.lifting, self.latents)
+            return decoders_part(recipe, source, guesses, self._autoencoder("latent_autoencoder"))
         if name == "structure_flow":
             return structure_flow_part(recipe, source, self.structure, self.lifting)
         if name == "latent_flow":
@@ -94,12 +133,10 @@ class Workshop:
 
     @cached_property
     def structure(self) -> StructureAutoencoder:
-        """The structure autoencoder, its latents rescaled to unit deviation; the decoder as it was trained last."""
+        """The structure autoencoder, its latents rescaled to unit deviation."""
         module = self._finished("structure_autoencoder", StructureAutoencoder(self.recipe))
         std = self._measured("structure_statistics", self._structure_deviation, module)["std"]
-        fold_latent_scale(module, torch.tensor(std))
-        if self._state("structure_decoder").is_file():
-            self._finished("structure_decoder", module.decoder)
+        fold_latent_scale(module, torch.tensor(std, device=self.device))
         return module
 
     @cached_property
@@ -118,7 +155,7 @@ class Workshop:
     @cached_property
     def lifting(self) -> LiftingImageEncoder:
         """The picture encoder, with its guess of the structured latent once that is learned."""
-        encoder = self._finished("lifting", LiftingTrainer(self.recipe)).encoder
+        encoder = self._finished("lifting", LiftingImageEncoder(self.recipe.lifting))
         if self._state("latent_start").is_file():
             self._finished("latent_start", encoder)
         return encoder
@@ -136,7 +173,8 @@ class Workshop:
     def _structure_deviation(self, module: StructureAutoencoder) -> dict[str, list[float]]:
         first = _FIRST_STATISTICS_STEP
         batches = [occupancies(self.recipe, self.source, first + i) for i in range(4)]
-        std = torch.cat([module.encode(batch) for batch in batches]).std(dim=(0, 2, 3, 4))
+        latents = [module.encode(batch.to(self.device).float()) for batch in batches]
+        std = torch.cat(latents).std(dim=(0, 2, 3, 4))
         return {"std": std.tolist()}
 
     def _latent_deviation(self, module: LatentAutoencoder) -> dict[str, list[float]]:
@@ -159,7 +197,7 @@ class Workshop:
     def _finished(self, name: str, module: nn.Module) -> nn.Module:
         if not self._state(name).is_file():
             raise UserError(f"{self.folder} holds no trained {name}; train that part first.")
-        return load_averaged(module, self._state(name))
+        return load_averaged(module, self._state(name)).to(self.device)
 
     def _state(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
