@@ -143,7 +143,7 @@ class LiftingImageEncoder(nn.Module):
         planes, volumes = self.lift(pixels)
         return LiftedCondition(
             tokens=self.tokens(planes, volumes),
-            structure_start=self.structure_head(volumes[-1]).float(),
+            structure_start=self._structure(pixels, volumes),
             latent_start=self.latent(planes, volumes).float(),
         )
 
@@ -168,6 +168,14 @@ class LiftingImageEncoder(nn.Module):
         lifted = _sample(plane, self.volume_grid)
         place = self.volume_place.to(lifted.dtype).expand(lifted.shape[0], -1, -1, -1, -1)
         return torch.cat([lifted, place], dim=1)
+
+    def _structure(self, pixels: Tensor, volumes: list[Tensor]) -> Tensor:
+        """The structure's first guess, from the picture and from its mirror image, whose errors differ."""
+        if not isinstance(self.structure_head, OccupancyGuess):
+            return self.structure_head(volumes[-1]).float()
+        guess = self.structure_head
+        mirrored = guess.occupancy(self.lift(pixels.flip(-1))[1][-1]).flip(2)
+        return guess((guess.occupancy(volumes[-1]) + mirrored) / 2)
 
     def latent(self, planes: list[Tensor], volumes: list[Tensor]) -> Tensor:
         """First guess of the structured latent in the whole volume: (B, 8, R, R, R), normalised."""

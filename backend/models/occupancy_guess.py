@@ -55,7 +55,7 @@ class OccupancyGuess(nn.Module):
         x = self.head(volume).float().unflatten(1, (side, side, side))
         return x.permute(0, 4, 1, 5, 2, 6, 3).reshape(len(x), 1, *(r * side,) * 3)
 
-    def forward(self, volume: Tensor) -> Tensor:
-        """(B, C, r, r, r) -> the structure latent (B, Cz, r, r, r)."""
-        soft = torch.sigmoid(self.config.sharpness * (self.occupancy(volume) + self.config.shift))
+    def forward(self, logits: Tensor) -> Tensor:
+        """Logits (B, 1, R, R, R) -> the structure latent (B, Cz, r, r, r)."""
+        soft = torch.sigmoid(self.config.sharpness * (logits + self.config.shift))
         return self.encoder(soft)[0].float()
