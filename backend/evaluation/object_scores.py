@@ -20,7 +20,6 @@ from backend.training.surface import voxelise
 Scores = dict[str, float | None]
 
 KEYS = ("iou", "voxel_fscore_005", "chamfer", "fscore_005", "fscore_002", "psnr", "ssim", "seconds")
-SURFACE_KEYS = ("chamfer", "fscore_005", "fscore_002")
 
 
 class Truth:

@@ -24,7 +24,7 @@ def test_it_is_whole_small_and_says_where_it_comes_from():
         path.relative_to(STARTER).as_posix() for path in files if path.suffix in (".json", ".safetensors")
     }
     assert weights <= listed
-    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md", ""}
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md", ".csv", ""}
     assert {"slat_decoder_mesh", "slat_decoder_gs", "slat_flow_model"} <= set(folder.models)
     assert "CC-BY" in (STARTER / "ATTRIBUTION.md").read_text() and (STARTER / "LICENSE").is_file()
 

@@ -1,0 +1,128 @@
+"""Scores as an aligned table for people, one JSON object for programs, and a table for the documentation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend.errors import UserError
+from backend.evaluation.object_scores import KEYS, Scores, mean_scores
+from backend.files import atomic_path
+
+METHODS = {
+    "starter": "model",
+    "retrieval": "retrieval",
+    "mean_shape": "mean shape",
+    "autoencoder": "autoencoder",
+}
+BEGIN, END = "<!-- scores: begin -->", "<!-- scores: end -->"
+_HEADS = ("IoU", "voxel F@.05", "Chamfer", "F@.05", "F@.02", "PSNR", "SSIM", "seconds")
+_DIGITS = {"chamfer": 4, "psnr": 1, "seconds": 1}
+
+
+@dataclass(frozen=True)
+class ObjectReport:
+    """One object's scores by method, each the mean over its views."""
+
+    name: str
+    scores: dict[str, Scores]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All objects, and under which circumstances they were made."""
+
+    model: str
+    views: int
+    training_shapes: int
+    training_views: int
+    device: str
+    precision: str
+    peak_memory_bytes: int
+    objects: tuple[ObjectReport, ...]
+
+    @property
+    def mean(self) -> dict[str, Scores | None]:
+        """The mean over the objects by method; None for an autoencoder that the model does not have."""
+        methods = self.objects[0].scores
+        return {
+            name: mean_scores([one.scores[name] for one in self.objects]) if name in methods else None
+            for name in METHODS
+        }
+
+    @property
+    def json(self) -> str:
+        """One line."""
+        objects = [{"name": one.name, **one.scores} for one in self.objects]
+        return json.dumps({"mean": self.mean, "objects": objects})
+
+    @property
+    def text(self) -> str:
+        """A header, every object's scores of the model, and the means of all methods."""
+        width = max(len("mean, autoencoder"), *(len(one.name) for one in self.objects))
+        lines = [self._header(), _line("", _HEADS, width)]
+        lines += [_line(one.name, _cells(one.scores["starter"]), width) for one in self.objects]
+        lines += [
+            _line(f"mean, {METHODS[name]}", _cells(scores), width)
+            for name, scores in self.mean.items()
+            if scores is not None
+        ]
+        return "\n".join(lines) + "\n"
+
+    @property
+    def markdown(self) -> str:
+        """The means, then F-scores and IoU of every object and method, as the documentation shows them."""
+        means = [("**" + METHODS[n] + "**", _cells(s)) for n, s in self.mean.items() if s is not None]
+        keys = [(method, key) for method in METHODS if self.mean[method] for key in ("iou", "fscore_005")]
+        keys = [(method, key) for method, key in keys if key in self.objects[0].scores[method]]
+        heads = [f"{METHODS[method]} {_HEADS[KEYS.index(key)]}" for method, key in keys]
+        rows = [
+            (one.name, [_number(key, one.scores[method][key]) for method, key in keys])
+            for one in self.objects
+        ]
+        return "\n".join([self._header(), "", *_table(_HEADS, means), "", *_table(heads, rows)]) + "\n"
+
+    def _header(self) -> str:
+        seconds = _number("seconds", self.mean["starter"]["seconds"] if self.mean["starter"] else None)
+        return (
+            f"{self.model} on {self.device} in {self.precision}: {len(self.objects)} objects, "
+            f"{self.views} views each, {seconds} s a picture (warm), "
+            f"peak memory {self.peak_memory_bytes / 2**30:.1f} GiB; "
+            f"baselines from {self.training_shapes} training shapes, {self.training_views} views of them"
+        )
+
+
+def write_markdown(report: Report, path: Path) -> None:
+    """Puts the report between the markers of a document; UserError where it has none."""
+    if not path.is_file():
+        raise UserError(f"There is no document {path}; give one with the lines {BEGIN} and {END}.")
+    text = path.read_text(encoding="utf-8")
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end):
+        raise UserError(f"The document {path} lacks the lines {BEGIN} and {END}; add them.")
+    with atomic_path(path) as temporary:
+        temporary.write_text(f"{head}{BEGIN}\n{report.markdown}{END}{tail}", encoding="utf-8")
+
+
+def _cells(scores: Scores) -> list[str]:
+    """One cell a key; a method that has only a mesh leaves the others empty."""
+    return [_number(key, scores.get(key)) for key in KEYS]
+
+
+def _number(key: str, value: float | None) -> str:
+    return "–" if value is None else f"{value:.{_DIGITS.get(key, 3)}f}"
+
+
+def _line(name: str, cells: Sequence[str], width: int) -> str:
+    return f"{name:<{width}}" + "".join(f"{cell:>13}" for cell in cells)
+
+
+def _table(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    return [
+        "| | " + " | ".join(heads) + " |",
+        "|---|" + "---:|" * len(heads),
+        *(f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows),
+    ]
