@@ -20,6 +20,7 @@ from backend.training.surface import DistanceField, distance_field, nearest_colo
 from backend.training.views import View, align, placing, training_view
 
 THICKENING = 0.75 / 128  # half the thickness of the shell that stands for a surface, in units of the object
+GUESSED_THICKENING = 0.75 / 32  # the same where the surface is only guessed: a thin shell would be lost in doubt
 COARSE_CELLS = 2  # distance samples a voxel side in the encoder's input
 FINE_CELLS = 4  # cubes of the mesh grid a voxel side
 CORNERS_A_VOXEL = (COARSE_CELLS + 1) ** 3
@@ -158,9 +159,11 @@ def coarse_field(scene: Scene, coords: np.ndarray, resolution: int) -> tuple[np.
     return voxel_distance(field.distance, COARSE_CELLS, resolution), corner_colors(scene, field, cells)
 
 
-def voxel_distance(distance: np.ndarray, cells_per_voxel: int, resolution: int) -> np.ndarray:
+def voxel_distance(
+    distance: np.ndarray, cells_per_voxel: int, resolution: int, thickening: float = THICKENING
+) -> np.ndarray:
     """Distance in cells -> distance to the thickened surface in voxels, clipped to ±1, f32."""
-    return np.clip(distance / cells_per_voxel - THICKENING * resolution, -1, 1).astype(np.float32)
+    return np.clip(distance / cells_per_voxel - thickening * resolution, -1, 1).astype(np.float32)
 
 
 def corner_colors(scene: Scene, field: DistanceField, cells: int) -> np.ndarray:

@@ -15,7 +15,15 @@ from torch import Tensor
 
 from backend.layers.sparse import subdivide_coords
 from backend.representations.gaussians import GaussianConfig
-from backend.training.dataset import FINE_CELLS, Scene, surface_field, voxel_distance, voxel_features
+from backend.training.dataset import (
+    FINE_CELLS,
+    GUESSED_THICKENING,
+    THICKENING,
+    Scene,
+    surface_field,
+    voxel_distance,
+    voxel_features,
+)
 from backend.training.gaussian_targets import GaussianTargets, gaussian_targets
 from backend.training.recipe import Recipe
 from backend.training.surface import DistanceField, nearest_colors
@@ -67,7 +75,8 @@ def surface_sample(
     ).reshape(*near.shape, 3)
     # A thin shell, not a solid: few assets are closed, many have parts inside, and the cubes know nothing of what
     # lies beyond the voxels of the surface, so that a solid would end there in a second wall.
-    distance = voxel_distance(np.abs(field.distance), FINE_CELLS, resolution)[corners]
+    thickening = THICKENING if latents is None else GUESSED_THICKENING
+    distance = voxel_distance(np.abs(field.distance), FINE_CELLS, resolution, thickening)[corners]
     return SurfaceSample(
         torch.from_numpy(coords),
         torch.from_numpy(features),
