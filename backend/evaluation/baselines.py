@@ -25,7 +25,7 @@ from backend.training.views import align
 
 AZIMUTHS = tuple(2 * math.pi * n / 16 for n in range(16))
 ELEVATIONS = tuple(math.radians(degrees) for degrees in (5.0, 20.0, 35.0))
-_CUTS = np.concatenate([np.arange(0.01, 0.1, 0.01), np.arange(0.1, 0.5, 0.02)])
+_CUTS = np.geomspace(0.01, 0.5, 24)
 _POINTS = 20_000  # on a shape, whose surface crosses a few thousand voxels
 _CALIBRATION = 100  # training shapes that choose the cut of the mean occupancy
 
@@ -55,13 +55,17 @@ class Retrieval:
         return Prediction(voxelise(vertices, faces, RESOLUTION), _grey(vertices, faces))
 
 
-def mean_shape(shapes: Sequence[Shape], threads: int) -> Prediction:
-    """The mean occupancy of all shapes and sides, cut where it fits best to some of them, as voxels."""
+def mean_shape(occupied: np.ndarray) -> Prediction:
+    """A mean occupancy (R, R, R) as the answer to every picture; its mesh is the voxels' boundary."""
+    return Prediction(occupied, boundary(occupied))
+
+
+def mean_occupancy(shapes: Sequence[Shape], threads: int) -> np.ndarray:
+    """(R, R, R) bool: the mean of all shapes and sides, cut where it fits some of them best, normalised."""
     with ThreadPoolExecutor(threads) as pool:
         parts = list(pool.map(_counted, [shapes[n::threads] for n in range(threads)]))
     mean = np.sum(parts, axis=0) / (len(shapes) * len(AZIMUTHS))
-    occupied = _best_cut(mean, shapes)
-    return Prediction(occupied, boundary(occupied))
+    return _best_cut(mean, shapes)
 
 
 def boundary(occupied: np.ndarray) -> Asset:

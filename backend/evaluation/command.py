@@ -51,14 +51,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from backend.evaluation import shapes
+    from backend.evaluation.bank import write_bank
     from backend.evaluation.training_list import write_list
     from backend.training.assets import read_catalogue
 
     if options.write_bank or options.write_list:
         entries = read_catalogue(_given(options.train, "--train"))
         if options.write_bank:
-            shapes.write_bank(entries, options.write_bank)
+            write_bank(entries, options.write_bank, options.threads)
         if options.write_list:
             write_list(entries, options.write_list)
         return 0
@@ -69,10 +69,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     import torch
 
     from backend.device import choose_device, choose_dtype
+    from backend.evaluation.bank import bank_of, read_bank
     from backend.evaluation.contact_sheet import write_sheets
     from backend.evaluation.report import write_markdown
     from backend.evaluation.run import Evaluation, Settings
-    from backend.evaluation.shapes import read_bank, read_shapes
     from backend.files import make_writable_folder
     from backend.pipeline import Pipeline
     from backend.training.assets import read_catalogue
@@ -83,10 +83,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     torch.set_num_threads(options.threads)
     device = choose_device(options.device)
     pipeline = Pipeline.open(options.model, device, choose_dtype(device, options.precision))
-    shapes = read_shapes(read_catalogue(options.train)) if options.train else read_bank()
+    bank = bank_of(read_catalogue(options.train), options.threads) if options.train else read_bank()
     settings = Settings(options.views, options.seed, options.sheets is not None, options.threads)
     faults: list[str] = []
-    outcome = Evaluation(pipeline, shapes, settings).run(entries, faults.append)
+    outcome = Evaluation(pipeline, bank, settings).run(entries, faults.append)
     if options.sheets:
         write_sheets(outcome.rows, options.sheets)
     if options.report:

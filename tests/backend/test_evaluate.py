@@ -1,0 +1,140 @@
+"""`python -m backend evaluate`: from a folder of meshes to the table, the JSON line, sheets and document."""
+
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from training_shapes import cube, save, sphere
+
+pytest.importorskip("numba")
+
+from backend.__main__ import main as backend_main
+from backend.engine import TrellisEngine
+from backend.evaluation.autoencoder import open_autoencoder
+from backend.evaluation.cases import scored_cases
+from backend.evaluation.command import main
+from backend.evaluation.object_scores import KEYS, Truth, surface_part
+from backend.evaluation.prediction import is_view_aligned
+from backend.evaluation.reconstruct import reconstruct
+from backend.evaluation.report import BEGIN, END
+from backend.model_folder import open_folder
+from backend.pipeline import Pipeline
+from backend.training.assets import read_catalogue
+from blender_trellis.protocol import Array, Generate
+
+CPU = ("--device", "cpu", "--precision", "fp32", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def meshes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("meshes")
+    save(cube(), folder / "crate.npz")
+    save(sphere(rings=12), folder / "ball.npz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outcome(meshes, tiny_model, tmp_path_factory, capfd_module):
+    """The exit code, stdout and stderr of a run with all that it can write."""
+    made = tmp_path_factory.mktemp("made")
+    document = made / "doc.md"
+    document.write_text(f"before\n{BEGIN}\nold numbers\n{END}\nafter\n")
+    code = main(
+        ["--meshes", str(meshes), "--train", str(meshes), "--model", str(tiny_model), "--json"]
+        + ["--sheets", str(made / "sheets"), "--report", str(document), *CPU]
+    )
+    out, err = capfd_module()
+    return code, out, err, made
+
+
+@pytest.fixture(scope="module")
+def capfd_module():
+    """What was written to stdout and stderr since the module's first use of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        streams = io.StringIO(), io.StringIO()
+        patch.setattr(sys, "stdout", streams[0])
+        patch.setattr(sys, "stderr", streams[1])
+        yield lambda: (streams[0].getvalue(), streams[1].getvalue())
+
+
+def test_the_last_line_is_one_object_with_every_key(outcome):
+    code, out, _, _ = outcome
+    assert code == 0
+    report = json.loads(out.splitlines()[-1])
+    assert {"starter", "retrieval", "mean_shape"} <= set(report["mean"])
+    assert [one["name"] for one in report["objects"]] == ["ball.npz", "crate.npz"]
+    for place in (report["mean"], *report["objects"]):
+        for method in ("starter", "retrieval", "mean_shape"):
+            assert tuple(place[method]) == KEYS
+            assert all(value is None or np.isfinite(value) for value in place[method].values())
+    assert report["mean"]["starter"]["seconds"] > 0 and report["mean"]["retrieval"]["seconds"] is None
+    assert report["mean"]["autoencoder"] is None  # the published classes' encoder sees other features
+    assert report["mean"]["retrieval"]["fscore_005"] > 0.99  # these very objects are what it retrieves from
+
+
+def test_the_table_the_sheets_and_the_document_are_written(outcome):
+    _, out, _, made = outcome
+    assert "2 objects, 2 views each" in out and "mean, retrieval" in out
+    with Image.open(made / "sheets" / "sheet_1.jpg") as sheet:
+        assert sheet.width > 7 * 2 * 100
+    text = (made / "doc.md").read_text()
+    assert text.startswith(f"before\n{BEGIN}\n") and text.endswith(f"{END}\nafter\n")
+    assert "old numbers" not in text and "| **retrieval** |" in text and "| crate.npz |" in text
+
+
+def test_a_bad_mesh_is_told_and_the_others_scored(meshes, tiny_model, tmp_path, capsys):
+    folder = tmp_path / "some"
+    folder.mkdir()
+    save(cube(), folder / "crate.npz")
+    (folder / "broken.npz").write_bytes(b"no archive")
+    (folder / "noise.glb").write_bytes(b"glTF" + bytes(40))
+    command = ["--meshes", str(folder), "--train", str(meshes), "--model", str(tiny_model), *CPU]
+    assert main([*command, "--views", "1", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert len(json.loads(out.splitlines()[-1])["objects"]) == 1
+    assert "broken.npz: The mesh" in err and "noise.glb: The mesh" in err and "Traceback" not in err
+
+
+def test_a_folder_without_meshes_is_a_clear_sentence(tmp_path, capsys):
+    assert main(["--meshes", str(tmp_path)]) == 2
+    assert "holds no meshes" in capsys.readouterr().err
+    assert main([]) == 2
+    assert "--meshes" in capsys.readouterr().err
+    assert main(["--meshes", str(tmp_path / "none")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_the_extension_says_that_it_does_not_hold_the_command(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert backend_main(["evaluate"]) == 2
+    assert "repository" in capsys.readouterr().err
+
+
+def test_what_is_scored_is_what_generate_makes(meshes, tiny_model):
+    pipeline = Pipeline.open(tiny_model, torch.device("cpu"), torch.float32)
+    (case,) = scored_cases(read_catalogue(meshes)[0], 1, 0)
+    scored = reconstruct(pipeline, case.picture, seed=3)
+    parts = {}
+    file = io.BytesIO()
+    case.cutout.save(file, "PNG")
+    data = file.getvalue()
+    request = Generate(
+        job="one", model=str(tiny_model), device="cpu", precision="fp32", seed=3, formats=("mesh",),
+        pictures=(Array("u1", (len(data),), data),), picture_names=("one.png",),
+    )  # fmt: skip
+    TrellisEngine().make(request, lambda *_: None, parts.__setitem__)
+    assert torch.equal(scored.mesh.vertices, parts["mesh"].vertices)
+    assert torch.equal(scored.mesh.faces, parts["mesh"].faces)
+
+
+def test_the_starter_is_view_aligned_and_its_autoencoder_keeps_a_ball(meshes, tiny_model):
+    assert is_view_aligned(open_folder("starter")) and not is_view_aligned(open_folder(tiny_model))
+    pipeline = Pipeline.open("starter", torch.device("cpu"), torch.float32)
+    (case,) = scored_cases(read_catalogue(meshes)[0], 1, 0)
+    autoencoder = open_autoencoder(pipeline)
+    assert autoencoder is not None
+    assert surface_part(autoencoder.mesh(case.scene), Truth(case.scene))["fscore_005"] > 0.9
