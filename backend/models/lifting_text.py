@@ -1,7 +1,7 @@
-"""The starter's text encoder: a sentence's tokens (B, L, C) -> first guesses of both latents.
+"""The starter's text encoder: a sentence's tokens (B, L, C) -> a volume -> first guesses of both latents.
 
-Patches of the structure's latent are the tokens of a small transformer that attends to the words and is
-modulated by the sentence. It is to sentences what the lifting encoder is to pictures: the object's front
+Patches of the volume are the tokens of a small transformer that attends to the words and is modulated by the
+sentence. It is to sentences what the lifting encoder is to pictures: the object's front
 looks at the camera, on −Y, up is +Z. Dims: B batch · L tokens · C channels · r, R resolutions of the latents.
 """
 
@@ -17,6 +17,7 @@ from backend.layers.transformer import ModulatedCrossBlock, modulation
 from backend.models.config import require, resolve_heads
 from backend.models.minilm_text import PUBLISHED
 from backend.models.network import Network, xavier_linears_, zero_
+from backend.models.occupancy_guess import OccupancyGuess, OccupancyGuessConfig
 from backend.models.sparse_structure_flow import unpatchify
 
 
@@ -36,10 +37,11 @@ class LiftingTextConfig:
     num_head_channels: int = 32
     mlp_ratio: float = 2
     patch_size: int = 4
-    structure_channels: int = 8
-    feature_channels: int = 8
+    volume_channels: int = 24
+    color_channels: int = 8
     latent_hidden: int = 64
     latent_channels: int = 8
+    occupancy: OccupancyGuessConfig = OccupancyGuessConfig()
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class LiftingTextEncoder(Network[LiftingTextConfig]):
     """See the module docstring."""
 
     Config = LiftingTextConfig
-    torso = ("sentence", "modulation", "blocks", "structure_head", "feature_head", "latent_head")
+    torso = ("sentence", "modulation", "blocks", "out_layer", "structure_head", "color", "latent_head")
     pos_emb: Tensor
 
     def __init__(self, config: LiftingTextConfig):
@@ -75,15 +77,16 @@ class LiftingTextEncoder(Network[LiftingTextConfig]):
             )
             for _ in range(config.num_blocks)
         )
-        self.structure_head = nn.Linear(channels, config.structure_channels * patch**3)
-        self.feature_head = nn.Linear(channels, config.feature_channels * patch**3)
+        self.out_layer = nn.Linear(channels, config.volume_channels * patch**3)
         xavier_linears_(self)
         zero_(self.modulation)
+        self.structure_head = OccupancyGuess(config.volume_channels, config.resolution, config.occupancy)
+        self.color = nn.Linear(config.cond_channels, config.color_channels)
         # All of it works on the coarse cells, whose 2³ fine ones come out side by side: on the fine ones a
         # CPU's convolutions are eight times slower.
         hidden = config.latent_hidden
         self.latent_head = nn.Sequential(
-            nn.Conv3d(config.structure_channels + config.feature_channels, hidden, 3, padding=1),
+            nn.Conv3d(config.volume_channels + config.color_channels, hidden, 3, padding=1),
             nn.SiLU(),
             nn.Conv3d(hidden, 2 * hidden, 1),
             nn.SiLU(),
@@ -92,34 +95,28 @@ class LiftingTextEncoder(Network[LiftingTextConfig]):
 
     def forward(self, tokens: Tensor) -> TextStarts:
         """tokens (B, L, C), the last of which stands for the whole sentence."""
-        patches = self.patches(tokens)
-        structure = self.structure(patches)
-        return TextStarts(structure, self.latent(patches, structure))
+        volume = self.volume(tokens)
+        structure = self.structure_head(self.structure_head.occupancy(volume))
+        return TextStarts(structure, self.latent(volume, tokens))
 
-    def patches(self, tokens: Tensor) -> Tensor:
-        """(B, L, C) -> (B, patches, model_channels), of which everything else is made."""
-        tokens = F.layer_norm(tokens.float(), tokens.shape[-1:]).to(self.dtype)
+    def volume(self, tokens: Tensor) -> Tensor:
+        """(B, L, C) -> (B, volume_channels, r, r, r), of which both latents are made."""
+        tokens = self._normalised(tokens)
         sentence = self.sentence(tokens[:, -1])
         mod = self.modulation(sentence)
         h = sentence[:, None] + self.pos_emb.to(self.dtype)
         for block in self.blocks:
             h = block(h, mod, block.cross_attn.keys_values(tokens))
-        return F.layer_norm(h, h.shape[-1:])
-
-    def structure(self, patches: Tensor) -> Tensor:
-        """First guess of the structure's latent: (B, Cz, r, r, r), normalised."""
-        return self._volume(self.structure_head(patches)).float()
-
-    def latent(self, patches: Tensor, structure: Tensor) -> Tensor:
-        """First guess of the structured latent in the whole volume, for a structure (B, Cz, r, r, r).
-
-        (B, 8, 2r, 2r, 2r), normalised.
-        """
-        features = self._volume(self.feature_head(patches))
-        volume = torch.cat([structure.to(features.dtype), features], dim=1)
-        return unpatchify(self.latent_head(volume), 2).float()
-
-    def _volume(self, patches: Tensor) -> Tensor:
-        """(B, patches, C · patch³) -> (B, C, r, r, r)."""
+        patches = self.out_layer(F.layer_norm(h, h.shape[-1:]))
         size = self.config.resolution // self.config.patch_size
         return unpatchify(patches.transpose(1, 2).unflatten(2, (size,) * 3), self.config.patch_size)
+
+    def latent(self, volume: Tensor, tokens: Tensor) -> Tensor:
+        """First guess of the structured latent in the whole volume: (B, 8, 2r, 2r, 2r), normalised."""
+        # The volume is taught the shape alone, so that colours come from the sentence again.
+        color = self.color(self._normalised(tokens)[:, -1])[:, :, None, None, None]
+        cells = torch.cat([volume, color.expand(-1, -1, *volume.shape[2:])], dim=1)
+        return unpatchify(self.latent_head(cells), 2).float()
+
+    def _normalised(self, tokens: Tensor) -> Tensor:
+        return F.layer_norm(tokens.float(), tokens.shape[-1:]).to(self.dtype)

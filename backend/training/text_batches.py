@@ -7,6 +7,7 @@ resolutions of the structure and of its latent.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor
@@ -15,28 +16,37 @@ from backend.training.text_captions import COLORS
 from backend.training.text_latents import VARIANTS, StoredLatents
 from backend.training.text_recipe import TextRecipe
 from backend.training.text_sentences import Sentences
-from backend.training.text_structures import Structures
+from backend.training.text_structures import Structures, unpacked
 
 COLORED = 0.4  # share of sentences that name a colour, of those that need not
 
 
 @dataclass(frozen=True)
 class ShapeBatch:
-    """tokens (B, L, C) · latents (B, Cz, r, r, r) · occupied (b, 1, R, R, R) of the first few."""
+    """tokens (B, L, C) · packed (B, R³ / 8) u8 occupancy bits."""
+
+    tokens: Tensor
+    packed: Tensor
+
+    @cached_property
+    def occupied(self) -> Tensor:
+        """(B, 1, R, R, R) f32, 0 or 1."""
+        return unpacked(self.packed)
+
+
+@dataclass(frozen=True)
+class CodeBatch:
+    """tokens (B, L, C) · latents of the structure (B, Cz, r, r, r)."""
 
     tokens: Tensor
     latents: Tensor
-    occupied: Tensor
 
 
 @dataclass(frozen=True)
 class LatentBatch:
-    """tokens (B, L, C) · latents of the structures (B, Cz, r, r, r) · of each object coords (L, 3) i32 and
-    latents (L, 8).
-    """
+    """tokens (B, L, C) · of each object coords (L, 3) i32 and latents (L, 8)."""
 
     tokens: Tensor
-    structures: Tensor
     coords: tuple[Tensor, ...]
     latents: tuple[Tensor, ...]
 
@@ -45,6 +55,19 @@ def shape_batch(
     recipe: TextRecipe, sentences: Sentences, structures: Structures, step: int, size: int
 ) -> ShapeBatch:
     """`size` sentences and the structures that they are about, whatever colour they name."""
+    said, numbers = _shapes(recipe, sentences, step, size)
+    return ShapeBatch(sentences.tokens(said), structures.packed[numbers])
+
+
+def code_batch(
+    recipe: TextRecipe, sentences: Sentences, structures: Structures, step: int, size: int
+) -> CodeBatch:
+    """`size` sentences and the latents of the structures that they are about."""
+    said, numbers = _shapes(recipe, sentences, step, size)
+    return CodeBatch(sentences.tokens(said), structures.latents[numbers].float())
+
+
+def _shapes(recipe: TextRecipe, sentences: Sentences, step: int, size: int) -> tuple[list[str], list[int]]:
     said, numbers = [], []
     for index in range(size):
         rng = np.random.default_rng((recipe.seed, step, index))
@@ -53,20 +76,18 @@ def shape_batch(
             words = f"{rng.choice(list(COLORS))} {words}"
         said.append(sentences.say(words, rng))
         numbers.append(number)
-    occupied = structures.occupied(numbers[: recipe.decoded])
-    return ShapeBatch(sentences.tokens(said), structures.latents[numbers].float(), occupied)
+    return said, numbers
 
 
 def latent_batch(
     recipe: TextRecipe,
     sentences: Sentences,
-    structures: Structures,
     latents: StoredLatents,
     step: int,
     size: int,
 ) -> LatentBatch:
     """`size` sentences and the structured latents that they are about; what is painted is called so."""
-    said, numbers, chosen = [], [], []
+    said, chosen = [], []
     for index in range(size):
         rng = np.random.default_rng((recipe.seed, step, index))
         words, number = sentences.draw(rng)
@@ -75,8 +96,6 @@ def latent_batch(
         if variant > 0 or rng.random() < COLORED:
             words = f"{latents.colors[one]} {words}"
         said.append(sentences.say(words, rng))
-        numbers.append(number)
         chosen.append(latents.of(one))
     coords, codes = zip(*chosen, strict=True)
-    shapes = structures.latents[numbers].float()
-    return LatentBatch(sentences.tokens(said), shapes, tuple(coords), tuple(codes))
+    return LatentBatch(sentences.tokens(said), tuple(coords), tuple(codes))

@@ -13,7 +13,7 @@ from backend.models.structured_latent_flow import SLatFlowModel
 from backend.training.flows import TIME_SCALE
 from backend.training.loop import Part
 from backend.training.losses import flow_matching_loss, interpolate, logit_normal_times
-from backend.training.text_batches import LatentBatch, ShapeBatch, latent_batch, shape_batch
+from backend.training.text_batches import CodeBatch, LatentBatch, code_batch, latent_batch
 from backend.training.text_latents import StoredLatents
 from backend.training.text_recipe import TextRecipe
 from backend.training.text_sentences import Sentences
@@ -22,15 +22,15 @@ from backend.training.text_structures import Structures
 
 def text_structure_flow_part(
     recipe: TextRecipe, sentences: Sentences, structures: Structures
-) -> Part[ShapeBatch]:
+) -> Part[CodeBatch]:
     """Velocity of the sparse structure's latent."""
     module = SparseStructureFlowModel.from_args(recipe.structure_flow)
     null = sentences.tokens([""])
 
-    def batch(step: int) -> ShapeBatch:
-        return shape_batch(recipe, sentences, structures, step, recipe.structure_flow_batch)
+    def batch(step: int) -> CodeBatch:
+        return code_batch(recipe, sentences, structures, step, recipe.structure_flow_batch)
 
-    def loss(batch: ShapeBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(batch: CodeBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         x, t, noise = _noised(recipe, batch.latents, len(batch.latents), generator)
         context = module.context(_dropped(recipe, batch.tokens, null, generator))
         error = flow_matching_loss(module(x, TIME_SCALE * t, context), batch.latents, noise)
@@ -40,14 +40,14 @@ def text_structure_flow_part(
 
 
 def text_latent_flow_part(
-    recipe: TextRecipe, sentences: Sentences, structures: Structures, latents: StoredLatents
+    recipe: TextRecipe, sentences: Sentences, latents: StoredLatents
 ) -> Part[LatentBatch]:
     """Velocity of the structured latent, one object after the other within a batch."""
     module = SLatFlowModel.from_args(recipe.latent_flow)
     null = sentences.tokens([""])
 
     def batch(step: int) -> LatentBatch:
-        return latent_batch(recipe, sentences, structures, latents, step, recipe.latent_flow_batch)
+        return latent_batch(recipe, sentences, latents, step, recipe.latent_flow_batch)
 
     def loss(batch: LatentBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         tokens = _dropped(recipe, batch.tokens, null, generator)

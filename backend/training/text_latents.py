@@ -24,6 +24,7 @@ from backend.training.dataset import grown, voxel_features
 from backend.training.latent_targets import LatentTargets
 from backend.training.recipe import Recipe
 from backend.training.text_captions import COLORS, dominant_color, painted
+from backend.training.text_store_key import store_key
 from backend.training.text_structures import front_scene
 
 log = logging.getLogger(__name__)
@@ -51,12 +52,12 @@ class StoredLatents:
 def stored_latents(
     entries: Sequence[Entry], recipe: Recipe, targets: LatentTargets, path: Path
 ) -> StoredLatents:
-    """The latents of all entries, read from `path` where that file is about the same objects, else made."""
-    names = "\n".join(entry.name for entry in entries)
+    """The latents of all entries, read from `path` where that file has them, else made."""
+    key = store_key(entries, targets.autoencoder.encoder)
     if path.is_file():
         with safe_open(path, framework="pt") as file:
             words = file.metadata()
-            if words["names"] == names:
+            if words["key"] == key:
                 tensors = (file.get_tensor(key) for key in ("coords", "latents", "ends"))
                 return StoredLatents(*tensors, colors=tuple(words["colors"].split()))
     coords, latents, colors = [], [], []
@@ -72,7 +73,7 @@ def stored_latents(
     made = StoredLatents(torch.cat(coords), torch.cat(latents), ends, tuple(colors))
     tensors = {"coords": made.coords, "latents": made.latents, "ends": made.ends}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"names": names, "colors": " ".join(colors)})
+        save_file(tensors, temporary, metadata={"key": key, "colors": " ".join(colors)})
     return made
 
 

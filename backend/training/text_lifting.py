@@ -6,11 +6,10 @@ B batch · R, r resolutions of the structure and of its latent.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from backend.models.lifting_text import LiftingTextEncoder
-from backend.training.autoencoder_structure import StructureAutoencoder, iou
+from backend.training.autoencoder_structure import OUTPUT_BIAS, StructureAutoencoder, iou
 from backend.training.lifting import COLOR_WEIGHT
 from backend.training.loop import Part
 from backend.training.losses import occupancy_loss
@@ -20,8 +19,6 @@ from backend.training.text_recipe import TextRecipe
 from backend.training.text_sentences import Sentences
 from backend.training.text_structures import Structures
 
-Box = tuple[slice, slice, slice]
-
 
 def text_lifting_part(
     recipe: TextRecipe,
@@ -29,30 +26,21 @@ def text_lifting_part(
     structures: Structures,
     structure: StructureAutoencoder,
 ) -> Part[ShapeBatch]:
-    """The guess of the structure; that of the structured latent is learned later, on the finished encoder."""
+    """The guess of the structure; that of the structured latent is learned later, on the finished volume."""
     module = LiftingTextEncoder(recipe.lifting)
-    for later in (module.feature_head, module.latent_head):
+    guess = module.structure_head
+    guess.encoder.load_state_dict(structure.encoder.state_dict())
+    nn.init.constant_(guess.head[-1].bias, OUTPUT_BIAS)
+    for later in (module.color, module.latent_head):
         later.requires_grad_(False)
 
     def batch(step: int) -> ShapeBatch:
         return shape_batch(recipe, sentences, structures, step, recipe.lifting_batch)
 
-    def loss(batch: ShapeBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor | float]]:
-        start = module.structure(module.patches(batch.tokens))
-        latent_error = F.mse_loss(start, batch.latents)
-        # What an error does to the shape only the decoder knows, but it is slow: a box of few objects.
-        few = len(batch.occupied)
-        side, factor = recipe.decoded_box, batch.occupied.shape[-1] // start.shape[-1]
-        coarse, fine = _box(start.shape[-1], side, factor, generator)
-        decoded = structure.decoder(start[:few][(..., *coarse)]).float()
-        target = batch.occupied[(..., *fine)]
-        decoded_error = occupancy_loss(decoded, target)
-        numbers: dict[str, Tensor | float] = {
-            "structure": latent_error.detach(),
-            "decoded": decoded_error.detach(),
-            "iou_decoded": iou(decoded, target),
-        }
-        return latent_error + recipe.decoded_weight * decoded_error, numbers
+    def loss(batch: ShapeBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        logits = guess.occupancy(module.volume(batch.tokens))
+        error = occupancy_loss(logits, batch.occupied)
+        return error, {"iou": iou(logits + guess.config.shift, batch.occupied)}
 
     return Part("text_lifting", module, batch, loss)
 
@@ -60,26 +48,21 @@ def text_lifting_part(
 def text_latent_start_part(
     recipe: TextRecipe,
     sentences: Sentences,
-    structures: Structures,
     latents: StoredLatents,
     lifting: LiftingTextEncoder,
 ) -> Part[LatentBatch]:
     """The first guess of the structured latent, from the encoder as it is."""
     lifting.requires_grad_(False)
-    for head in (lifting.feature_head, lifting.latent_head):
+    for head in (lifting.color, lifting.latent_head):
         head.requires_grad_(True)
 
     def batch(step: int) -> LatentBatch:
-        return latent_batch(recipe, sentences, structures, latents, step, recipe.latent_batch)
+        return latent_batch(recipe, sentences, latents, step, recipe.latent_batch)
 
     def loss(batch: LatentBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         with torch.no_grad():
-            patches = lifting.patches(batch.tokens)
-            guessed = lifting.structure(patches)
-        # On true structures the head learns what a surface's latents are, on guessed ones what it will get.
-        true = torch.rand(len(patches), generator=generator) < recipe.true_structures
-        structure = torch.where(true.to(guessed.device).view(-1, 1, 1, 1, 1), batch.structures, guessed)
-        guesses = lifting.latent(patches, structure)
+            volume = lifting.volume(batch.tokens)
+        guesses = lifting.latent(volume, batch.tokens)
         # The last three channels hold the colour, which a sentence may name.
         weights = torch.ones(guesses.shape[1], device=guesses.device)
         weights[-3:] = COLOR_WEIGHT
@@ -90,12 +73,3 @@ def text_latent_start_part(
         return torch.stack(errors).mean(), {"voxels": float(sum(map(len, batch.coords)))}
 
     return Part("text_latent_start", lifting, batch, loss)
-
-
-def _box(size: int, side: int, factor: int, generator: torch.Generator) -> tuple[Box, Box]:
-    """A random box of a volume, and the same of the `factor` times finer one."""
-    side = min(side, size)
-    x, y, z = (int(torch.randint(0, size - side + 1, (1,), generator=generator)) for _ in range(3))
-    coarse = (slice(x, x + side), slice(y, y + side), slice(z, z + side))
-    fine = [slice(part.start * factor, part.stop * factor) for part in coarse]
-    return coarse, (fine[0], fine[1], fine[2])

@@ -29,11 +29,7 @@ class TextRecipe:
 
     lifting: LiftingTextConfig = LiftingTextConfig()
     lifting_batch: int = 16
-    decoded: int = 2  # of a batch go through the structure decoder, a box of them
-    decoded_box: int = 8
-    decoded_weight: float = 0.2
     latent_batch: int = 8
-    true_structures: float = 0.5  # share of the first guesses of the structured latent on the true structure
     structure_flow: dict = field(default_factory=lambda: _flow(16, 96, 3))
     structure_flow_batch: int = 4
     latent_flow: dict = field(

@@ -22,6 +22,7 @@ from backend.files import atomic_path
 from backend.training.assets import Asset, Entry, load_asset
 from backend.training.autoencoder_structure import StructureAutoencoder
 from backend.training.dataset import Scene, make_scene, occupancy
+from backend.training.text_store_key import store_key
 from backend.training.views import fixed_view
 
 log = logging.getLogger(__name__)
@@ -40,8 +41,15 @@ class Structures:
 
     def occupied(self, numbers: Sequence[int]) -> Tensor:
         """(B, 1, R, R, R) f32 of these objects."""
-        bits = np.unpackbits(self.packed[list(numbers)].numpy(), axis=1)
-        return torch.from_numpy(bits).float().reshape(len(numbers), 1, *(self.resolution,) * 3)
+        return unpacked(self.packed[list(numbers)])
+
+
+def unpacked(packed: Tensor) -> Tensor:
+    """Occupancy bits (B, R³ / 8) u8 -> (B, 1, R, R, R) f32, 0 or 1."""
+    shifts = torch.arange(7, -1, -1, device=packed.device, dtype=torch.uint8)
+    bits = (packed[..., None] >> shifts) & 1
+    size = round((8 * packed.shape[1]) ** (1 / 3))
+    return bits.reshape(-1, 1, size, size, size).float()
 
 
 def front_scene(name: str, asset: Asset) -> Scene:
@@ -56,8 +64,8 @@ def structures(
 
     The file is written as it grows, so that a run that is stopped goes on.
     """
-    names = [entry.name for entry in entries]
-    made = _read(path, names, resolution)
+    key = store_key(entries, autoencoder.encoder)
+    made = _read(path, key, resolution)
     while made is None or len(made.packed) < len(entries):
         done = 0 if made is None else len(made.packed)
         log.info("structures: %d of %d", done, len(entries))
@@ -65,15 +73,15 @@ def structures(
         made = more if made is None else _joined(made, more)
         tensors = {"packed": made.packed, "latents": made.latents}
         with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata={"names": "\n".join(names)})
+            save_file(tensors, temporary, metadata={"key": key})
     return made
 
 
-def _read(path: Path, names: list[str], resolution: int) -> Structures | None:
+def _read(path: Path, key: str, resolution: int) -> Structures | None:
     if not path.is_file():
         return None
     with safe_open(path, framework="pt") as file:
-        if file.metadata()["names"] != "\n".join(names):
+        if file.metadata()["key"] != key:
             return None
         return Structures(file.get_tensor("packed"), file.get_tensor("latents"), resolution)
 

@@ -57,9 +57,9 @@ class TextWorkshop:
         if name == "text_structure_flow":
             return text_structure_flow_part(recipe, sentences, self.structures)
         if name == "text_latent_start":
-            return text_latent_start_part(recipe, sentences, self.structures, self.latents, self.lifting)
+            return text_latent_start_part(recipe, sentences, self.latents, self.lifting)
         if name == "text_latent_flow":
-            return text_latent_flow_part(recipe, sentences, self.structures, self.latents)
+            return text_latent_flow_part(recipe, sentences, self.latents)
         raise UserError(f"There is no part {name}; choose among {', '.join(TEXT_PARTS)}.")
 
     @cached_property
