@@ -1,4 +1,6 @@
-"""`python -m backend train`: the starter model from a folder of objects, in one call or in pieces."""
+"""`python -m backend train`: the starter model from a folder of objects, or an existing model taught such
+objects, in one call or in pieces.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,8 @@ from backend.training.assets import SUFFIXES, read_catalogue
 from backend.training.clock import Clock
 from backend.training.distributed import World, joined_world
 from backend.training.feeding import workers_for
+from backend.training.fine_tune_command import OUT as TAUGHT
+from backend.training.fine_tune_command import add_options, teach
 from backend.training.packing import TABLE, unpack
 from backend.training.prepare import prepare
 from backend.training.recipe import Recipe
@@ -27,6 +31,7 @@ from backend.training.workshop import PARTS, Workshop
 
 log = logging.getLogger(__name__)
 RECIPES = ("starter",)
+OUT = Path("runs/starter/out")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,8 +45,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--out",
         type=Path,
-        default=Path("runs/starter/out"),
-        help="gets the model in few files, scores, curves",
+        help=f"gets the model in few files, scores, curves (default {OUT}; with --from alone {TAUGHT})",
     )
     add(
         "--state", type=Path, default=Path("runs/starter"), help="prepared data and the state of the training"
@@ -56,10 +60,16 @@ def parser() -> argparse.ArgumentParser:
         help="train these only (default all, in order) and export nothing",
     )
     add("--export", type=Path, help="write the model folder here (default STATE/model)")
-    add("--from", dest="start", type=Path, help="model folder, or packed files, to begin with")
+    add(
+        "--from",
+        dest="start",
+        type=Path,
+        help="model folder, or packed files, to begin with; without --recipe the model to teach",
+    )
     add("--unpack", type=Path, metavar="OUT", help="only turn packed files into the model folder --export")
     add("--seed", type=int, default=0)
     add("--threads", type=int, default=os.cpu_count() or 1)
+    add_options(result)
     return result
 
 
@@ -78,7 +88,9 @@ def main(arguments: list[str]) -> int:
             )
         torch.set_num_threads(options.threads)
         with joined_world(choose_device(options.device)) as (world, device):
-            sys.stdout.write(f"{train_starter(options, world, device)}\n" if world.leads else "")
+            run = teach if options.recipe is None else train_starter
+            sentence = run(options, world, device)
+            sys.stdout.write(f"{sentence}\n" if world.leads else "")
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -87,6 +99,7 @@ def main(arguments: list[str]) -> int:
 
 def train_starter(options: argparse.Namespace, world: World, device: torch.device) -> str:
     """Trains as far as this call goes; returns the sentence that says how far that is."""
+    options.out = options.out or OUT
     for folder in (options.state, options.out):
         make_writable_folder(folder)
     recipe = Recipe().for_device(device)

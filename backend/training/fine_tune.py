@@ -23,6 +23,7 @@ from backend.errors import UserError
 from backend.files import atomic_path, make_writable_folder
 from backend.model_folder import ModelFolder, open_folder
 from backend.training.assets import Entry
+from backend.training.distributed import ALONE, World
 from backend.training.fine_tune_config import FLOWS, LIFTING, FineTuneConfig
 from backend.training.fine_tune_encoders import digest
 from backend.training.fine_tune_export import export_changed, write_checkpoint_like
@@ -51,8 +52,10 @@ def fine_tune(
     captions: Mapping[str, tuple[str, ...]] | None = None,
     until: float = math.inf,
     on_object: OnObject | None = None,
+    world: World = ALONE,
+    export: Path | None = None,
 ) -> Path | None:
-    """Teaches `model` the objects of `entries` and returns the folder of the taught model, `<out>/model`.
+    """Teaches `model` the objects of `entries`; returns the new model's folder: `export` or `<out>/model`.
 
     `captions` are sentences by file stem, for models of text. Work stops when time.monotonic() says `until`;
     then None is returned, and the same call goes on. UserError where the folder lacks an encoder, or where
@@ -62,22 +65,28 @@ def fine_tune(
     folder = open_folder(model)
     parts = config.parts_of(folder)
     make_writable_folder(out)
-    _claim(out, {name: checkpoint_of(folder, name) for name in parts})
+    _claim(out, {name: checkpoint_of(folder, name) for name in parts}, world)
     preparation = Preparation(
-        folder, entries, out / "prepared", device, config, captions or {}, until, on_object
+        folder, entries, out / "prepared", device, config, captions or {}, until, world, on_object
     )
     changed: dict[Path, nn.Module] = {}
     encoder: Path | None = None
     try:
         for name in parts:
             part = make_part(name, preparation, config, encoder)
-            changed[checkpoint_of(folder, name)] = _train(part, len(parts), out, device, config, until)
+            changed[checkpoint_of(folder, name)] = _train(part, len(parts), out, config, until, preparation)
             if name == LIFTING:
                 encoder = out / "taught_encoder"
-                write_checkpoint_like(checkpoint_of(folder, name), part.module, encoder)
+                if world.leads:
+                    write_checkpoint_like(checkpoint_of(folder, name), part.module, encoder)
+                world.wait()
     except OutOfTime:
         return None
-    return export_changed(folder, changed, preparation.entries, out / "model")
+    target = export or out / "model"
+    if world.leads:
+        export_changed(folder, changed, preparation.entries, target)
+    world.wait()
+    return target
 
 
 def checkpoint_of(folder: ModelFolder, part: str) -> Path:
@@ -137,31 +146,35 @@ def loop_config(part: Part, parts: int, config: FineTuneConfig) -> LoopConfig:
 
 
 def _train(
-    part: Part, parts: int, out: Path, device: torch.device, config: FineTuneConfig, until: float
+    part: Part, parts: int, out: Path, config: FineTuneConfig, until: float, preparation: Preparation
 ) -> nn.Module:
     """The part's module, taught, in the processor's memory; OutOfTime if `until` came first."""
+    device, world = preparation.device, preparation.world
     losses = _read_json(out / "losses.json")
     if part.name not in losses:
         losses[part.name] = {"before": fixed_loss(part, device, config.bfloat16)}
+    trainer = Trainer(part, loop_config(part, parts, config), out, device, world)
+    if world.leads:
         _write_json(out / "losses.json", losses)
-    trainer = Trainer(part, loop_config(part, parts, config), out, device)
     module = trainer.run(until)
     if not trainer.finished:
         raise OutOfTime
     losses[part.name]["after"] = fixed_loss(part, device, config.bfloat16)
-    _write_json(out / "losses.json", losses)
+    if world.leads:
+        _write_json(out / "losses.json", losses)
     log.info("%s: loss %.4f before, %.4f after", part.name, *losses[part.name].values())
     return module.cpu()
 
 
-def _claim(out: Path, checkpoints: Mapping[str, Path]) -> None:
+def _claim(out: Path, checkpoints: Mapping[str, Path], world: World) -> None:
     """Writes down what is trained in `out`; UserError if something else is."""
     known = _read_json(out / "fine_tune.json")
     for name, path in checkpoints.items():
         weights = digest(path.with_name(f"{path.name}.safetensors"))
         if known.setdefault(name, weights) != weights:
             raise UserError(f"{out} holds the training of another model; choose another folder or remove it.")
-    _write_json(out / "fine_tune.json", known)
+    if world.leads:
+        _write_json(out / "fine_tune.json", known)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -53,7 +53,12 @@ class FineTuneConfig:
 
     def parts_of(self, folder: ModelFolder) -> tuple[str, ...]:
         """The parts to teach, in order; UserError for one that the model does not have."""
-        known = PARTS if is_view_aligned(folder) else tuple(FLOWS)
+        aligned = is_view_aligned(folder)
+        if aligned and folder.text_cond_model:
+            raise UserError(
+                f"The model {folder.name} cannot be taught from its folder; teach the one of pictures."
+            )
+        known = PARTS if aligned else tuple(FLOWS)
         chosen = known if self.parts is None else self.parts
         unknown = [name for name in chosen if name not in known]
         if unknown or not chosen:

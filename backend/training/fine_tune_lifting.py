@@ -15,8 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backend.models.lifting_encoder import LiftingImageEncoder
+from backend.models.occupancy_guess import OccupancyGuess
 from backend.training.fine_tune_flows import Examples
 from backend.training.fine_tune_records import Records
+from backend.training.lifting import unpacked
 from backend.training.loop import Part
 from backend.training.losses import occupancy_loss
 
@@ -25,10 +27,14 @@ DECODED_WEIGHT = 0.1
 
 @dataclass(frozen=True)
 class LiftingExamples:
-    """pixels (B, 3, S, S) u8 · structures (B, C, r, r, r) · each object's coords (L, 3) and latent (L, C)."""
+    """pixels (B, 3, S, S) u8 · structures (B, C, r, r, r) · packed (B, R³ / 8) u8, their occupancies.
+
+    Of each object coords (L, 3) i32 and latents (L, C).
+    """
 
     pixels: Tensor
     structures: Tensor
+    packed: Tensor
     coords: tuple[Tensor, ...]
     latents: tuple[Tensor, ...]
 
@@ -41,7 +47,13 @@ def lifting_part(
     size: int,
     seed: int,
 ) -> Part[LiftingExamples]:
-    """Both guesses against the latents; that of the structure also as the frozen `decoder` shows it."""
+    """Both guesses: the structured latent against the true one, the structure against the true occupancy.
+
+    An encoder that guesses the structure's latent itself is also held to that; the frozen `decoder` then
+    shows its occupancy.
+    """
+    if isinstance(module.structure_head, OccupancyGuess):
+        module.structure_head.encoder.requires_grad_(False)
 
     def batch(number: int) -> LiftingExamples:
         rng = np.random.default_rng((seed, number))
@@ -50,19 +62,22 @@ def lifting_part(
         return LiftingExamples(
             torch.stack([examples.conditions.row(entry, "pixels", k) for entry, k in drawn]),
             torch.stack([structures.row(entry, "latents", k) for entry, k in drawn]),
+            torch.stack([structures.row(entry, "packed", k) for entry, k in drawn]),
             tuple(one[f"coords.{k}"] for one, (_, k) in zip(latents, drawn, strict=True)),
             tuple(one[f"latent.{k}"] for one, (_, k) in zip(latents, drawn, strict=True)),
         )
 
     def loss(batch: LiftingExamples, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
-        lifted = module(batch.pixels.float() / 255)
-        structure = F.mse_loss(lifted.structure_start, batch.structures)
-        with torch.no_grad():
-            shape = decoder(batch.structures).float().sigmoid()
-        decoded = occupancy_loss(decoder(lifted.structure_start).float(), shape)
-        latent = _latent_error(lifted.latent_start, batch)
-        numbers = {"structure": structure.detach(), "decoded": decoded.detach(), "latent": latent.detach()}
-        return structure + latent + DECODED_WEIGHT * decoded, numbers
+        planes, volumes = module.lift(batch.pixels.float() / 255)
+        head, occupied = module.structure_head, unpacked(batch.packed)
+        if isinstance(head, OccupancyGuess):
+            structure = occupancy_loss(head.occupancy(volumes[-1]), occupied)
+        else:
+            start = head(volumes[-1]).float()
+            decoded = occupancy_loss(decoder(start).float(), occupied)
+            structure = F.mse_loss(start, batch.structures) + DECODED_WEIGHT * decoded
+        latent = _latent_error(module.latent(planes, volumes).float(), batch)
+        return structure + latent, {"structure": structure.detach(), "latent": latent.detach()}
 
     return Part("lifting", module, batch, loss)
 

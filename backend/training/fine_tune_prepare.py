@@ -5,7 +5,9 @@ Each kind of record has a pass of its own, so that only the encoders of one kind
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +22,11 @@ from backend.conditioning import Condition, LiftingConditioner, load_conditioner
 from backend.errors import UserError
 from backend.model_folder import ModelFolder
 from backend.training.assets import Asset, Entry
+from backend.training.distributed import ALONE, World
 from backend.training.fine_tune_captions import captions_of
 from backend.training.fine_tune_config import FineTuneConfig
 from backend.training.fine_tune_encoders import digest, is_view_aligned, latent_encoder, structure_encoder
-from backend.training.fine_tune_records import Begin, Make, OnObject, Records
+from backend.training.fine_tune_records import Begin, Make, OnObject, OutOfTime, Records
 from backend.training.fine_tune_targets import CanonicalTargets, Targets, ViewAlignedTargets
 
 
@@ -32,7 +35,7 @@ class Preparation:
     """Makes the records of `entries` below `place`; objects that cannot be used leave `entries`.
 
     `captions` are sentences by file stem, for models of text. OutOfTime at `until`; UserError when no object
-    is left, or for a model that cannot be taught from its folder.
+    is left. Several processes share the work.
     """
 
     folder: ModelFolder
@@ -42,6 +45,7 @@ class Preparation:
     config: FineTuneConfig
     captions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     until: float = math.inf
+    world: World = ALONE
     on_object: OnObject | None = None
 
     def __post_init__(self) -> None:
@@ -50,10 +54,6 @@ class Preparation:
         if not is_view_aligned(self.folder):
             self.targets = CanonicalTargets(
                 self.folder, self.device, config.pictures, config.feature_views, config.seed
-            )
-        elif self.folder.text_cond_model:
-            raise UserError(
-                f"The model {self.folder.name} cannot be taught from its folder; choose one of pictures."
             )
         else:
             self.targets = ViewAlignedTargets(self.folder, self.device, config.pictures, config.seed)
@@ -124,7 +124,16 @@ class Preparation:
         config = self.config
         frame = {"seed": config.seed, "pictures": config.pictures, "aligned": is_view_aligned(self.folder)}
         records = Records(self.place, kind, frame | origin, details)
-        self.entries = records.prepare(self.entries, begin, self.until, self.on_object)
+        if self.world.size > 1:
+            own = self.entries[self.world.rank :: self.world.size]
+            with contextlib.suppress(OutOfTime):
+                records.prepare(own, begin, self.until, self.on_object)
+            self.world.wait()
+            # Late is late for all, or some would wait for ever for the others.
+            if any(self.world.agree(float(time.monotonic() > self.until))):
+                raise OutOfTime
+        until = self.until if self.world.size == 1 else math.inf
+        self.entries = records.prepare(self.entries, begin, until, self.on_object)
         if not self.entries:
             raise UserError("None of the objects can be learned from; the warnings above say why.")
         return records

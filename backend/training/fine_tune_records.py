@@ -72,11 +72,12 @@ class Records:
         for number, entry in enumerate(entries):
             if time.monotonic() > until:
                 raise OutOfTime
-            if not self.is_ready(entry):
+            ready = self.is_ready(entry)
+            if not ready:
                 make = make or begin()
-                if not self._made(entry, make):
-                    continue
-            usable.append(entry)
+                ready = self._made(entry, make)
+            if ready:
+                usable.append(entry)
             if on_object is not None:
                 on_object(self.kind, number + 1, len(entries))
         return tuple(usable)

@@ -54,7 +54,7 @@ class Targets(Protocol):
     poses: int
 
     def structures(self) -> Make:
-        """latents (P, C, r, r, r) f32."""
+        """latents (P, C, r, r, r) f32; if view-aligned also packed (P, R³ / 8) u8, the occupancies."""
 
     def latents(self) -> Make:
         """For every pose n coords.n (L, 3) i32 and latent.n (L, C) f32, normalised."""
@@ -120,8 +120,10 @@ class ViewAlignedTargets:
         encoder = StructureEncoder(self._folder, self._device)
 
         def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
-            volumes = (occupancy(scene, encoder.resolution) for scene, _ in self._scenes(entry, asset))
-            return {"latents": torch.stack([encoder(volume) for volume in volumes])}
+            volumes = [occupancy(scene, encoder.resolution) for scene, _ in self._scenes(entry, asset)]
+            packed = np.stack([np.packbits(volume) for volume in volumes])
+            latents = torch.stack([encoder(volume) for volume in volumes])
+            return {"latents": latents, "packed": torch.from_numpy(packed)}
 
         return make
 

@@ -44,10 +44,15 @@ class LiftingBatch:
     @cached_property
     def occupied(self) -> Tensor:
         """(B, 1, R, R, R) f32, 0 or 1."""
-        shifts = torch.arange(7, -1, -1, device=self.packed.device, dtype=torch.uint8)
-        bits = (self.packed[..., None] >> shifts) & 1
-        size = round((8 * self.packed.shape[1]) ** (1 / 3))
-        return bits.reshape(-1, 1, size, size, size).float()
+        return unpacked(self.packed)
+
+
+def unpacked(packed: Tensor) -> Tensor:
+    """Occupancies as numpy packs their bits, (B, R³ / 8) u8 -> (B, 1, R, R, R) f32, 0 or 1."""
+    shifts = torch.arange(7, -1, -1, device=packed.device, dtype=torch.uint8)
+    bits = (packed[..., None] >> shifts) & 1
+    size = round((8 * packed.shape[1]) ** (1 / 3))
+    return bits.reshape(-1, 1, size, size, size).float()
 
 
 def lifting_batch(recipe: Recipe, source: ObjectSource, step: int, size: int, latents: int) -> LiftingBatch:
