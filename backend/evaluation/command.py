@@ -87,10 +87,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     settings = Settings(options.views, options.seed, options.sheets is not None, options.threads)
     faults: list[str] = []
     outcome = Evaluation(pipeline, bank, settings).run(entries, faults.append)
-    if options.sheets:
-        write_sheets(outcome.rows, options.sheets)
+    sheets = write_sheets(outcome.rows, options.sheets) if options.sheets else []
     if options.report:
-        write_markdown(outcome.report, options.report)
+        write_markdown(outcome.report, sheets, options.report)
     sys.stdout.write(outcome.report.text)
     if options.json:
         sys.stdout.write(outcome.report.json + "\n")

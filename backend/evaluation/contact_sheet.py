@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +25,24 @@ _GAP = 4
 _BACKGROUND = 24
 
 
-def write_sheets(rows: Sequence[np.ndarray], folder: Path) -> list[Path]:
-    """Pages sheet_1.jpg, sheet_2.jpg … of ten drawn objects each; returns their paths."""
-    paths = []
+@dataclass(frozen=True)
+class Sheet:
+    """A written page and the names of the objects on it, line by line."""
+
+    path: Path
+    names: tuple[str, ...]
+
+
+def write_sheets(rows: Sequence[tuple[str, np.ndarray]], folder: Path) -> list[Sheet]:
+    """Pages sheet_1.jpg, sheet_2.jpg … of ten named and drawn objects each."""
+    sheets = []
     for number, first in enumerate(range(0, len(rows), ROWS_A_PAGE), start=1):
+        names, drawn = zip(*rows[first : first + ROWS_A_PAGE], strict=True)
         path = folder / f"sheet_{number}.jpg"
         with atomic_path(path) as temporary:
-            contact_sheet(rows[first : first + ROWS_A_PAGE]).save(temporary, "JPEG", quality=88)
-        paths.append(path)
-    return paths
+            contact_sheet(drawn).save(temporary, "JPEG", quality=88)
+        sheets.append(Sheet(path, names))
+    return sheets
 
 
 def contact_sheet(rows: Sequence[np.ndarray], columns: int = _COLUMNS) -> Image.Image:

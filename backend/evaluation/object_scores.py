@@ -41,13 +41,14 @@ class Truth:
 
 def score(prediction: Prediction, truth: Truth) -> Scores:
     """Every key of KEYS; None for pictures and seconds where the prediction has none."""
-    return {
+    scores = {
         "iou": iou(prediction.occupied, truth.occupied),
         "voxel_fscore_005": voxel_f_score(prediction.occupied, truth.occupied),
         **surface_part(prediction.mesh, truth),
         **_picture_scores(prediction, truth),
         "seconds": prediction.seconds,
     }
+    return {key: scores[key] for key in KEYS}
 
 
 def surface_part(mesh: Asset, truth: Truth) -> Scores:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from backend.errors import UserError
+from backend.evaluation.contact_sheet import Sheet
 from backend.evaluation.object_scores import KEYS, Scores, mean_scores
 from backend.files import atomic_path
 
@@ -94,8 +96,8 @@ class Report:
         )
 
 
-def write_markdown(report: Report, path: Path) -> None:
-    """Puts the report between the markers of a document; UserError where it has none."""
+def write_markdown(report: Report, sheets: Sequence[Sheet], path: Path) -> None:
+    """Puts report and sheets between the markers of a document; UserError where it has none."""
     if not path.is_file():
         raise UserError(f"There is no document {path}; give one with the lines {BEGIN} and {END}.")
     text = path.read_text(encoding="utf-8")
@@ -104,7 +106,14 @@ def write_markdown(report: Report, path: Path) -> None:
     if not (begin and end):
         raise UserError(f"The document {path} lacks the lines {BEGIN} and {END}; add them.")
     with atomic_path(path) as temporary:
-        temporary.write_text(f"{head}{BEGIN}\n{report.markdown}{END}{tail}", encoding="utf-8")
+        pages = "".join(_page(sheet, path.parent) for sheet in sheets)
+        temporary.write_text(f"{head}{BEGIN}\n{report.markdown}{pages}{END}{tail}", encoding="utf-8")
+
+
+def _page(sheet: Sheet, folder: Path) -> str:
+    """The picture and what is on it."""
+    link = Path(os.path.relpath(sheet.path.resolve(), folder.resolve())).as_posix()
+    return f"\n![{len(sheet.names)} objects]({link})\n\n{', '.join(sheet.names)}\n"
 
 
 def _cells(scores: Scores) -> list[str]:

@@ -37,10 +37,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The report, and the drawn rows (S, 7 S, 3) u8 of the contact sheets, one an object."""
+    """The report, and names and drawn rows (S, 7 S, 3) u8 of the contact sheets, one an object.
+
+    Objects with a trademarked look are scored but not drawn.
+    """
 
     report: Report
-    rows: tuple[np.ndarray, ...]
+    rows: tuple[tuple[str, np.ndarray], ...]
 
 
 class Evaluation:
@@ -70,9 +73,9 @@ class Evaluation:
                 predict(self._pipeline, cases[0], self._settings.seed)  # so that all times are warm ones
             scores = []
             for view, case in enumerate(cases):
-                made, row = self._case(case, draw=self._settings.draw and view == 0)
+                made, row = self._case(case, draw=self._settings.draw and view == 0 and not entry.brand)
                 scores.append(made)
-                rows += [] if row is None else [row]
+                rows += [] if row is None else [(entry.name, row)]
             objects.append(ObjectReport(entry.name, _means(scores)))
         if not objects:
             raise UserError("No object of the folder could be scored; give meshes that can be read.")
