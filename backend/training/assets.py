@@ -6,6 +6,8 @@ V vertices · F faces. Space is right-handed and Z up; front is −Y.
 from __future__ import annotations
 
 import csv
+import struct
+import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,21 @@ from backend.errors import UserError
 
 SUFFIXES = (".npz", ".glb", ".gltf", ".obj", ".ply", ".stl")
 _Y_UP = (".glb", ".gltf", ".obj")
+# What readers of mesh formats raise over files that are cut off, empty or something else.
+_BROKEN = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +84,10 @@ def load_asset(path: Path) -> Asset:
     """Reads one mesh; raises UserError when the file is missing, unreadable or without faces."""
     if not path.is_file():
         raise UserError(f"The mesh {path} does not exist; check the data folder and its manifest.")
-    asset = _load_npz(path) if path.suffix == ".npz" else _load_with_trimesh(path)
+    try:
+        asset = _load_npz(path) if path.suffix.lower() == ".npz" else _load_with_trimesh(path)
+    except _BROKEN as error:
+        raise UserError(f"The mesh {path} cannot be read ({error}); export it again as GLB.") from error
     if len(asset.faces) == 0 or not np.isfinite(asset.vertices).all():
         raise UserError(
             f"The mesh {path} has no faces or has broken coordinates; repair it or take it out of the folder."
@@ -130,12 +150,12 @@ def _load_npz(path: Path) -> Asset:
 
 
 def _load_with_trimesh(path: Path) -> Asset:
-    import trimesh  # heavy, and only foreign formats need it
-
     try:
-        mesh = trimesh.load(path, force="mesh", process=False)
-    except (ValueError, IndexError, KeyError, NotImplementedError) as error:
-        raise UserError(f"The mesh {path} cannot be read ({error}); export it again as GLB.") from error
+        import trimesh  # heavy, and only foreign formats need it
+    except ImportError:
+        raise UserError(f"Reading {path} needs the package trimesh; install it or convert to npz.") from None
+
+    mesh = trimesh.load(path, force="mesh", process=False)
     vertices = np.asarray(mesh.vertices, dtype=np.float32).reshape(-1, 3)
     faces = np.asarray(mesh.faces, dtype=np.int32).reshape(-1, 3)
     if path.suffix.lower() in _Y_UP:

@@ -6,13 +6,18 @@ import json
 import time
 from pathlib import Path
 
+from backend.errors import UserError
 from backend.files import atomic_path
+
+_SHORTEST = 0.25
 
 
 class Clock:
     """`minutes` for everything, `piece` minutes for this call; what is spent is kept in `path`."""
 
     def __init__(self, path: Path, minutes: float, piece: float | None = None):
+        if minutes <= 0 or (piece is not None and piece < _SHORTEST):
+            raise UserError(f"A training takes more than 0 minutes and a piece of it at least {_SHORTEST}.")
         self.total = 60 * minutes
         self._path = path
         self._started = time.monotonic()

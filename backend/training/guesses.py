@@ -63,6 +63,7 @@ class Guesses:
         def pictures(group: int) -> Tensor:
             return torch.stack([self._pixels(number) for number in groups[group]])
 
+        self._pixels(0)  # what this compiles the workers inherit
         with Feeder(pictures, iter(range(len(groups))), workers) as batches:
             for numbers, pixels in zip(groups, batches, strict=True):
                 self._kept |= dict(zip(numbers, self._guess(pixels, numbers), strict=True))

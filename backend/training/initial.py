@@ -1,4 +1,4 @@
-"""Weights to begin with: a part takes over those of a model folder, so that training can go on from an export."""
+"""Weights to begin with: a part takes over those of a model folder, so that training goes on from an export."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from backend.training.roles import ENCODERS, IMAGE_ENCODER, ROLES
 
 log = logging.getLogger(__name__)
 
+_OWN = "structure_head.encoder."  # the structure encoder, which this training has made anew
 # Part -> where its networks lie in the model folder, by attribute of its module ("" for the module itself).
 _ORIGINS = {
     "structure_autoencoder": {
@@ -41,7 +42,9 @@ def load_initial(part: Part, folder: Path) -> None:
             continue
         module: nn.Module = getattr(part.module, attribute) if attribute else part.module
         try:
-            module.load_state_dict(read_model(folder / path).state_dict())
+            state = read_model(folder / path).state_dict()
+            own = {key: value for key, value in module.state_dict().items() if key.startswith(_OWN)}
+            module.load_state_dict({**state, **own})
         except RuntimeError as error:
             raise UserError(
                 f"{folder / path} has other sizes than the recipe; train without it ({error})."

@@ -212,8 +212,10 @@ class Trainer:
         return range(first, first + each)
 
     def _feeder(self) -> Feeder:
-        if self.config.workers.processes and self.part.before_processes is not None:
-            self.part.before_processes(self.config.workers)
+        if self.config.workers.processes:
+            if self.part.before_processes is not None:
+                self.part.before_processes(self.config.workers)
+            self.part.batch(self._numbers(self.step)[0])  # what this compiles the workers inherit
         numbers = itertools.chain.from_iterable(map(self._numbers, itertools.count(self.step)))
         return Feeder(self.part.batch, numbers, self.config.workers)
 

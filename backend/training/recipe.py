@@ -101,7 +101,7 @@ class Recipe:
             "use_skip_connection": True,
         }
     )
-    time_mean: float = 0.0
+    time_mean: float = 1.0
     time_std: float = 1.0
     drop_condition: float = 0.1
     loops: dict[str, LoopConfig] = field(

@@ -59,6 +59,9 @@ def train_parts(workshop: Workshop, clock: Clock, parts: tuple[str, ...] = PARTS
     for place, name in enumerate(parts):
         if name in done:
             continue
+        (late,) = workshop.world.agree(float(time.monotonic() > clock.training_end))
+        if late:
+            return False
         shares = [workshop.recipe.loops[other].minutes for other in parts[place:] if other not in done]
         spent = seconds_spent(workshop.folder, name)
         (seconds,) = workshop.world.agree((max(0.0, clock.left - left_out) + spent) * shares[0] / sum(shares))
@@ -88,7 +91,7 @@ def seconds_spent(folder: Path, name: str) -> float:
 def export_calibrated(workshop: Workshop, folder: Path, until: float = math.inf) -> dict[str, float]:
     """Finds the samplers and the occupancy's cut on held-out views and writes the model folder."""
     entries = spread_over_families(workshop.source.entries, CALIBRATION, skip=SHOWN)
-    entries = entries or spread_over_families(workshop.source.entries, 1)
+    entries = entries or workshop.source.entries[:1]
     cases = [held_out_case(entry) for entry in entries]
     middle = time.monotonic() + 0.7 * (until - time.monotonic()) if math.isfinite(until) else until
     structure, shift, score = best_structure(workshop, cases, middle)
@@ -106,7 +109,7 @@ def measure(
     pipeline = Pipeline.open(folder, workshop.device, torch.float32)
     scores: dict[str, dict[str, float]] = {}
     rows = []
-    for entry in spread_over_families(workshop.source.entries, SHOWN):
+    for entry in spread_over_families(workshop.source.entries, SHOWN) or workshop.source.entries[:1]:
         case = front_case(entry)
         result = predict(pipeline, case, seed=1)
         scene = case.scene
@@ -126,7 +129,8 @@ def measure(
 def finish(workshop: Workshop, clock: Clock, place: Finish) -> dict[str, float]:
     """Calibrates, exports, measures and packs, within what is left; returns the mean scores."""
     left = max(clock.left, 0.1 * workshop.recipe.finish_share * clock.total)
-    end = time.monotonic() + left
+    end = min(time.monotonic() + left, clock.piece_end - 5)
+    left = max(0.0, end - time.monotonic())
     calibration = export_calibrated(workshop, place.model, time.monotonic() + 0.55 * left)
     pack(place.model, place.out)  # before anything else may go wrong
     scores = measure(place.model, workshop, place.out / "contact_sheet.png", end - 0.1 * left)

@@ -11,7 +11,6 @@ from training_shapes import cube, save
 
 from backend.checkpoints import read_model
 from backend.errors import UserError
-from backend.evaluation.contact_sheet import contact_sheet
 from backend.evaluation.reconstruct import reconstruct
 from backend.model_folder import open_folder
 from backend.pipeline import Pipeline
@@ -46,11 +45,13 @@ def test_an_autoencoder_learns_one_object(name, source, tmp_path):
     assert sum(losses[-3:]) < 0.75 * sum(losses[:3])
 
 
-@pytest.fixture
-def trained(source, tmp_path) -> Workshop:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Workshop:
     """A workshop in which every part has had its three steps."""
+    folder = tmp_path_factory.mktemp("trained")
+    save(cube(), folder / "cube.npz")
     torch.manual_seed(0)
-    workshop = Workshop(tiny_recipe(), source, tmp_path / "run")
+    workshop = Workshop(tiny_recipe(), ObjectSource(read_catalogue(folder)), folder / "run")
     for name in PARTS:
         workshop.train(name)
     return workshop
@@ -128,9 +129,7 @@ def test_the_exported_folder_is_whole_and_makes_a_mesh(trained, tmp_path):
     picture = Image.new("RGB", (518, 518))
     picture.paste((200, 80, 40), (100, 100, 400, 400))
     result = reconstruct(Pipeline.open(folder, torch.device("cpu"), torch.float32), picture)
-    assert len(result.coords) > 0 and len(result.gaussians.position) == 8 * len(result.coords)
-    sheet = contact_sheet([picture], [result], size=32, columns=1)
-    assert sheet.size == (5 * 32, 32)
+    assert result.mesh is not None and result.gaussians is not None and len(result.gaussians.position) > 0
 
 
 def test_a_damaged_export_is_refused(trained, tmp_path):

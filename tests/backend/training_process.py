@@ -1,0 +1,47 @@
+"""One of several processes that train a small layer, as torchrun starts them: `python training_process.py FOLDER`."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from backend.training.distributed import joined_world
+from backend.training.loop import LoopConfig, Part, Trainer
+
+STEPS = 5
+
+
+@dataclass(frozen=True)
+class Pair:
+    x: Tensor
+    y: Tensor
+
+
+def layer_part() -> Part[Pair]:
+    """A layer that learns from numbered batches and numbered noise."""
+    torch.manual_seed(3)
+    module = nn.Linear(4, 2)
+
+    def batch(number: int) -> Pair:
+        generator = torch.Generator().manual_seed(number)
+        x = torch.randn(8, 4, generator=generator)
+        return Pair(x, x[:, :2] * number)
+
+    def loss(batch: Pair, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        noise = torch.randn(batch.y.shape, generator=generator)
+        error = (module(batch.x) - batch.y + 0.1 * noise).square().mean()
+        return error, {"noise": noise.mean()}
+
+    return Part("layer", module, batch, loss)
+
+
+def config(**changes: object) -> LoopConfig:
+    return LoopConfig(steps=STEPS, learning_rate=1e-2, warm_up=1, bfloat16=False, log_every=1, **changes)
+
+
+if __name__ == "__main__":
+    with joined_world(torch.device("cpu")) as (world, device):
+        for until in (0.0, float("inf")):  # stopped after one step, then resumed
+            Trainer(layer_part(), config(), Path(sys.argv[1]), device, world).run(until)
