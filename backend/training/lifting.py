@@ -76,35 +76,23 @@ def lifting_batch(recipe: Recipe, source: ObjectSource, step: int, size: int, la
     )
 
 
-def lifting_part(
-    recipe: Recipe, source: ObjectSource, structure: StructureAutoencoder, latents: LatentTargets | None
-) -> Part[LiftingBatch]:
-    """The first guess of the structure, and beside it, at a small share of the scenes, of the structured latent.
+def lifting_part(recipe: Recipe, source: ObjectSource, structure: StructureAutoencoder) -> Part[LiftingBatch]:
+    """The first guess of the structure; that of the structured latent is learned later, on the finished volume.
 
-    Without latent targets (their autoencoder may still be in training) of the structure alone.
+    Learned together, its steeper gradients would leave the shape half as much of every step.
     """
     module = LiftingImageEncoder(recipe.lifting)
     guess = module.structure_head
     guess.encoder.load_state_dict(structure.encoder.state_dict())
     nn.init.constant_(guess.head[-1].bias, OUTPUT_BIAS)
-    colored = 0 if latents is None else recipe.lifting_latents
 
     def batch(step: int) -> LiftingBatch:
-        return lifting_batch(recipe, source, step, recipe.lifting_batch, latents=colored)
+        return lifting_batch(recipe, source, step, recipe.lifting_batch, latents=0)
 
-    def loss(batch: LiftingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        planes, volumes = module.lift(batch.pixels)
-        logits = guess.occupancy(volumes[-1])
+    def loss(batch: LiftingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        logits = guess.occupancy(module.lift(batch.pixels)[1][-1])
         error = occupancy_loss(logits, batch.occupied)
-        numbers = {"occupancy": error.detach(), "iou": iou(logits + guess.config.shift, batch.occupied)}
-        if latents is None:
-            return error, numbers
-        latent = module.latent([plane[:colored] for plane in planes], [one[:colored] for one in volumes])
-        latent_error = latent_start_loss(latent.float(), batch, latents)
-        return error + recipe.lifting_latent_weight * latent_error, {
-            **numbers,
-            "latent": latent_error.detach(),
-        }
+        return error, {"iou": iou(logits + guess.config.shift, batch.occupied)}
 
     return Part("lifting", module, batch, loss)
 

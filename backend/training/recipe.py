@@ -62,8 +62,6 @@ class Recipe:
     structure_kl: float = 1e-3
     lifting: LiftingEncoderConfig = LiftingEncoderConfig(occupancy=OccupancyGuessConfig())
     lifting_batch: int = 8
-    lifting_latents: int = 1  # of a batch learn the structured latent too, whose targets are slow to make
-    lifting_latent_weight: float = 0.3
     latent_start_batch: int = 4
     latent_encoder: dict = field(default_factory=lambda: {**_trunk(128, 2, 2), "in_channels": FEATURES})
     mesh_decoder: dict = field(
@@ -144,7 +142,6 @@ class Recipe:
             views=6,
             structure_batch=64,
             lifting_batch=64,
-            lifting_latents=8,
             latent_start_batch=16,
             latent_batch=4,
             latent_voxels=2048,

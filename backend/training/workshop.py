@@ -118,8 +118,7 @@ class Workshop:
         if name == "latent_autoencoder":
             return latent_part(recipe, source)
         if name == "lifting":
-            ready = self._state("latent_autoencoder").is_file()
-            return lifting_part(recipe, source, self.structure, self.latents if ready else None)
+            return lifting_part(recipe, source, self.structure)
         if name == "latent_start":
             return latent_start_part(recipe, source, self.lifting, self.latents)
         if name == "latent_decoders":

@@ -35,7 +35,6 @@ def tiny_recipe(**changes: object) -> Recipe:
             occupancy=OccupancyGuessConfig(block=2, encoder=EncoderConfig(1, 8, 0, (8, 16), 1)),
         ),
         lifting_batch=2,
-        lifting_latents=1,
         latent_encoder={**recipe.latent_encoder, **_SMALL},
         mesh_decoder={**recipe.mesh_decoder, **_SMALL, "model_channels": 256},
         gaussian_decoder={**recipe.gaussian_decoder, **_SMALL},
