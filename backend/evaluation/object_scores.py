@@ -41,7 +41,7 @@ class Truth:
 
 def score(prediction: Prediction, truth: Truth) -> Scores:
     """Every key of KEYS; None for pictures and seconds where the prediction has none."""
-    scores = {
+    scores: Scores = {
         "iou": iou(prediction.occupied, truth.occupied),
         "voxel_fscore_005": voxel_f_score(prediction.occupied, truth.occupied),
         **surface_part(prediction.mesh, truth),

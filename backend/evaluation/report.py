@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from backend.errors import UserError
@@ -45,7 +46,7 @@ class Report:
     peak_memory_bytes: int
     objects: tuple[ObjectReport, ...]
 
-    @property
+    @cached_property
     def mean(self) -> dict[str, Scores | None]:
         """The mean over the objects by method; None for an autoencoder that the model does not have."""
         methods = self.objects[0].scores
@@ -87,9 +88,9 @@ class Report:
         return "\n".join([self._header(), "", *_table(_HEADS, means), "", *_table(heads, rows)]) + "\n"
 
     def _header(self) -> str:
-        seconds = _number("seconds", self.mean["starter"]["seconds"] if self.mean["starter"] else None)
+        seconds = _number("seconds", mean_scores([one.scores["starter"] for one in self.objects])["seconds"])
         return (
-            f"{self.model} on {self.device} in {self.precision}: {len(self.objects)} objects, "
+            f"{Path(self.model).name} on {self.device} in {self.precision}: {len(self.objects)} objects, "
             f"{self.views} views each, {seconds} s a picture (warm), "
             f"peak memory {self.peak_memory_bytes / 2**30:.1f} GiB; "
             f"baselines from {self.training_shapes} training shapes, {self.training_views} views of them"

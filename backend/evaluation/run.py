@@ -62,7 +62,8 @@ class Evaluation:
 
         Raises UserError where none is left.
         """
-        objects, rows = [], []
+        objects: list[ObjectReport] = []
+        rows: list[tuple[str, np.ndarray]] = []
         for entry in tqdm(entries, desc="objects", file=sys.stderr):
             try:
                 cases = scored_cases(entry, self._settings.views, self._settings.seed)
@@ -75,7 +76,8 @@ class Evaluation:
             for view, case in enumerate(cases):
                 made, row = self._case(case, draw=self._settings.draw and view == 0 and not entry.brand)
                 scores.append(made)
-                rows += [] if row is None else [(entry.name, row)]
+                if row is not None:
+                    rows.append((entry.name, row))
             objects.append(ObjectReport(entry.name, _means(scores)))
         if not objects:
             raise UserError("No object of the folder could be scored; give meshes that can be read.")
