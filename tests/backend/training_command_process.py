@@ -1,0 +1,32 @@
+"""`train` at a tiny size, on a machine that has nothing but the packages a training may ask for."""
+
+import importlib.abc
+import sys
+from dataclasses import replace
+from functools import partial
+
+ABSENT = {"matplotlib", "onnxruntime", "rembg", "skimage", "tensorboard", "tqdm", "transformers", "trimesh"}
+
+
+class Absent(importlib.abc.MetaPathFinder):
+    """Finds none of the packages that other machines may lack."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ABSENT:
+            raise ModuleNotFoundError(f"{name} is not installed", name=name)
+        return None
+
+
+if __name__ == "__main__":
+    sys.meta_path.insert(0, Absent())
+    from training_recipe import tiny_recipe
+
+    from backend.training import command, starter
+    from backend.training.calibrate import CANDIDATES
+
+    recipe = tiny_recipe(views=1)
+    loops = {name: replace(loop, minutes=1.0) for name, loop in recipe.loops.items()}
+    command.Recipe = lambda: replace(recipe, loops=loops)
+    starter.best_structure = partial(starter.best_structure, candidates=CANDIDATES[:2])
+    starter.best_latent = partial(starter.best_latent, candidates=CANDIDATES[:2])
+    sys.exit(command.main(sys.argv[1:]))
