@@ -49,7 +49,7 @@ def teach(options: argparse.Namespace, world: World, device: torch.device) -> st
     bars: dict[str, ProgressBar] = {}
 
     def on_object(kind: str, done: int, total: int) -> None:
-        if kind not in bars:
+        if done == 1:  # also of a later pass over what is there
             bars[kind] = ProgressBar(f"preparing {NAMES[kind]}", total, world.leads)
         bars[kind].advance()
         if done == total:

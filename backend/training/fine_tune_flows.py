@@ -121,8 +121,11 @@ def fixed_loss(part: Part, device: torch.device, bfloat16: bool, batches: int = 
     total = 0.0
     for number in range(_FIRST_FIXED, _FIRST_FIXED + batches):
         generator = torch.Generator().manual_seed(number)
+        batch = moved(
+            part.batch(number), device
+        )  # outside of autocast, which cannot stack fp16 on a processor
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            total += float(part.loss(moved(part.batch(number), device), generator)[0])
+            total += float(part.loss(batch, generator)[0])
     part.module.train(was_training)
     return total / batches
 
@@ -139,4 +142,4 @@ def _noised(
 def _dropped(tokens: Tensor, null: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Tokens (B, L, C) f32, whole sequences replaced by the absence of a condition."""
     keep = (torch.rand(len(tokens), generator=generator) >= probability).to(tokens.device)
-    return torch.where(keep[:, None, None], tokens, null).float()
+    return torch.where(keep[:, None, None], tokens.float(), null.float())

@@ -22,6 +22,7 @@ from backend.published_models import published_configuration
 from backend.training.assets import Entry, read_catalogue
 from backend.training.canonical_features import voxel_places
 from backend.training.canonical_views import CanonicalObject, draw_whole, feature_views, picture_views
+from backend.training.command import main
 from backend.training.fine_tune import fine_tune, loop_config, make_part
 from backend.training.fine_tune_captions import read_captions, words_of
 from backend.training.fine_tune_config import FineTuneConfig
@@ -212,3 +213,14 @@ def test_the_published_latent_flow_takes_a_step_at_its_full_width(tmp_path):
     before = module.out_layer.weight.clone()
     assert torch.isfinite(trainer.train_step(batch)["loss"])
     assert not torch.equal(before, module.out_layer.weight)
+
+
+def test_the_command_teaches_in_pieces(entries, tmp_path, capsys):
+    words = ["--data", str(tmp_path / "data"), "--from", str(write_tiny_starter(tmp_path / "starter"))]
+    words += ["--out", str(tmp_path / "run"), "--export", str(tmp_path / "taught"), "--device", "cpu"]
+    words += ["--steps", "2", "--pictures", "2", "--threads", "1"]
+    assert main([*words, "--piece-minutes", "0"]) == 0
+    assert "goes on" in capsys.readouterr().out
+    assert main(words) == 0
+    assert "taught is the taught model; loss before and after: lifting" in capsys.readouterr().out
+    assert open_folder(tmp_path / "taught").image_cond_model == "ckpts/image_encoder"
