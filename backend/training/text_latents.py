@@ -91,4 +91,5 @@ def _encoded(recipe: Recipe, targets: LatentTargets, entry: Entry, asset: Asset)
     coords = np.argwhere(grown(coarse_occupancy(recipe, scene), rng)).astype(np.int32)
     features = torch.from_numpy(voxel_features(scene, coords, recipe.resolution))
     places = torch.from_numpy(coords)
-    return places, targets(places, features)
+    with torch.autocast("cpu", torch.bfloat16):
+        return places, targets(places, features)

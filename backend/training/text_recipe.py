@@ -29,6 +29,7 @@ class TextRecipe:
 
     lifting: LiftingTextConfig = LiftingTextConfig()
     lifting_batch: int = 16
+    lifting_cells: int = 1024  # of a volume are compared with the structure in a step
     latent_batch: int = 8
     structure_flow: dict = field(default_factory=lambda: _flow(16, 96, 3))
     structure_flow_batch: int = 4
@@ -47,8 +48,8 @@ class TextRecipe:
     seed: int = 0
     loops: dict[str, LoopConfig] = field(
         default_factory=lambda: {
-            "text_lifting": LoopConfig(steps=20_000, learning_rate=1.5e-3, minutes=7, warm_up=20),
-            "text_latent_start": LoopConfig(steps=20_000, learning_rate=1.5e-3, minutes=2, warm_up=20),
+            "text_lifting": LoopConfig(steps=20_000, learning_rate=2e-3, minutes=9, warm_up=20),
+            "text_latent_start": LoopConfig(steps=20_000, learning_rate=2e-3, minutes=3, warm_up=20),
             "text_structure_flow": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=1, warm_up=20),
             "text_latent_flow": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=1, warm_up=20),
         }
