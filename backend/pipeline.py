@@ -27,8 +27,8 @@ from backend.sampling import SIGMA_MIN, SamplerSettings, flow_euler, guided, noi
 OnStep = Callable[[int, int], None]
 
 EMPTY_STRUCTURE = (
-    "The model found no shape in this picture; try another seed or more steps,"
-    " or give a picture that shows one whole object."
+    "The model found no shape; try another seed or more steps, or give a picture that shows one whole object,"
+    " or other words."
 )
 
 

@@ -1,0 +1,34 @@
+"""The text model that comes with the software: whole, small, and able to make a shape of a sentence."""
+
+import importlib.util
+
+import pytest
+from test_starter import STARTER
+
+from backend.generate import main
+from backend.model_folder import WEIGHTS, open_folder, text_models
+from backend.models.minilm_text import PACKAGE
+
+FOLDER = WEIGHTS / "starter-text"
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the text model is not bundled")
+
+
+def test_it_is_whole_and_small_and_borrows_the_decoders():
+    folder = open_folder("starter-text")  # verifies every sum
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) <= 8e6
+    assert folder.models["slat_decoder_mesh"].parent == STARTER / "ckpts"
+    assert folder.slat_normalization == open_folder("starter").slat_normalization
+    assert "CC-BY" in (FOLDER / "ATTRIBUTION.md").read_text() and (FOLDER / "LICENSE").is_file()
+    assert "starter-text" in text_models() and "starter" not in text_models()
+
+
+@pytest.mark.skipif(not importlib.util.find_spec(PACKAGE.replace("-", "_")), reason=f"no {PACKAGE} here")
+def test_a_sentence_becomes_files(tmp_path):
+    arguments = ["--prompt", "a chair", "--model", "starter-text", "--output", str(tmp_path)]
+    assert main(arguments) == 0
+    assert {path.suffix for path in tmp_path.iterdir()} == {".glb", ".ply"}
+
+
+def test_a_sentence_for_the_picture_model_is_sent_to_the_text_model(tmp_path, capsys):
+    assert main(["--prompt", "a chair", "--model", "starter", "--output", str(tmp_path)]) == 2
+    assert "starter-text" in capsys.readouterr().out
