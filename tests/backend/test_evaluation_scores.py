@@ -52,11 +52,9 @@ def test_the_voxel_f_score_is_that_of_the_centres():
     assert voxel_f_score(a, b, 0.12) == pytest.approx(2 * shares[0] * shares[1] / sum(shares))
 
 
-def test_an_occupancy_fills_the_unit_cube_and_forgets_specks():
+def test_an_occupancy_fills_the_unit_cube():
     small = box((10, 20, 30), (26, 28, 34))
     expected = box((0, 16, 24), (64, 48, 40))
-    assert (unit_occupancy(small) == expected).all()
-    small[60, 60, 60] = True
     assert (unit_occupancy(small) == expected).all()
     turned = unit_occupancy(small, math.pi / 2)
     assert (turned == expected.transpose(1, 0, 2)).all()
@@ -66,7 +64,7 @@ def test_an_occupancy_fills_the_unit_cube_and_forgets_specks():
 def test_equal_surfaces_score_one():
     for asset in (cube(), sphere(rings=32)):
         scores = surface_scores(asset.vertices, asset.faces, asset.vertices, asset.faces)
-        assert scores["fscore_005"] == 1 and scores["fscore_002"] > 0.99 and scores["chamfer"] < 0.01
+        assert scores == {"fscore_005": 1, "fscore_002": 1, "chamfer": 0}
     empty = surface_scores(EMPTY.vertices, EMPTY.faces, cube().vertices, cube().faces)
     assert empty == {"fscore_005": 0, "fscore_002": 0, "chamfer": 1}
 
@@ -140,7 +138,7 @@ def test_splats_turn_with_the_object():
     long = splat((0.3, 0.0, 0.1), (0.2, 0.02, 0.01))
     moved = place_gaussians(long, Placement(math.pi / 2, 2.0, (0.0, 0.0, 0.5)))
     expected = align(np.array([[0.3, 0.0, 0.1], [-0.3, 0.0, -0.1]]), math.pi / 2)[0]
-    assert np.sign(moved.position[0, 1]) == np.sign(expected[1]) and abs(moved.position[0, 0]) < 1e-6
+    assert float(moved.position[0, 1]) * expected[1] > 0 and abs(moved.position[0, 0]) < 1e-6
     assert moved.position[0].abs().tolist() == pytest.approx([0, 0.6, 0.7], abs=1e-5)
     xx, _, _, yy, _, zz = covariance(moved)[0].tolist()
     assert [xx, yy, zz] == pytest.approx([0.04**2, 0.4**2, 0.02**2], rel=1e-3)
@@ -207,7 +205,7 @@ def test_a_bank_gives_back_its_shapes_and_names_its_sources(tmp_path):
     assert [len(one.faces) for one in shapes] == [len(simplified(SHAPES[1]).faces), 12]
     for shape, asset in zip(read_bank(tmp_path / "bank.npz.xz").shapes, (sphere(), cube()), strict=True):
         placed = align(shape.vertices, 0.0)
-        assert surface_scores(placed, shape.faces, asset.vertices, asset.faces)["fscore_002"] > 0.99
+        assert surface_scores(placed, shape.faces, asset.vertices, asset.faces)["fscore_005"] > 0.999
     assert "2 training objects" in (tmp_path / "bank.md").read_text()
 
 
