@@ -1,5 +1,5 @@
-"""How a trained starter is sampled best: where to cut the occupancy, and how far its flows go beyond the encoder's
-first guess. Chosen on pictures of training objects from directions that training never saw.
+"""How a trained starter is sampled best: where to cut the occupancy, and how far its flows go beyond the
+encoder's first guess. Chosen on pictures of training objects from directions that training never saw.
 
 R resolution · L voxels.
 """
@@ -78,7 +78,9 @@ def best_structure(
 def best_latent(
     workshop: Workshop, cases: Sequence[Case], until: float, candidates: Sequence[dict[str, Any]] = CANDIDATES
 ) -> tuple[dict[str, Any], float]:
-    """Sampler parameters of the structured latent, and the error of the mesh decoder's distances and colours."""
+    """Sampler parameters of the structured latent, and the error of the mesh decoder's distances and
+    colours.
+    """
 
     def score(case: Case, number: int) -> list[float]:
         return [-latent_error(workshop, case, settings_of(candidates[number]))]

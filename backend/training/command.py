@@ -133,7 +133,8 @@ def train_starter(options: argparse.Namespace, world: World, device: torch.devic
         if world.leads:
             pack_unfinished(workshop, place)
             clock.save()
-        return f"Stopped in time, the state is saved in {options.state}; the same command goes on ({_spent(clock)})."
+        where = f"the state is saved in {options.state}"
+        return f"Stopped in time, {where}; the same command goes on ({_spent(clock)})."
     if options.parts:
         return f"The parts {', '.join(options.parts)} are trained; their state is in {options.state}."
     if not world.leads:
@@ -146,16 +147,18 @@ def train_starter(options: argparse.Namespace, world: World, device: torch.devic
         return f"All parts are trained; the same command calibrates and measures them ({_spent(clock)})."
     mean = finish(workshop, clock, place)
     world.wait()
-    scores = ", ".join(f"{key} {value:.3f}" for key, value in mean.items())
+    scores = ", ".join(f"{key} {value:.3f}" for key, value in mean.items()) or "too young to be measured"
     return f"{place.model} is ready, packed in {place.out}: {scores} ({_spent(clock)})."
 
 
 def _initial(options: argparse.Namespace, place: Finish) -> Path | None:
     """The model folder to begin with: --from, or what an earlier machine packed in --out."""
     start: Path | None = options.start
-    if start is None and (options.out / TABLE).is_file() and not finished_parts(options.state):
+    if start is None and (options.out / TABLE).is_file() and not any(options.state.glob("*.safetensors")):
         start = options.out
     if start is not None and (start / TABLE).is_file():
+        if not place.model.is_dir():  # what is not trained again yet stays in what is packed next
+            unpack(start, place.model)
         start = unpack(start, options.state / "initial")
     if start is not None and not (start / "ckpts").is_dir():
         raise UserError(f"{start} is no model folder and holds no packed files; choose another --from.")

@@ -1,4 +1,6 @@
-"""Weights to begin with: a part takes over those of a model folder, so that training goes on from an export."""
+"""Weights to begin with: a part takes over those of a model folder, so that training goes on from an
+export.
+"""
 
 from __future__ import annotations
 

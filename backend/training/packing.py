@@ -1,7 +1,7 @@
 """A model folder in few files of bounded size, and back: for machines from which little can be carried away.
 
-`model.json` holds the texts, and for every larger file the pieces that it lies in and its check sum; the pieces
-are bytes in `model-N.safetensors`. What comes out is the folder byte for byte.
+`model.json` holds the texts, and for every larger file the pieces that it lies in and its check sum; the
+pieces are bytes in `model-N.safetensors`. What comes out is the folder byte for byte.
 """
 
 from __future__ import annotations

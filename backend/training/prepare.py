@@ -1,7 +1,8 @@
 """Prepares a folder of objects for training: reads every mesh, and stores shapes seen from several sides.
 
-`<folder>/meshes` gets objects of foreign formats as npz, `<folder>/shapes` one record an object and view; what is
-there is not made again. `<folder>/prepared.json` is written at the end and fixes what training draws from.
+`<folder>/meshes` gets objects of foreign formats as npz, `<folder>/shapes` one record an object and view;
+what is there is not made again. `<folder>/prepared.json` is written at the end and fixes what training
+draws from.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def prepare(
 ) -> PreparedSource | None:
     """Reads all meshes and stores shapes until all are there or time.monotonic() says `until`.
 
-    At `stop` it gives up for now, and returns None: the next call goes on. Broken meshes are named on the log and left out; UserError if none is left.
+    At `stop` it gives up for now, and returns None: the next call goes on. Broken meshes are named on the
+    log and left out; UserError if none is left.
     """
     for name in ("meshes", "shapes"):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,9 @@
-"""Scenes whose surface is stored, for the parts that ask for distances to it; all others are made on the spot.
+"""Scenes whose surface is stored, for the parts that ask for distances to it; all others are made on the
+spot.
 
 Drawing and voxelising a scene takes a few milliseconds, so pictures are seen from ever new sides; distances
-take a hundred times that, so they come from the views that were prepared, with new light, colours and mirroring.
+take a hundred times that, so they come from the views that were prepared, with new light, colours and
+mirroring.
 """
 
 from __future__ import annotations

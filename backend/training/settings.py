@@ -37,7 +37,7 @@ def kept_settings(path: Path, asked: Settings, asked_minutes: float | None, writ
     if replace(asked, data=kept.data) != kept:
         begun = f"--minutes {kept.minutes:g} --seed {kept.seed} --device {kept.device}"
         raise UserError(
-            f"{path.parent} holds a training that was begun with {begun}; go on with these, remove that folder, "
-            "or choose another --state."
+            f"{path.parent} holds a training that was begun with {begun}; go on with these, remove that "
+            "folder, or choose another --state."
         )
     return kept

@@ -37,6 +37,7 @@ SHOWN = 10  # objects of the contact sheet, which are also those of the score
 CALIBRATION = 24
 SAMPLING = {"sparse_structure_sampler": GUESS, "slat_sampler": GUESS}
 _CURVE_SECONDS = 60.0
+_YOUNG = 0.25  # voxel F-score below which structures fill the cube, and measuring them would take very long
 _AUTOENCODERS = ("structure_autoencoder", "latent_autoencoder")
 
 
@@ -127,17 +128,20 @@ def measure(
 
 
 def finish(workshop: Workshop, clock: Clock, place: Finish) -> dict[str, float]:
-    """Calibrates, exports, measures and packs, within what is left; returns the mean scores."""
+    """Calibrates, exports, packs and measures within what is left; returns the mean scores, if any."""
     left = max(clock.left, 0.1 * workshop.recipe.finish_share * clock.total)
     end = min(time.monotonic() + left, clock.piece_end - 5)
     left = max(0.0, end - time.monotonic())
     calibration = export_calibrated(workshop, place.model, time.monotonic() + 0.55 * left)
     pack(place.model, place.out)  # before anything else may go wrong
-    scores = measure(place.model, workshop, place.out / "contact_sheet.png", end - 0.1 * left)
+    scores: dict[str, dict[str, float]] = {}
+    if calibration["voxel_fscore_005"] >= _YOUNG:
+        scores = measure(place.model, workshop, place.out / "contact_sheet.png", end - 0.1 * left)
+    else:
+        log.warning("The model is too young to be measured; train it for longer.")
     draw_curves(workshop.folder, place.out / "curves.png")
-    mean = {
-        key: float(np.mean([score[key] for score in scores.values()])) for key in next(iter(scores.values()))
-    }
+    keys = next(iter(scores.values()), {})
+    mean = {key: float(np.mean([score[key] for score in scores.values()])) for key in keys}
     report = {"mean": mean, "calibration": calibration, "minutes": clock.used / 60, "objects": scores}
     _write(place.out / "report.json", report)
     clock.save()

@@ -1,5 +1,5 @@
-"""What is slow to find out about an object in a view, kept: its voxels, and which face is nearest to every grid
-corner close to its surface.
+"""What is slow to find out about an object in a view, kept: its voxels, and which face is nearest to every
+grid corner close to its surface.
 
 Signed distances, nearest colours, normals and points all follow from the nearest face in microseconds, so one
 record serves every loss and every colouring of the object. Corners are numbered in C order; a grid of n cells
@@ -50,7 +50,9 @@ class NearestFaces:
 
 @dataclass(frozen=True)
 class StoredShape:
-    """occupied (R³ / 8,) u8 packed bits at `resolution` · grids by their cells · the unmirrored view, unlit."""
+    """occupied (R³ / 8,) u8 packed bits at `resolution` · grids by their cells · the unmirrored view,
+    unlit.
+    """
 
     view: View
     resolution: int
@@ -67,7 +69,9 @@ class StoredShape:
 def measure_shape(
     view: View, vertices: np.ndarray, faces: np.ndarray, resolution: int, bands: dict[int, float]
 ) -> StoredShape:
-    """From the mesh in the model's frame; `bands` gives for each grid's cells how far faces are looked for."""
+    """From the mesh in the model's frame; `bands` gives for each grid's cells how far faces are looked
+    for.
+    """
     grids = {}
     for cells, band in bands.items():
         field = distance_field(vertices, faces, cells, band)

@@ -1,6 +1,5 @@
 """`train` at a tiny size, on a machine that has nothing but the packages a training may ask for."""
 
-import importlib.abc
 import sys
 from dataclasses import replace
 from functools import partial
@@ -8,17 +7,21 @@ from functools import partial
 ABSENT = {"matplotlib", "onnxruntime", "rembg", "skimage", "tensorboard", "tqdm", "transformers", "trimesh"}
 
 
-class Absent(importlib.abc.MetaPathFinder):
-    """Finds none of the packages that other machines may lack."""
+class Bare:
+    """The finders of this interpreter, which find none of the packages that other machines may lack."""
+
+    def __init__(self, finders):
+        self.finders = list(finders)
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ABSENT:
-            raise ModuleNotFoundError(f"{name} is not installed", name=name)
-        return None
+            return None
+        found = (finder.find_spec(name, path, target) for finder in self.finders)
+        return next((spec for spec in found if spec is not None), None)
 
 
 if __name__ == "__main__":
-    sys.meta_path.insert(0, Absent())
+    sys.meta_path[:] = [Bare(sys.meta_path)]
     from training_recipe import tiny_recipe
 
     from backend.training import command, starter

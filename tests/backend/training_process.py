@@ -1,4 +1,4 @@
-"""One of several processes that train a small layer, as torchrun starts them: `python training_process.py FOLDER`."""
+"""One of several processes that train a small layer, as torchrun starts them; its argument is the folder."""
 
 import sys
 from dataclasses import dataclass
