@@ -37,7 +37,7 @@ SHOWN = 10  # objects of the contact sheet, which are also those of the score
 CALIBRATION = 24
 SAMPLING = {"sparse_structure_sampler": GUESS, "slat_sampler": GUESS}
 _CURVE_SECONDS = 60.0
-_YOUNG = 0.25  # voxel F-score below which structures fill the cube, and measuring them would take very long
+_YOUNG = 0.4  # voxel F-score below which structures fill the cube, and measuring them would take very long
 _AUTOENCODERS = ("structure_autoencoder", "latent_autoencoder")
 
 
