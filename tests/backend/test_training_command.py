@@ -13,7 +13,9 @@ from backend.errors import UserError
 from backend.pipeline import Pipeline
 from backend.training.clock import Clock
 from backend.training.command import main
+from backend.training.recipe import Recipe
 from backend.training.settings import Settings, kept_settings
+from backend.training.workshop import PARTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,6 +61,14 @@ def test_a_state_goes_on_with_what_it_was_begun_with(tmp_path):
     assert kept_settings(path, Settings("data", 0, "cpu", 60.0), asked_minutes=None, writes=True) == begun
     with pytest.raises(UserError, match="--minutes 25"):
         kept_settings(path, Settings("data", 1, "cpu", 25.0), asked_minutes=25.0, writes=True)
+
+
+def test_the_recipe_for_a_gpu_has_the_same_networks():
+    small, large = Recipe(), Recipe().for_device(torch.device("cuda"))
+    assert large.lifting == small.lifting and large.structure_flow == small.structure_flow
+    assert large.lifting_batch > small.lifting_batch
+    assert large.loops.keys() == small.loops.keys() == set(PARTS)
+    assert small.for_device(torch.device("cpu")) is small
 
 
 def test_the_clock_counts_over_all_calls(tmp_path):

@@ -27,7 +27,7 @@ if __name__ == "__main__":
     from backend.training import command, starter
     from backend.training.calibrate import CANDIDATES
 
-    recipe = tiny_recipe(views=1)
+    recipe = tiny_recipe(views=1, latent_batch=2)
     loops = {name: replace(loop, minutes=1.0) for name, loop in recipe.loops.items()}
     command.Recipe = lambda: replace(recipe, loops=loops)
     starter.best_structure = partial(starter.best_structure, candidates=CANDIDATES[:2])
