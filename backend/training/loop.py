@@ -152,7 +152,7 @@ class Trainer:
                 if self.finished or (late and self.step > 0):
                     break
                 numbers = self.train_step(*itertools.islice(batches, self.config.accumulate))
-                if journal is not None and self.step % self.config.log_every == 0:
+                if journal is not None and (self.step == 1 or self.step % self.config.log_every == 0):
                     journal.write(self.step, self.seconds, {k: float(v) for k, v in numbers.items()})
                 if time.monotonic() - saved > self.config.save_seconds:
                     self.save()
