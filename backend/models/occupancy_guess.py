@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from backend.models.config import require
 from backend.models.sparse_structure_vae import EncoderConfig, SparseStructureEncoder
 
+_CUTS = (0.05, 0.5, 19)
+
 
 def _starter_encoder() -> EncoderConfig:
     return EncoderConfig(
@@ -23,12 +25,12 @@ def _starter_encoder() -> EncoderConfig:
 class OccupancyGuessConfig:
     """block: voxels a side of the cube that one cell of the volume tells of. encoder: the structure encoder's.
 
-    A voxel counts as occupied above the logit −shift, for guesses from one picture are never sure; sharpness is
-    how fast it goes from empty to occupied there.
+    recall: a voxel counts as occupied above this share of the probability where the overlap is best; below 1 it
+    rather keeps what is in doubt. sharpness: how fast it goes from empty to occupied there, in logits.
     """
 
     block: int = 4
-    shift: float = 1.75
+    recall: float = 0.75
     sharpness: float = 3.0
     encoder: EncoderConfig = field(default_factory=_starter_encoder)
 
@@ -57,5 +59,22 @@ class OccupancyGuess(nn.Module):
 
     def forward(self, logits: Tensor) -> Tensor:
         """Logits (B, 1, R, R, R) -> the structure latent (B, Cz, r, r, r)."""
-        soft = torch.sigmoid(self.config.sharpness * (logits + self.config.shift))
+        soft = torch.sigmoid(self.config.sharpness * (logits - self.cut(logits)))
         return self.encoder(soft)[0].float()
+
+    @torch.no_grad()
+    def cut(self, logits: Tensor) -> Tensor:
+        """The logit, (B, 1, …) with as many dimensions as `logits` (B, …), above which a voxel counts as occupied.
+
+        No guess from one picture is sure of itself, and some are less so than others: each is cut where, by its
+        own probabilities, twice the overlap over the sum of both sizes (Dice) is best, then lowered by `recall`.
+        """
+        probability = logits.sigmoid().flatten(1)
+        total = probability.sum(1)
+        cuts = torch.linspace(*_CUTS, device=logits.device)
+        overlaps = []
+        for value in cuts:
+            above = probability > value
+            overlaps.append(2 * (probability * above).sum(1) / (above.sum(1) + total))
+        best = self.config.recall * cuts[torch.stack(overlaps).argmax(0)]
+        return torch.logit(best).view(-1, *[1] * (logits.ndim - 1))

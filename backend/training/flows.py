@@ -33,7 +33,7 @@ def structure_flow_part(
 
     def loss(batch: LiftingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         with torch.no_grad():
-            tokens = lifting(batch.pixels).tokens.float()
+            tokens = lifting.tokens(*lifting.lift(batch.pixels)).float()
             x0 = structure.encode(batch.occupied).float()
         x, t, noise = noised_latent(recipe, x0, len(x0), generator)
         context = module.context(drop_condition(tokens, recipe.drop_condition, generator))
@@ -55,7 +55,7 @@ def latent_flow_part(
 
     def loss(batch: LiftingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         with torch.no_grad():
-            tokens = lifting(batch.pixels).tokens.float()
+            tokens = lifting.tokens(*lifting.lift(batch.pixels)).float()
         tokens = drop_condition(tokens, recipe.drop_condition, generator)
         errors = []
         for one, coords, features in zip(tokens, batch.coords, batch.features, strict=True):

@@ -92,7 +92,7 @@ def lifting_part(recipe: Recipe, source: ObjectSource, structure: StructureAutoe
     def loss(batch: LiftingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         logits = guess.occupancy(module.lift(batch.pixels)[1][-1])
         error = occupancy_loss(logits, batch.occupied)
-        return error, {"iou": iou(logits + guess.config.shift, batch.occupied)}
+        return error, {"iou": iou(logits - guess.cut(logits), batch.occupied)}
 
     return Part("lifting", module, batch, loss)
 

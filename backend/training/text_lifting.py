@@ -46,7 +46,7 @@ def text_lifting_part(
         cells = order[: recipe.lifting_cells].to(volume.device)
         logits = _occupancy(guess, volume, cells)
         target = patchify(batch.occupied, guess.config.block).flatten(2)[:, :, cells].transpose(1, 2)
-        return occupancy_loss(logits, target), {"iou": iou(logits + guess.config.shift, target)}
+        return occupancy_loss(logits, target), {"iou": iou(logits - guess.cut(logits), target)}
 
     return Part("text_lifting", module, batch, loss)
 
