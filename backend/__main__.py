@@ -1,4 +1,4 @@
-"""`python -m backend [COMMAND]`: serve (also without a command), generate, selftest, bench, train, evaluate."""
+"""`python -m backend [COMMAND]`: serve (also without one), generate, selftest, bench, train, evaluate."""
 
 import importlib
 import importlib.util

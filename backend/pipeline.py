@@ -20,8 +20,8 @@ from backend.layers.engines import TORCH, Engine, choose_engine
 from backend.representations.flexicubes import extract_mesh
 from backend.representations.gaussians import GaussianConfig, Gaussians, decode_gaussians
 from backend.representations.mesh import Mesh
-from backend.representations.structure import occupied_voxels
 from backend.representations.radiance_field import RadianceField, RadianceFieldConfig, decode_radiance_field
+from backend.representations.structure import occupied_voxels
 from backend.sampling import SIGMA_MIN, SamplerSettings, flow_euler, guided, noised, timesteps
 
 OnStep = Callable[[int, int], None]

@@ -110,8 +110,8 @@ def _count(points, matrix, offset, side, counts, last):
     for n in range(points.shape[0]):
         for axis in range(3):
             place = offset[axis]
-            for k in range(3):
-                place += points[n, k] * matrix[k, axis]
+            for m in range(3):
+                place += points[n, m] * matrix[m, axis]
             voxel[axis] = min(size - 1, max(0, int((place + 0.5) * size)))
         i, j, k = voxel
         if last[i, j, k] != side:

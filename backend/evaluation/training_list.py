@@ -54,7 +54,13 @@ def read_list(path: Path) -> tuple[Listed, ...]:
         rows = list(csv.DictReader(file))
     try:
         return tuple(
-            Listed(*(row[key] for key in _COLUMNS[:4]), tuple(map(int, row["geometry"].split())))
+            Listed(
+                row["id"],
+                row["geo_group"],
+                row["family"],
+                row["licence"],
+                tuple(map(int, row["geometry"].split())),
+            )
             for row in rows
         )
     except (KeyError, ValueError) as error:

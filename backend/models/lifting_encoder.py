@@ -32,8 +32,7 @@ class LiftingEncoderConfig:
     plane_channels: tuple[int, ...] = (48, 96, 128, 160)
     volume_channels: tuple[int, ...] = (64, 128, 160)
     volume_resolution: int = 16
-    structure_channels: int = 8
-    occupancy: OccupancyGuessConfig | None = None
+    occupancy: OccupancyGuessConfig = OccupancyGuessConfig()
     latent_channels: int = 8
     latent_resolution: int = 32
     latent_hidden: int = 24
@@ -118,10 +117,7 @@ class LiftingImageEncoder(nn.Module):
         self.stem = nn.Conv2d(6, wide, 4, stride=2, padding=1)
         self.picture = UNet(nn.Conv2d, wide, config.plane_channels)
         self.volume = UNet(nn.Conv3d, wide + 3, volume)
-        if config.occupancy is None:
-            self.structure_head = _head(volume[0], config.structure_channels)
-        else:
-            self.structure_head = OccupancyGuess(volume[0], config.volume_resolution, config.occupancy)
+        self.structure_head = OccupancyGuess(volume[0], config.volume_resolution, config.occupancy)
         hidden = config.latent_hidden
         self.latent_expand = nn.Conv3d(volume[0], hidden * 8, 1)
         self.latent_picture = nn.Conv2d(wide, hidden, 1)
@@ -171,8 +167,6 @@ class LiftingImageEncoder(nn.Module):
 
     def _structure(self, pixels: Tensor, volumes: list[Tensor]) -> Tensor:
         """The structure's first guess, from the picture and from its mirror image, whose errors differ."""
-        if not isinstance(self.structure_head, OccupancyGuess):
-            return self.structure_head(volumes[-1]).float()
         guess = self.structure_head
         mirrored = guess.occupancy(self.lift(pixels.flip(-1))[1][-1]).flip(2)
         return guess((guess.occupancy(volumes[-1]) + mirrored) / 2)
@@ -183,7 +177,7 @@ class LiftingImageEncoder(nn.Module):
         return self.latent_head(self.latent_block(_pixel_shuffle(self.latent_expand(volumes[-1])) + fine))
 
     def tokens(self, planes: list[Tensor], volumes: list[Tensor]) -> Tensor:
-        """Volume cells then picture cells, each normalised and joined by its position embedding: (B, L, C)."""
+        """(B, L, C): volume cells then picture cells, each normalised, with its position embedding."""
         size = self.config.picture_tokens
         volume, plane = volumes[-2], F.adaptive_avg_pool2d(planes[-3], size)
         # A picture cell lies on the plane the camera looks at, so both kinds share one space of positions.

@@ -11,7 +11,7 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -123,7 +123,7 @@ class Bert(nn.Module):
         parts = self.embeddings
         x = parts["word_embeddings"](ids) + parts["token_type_embeddings"].weight[0]
         x = parts["LayerNorm"](x + parts["position_embeddings"].weight[: ids.shape[1]])
-        for layer in self.encoder["layer"]:
+        for layer in cast(nn.ModuleList, self.encoder["layer"]):
             x = layer(x, mask[:, None, None])
         return x
 
@@ -210,4 +210,4 @@ def _read_tokenizer(folder: Path) -> Tokenizer:
     tokenizer = WordPieces.from_file(str(path))
     tokenizer.no_padding()  # the published file fills to 128
     tokenizer.no_truncation()
-    return tokenizer
+    return cast(Tokenizer, tokenizer)

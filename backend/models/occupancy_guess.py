@@ -1,7 +1,7 @@
 """From a volume of features to a latent of the sparse structure, by way of the occupancy itself.
 
-Occupancy is what a volume can be taught directly and cheaply; the structure encoder then says which latent stands
-for it. Dims: B batch · C channels · r volume resolution · R structure resolution.
+Occupancy is what a volume can be taught directly and cheaply; the structure encoder then says which latent
+stands for it. Dims: B batch · C channels · r volume resolution · R structure resolution.
 """
 
 from dataclasses import dataclass, field
@@ -23,10 +23,10 @@ def _starter_encoder() -> EncoderConfig:
 
 @dataclass(frozen=True)
 class OccupancyGuessConfig:
-    """block: voxels a side of the cube that one cell of the volume tells of. encoder: the structure encoder's.
+    """block: voxels a side of the cube that a cell of the volume tells of. encoder: the structure encoder's.
 
-    recall: a voxel counts as occupied above this share of the probability where the overlap is best; below 1 it
-    rather keeps what is in doubt. sharpness: how fast it goes from empty to occupied there, in logits.
+    recall: a voxel counts as occupied above this share of the probability where the overlap is best; below 1
+    it rather keeps what is in doubt. sharpness: how fast it goes from empty to occupied there, in logits.
     """
 
     block: int = 4
@@ -44,7 +44,7 @@ class OccupancyGuess(nn.Module):
         stride = 2 ** (len(config.encoder.channels) - 1)
         require(
             config.block == stride,
-            f"The structure encoder makes one cell of {stride}³ voxels, the occupancy guess of {config.block}³.",
+            f"The structure encoder makes a cell of {stride}³ voxels, the guess of {config.block}³.",
         )
         self.head = nn.Sequential(
             nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv3d(channels, config.block**3, 1)
@@ -64,10 +64,11 @@ class OccupancyGuess(nn.Module):
 
     @torch.no_grad()
     def cut(self, logits: Tensor) -> Tensor:
-        """The logit, (B, 1, …) with as many dimensions as `logits` (B, …), above which a voxel counts as occupied.
+        """Above which logit a voxel counts as occupied: (B, 1, …), as many dimensions as `logits` (B, …).
 
-        No guess from one picture is sure of itself, and some are less so than others: each is cut where, by its
-        own probabilities, twice the overlap over the sum of both sizes (Dice) is best, then lowered by `recall`.
+        No guess from one picture is sure of itself, and some are less so than others: each is cut where, by
+        its own probabilities, twice the overlap over the sum of both sizes (Dice) is best, then lowered by
+        `recall`.
         """
         probability = logits.sigmoid().flatten(1)
         total = probability.sum(1)

@@ -12,8 +12,8 @@ from backend.errors import UserError
 def occupied_voxels(logits: Tensor, resolution: int | None = None) -> Tensor:
     """Logits (R, R, R) -> sorted voxels (L, 3) i64 where the logit is above 0.
 
-    With a coarser resolution r, which must divide R, a voxel is occupied where any of the (R/r)³ in it is. Raises
-    UserError where r does not divide R.
+    With a coarser resolution r, which must divide R, a voxel is occupied where any of the (R/r)³ in it is.
+    Raises UserError where r does not divide R.
     """
     size = logits.shape[0]
     resolution = resolution or size

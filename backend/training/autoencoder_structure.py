@@ -54,7 +54,7 @@ def occupancies(recipe: Recipe, source: ObjectSource, step: int) -> Tensor:
 
 
 def occupancy_crops(recipe: Recipe, source: ObjectSource, step: int) -> Tensor:
-    """(B, 1, S, S, S) bool boxes of the step's scenes round surface voxels; both networks see only near neighbours."""
+    """(B, 1, S, S, S) bool boxes round surface voxels, for the networks see near neighbours only."""
     size, stride = recipe.structure_crop, 2 ** (len(recipe.structure_encoder["channels"]) - 1)
     crops = []
     for index in range(recipe.structure_batch):

@@ -1,5 +1,5 @@
-"""The lifting encoder: picture (B, 3, S, S) -> occupancy, and through it the structure latent, and the structured
-latent.
+"""The lifting encoder: picture (B, 3, S, S) -> occupancy, and through it the structure latent, and the
+structured latent.
 
 B batch · L voxels · R resolution · S picture size.
 """
@@ -77,7 +77,7 @@ def lifting_batch(recipe: Recipe, source: ObjectSource, step: int, size: int, la
 
 
 def lifting_part(recipe: Recipe, source: ObjectSource, structure: StructureAutoencoder) -> Part[LiftingBatch]:
-    """The first guess of the structure; that of the structured latent is learned later, on the finished volume.
+    """The first guess of the structure; that of the structured latent is learned on the finished volume.
 
     Learned together, its steeper gradients would leave the shape half as much of every step.
     """

@@ -73,8 +73,8 @@ def surface_sample(
     colors = nearest_colors(
         points, near.reshape(-1), scene.vertices, scene.faces, scene.corner_colors, FINE_CELLS * resolution
     ).reshape(*near.shape, 3)
-    # A thin shell, not a solid: few assets are closed, many have parts inside, and the cubes know nothing of what
-    # lies beyond the voxels of the surface, so that a solid would end there in a second wall.
+    # A thin shell, not a solid: few assets are closed, many have parts inside, and the cubes know nothing of
+    # what lies beyond the voxels of the surface, so that a solid would end there in a second wall.
     thickening = THICKENING if latents is None else GUESSED_THICKENING
     distance = voxel_distance(np.abs(field.distance), FINE_CELLS, resolution, thickening)[corners]
     return SurfaceSample(

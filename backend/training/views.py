@@ -92,11 +92,11 @@ def normalised(vertices: np.ndarray) -> np.ndarray:
 
 
 def placing(vertices: np.ndarray, outline: np.ndarray, view: View) -> tuple[float, np.ndarray]:
-    """Scale and offset (3,) that bring aligned vertices (V, 3) into the model's frame, from their projections.
+    """Scale and offset (3,) that bring aligned vertices (V, 3) into the model's frame.
 
     The crop of a picture shows how wide and high an object is but not how deep. So in the frame its outline
-    (V, 2), columns and rows at unit depth, is centred and its longer side is 1, as the picture encoder's nominal
-    camera has it; only objects too deep for the unit cube then are smaller.
+    (V, 2), columns and rows at unit depth, is centred and its longer side is 1, as the picture encoder's
+    nominal camera has it; only objects too deep for the unit cube then are smaller.
     """
     low, high = outline.min(axis=0), outline.max(axis=0)
     column, row = (low + high) / 2 * view.distance
