@@ -20,7 +20,7 @@ from backend.training.surface import DistanceField, distance_field, nearest_colo
 from backend.training.views import View, align, placing, training_view
 
 THICKENING = 0.75 / 128  # half the thickness of the shell that stands for a surface, in units of the object
-GUESSED_THICKENING = 0.75 / 32  # the same where the surface is guessed: a thin shell would be lost in doubt
+GUESSED_THICKENING = 0.9 / 32  # the same where the surface is guessed: a thin shell would be lost in doubt
 COARSE_CELLS = 2  # distance samples a voxel side in the encoder's input
 FINE_CELLS = 4  # cubes of the mesh grid a voxel side
 CORNERS_A_VOXEL = (COARSE_CELLS + 1) ** 3
