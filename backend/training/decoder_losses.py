@@ -17,8 +17,8 @@ from backend.representations.gaussians import GaussianConfig
 from backend.training.gaussian_targets import gaussian_loss
 from backend.training.surface_sample import SurfaceSample
 
-# How many times more a lost piece of a guessed surface counts than one too many: what is there with a chance of
-# 1 : 5 is shown, about where the structure is cut too.
+# How many times more a lost piece of a guessed surface counts than one too many: what is there with a chance
+# of 1 : 5 is shown, about where the structure is cut too.
 KEPT_IN_DOUBT = 5.0
 COLOR_REACH = 0.45  # voxels; colours are learned no farther from the surface
 

@@ -59,3 +59,24 @@ def test_it_survives_being_written_and_read(encoder, tmp_path):
 def test_an_unknown_setting_is_refused():
     with pytest.raises(UserError, match="wings"):
         LiftingImageEncoder.from_args({"wings": 2})
+
+
+def test_a_guess_keeps_what_is_likely_enough_for_the_best_overlap(encoder):
+    guess = encoder.structure_head
+    sure, unsure = torch.full((2, 1, 16, 16, 16), -9.0)
+    sure[:, :4], unsure[:, :4] = 6.0, -1.0
+    unsure[:, 4:8] = -2.0
+    cut = guess.cut(torch.stack([sure, unsure]))
+    assert cut.shape == (2, 1, 1, 1, 1)
+    assert -9 < cut[0] < 6 and -9 < cut[1] < -1  # a doubtful object is not lost as a whole
+    assert cut[1] < cut[0] or cut[0] < -1
+
+
+def test_the_occupancy_of_a_cell_lies_where_the_cell_does(encoder):
+    guess = encoder.structure_head
+    with torch.no_grad():
+        guess.head[-1].weight.zero_()
+        guess.head[-1].bias.copy_(torch.arange(8.0))
+    logits = guess.occupancy(torch.zeros(1, 16, 8, 8, 8))
+    assert logits.shape == (1, 1, 16, 16, 16)
+    assert logits[0, 0, :2, :2, :2].flatten().tolist() == list(range(8))  # x slowest, z fastest

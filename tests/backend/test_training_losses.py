@@ -8,8 +8,8 @@ import torch
 from training_shapes import cube, sphere
 
 from backend.evaluation.surface_scores import f_score, sample_surface, surface_scores
+from backend.evaluation.voxel_scores import voxel_f_score
 from backend.sampling import SIGMA_MIN, conditioned, flow_euler, noised, timesteps
-from backend.training.calibrate import voxel_f_score
 from backend.training.gaussian_targets import extents
 from backend.training.losses import (
     drop_condition,
