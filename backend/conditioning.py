@@ -21,7 +21,7 @@ from backend.models.minilm_text import PUBLISHED as MINILM
 from backend.models.minilm_text import MiniLmText, load_sentence_encoder
 
 PICTURES_ONLY = (
-    "This model works from pictures; give a picture, or choose a model for sentences, such as starter-text."
+    "This model works from pictures; give a picture, or choose a text model such as TRELLIS-text-base."
 )
 SENTENCES_ONLY = (
     "This model works from a sentence; give a prompt, or choose a model for pictures, such as starter."
