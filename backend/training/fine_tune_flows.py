@@ -19,7 +19,7 @@ from backend.training.batches import moved
 from backend.training.fine_tune_records import Records
 from backend.training.flows import TIME_SCALE
 from backend.training.loop import Part
-from backend.training.losses import flow_matching_loss, interpolate, logit_normal_times
+from backend.training.losses import drop_condition, flow_matching_loss, noised_latent
 
 FIXED_BATCHES = 8
 _FIRST_FIXED = 10**8  # far from the numbers that training sees
@@ -83,9 +83,12 @@ def structure_flow_part(
         return StructureExamples(tokens, null, torch.stack(latents))
 
     def loss(batch: StructureExamples, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
-        x, t, noise = _noised(batch.latents, len(batch.latents), settings, generator)
-        context = module.context(_dropped(batch.tokens, batch.null, settings.drop, generator))
-        error = flow_matching_loss(module(x, TIME_SCALE * t, context), batch.latents, noise)
+        x0 = batch.latents
+        x, t, noise = noised_latent(x0, len(x0), settings.time_mean, settings.time_std, generator)
+        # Conditions are stored in half precision.
+        tokens = drop_condition(batch.tokens.float(), settings.drop, generator, batch.null)
+        context = module.context(tokens)
+        error = flow_matching_loss(module(x, TIME_SCALE * t, context), x0, noise)
         return error, {"time": t.mean()}
 
     return Part("structure_flow", module, batch, loss)
@@ -105,8 +108,10 @@ def latent_flow_part(
         return LatentExample(tokens[None], null, coords, latent)
 
     def loss(batch: LatentExample, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
-        x, t, noise = _noised(batch.latent, 1, settings, generator)
-        context = module.context(_dropped(batch.tokens, batch.null, settings.drop, generator))
+        x, t, noise = noised_latent(batch.latent, 1, settings.time_mean, settings.time_std, generator)
+        # Conditions are stored in half precision.
+        tokens = drop_condition(batch.tokens.float(), settings.drop, generator, batch.null)
+        context = module.context(tokens)
         velocity = module(x, TIME_SCALE * t, context, module.structure(batch.coords))
         return flow_matching_loss(velocity, batch.latent, noise), {"voxels": len(batch.coords)}
 
@@ -128,18 +133,3 @@ def fixed_loss(part: Part, device: torch.device, bfloat16: bool, batches: int = 
             total += float(part.loss(batch, generator)[0])
     part.module.train(was_training)
     return total / batches
-
-
-def _noised(
-    x0: Tensor, count: int, settings: FlowTraining, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """x_t, times (count,) and noise on the latent's device; count is the batch, or 1 for one object."""
-    t = logit_normal_times(count, settings.time_mean, settings.time_std, generator).to(x0.device)
-    noise = torch.randn(x0.shape, generator=generator).to(x0.device)
-    return interpolate(x0, noise, t), t, noise
-
-
-def _dropped(tokens: Tensor, null: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Tokens (B, L, C) f32, whole sequences replaced by the absence of a condition."""
-    keep = (torch.rand(len(tokens), generator=generator) >= probability).to(tokens.device)
-    return torch.where(keep[:, None, None], tokens.float(), null.float())

@@ -16,7 +16,7 @@ from backend.training.dataset import ObjectSource
 from backend.training.latent_targets import LatentTargets
 from backend.training.lifting import LiftingBatch, lifting_batch
 from backend.training.loop import Part
-from backend.training.losses import drop_condition, flow_matching_loss, interpolate, logit_normal_times
+from backend.training.losses import drop_condition, flow_matching_loss, noised_latent
 from backend.training.recipe import Recipe
 
 TIME_SCALE = 1000.0  # the flow models take 1000·t
@@ -35,7 +35,7 @@ def structure_flow_part(
         with torch.no_grad():
             tokens = lifting.tokens(*lifting.lift(batch.pixels)).float()
             x0 = structure.encode(batch.occupied).float()
-        x, t, noise = noised_latent(recipe, x0, len(x0), generator)
+        x, t, noise = noised_latent(x0, len(x0), recipe.time_mean, recipe.time_std, generator)
         context = module.context(drop_condition(tokens, recipe.drop_condition, generator))
         error = flow_matching_loss(module(x, TIME_SCALE * t, context), x0, noise)
         return error, {"time": t.mean()}
@@ -60,21 +60,9 @@ def latent_flow_part(
         errors = []
         for one, coords, features in zip(tokens, batch.coords, batch.features, strict=True):
             x0 = latents(coords, features)
-            x, t, noise = noised_latent(recipe, x0, 1, generator)
+            x, t, noise = noised_latent(x0, 1, recipe.time_mean, recipe.time_std, generator)
             velocity = module(x, TIME_SCALE * t, module.context(one[None]), module.structure(coords))
             errors.append(flow_matching_loss(velocity, x0, noise))
         return torch.stack(errors).mean(), {"voxels": float(sum(map(len, batch.coords)))}
 
     return Part("latent_flow", module, batch, loss)
-
-
-def noised_latent(
-    recipe: Recipe, x0: Tensor, count: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """x_t, times (count,) and the noise for a latent; count is the batch, or 1 for the voxels of one
-    object.
-    """
-    # Drawn on the processor, so that a seed means the same on every device.
-    t = logit_normal_times(count, recipe.time_mean, recipe.time_std, generator).to(x0.device)
-    noise = torch.randn(x0.shape, generator=generator).to(x0.device)
-    return interpolate(x0, noise, t), t, noise

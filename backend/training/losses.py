@@ -52,7 +52,25 @@ def flow_matching_loss(velocity: Tensor, x0: Tensor, noise: Tensor) -> Tensor:
     return F.mse_loss(velocity.float(), (1 - SIGMA_MIN) * noise - x0)
 
 
-def drop_condition(tokens: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Replaces whole token sequences (B, L, C) by zeros, the null condition of picture models."""
+def noised_latent(
+    x0: Tensor, count: int, mean: float, std: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x_t, times (count,) from sigmoid(N(mean, std)) and the noise, all on the latent's device; count is the
+    batch, or 1 for the voxels of one object.
+    """
+    # Drawn on the processor, so that a seed means the same on every device.
+    t = logit_normal_times(count, mean, std, generator).to(x0.device)
+    noise = torch.randn(x0.shape, generator=generator).to(x0.device)
+    return interpolate(x0, noise, t), t, noise
+
+
+def drop_condition(
+    tokens: Tensor, probability: float, generator: torch.Generator, null: Tensor | None = None
+) -> Tensor:
+    """Replaces whole token sequences (B, L, C) by null (1, L, C); without one by zeros, the null condition of
+    picture models.
+    """
     keep = torch.rand(tokens.shape[0], generator=generator) >= probability
-    return tokens * keep.to(tokens)[:, None, None]
+    if null is None:
+        return tokens * keep.to(tokens)[:, None, None]
+    return torch.where(keep.to(tokens.device)[:, None, None], tokens, null.to(tokens))

@@ -17,6 +17,7 @@ from backend.training.losses import (
     interpolate,
     kl_divergence,
     logit_normal_times,
+    noised_latent,
     soft_dice,
 )
 from backend.training.schedule import AdaptiveClip, MovingAverage, learning_rate_factor
@@ -49,6 +50,23 @@ def test_dropped_conditions_are_whole_sequences_of_zeros():
     kept = tokens.flatten(1).sum(1)
     assert set(kept.tolist()) == {0.0, 6.0}
     assert (kept == 0).float().mean() == pytest.approx(0.1, abs=0.03)
+
+
+def test_dropped_conditions_become_the_null_sequence_in_the_precision_of_the_tokens():
+    null = torch.full((1, 3, 2), 2.0, dtype=torch.float16)
+    tokens = drop_condition(torch.ones(2000, 3, 2), 0.1, torch.Generator().manual_seed(0), null)
+    zeroed = drop_condition(torch.ones(2000, 3, 2), 0.1, torch.Generator().manual_seed(0))
+    assert tokens.dtype == torch.float32
+    assert torch.equal(tokens, 2 - zeroed)  # the same sequences are dropped
+
+
+def test_a_latent_is_noised_with_times_drawn_before_the_noise():
+    x0 = torch.ones(4, 3, 2)
+    x, t, noise = noised_latent(x0, 4, 1.0, 0.5, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(t, logit_normal_times(4, 1.0, 0.5, generator))
+    assert torch.equal(noise, torch.randn(x0.shape, generator=generator))
+    assert torch.equal(x, interpolate(x0, noise, t))
 
 
 def test_dice_is_zero_for_the_right_answer_and_one_for_the_opposite():
