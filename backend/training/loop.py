@@ -148,15 +148,18 @@ class Trainer:
         with fast_arithmetic(self.device), self._feeder() as batches:
             while True:
                 now = time.monotonic()
-                self.seconds, late = self.world.agree(before + now - started, float(now > until))
+                # Saving is agreed on too, or one process would wait for the others while these go on.
+                self.seconds, late, due = self.world.agree(
+                    before + now - started, float(now > until), float(now - saved > self.config.save_seconds)
+                )
                 if self.finished or (late and self.step > 0):
                     break
+                if due and self.step > 0:
+                    self.save()
+                    saved = time.monotonic()
                 numbers = self.train_step(*itertools.islice(batches, self.config.accumulate))
                 if journal is not None and (self.step == 1 or self.step % self.config.log_every == 0):
                     journal.write(self.step, self.seconds, {k: float(v) for k, v in numbers.items()})
-                if time.monotonic() - saved > self.config.save_seconds:
-                    self.save()
-                    saved = time.monotonic()
         self.save()
         if journal is not None:
             journal.close()
