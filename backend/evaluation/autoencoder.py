@@ -6,12 +6,13 @@ import numpy as np
 import torch
 
 from backend.checkpoints import read_model
-from backend.evaluation.prediction import EMPTY, is_view_aligned
-from backend.evaluation.unit_cube import mesh_asset, place_asset, placement
+from backend.evaluation.prediction import is_view_aligned
+from backend.evaluation.unit_cube import mesh_asset
 from backend.models.structured_latent_vae import SLatEncoder
+from backend.models.surface_guess import FEATURES
 from backend.pipeline import Pipeline
 from backend.training.assets import Asset
-from backend.training.dataset import FEATURES, Scene, occupancy, pooled_occupancy, voxel_features
+from backend.training.dataset import Scene, occupancy, pooled_occupancy, voxel_features
 
 STRUCTURE_RESOLUTION = 64
 _ENCODER = "ckpts/slat_enc_swin8_32l8"
@@ -26,17 +27,14 @@ class Autoencoder:
 
     @torch.inference_mode()
     def mesh(self, scene: Scene) -> Asset:
-        """The scene's mesh after encoding and decoding, in the unit cube."""
+        """The scene's mesh after encoding and decoding, as it stands; without faces if none is left."""
         resolution = self._encoder.config.resolution
         voxels = pooled_occupancy(occupancy(scene, STRUCTURE_RESOLUTION), resolution)
         coords = np.argwhere(voxels).astype(np.int32)
         places = torch.from_numpy(coords).to(self._pipeline.device)
         features = torch.from_numpy(voxel_features(scene, coords, resolution)).to(self._pipeline.device)
         latents = self._encoder(features, self._encoder.structure(places))[0].float()
-        mesh = mesh_asset(self._pipeline.decode_mesh(places, latents))
-        if len(mesh.faces) == 0:
-            return EMPTY
-        return place_asset(mesh, placement(mesh.vertices[np.unique(mesh.faces)]))
+        return mesh_asset(self._pipeline.decode_mesh(places, latents))
 
 
 def open_autoencoder(pipeline: Pipeline) -> Autoencoder | None:

@@ -1,6 +1,6 @@
 """What any model must beat: the nearest training view, and the mean of all training shapes.
 
-Both stand in the frame of the picture, as predictions do. R resolution · N views of training shapes.
+Both are in the unit cube, as predictions are. R resolution · N views of training shapes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from backend.evaluation.prediction import EMPTY, Prediction
 from backend.evaluation.shapes import Shape
 from backend.evaluation.silhouettes import picture_mask, shape_masks
 from backend.evaluation.surface_scores import sample_surface
-from backend.evaluation.unit_cube import RESOLUTION, placement, turn, unit_occupancy
+from backend.evaluation.unit_cube import RESOLUTION, placement, turn
 from backend.evaluation.voxel_scores import distances, f_score_of_distances
 from backend.training.assets import Asset
 from backend.training.surface import voxelise
@@ -61,7 +61,7 @@ def mean_shape(occupied: np.ndarray) -> Prediction:
 
 
 def mean_occupancy(shapes: Sequence[Shape], threads: int) -> np.ndarray:
-    """(R, R, R) bool: the mean of all shapes and sides, cut where it fits some of them best, normalised."""
+    """(R, R, R) bool: the mean of all shapes and sides, cut where it fits some of them best."""
     with ThreadPoolExecutor(threads) as pool:
         parts = list(pool.map(_counted, [shapes[n::threads] for n in range(threads)]))
     mean = np.sum(parts, axis=0) / (len(shapes) * len(AZIMUTHS))
@@ -120,8 +120,8 @@ def _count(points, matrix, offset, side, counts, last):
 
 
 def _best_cut(mean: np.ndarray, shapes: Sequence[Shape]) -> np.ndarray:
-    """The normalised occupancy above the cut with the best mean F-score on some of the shapes."""
-    cuts = [unit_occupancy(mean > cut) for cut in _CUTS if (mean > cut).any()]
+    """The occupancy above the cut with the best mean F-score on some of the shapes."""
+    cuts = [mean > cut for cut in _CUTS if (mean > cut).any()]
     measured = [(cut, distances(cut)) for cut in cuts]
     scores = np.zeros(len(cuts))
     step = max(1, len(shapes) // _CALIBRATION)

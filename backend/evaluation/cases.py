@@ -72,6 +72,6 @@ def draw_cutout(scene: Scene) -> Image.Image:
     """The scene as an RGBA picture of 512²."""
     return cutout(
         render(
-            scene.upright, scene.faces, scene.corner_colors, scene.smooth, scene.view, PICTURE_SIZE, _MARGIN
+            scene.vertices, scene.faces, scene.corner_colors, scene.smooth, scene.view, PICTURE_SIZE, _MARGIN
         )
     )

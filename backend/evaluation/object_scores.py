@@ -26,7 +26,7 @@ class Truth:
     """A scene as the camera sees it, with what is compared: mesh, voxels, pictures from other sides."""
 
     def __init__(self, scene: Scene) -> None:
-        self.mesh = Asset(scene.upright, scene.faces, scene.corner_colors, scene.smooth)
+        self.mesh = Asset(scene.vertices, scene.faces, scene.corner_colors, scene.smooth)
 
     @cached_property
     def occupied(self) -> np.ndarray:

@@ -12,6 +12,7 @@ from backend.evaluation.cases import Case
 from backend.evaluation.reconstruct import Reconstruction, reconstruct
 from backend.evaluation.unit_cube import (
     RESOLUTION,
+    Placement,
     mesh_asset,
     place_asset,
     place_gaussians,
@@ -51,22 +52,25 @@ def predict(pipeline: Pipeline, case: Case, seed: int) -> Prediction:
     picture = preprocess(case.cutout, remove_background)
     preprocessing = time.monotonic() - started
     result = reconstruct(pipeline, picture, seed)
-    azimuth = 0.0 if is_view_aligned(pipeline.folder) else case.scene.view.azimuth
+    azimuth = None if is_view_aligned(pipeline.folder) else case.scene.view.azimuth
     return placed(result, azimuth, preprocessing + result.seconds)
 
 
-def placed(result: Reconstruction, azimuth: float, seconds: float) -> Prediction:
-    """The result turned by the azimuth and normalised; mesh and Gaussians by the mesh's bounding box."""
-    occupied = unit_occupancy(_at_least(result.occupied.numpy(), RESOLUTION), azimuth)
+def placed(result: Reconstruction, azimuth: float | None, seconds: float) -> Prediction:
+    """The result as it stands, or turned by an azimuth and normalised, mesh and Gaussians by the mesh's
+    bounding box.
+    """
+    structure = result.occupied.numpy()
+    occupied = _split(structure) if azimuth is None else unit_occupancy(structure, azimuth)
     if result.mesh is None or len(result.mesh.faces) == 0:
         return Prediction(occupied, EMPTY, None, seconds)
     mesh = mesh_asset(result.mesh)
-    where = placement(mesh.vertices[np.unique(mesh.faces)], azimuth)
+    where = Placement() if azimuth is None else placement(mesh.vertices[np.unique(mesh.faces)], azimuth)
     splats = None if result.gaussians is None else place_gaussians(result.gaussians, where)
     return Prediction(occupied, place_asset(mesh, where), splats, seconds)
 
 
-def _at_least(occupied: np.ndarray, resolution: int) -> np.ndarray:
-    """A coarser structure with every voxel split, so that both have 64 a side."""
-    factor = max(1, resolution // len(occupied))
+def _split(occupied: np.ndarray) -> np.ndarray:
+    """A coarser structure with every voxel split, so that there are 64 a side, as the truth has."""
+    factor = max(1, RESOLUTION // len(occupied))
     return occupied.repeat(factor, 0).repeat(factor, 1).repeat(factor, 2)

@@ -1,4 +1,4 @@
-"""How well pictures become shapes: F-score between surfaces, in the unit cube and the model's own frame.
+"""How well pictures become shapes: F-score and Chamfer distance between surfaces in the unit cube.
 
 V vertices · F faces · N sampled points.
 """

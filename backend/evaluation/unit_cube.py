@@ -1,9 +1,11 @@
 """The frame in which everything is compared: the unit cube, turned as the picture shows the object.
 
-A model tells proportions and not sizes, so a prediction is moved and scaled by its own bounding box, as the
-truth is: longest side 1, centred. The camera stands on −Y, the picture's right is +X, up is +Z. Models with
-the published image encoder make objects as they were modelled, front on −Y, whatever the picture; they are
-first turned by the camera's azimuth. V vertices · N points or Gaussians · R resolution.
+The camera stands on −Y, the picture's right is +X, up is +Z; the object is centred and its longest side is
+`LONGEST_SIDE`. What view-aligned models make is in this very frame and compared as it stands. Models with a
+published image encoder make objects as they were modelled, front on −Y, whatever the picture shows: these are
+turned by the camera's azimuth, then moved and scaled by their own bounding box, for a turned object has
+another longest side.
+V vertices · N points or Gaussians · R resolution.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh
 from backend.representations.rotations import quaternions, rotation_matrices
 from backend.training.assets import Asset
+from backend.training.views import LONGEST_SIDE
 
 RESOLUTION = 64
 
@@ -46,10 +49,10 @@ def turn(azimuth: float) -> np.ndarray:
 
 
 def placement(points: np.ndarray, azimuth: float = 0.0) -> Placement:
-    """What brings points (N, 3), N > 0, into the unit cube."""
+    """What brings points (N, 3), N > 0, into the frame of the truth."""
     turned = points.astype(np.float64) @ turn(azimuth)
     low, high = turned.min(axis=0), turned.max(axis=0)
-    scale = 1.0 / max(float((high - low).max()), 1e-9)
+    scale = LONGEST_SIDE / max(float((high - low).max()), 1e-9)
     x, y, z = (-(low + high) / 2 * scale).tolist()
     return Placement(azimuth, scale, (x, y, z))
 
@@ -84,9 +87,8 @@ def mesh_asset(mesh: Mesh) -> Asset:
 def unit_occupancy(occupied: np.ndarray, azimuth: float = 0.0, resolution: int = RESOLUTION) -> np.ndarray:
     """(R, R, R) bool of the model's cube -> (resolution³) bool of the unit cube.
 
-    A voxel is occupied where its centre, taken back, lies in an occupied voxel. Empty stays empty. The
-    bounding box is that of all voxels: leaving out specks, or half a voxel of every side for the thickness of
-    shells, did not raise the starter's scores.
+    The object is turned and normalised by the bounding box of all its voxels. A voxel is occupied where its
+    centre, taken back, lies in an occupied voxel. Empty stays empty.
     """
     if not occupied.any():
         return np.zeros((resolution,) * 3, bool)

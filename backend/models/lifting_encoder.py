@@ -2,10 +2,10 @@
 latents.
 
 A 2-D U-Net reads the picture at 128², its features are projected pixel-aligned into a 16³ volume through one
-nominal camera on −Y, and a 3-D U-Net completes what the picture does not show. The volume is view-aligned:
-the
-picture's right is +X, up is +Z, the camera looks along +Y. Dims: B batch · L tokens · C channels · R
-resolution.
+nominal camera on −Y, and a 3-D U-Net completes what the picture does not show. The volume is the unit cube,
+view-aligned: the picture's right is +X, up is +Z, the camera looks along +Y. How large the object stands in
+the crop depends on its depth and the camera, so the volume has to find that out.
+Dims: B batch · L tokens · C channels · R resolution.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from backend.models.config import parse_config
 from backend.models.occupancy_guess import OccupancyGuess, OccupancyGuessConfig
+from backend.models.surface_guess import SurfaceGuess, SurfaceGuessConfig, shape_starts
 
 _CROP_MARGIN = 1.2  # backend.image crops pictures to the alpha box times this factor
 _BACKGROUND_LEVEL = 0.03  # pixels darker than this in all channels count as background
@@ -33,9 +34,8 @@ class LiftingEncoderConfig:
     volume_channels: tuple[int, ...] = (64, 128, 160)
     volume_resolution: int = 16
     occupancy: OccupancyGuessConfig = OccupancyGuessConfig()
-    latent_channels: int = 8
-    latent_resolution: int = 32
-    latent_hidden: int = 24
+    surface: SurfaceGuessConfig = SurfaceGuessConfig()
+    color_hidden: int = 24
     picture_tokens: int = 8
     cond_channels: int = 256
     elevation: float = 17.5
@@ -46,13 +46,12 @@ class LiftingEncoderConfig:
 class LiftedCondition:
     """What the flows start from and attend to.
 
-    tokens (B, L, C) · structure_start (B, Cz, r, r, r) or None · latent_start (B, 8, R, R, R), normalised, or
-    None.
+    tokens (B, L, C) · structure_start (B, Cz, r, r, r) and latent_start (B, 8, R, R, R), normalised.
     """
 
     tokens: Tensor
-    structure_start: Tensor | None
-    latent_start: Tensor | None
+    structure_start: Tensor
+    latent_start: Tensor
 
 
 class ResBlock(nn.Module):
@@ -117,15 +116,18 @@ class LiftingImageEncoder(nn.Module):
         self.stem = nn.Conv2d(6, wide, 4, stride=2, padding=1)
         self.picture = UNet(nn.Conv2d, wide, config.plane_channels)
         self.volume = UNet(nn.Conv3d, wide + 3, volume)
-        self.structure_head = OccupancyGuess(volume[0], config.volume_resolution, config.occupancy)
-        hidden = config.latent_hidden
-        self.latent_expand = nn.Conv3d(volume[0], hidden * 8, 1)
-        self.latent_picture = nn.Conv2d(wide, hidden, 1)
-        self.latent_block = ResBlock(nn.Conv3d, hidden, hidden)
-        self.latent_head = _head(hidden, config.latent_channels)
+        self.structure_head = OccupancyGuess(volume[0], config.occupancy)
+        self.surface_head = SurfaceGuess(config.surface)
+        hidden = config.color_hidden
+        self.color_expand = nn.Conv3d(volume[0], hidden * 8, 1)
+        self.color_picture = nn.Conv2d(wide, hidden, 1)
+        self.color_block = ResBlock(nn.Conv3d, hidden, hidden)
+        self.color_head = _head(hidden, 3)
+        nn.init.zeros_(self.color_head[-1].weight)
+        nn.init.zeros_(self.color_head[-1].bias)
         for name, size in (
             ("volume_grid", config.volume_resolution),
-            ("latent_grid", config.latent_resolution),
+            ("color_grid", 2 * config.volume_resolution),
         ):
             self.register_buffer(name, projection_grid(size, config.elevation, config.fov), persistent=False)
         self.register_buffer("volume_place", _cell_centres(config.volume_resolution), persistent=False)
@@ -137,11 +139,13 @@ class LiftingImageEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> LiftedCondition:
         planes, volumes = self.lift(pixels)
-        return LiftedCondition(
-            tokens=self.tokens(planes, volumes),
-            structure_start=self._structure(pixels, volumes),
-            latent_start=self.latent(planes, volumes).float(),
+        structure, latent = shape_starts(
+            self.structure_head,
+            self.surface_head,
+            self.occupancy(pixels, volumes[-1]),
+            self.colors(pixels, planes, volumes),
         )
+        return LiftedCondition(self.tokens(planes, volumes), structure, latent)
 
     def lift(self, pixels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Feature maps of the picture and of the volume, coarsest first; everything else is made of them."""
@@ -165,16 +169,23 @@ class LiftingImageEncoder(nn.Module):
         place = self.volume_place.to(lifted.dtype).expand(lifted.shape[0], -1, -1, -1, -1)
         return torch.cat([lifted, place], dim=1)
 
-    def _structure(self, pixels: Tensor, volumes: list[Tensor]) -> Tensor:
-        """The structure's first guess, from the picture and from its mirror image, whose errors differ."""
+    def occupancy(self, pixels: Tensor, volume: Tensor) -> Tensor:
+        """Logits (B, 2, R, R, R) from the picture and from its mirror image, whose errors differ."""
         guess = self.structure_head
         mirrored = guess.occupancy(self.lift(pixels.flip(-1))[1][-1]).flip(2)
-        return guess((guess.occupancy(volumes[-1]) + mirrored) / 2)
+        return (guess.occupancy(volume) + mirrored) / 2
 
-    def latent(self, planes: list[Tensor], volumes: list[Tensor]) -> Tensor:
-        """First guess of the structured latent in the whole volume: (B, 8, R, R, R), normalised."""
-        fine = _sample(self.latent_picture(planes[-1]), self.latent_grid)
-        return self.latent_head(self.latent_block(_pixel_shuffle(self.latent_expand(volumes[-1])) + fine))
+    def colors(self, pixels: Tensor, planes: list[Tensor], volumes: list[Tensor]) -> Tensor:
+        """Colour of the surface, were it there, in all voxels: (B, 3, R, R, R) in [−1, 1].
+
+        It is that of the pixel where the voxel falls, or of the nearest ones on the object, and a correction
+        for light and for what the picture does not show.
+        """
+        picture = self._picture_input(pixels)
+        seen = _sample(spread_colors((picture[:, :3] + 1) / 2, picture[:, 3:4]), self.color_grid) * 2 - 1
+        fine = _sample(self.color_picture(planes[-1]), self.color_grid)
+        hidden = self.color_block(_pixel_shuffle(self.color_expand(volumes[-1])) + fine)
+        return (seen + self.color_head(hidden)).clamp(-1, 1)
 
     def tokens(self, planes: list[Tensor], volumes: list[Tensor]) -> Tensor:
         """(B, L, C): volume cells then picture cells, each normalised, with its position embedding."""
@@ -198,6 +209,23 @@ class LiftingImageEncoder(nn.Module):
         waves = torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)
         waves = F.pad(waves, (0, room - waves.shape[-1])).expand(features.shape[0], -1, -1)
         return torch.cat([features, waves], dim=-1)
+
+
+def spread_colors(colors: Tensor, mask: Tensor) -> Tensor:
+    """Colours (B, 3, S, S), those outside the mask (B, 1, S, S) taken from what is nearest within.
+
+    Means over 2², 4², … pixels are made until they hold some of the object (a push-pull pyramid).
+    """
+    levels = [(colors * mask, mask)]
+    while levels[-1][0].shape[-1] % 2 == 0:
+        known, weight = levels[-1]
+        levels.append((F.avg_pool2d(known, 2), F.avg_pool2d(weight, 2)))
+    known, weight = levels.pop()
+    result = known / weight.clamp(min=1e-6)
+    for known, weight in reversed(levels):
+        coarse = F.interpolate(result, scale_factor=2, mode="nearest")
+        result = torch.where(weight > 0, known / weight.clamp(min=1e-6), coarse)
+    return result
 
 
 def projection_grid(resolution: int, elevation: float, fov: float) -> Tensor:

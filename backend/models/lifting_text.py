@@ -1,11 +1,13 @@
 """The starter's text encoder: a sentence's tokens (B, L, C) -> a volume -> first guesses of both latents.
 
 Patches of the volume are the tokens of a small transformer that attends to the words and is modulated by the
-sentence. It is to sentences what the lifting encoder is to pictures: the object's front
-looks at the camera, on −Y, up is +Z. Dims: B batch · L tokens · C channels · r, R resolutions of the latents.
+sentence. It is to sentences what the lifting encoder is to pictures: of the volume it makes logits of surface
+and solid and the surface's colours, from which both latents follow. The volume is the unit cube, the object's
+front looks along −Y, up is +Z. Dims: B batch · L tokens · C channels · r, R resolutions of the latents.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +21,7 @@ from backend.models.minilm_text import PUBLISHED
 from backend.models.network import Network, xavier_linears_, zero_
 from backend.models.occupancy_guess import OccupancyGuess, OccupancyGuessConfig
 from backend.models.sparse_structure_flow import unpatchify
+from backend.models.surface_guess import SurfaceGuess, SurfaceGuessConfig, shape_starts
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class LiftingTextConfig:
     """Sizes of the encoder; the fields are the keys of the checkpoint's JSON file.
 
     sentence_encoder: the published model whose tokens come in, cond_channels wide. resolution: of the
-    structure's latent; the structured latent has twice that.
+    structure's latent; the structured latent has twice that. color_channels: what the colours hear of the
+    sentence beside the volume.
     """
 
     sentence_encoder: str = PUBLISHED
@@ -39,9 +43,9 @@ class LiftingTextConfig:
     patch_size: int = 4
     volume_channels: int = 24
     color_channels: int = 8
-    latent_hidden: int = 64
-    latent_channels: int = 8
+    color_hidden: int = 64
     occupancy: OccupancyGuessConfig = OccupancyGuessConfig()
+    surface: SurfaceGuessConfig = SurfaceGuessConfig()
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,16 @@ class LiftingTextEncoder(Network[LiftingTextConfig]):
     """See the module docstring."""
 
     Config = LiftingTextConfig
-    torso = ("sentence", "modulation", "blocks", "out_layer", "structure_head", "color", "latent_head")
+    torso = (
+        "sentence",
+        "modulation",
+        "blocks",
+        "out_layer",
+        "color",
+        "color_head",
+        "structure_head",
+        "surface_head",
+    )
     pos_emb: Tensor
 
     def __init__(self, config: LiftingTextConfig):
@@ -80,27 +93,40 @@ class LiftingTextEncoder(Network[LiftingTextConfig]):
         self.out_layer = nn.Linear(channels, config.volume_channels * patch**3)
         xavier_linears_(self)
         zero_(self.modulation)
-        self.structure_head = OccupancyGuess(config.volume_channels, config.resolution, config.occupancy)
+        self.structure_head = OccupancyGuess(config.volume_channels, config.occupancy)
+        self.surface_head = SurfaceGuess(config.surface)
         self.color = nn.Linear(config.cond_channels, config.color_channels)
         # All of it works on the coarse cells, whose 2³ fine ones come out side by side: on the fine ones a
         # CPU's convolutions are eight times slower.
-        hidden = config.latent_hidden
-        self.latent_head = nn.Sequential(
+        hidden = config.color_hidden
+        self.color_head = nn.Sequential(
             nn.Conv3d(config.volume_channels + config.color_channels, hidden, 3, padding=1),
             nn.SiLU(),
             nn.Conv3d(hidden, 2 * hidden, 1),
             nn.SiLU(),
-            nn.Conv3d(2 * hidden, config.latent_channels * 8, 1),
+            nn.Conv3d(2 * hidden, 3 * 8, 1),
         )
 
     def forward(self, tokens: Tensor) -> TextStarts:
         """tokens (B, L, C), the last of which stands for the whole sentence."""
         volume = self.volume(tokens)
-        structure = self.structure_head(self.structure_head.occupancy(volume))
-        return TextStarts(structure, self.latent(volume, tokens))
+        logits = self.structure_head.occupancy(volume)
+        return TextStarts(
+            *shape_starts(self.structure_head, self.surface_head, logits, self.colors(volume, tokens))
+        )
+
+    def to_precision(self, dtype: torch.dtype) -> Self:
+        """As for all networks; but the two guesses, whose weights files hold in half, compute in fp32.
+
+        They are frozen encoders for the most part, which keep a precision of their own, and little work.
+        """
+        super().to_precision(dtype)
+        for guess in (self.structure_head, self.surface_head):
+            guess.float()
+        return self
 
     def volume(self, tokens: Tensor) -> Tensor:
-        """(B, L, C) -> (B, volume_channels, r, r, r), of which both latents are made."""
+        """(B, L, C) -> (B, volume_channels, r, r, r) f32, of which both latents are made."""
         tokens = self._normalised(tokens)
         sentence = self.sentence(tokens[:, -1])
         mod = self.modulation(sentence)
@@ -109,14 +135,15 @@ class LiftingTextEncoder(Network[LiftingTextConfig]):
             h = block(h, mod, block.cross_attn.keys_values(tokens))
         patches = self.out_layer(F.layer_norm(h, h.shape[-1:]))
         size = self.config.resolution // self.config.patch_size
-        return unpatchify(patches.transpose(1, 2).unflatten(2, (size,) * 3), self.config.patch_size)
+        patches = patches.float().transpose(1, 2).unflatten(2, (size,) * 3)
+        return unpatchify(patches, self.config.patch_size)
 
-    def latent(self, volume: Tensor, tokens: Tensor) -> Tensor:
-        """First guess of the structured latent in the whole volume: (B, 8, 2r, 2r, 2r), normalised."""
+    def colors(self, volume: Tensor, tokens: Tensor) -> Tensor:
+        """Colour of the surface, were it there, in all voxels: (B, 3, 2r, 2r, 2r) f32 in [−1, 1]."""
         # The volume is taught the shape alone, so that colours come from the sentence again.
         color = self.color(self._normalised(tokens)[:, -1])[:, :, None, None, None]
-        cells = torch.cat([volume, color.expand(-1, -1, *volume.shape[2:])], dim=1)
-        return unpatchify(self.latent_head(cells), 2).float()
+        cells = torch.cat([volume.to(color.dtype), color.expand(-1, -1, *volume.shape[2:])], dim=1)
+        return unpatchify(self.color_head(cells).float(), 2).tanh()
 
     def _normalised(self, tokens: Tensor) -> Tensor:
         return F.layer_norm(tokens.float(), tokens.shape[-1:]).to(self.dtype)

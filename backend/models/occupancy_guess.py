@@ -1,7 +1,9 @@
 """From a volume of features to a latent of the sparse structure, by way of the occupancy itself.
 
 Occupancy is what a volume can be taught directly and cheaply; the structure encoder then says which latent
-stands for it. Dims: B batch · C channels · r volume resolution · R structure resolution.
+stands for it. Two are guessed: the voxels that the surface crosses, which are the structure, and the solid
+that it encloses, whose border says where in a broad band of doubt the surface most likely is.
+Dims: B batch · C channels · r volume resolution · R structure resolution.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from backend.models.config import require
 from backend.models.sparse_structure_vae import EncoderConfig, SparseStructureEncoder
 
-_CUTS = (0.05, 0.5, 19)
+_CUTS = (0.05, 0.6, 23)
 
 
 def _starter_encoder() -> EncoderConfig:
@@ -38,7 +40,7 @@ class OccupancyGuessConfig:
 class OccupancyGuess(nn.Module):
     """See the module docstring."""
 
-    def __init__(self, channels: int, resolution: int, config: OccupancyGuessConfig):
+    def __init__(self, channels: int, config: OccupancyGuessConfig):
         super().__init__()
         self.config = config
         stride = 2 ** (len(config.encoder.channels) - 1)
@@ -47,28 +49,31 @@ class OccupancyGuess(nn.Module):
             f"The structure encoder makes a cell of {stride}³ voxels, the guess of {config.block}³.",
         )
         self.head = nn.Sequential(
-            nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv3d(channels, config.block**3, 1)
+            nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv3d(channels, 2 * config.block**3, 1)
         )
         self.encoder = SparseStructureEncoder(config.encoder).requires_grad_(False)
 
     def occupancy(self, volume: Tensor) -> Tensor:
-        """(B, C, r, r, r) -> logits (B, 1, R, R, R), R = block · r."""
+        """(B, C, r, r, r) -> logits of surface and solid (B, 2, R, R, R), R = block · r."""
         side, r = self.config.block, volume.shape[-1]
-        x = self.head(volume).float().unflatten(1, (side, side, side))
-        return x.permute(0, 4, 1, 5, 2, 6, 3).reshape(len(x), 1, *(r * side,) * 3)
+        x = self.head(volume).float().unflatten(1, (2, side, side, side))
+        return x.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(len(x), 2, *(r * side,) * 3)
 
-    def forward(self, logits: Tensor) -> Tensor:
-        """Logits (B, 1, R, R, R) -> the structure latent (B, Cz, r, r, r)."""
-        soft = torch.sigmoid(self.config.sharpness * (logits - self.cut(logits)))
-        return self.encoder(soft)[0].float()
+    def forward(self, share: Tensor) -> Tensor:
+        """How far voxels are occupied (B, 1, R, R, R) -> the structure latent (B, Cz, r, r, r)."""
+        return self.encoder(share)[0].float()
+
+    def share(self, surface: Tensor) -> Tensor:
+        """Logits of the surface (B, 1, R, R, R) -> how far voxels are occupied, half at the cut."""
+        cut = torch.logit(self.config.recall * self.cut(surface).sigmoid())
+        return torch.sigmoid(self.config.sharpness * (surface - cut))
 
     @torch.no_grad()
     def cut(self, logits: Tensor) -> Tensor:
         """Above which logit a voxel counts as occupied: (B, 1, …), as many dimensions as `logits` (B, …).
 
         No guess from one picture is sure of itself, and some are less so than others: each is cut where, by
-        its own probabilities, twice the overlap over the sum of both sizes (Dice) is best, then lowered by
-        `recall`.
+        its own probabilities, twice the overlap over the sum of both sizes (Dice) is best.
         """
         probability = logits.sigmoid().flatten(1)
         total = probability.sum(1)
@@ -77,5 +82,5 @@ class OccupancyGuess(nn.Module):
         for value in cuts:
             above = probability > value
             overlaps.append(2 * (probability * above).sum(1) / (above.sum(1) + total))
-        best = self.config.recall * cuts[torch.stack(overlaps).argmax(0)]
+        best = cuts[torch.stack(overlaps).argmax(0)]
         return torch.logit(best).view(-1, *[1] * (logits.ndim - 1))

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
 from backend.models.structured_latent_vae import SLatEncoder, SLatGaussianDecoder
+from backend.models.surface_guess import CORNERS_A_VOXEL
 from backend.representations.gaussians import GaussianConfig
 from backend.training.dataset import (
-    CORNERS_A_VOXEL,
     ObjectSource,
     Scene,
     grown,

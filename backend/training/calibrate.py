@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,19 @@ from torch import Tensor
 
 from backend.conditioning import picture_to_pixels
 from backend.evaluation.cases import Case
-from backend.evaluation.unit_cube import unit_occupancy
+from backend.evaluation.surface_scores import surface_scores
+from backend.evaluation.unit_cube import mesh_asset
 from backend.evaluation.voxel_scores import distances, f_score_of_distances
+from backend.models.lifting_encoder import LiftedCondition
+from backend.representations.flexicubes import extract_mesh
+from backend.representations.structure import occupied_voxels
 from backend.sampling import SIGMA_MIN, SamplerSettings, Velocity, flow_euler, guided, noised, timesteps
-from backend.training.autoencoder_latent import coarse_occupancy, splats_config
 from backend.training.dataset import occupancy
-from backend.training.decoder_losses import mesh_loss
-from backend.training.surface_sample import gaussian_places, surface_sample
 from backend.training.workshop import Workshop
 
 log = logging.getLogger(__name__)
+Score = Callable[[int], list[float]]
+"""The scores of a case's variants with the sampler of that number."""
 SHIFTS = tuple(np.arange(-1.0, 4.01, 0.5).tolist())
 _INTERVAL = [0.5, 1.0]
 _SEED = 1
@@ -60,40 +64,60 @@ def best_structure(
 ) -> tuple[dict[str, Any], float, float]:
     """Sampler parameters, the shift of the occupancy's logits, and their voxel F-score; by time `until`."""
     choices = list(itertools.product(range(len(candidates)), SHIFTS))
-    truths: dict[str, np.ndarray] = {}
 
-    def score(case: Case, number: int) -> list[float]:
-        if case.scene.name not in truths:
-            occupied = occupancy(case.scene, workshop.recipe.structure_resolution)
-            truths[case.scene.name] = unit_occupancy(occupied)
-        logits = structure_logits(workshop, case, settings_of(candidates[number])).float().cpu().numpy()
-        return shift_scores(logits, truths[case.scene.name])
+    def scores(case: Case) -> Score:
+        lifted = _lifted(workshop, case)
+        truth = occupancy(case.scene, workshop.recipe.structure_resolution)
 
-    table = _table(cases, len(candidates), score, until)
-    best = int(np.argmax(table))
-    number, shift = choices[best]
+        def score(number: int) -> list[float]:
+            logits = structure_logits(workshop, lifted, settings_of(candidates[number]))
+            return shift_scores(logits.float().cpu().numpy(), truth)
+
+        return score
+
+    table = _table(cases, len(candidates), scores, until)
+    number, shift = choices[int(np.argmax(table))]
     return candidates[number], shift, float(table.max())
 
 
 def best_latent(
-    workshop: Workshop, cases: Sequence[Case], until: float, candidates: Sequence[dict[str, Any]] = CANDIDATES
+    workshop: Workshop,
+    cases: Sequence[Case],
+    structure: dict[str, Any],
+    shift: float,
+    until: float,
+    candidates: Sequence[dict[str, Any]] = CANDIDATES,
 ) -> tuple[dict[str, Any], float]:
-    """Sampler parameters of the structured latent, and the error of the mesh decoder's distances and
-    colours.
+    """Sampler parameters of the structured latent on structures that are sampled and shifted so, and the mean
+    of the meshes' F-scores at 0.05 and 0.02.
     """
 
-    def score(case: Case, number: int) -> list[float]:
-        return [-latent_error(workshop, case, settings_of(candidates[number]))]
+    def scores(case: Case) -> Score:
+        lifted = _lifted(workshop, case)
+        logits = structure_logits(workshop, lifted, settings_of(structure))
+        coords = occupied_voxels(logits + shift, workshop.recipe.resolution).int()
 
-    table = _table(cases, len(candidates), score, until)
-    best = int(np.argmax(table))
-    return candidates[best], -float(table.max())
+        def score(number: int) -> list[float]:
+            if len(coords) == 0:
+                return [0.0]
+            return [mesh_score(workshop, case, lifted, coords, settings_of(candidates[number]))]
+
+        return score
+
+    table = _table(cases, len(candidates), scores, until)
+    return candidates[int(np.argmax(table))], float(table.max())
 
 
 @torch.no_grad()
-def structure_logits(workshop: Workshop, case: Case, settings: SamplerSettings, seed: int = _SEED) -> Tensor:
+def _lifted(workshop: Workshop, case: Case) -> LiftedCondition:
+    return workshop.lifting(picture_to_pixels(case.picture, workshop.device))
+
+
+@torch.no_grad()
+def structure_logits(
+    workshop: Workshop, lifted: LiftedCondition, settings: SamplerSettings, seed: int = _SEED
+) -> Tensor:
     """Occupancy logits (R, R, R) of a picture."""
-    lifted = workshop.lifting(picture_to_pixels(case.picture, workshop.device))
     flow = workshop.structure_flow
     velocity = _velocity(flow, flow, lifted.tokens, settings)
     latent = _sampled(velocity, lifted.structure_start, settings, seed)
@@ -101,51 +125,39 @@ def structure_logits(workshop: Workshop, case: Case, settings: SamplerSettings, 
 
 
 @torch.no_grad()
-def latent_error(workshop: Workshop, case: Case, settings: SamplerSettings, seed: int = _SEED) -> float:
-    """How wrong distances (voxels) and colours are that come of a picture on the true structure."""
-    recipe, device, flow = workshop.recipe, workshop.device, workshop.latent_flow
-    decoders = workshop.latent_autoencoder
-    places = gaussian_places(decoders.gaussian_decoder.offset_perturbation, splats_config(recipe))
-    coords = np.argwhere(coarse_occupancy(recipe, case.scene)).astype(np.int32)
-    sample = surface_sample(recipe, case.scene, coords, np.random.default_rng(seed), places)
-    lifted = workshop.lifting(picture_to_pixels(case.picture, device))
-    x, y, z = torch.from_numpy(coords).long().to(device).unbind(1)
-    structure = flow.structure(torch.stack([x, y, z], dim=1))
-
-    def model(x: Tensor, t: Tensor, context: Any) -> Tensor:
-        return flow(x, t, context, structure)
-
+def mesh_score(
+    workshop: Workshop,
+    case: Case,
+    lifted: LiftedCondition,
+    coords: Tensor,
+    settings: SamplerSettings,
+    seed: int = _SEED,
+) -> float:
+    """Mean of the F-scores at 0.05 and 0.02 of the mesh on the voxels (L, 3) i32 of a picture."""
+    flow, decoder = workshop.latent_flow, workshop.latent_autoencoder.mesh_decoder
+    x, y, z = coords.long().unbind(1)
+    model = partial(flow, structure=flow.structure(coords))
     velocity = _velocity(model, flow, lifted.tokens, settings)
-    latents = _sampled(velocity, lifted.latent_start[0, :, x, y, z].T, settings, seed)
-    rows = _rows(sample.coords.numpy(), coords)
-    chosen = sample.chosen.numpy()
-    sample = replace(
-        sample,
-        coords=sample.coords.to(device),
-        distance=sample.distance.to(device),
-        colors=sample.colors.to(device),
-    )
-    latents = workshop.latents.restore(latents)[torch.from_numpy(rows[chosen]).to(device)]
-    decoder = decoders.mesh_decoder
-    numbers = mesh_loss(decoder, sample.coords[torch.from_numpy(chosen).to(device)], latents, sample)[1]
-    return float(numbers["sdf"] + numbers["color"])
+    latents = _sampled(velocity, lifted.latent_start[0, :, x, y, z].T.contiguous(), settings, seed)
+    cubes, features = decoder(workshop.latents.restore(latents), decoder.structure(coords))
+    mesh = mesh_asset(extract_mesh(cubes, features.float(), 4 * workshop.recipe.resolution))
+    scores = surface_scores(mesh.vertices, mesh.faces, case.scene.vertices, case.scene.faces)
+    return (scores["fscore_005"] + scores["fscore_002"]) / 2
 
 
 def shift_scores(logits: np.ndarray, truth: np.ndarray) -> list[float]:
-    """Voxel F-scores in the unit cube of the structures that logits (R, R, R) give at every shift."""
+    """Voxel F-scores of the structures that logits (R, R, R) give at every shift."""
     to_truth = distances(truth)
 
     def score(shift: float) -> float:
-        predicted = unit_occupancy(logits + shift > 0)
+        predicted = logits + shift > 0
         return f_score_of_distances(predicted, distances(predicted), truth, to_truth)
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(score, SHIFTS))
 
 
-def _table(
-    cases: Sequence[Case], count: int, score: Callable[[Case, int], list[float]], until: float
-) -> np.ndarray:
+def _table(cases: Sequence[Case], count: int, scores: Callable[[Case], Score], until: float) -> np.ndarray:
     """Mean scores of all candidates' variants, flat; −inf for candidates that time did not suffice for.
 
     Candidates are compared on the same cases, of which there is at least one.
@@ -153,10 +165,11 @@ def _table(
     rows: list[list[list[float]]] = []
     for case in cases:
         row: list[list[float]] = []
+        score = scores(case)
         for number in range(count):
             if time.monotonic() > until and (rows or row):
                 break
-            row.append(score(case, number))
+            row.append(score(number))
         if len(row) == count or not rows:
             rows.append(row)
         if time.monotonic() > until:
@@ -176,9 +189,3 @@ def _sampled(velocity: Velocity, guess: Tensor, settings: SamplerSettings, seed:
     noise = torch.randn(guess.shape, generator=torch.Generator().manual_seed(seed)).to(guess.device)
     start = noised(guess, noise, settings.strength, SIGMA_MIN)
     return flow_euler(velocity, start, timesteps(settings.steps, settings.rescale_t, settings.strength))
-
-
-def _rows(some: np.ndarray, all_coords: np.ndarray) -> np.ndarray:
-    """Where the voxels `some` (M, 3) stand among all_coords (L, 3): (M,)."""
-    place = {tuple(voxel): row for row, voxel in enumerate(all_coords.tolist())}
-    return np.array([place[tuple(voxel)] for voxel in some.tolist()])

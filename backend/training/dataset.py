@@ -13,33 +13,26 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from backend.models.surface_guess import COARSE_CELLS, THICKENING
 from backend.training.assets import Asset, Entry, group_weights, load_asset
-from backend.training.render import CROP_MARGIN, project, render
+from backend.training.render import CROP_MARGIN, render
 from backend.training.stored_shape import StoredShape
 from backend.training.surface import DistanceField, distance_field, nearest_colors, voxelise
-from backend.training.views import View, align, placing, training_view
+from backend.training.views import View, align, training_view
 
-THICKENING = 0.75 / 128  # half the thickness of the shell that stands for a surface, in units of the object
-GUESSED_THICKENING = 0.9 / 32  # the same where the surface is guessed: a thin shell would be lost in doubt
-COARSE_CELLS = 2  # distance samples a voxel side in the encoder's input
 FINE_CELLS = 4  # cubes of the mesh grid a voxel side
-CORNERS_A_VOXEL = (COARSE_CELLS + 1) ** 3
-FEATURES = 4 * CORNERS_A_VOXEL  # distance and colour at each corner
 
 
 @dataclass(frozen=True)
 class Scene:
     """An object in the model's frame: vertices (V, 3) f64, and how it is looked at.
 
-    upright (V, 3) are the vertices as the view's camera sees them, the longest side 1 and centred;
-    vertices = scale · upright + offset. `stored` holds what was found out about it before, if anything was.
+    The vertices are as the view's camera sees them, centred, the longest side `LONGEST_SIDE`. `stored` holds
+    what was found out about it before, if anything was.
     """
 
     name: str
     vertices: np.ndarray
-    upright: np.ndarray
-    scale: float
-    offset: np.ndarray
     faces: np.ndarray
     corner_colors: np.ndarray
     smooth: np.ndarray
@@ -91,9 +84,7 @@ def make_scene(name: str, asset: Asset, view: View) -> Scene:
     if view.mirror:
         vertices = vertices * np.array([-1.0, 1.0, 1.0])
         faces, colors = np.ascontiguousarray(faces[:, ::-1]), np.ascontiguousarray(colors[:, ::-1])
-    scale, offset = placing(vertices, project(vertices, view)[:, :2], view)
-    framed = vertices * scale + offset
-    return Scene(name, framed, vertices, scale, offset, faces, colors, asset.smooth, view)
+    return Scene(name, vertices, faces, colors, asset.smooth, view)
 
 
 def recolored(asset: Asset, rng: np.random.Generator) -> Asset:
@@ -107,7 +98,7 @@ def recolored(asset: Asset, rng: np.random.Generator) -> Asset:
 
 def picture(scene: Scene, size: int, margin: float = CROP_MARGIN) -> np.ndarray:
     """The scene as the image encoder sees it: (3, S, S) f32."""
-    drawn = render(scene.upright, scene.faces, scene.corner_colors, scene.smooth, scene.view, size, margin)
+    drawn = render(scene.vertices, scene.faces, scene.corner_colors, scene.smooth, scene.view, size, margin)
     return np.ascontiguousarray(drawn.color.transpose(2, 0, 1))
 
 
@@ -116,6 +107,19 @@ def occupancy(scene: Scene, resolution: int) -> np.ndarray:
     if scene.stored is not None and scene.stored.resolution == resolution:
         return scene.stored.occupancy(scene.view.mirror)
     return voxelise(scene.vertices, scene.faces, resolution)
+
+
+def solid(occupied: np.ndarray) -> np.ndarray:
+    """The surface's voxels (R, R, R) with all that they hide from the left, right, front, back and above.
+
+    Few assets are watertight and many have no bottom, so being enclosed is too much to ask.
+    """
+    hidden = np.ones_like(occupied)
+    for axis in range(3):
+        hidden &= np.flip(np.logical_or.accumulate(np.flip(occupied, axis), axis), axis)
+        if axis < 2:
+            hidden &= np.logical_or.accumulate(occupied, axis)
+    return hidden
 
 
 def surface_field(scene: Scene, cells: int, band: float, box: tuple[np.ndarray, np.ndarray]) -> DistanceField:
@@ -159,11 +163,9 @@ def coarse_field(scene: Scene, coords: np.ndarray, resolution: int) -> tuple[np.
     return voxel_distance(field.distance, COARSE_CELLS, resolution), corner_colors(scene, field, cells)
 
 
-def voxel_distance(
-    distance: np.ndarray, cells_per_voxel: int, resolution: int, thickening: float = THICKENING
-) -> np.ndarray:
+def voxel_distance(distance: np.ndarray, cells_per_voxel: int, resolution: int) -> np.ndarray:
     """Distance in cells -> distance to the thickened surface in voxels, clipped to ±1, f32."""
-    return np.clip(distance / cells_per_voxel - thickening * resolution, -1, 1).astype(np.float32)
+    return np.clip(distance / cells_per_voxel - THICKENING * resolution, -1, 1).astype(np.float32)
 
 
 def corner_colors(scene: Scene, field: DistanceField, cells: int) -> np.ndarray:

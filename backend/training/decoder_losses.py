@@ -7,7 +7,6 @@ normal.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,9 +16,6 @@ from backend.representations.gaussians import GaussianConfig
 from backend.training.gaussian_targets import gaussian_loss
 from backend.training.surface_sample import SurfaceSample
 
-# How many times more a lost piece of a guessed surface counts than one too many: what is there with a chance
-# of 1 : 5 is shown, about where the structure is cut too.
-KEPT_IN_DOUBT = 5.0
 COLOR_REACH = 0.45  # voxels; colours are learned no farther from the surface
 
 
@@ -47,11 +43,9 @@ def mesh_loss(
     distance = sample.distance.float()
     error = (raw[:, :8] - distance).abs()
     # The sign and the zero crossing are what the mesh is made of.
-    inside = 1.0 if sample.latents is None else KEPT_IN_DOUBT
-    balance = torch.where(distance < 0, inside, 1.0)
-    weight = (1 + 4 * (distance.abs() < 0.3)) * balance
+    weight = 1 + 4 * (distance.abs() < 0.3)
     geometry = (error * weight).mean()
-    sign = (F.softplus(-8 * raw[:, :8] * distance.sign()) * balance).mean()
+    sign = F.softplus(-8 * raw[:, :8] * distance.sign()).mean()
     near = distance.abs() < COLOR_REACH
     tint = raw[:, 53:101].unflatten(1, (8, 6))[..., :3].sigmoid()
     color = ((tint - sample.colors / 255).abs().mean(-1) * near).sum() / near.sum().clamp(min=1)

@@ -107,12 +107,9 @@ def make_part(name: str, preparation: Preparation, config: FineTuneConfig, encod
     module = read_model(checkpoint_of(folder, name), torch.float32, device).train().requires_grad_(True)
     flow = replace(config.flow, seed=config.seed)
     if name == LIFTING:
-        pixels, structures = preparation.pixels(module.config.image_size), preparation.structures()
-        latents = preparation.latents()
-        examples = Examples(preparation.entries, pixels, latents, preparation.targets.poses)
-        decoder = read_model(folder.models["sparse_structure_decoder"], torch.float32, device)
-        decoder.requires_grad_(False)
-        return lifting_part(module, decoder, examples, structures, config.lifting_batch, config.seed)
+        pixels, shapes = preparation.pixels(module.config.image_size), preparation.structures()
+        examples = Examples(preparation.entries, pixels, shapes, preparation.targets.poses)
+        return lifting_part(module, examples, config.lifting_batch, config.seed)
     recompute = is_large(module) if config.recompute is None else config.recompute
     module.config = replace(module.config, use_checkpoint=recompute)
     tokens = preparation.tokens(encoder)

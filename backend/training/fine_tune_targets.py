@@ -21,20 +21,22 @@ from backend.errors import UserError
 from backend.image import preprocess
 from backend.model_folder import ModelFolder, models_folder
 from backend.models.dinov2 import load_image_encoder
+from backend.models.surface_guess import FEATURES
 from backend.training.assets import Asset, Entry
 from backend.training.canonical_features import averaged_features
 from backend.training.canonical_views import canonical_object, draw_cutout, feature_views, picture_views
 from backend.training.dataset import (
-    FEATURES,
     Scene,
     grown,
     make_scene,
     occupancy,
     pooled_occupancy,
+    solid,
     voxel_features,
 )
 from backend.training.fine_tune_encoders import LatentEncoder, StructureEncoder
 from backend.training.fine_tune_records import Make, numbered
+from backend.training.lifting_colors import surface_tints
 from backend.training.render import cutout, render
 from backend.training.views import training_view
 from backend.voxelize import voxelize
@@ -54,7 +56,9 @@ class Targets(Protocol):
     poses: int
 
     def structures(self) -> Make:
-        """latents (P, C, r, r, r) f32; if view-aligned also packed (P, R³ / 8) u8, the occupancies."""
+        """latents (P, C, r, r, r) f32; if view-aligned also packed and packed_solid (P, R³ / 8) u8, bits of
+        surface and solid, and tints (P, 3, r, r, r) u8 where near (P, r, r, r) bool.
+        """
 
     def latents(self) -> Make:
         """For every pose n coords.n (L, 3) i32 and latent.n (L, C) f32, normalised."""
@@ -118,17 +122,23 @@ class ViewAlignedTargets:
 
     def structures(self) -> Make:
         encoder = StructureEncoder(self._folder, self._device)
+        coarse = self._latent_encoder().resolution
 
         def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
-            volumes = [occupancy(scene, encoder.resolution) for scene, _ in self._scenes(entry, asset)]
-            packed = np.stack([np.packbits(volume) for volume in volumes])
-            latents = torch.stack([encoder(volume) for volume in volumes])
-            return {"latents": latents, "packed": torch.from_numpy(packed)}
+            poses = []
+            for scene, _ in self._scenes(entry, asset):
+                volume = occupancy(scene, encoder.resolution)
+                tints, near = surface_tints(scene, coarse)
+                bits = np.packbits(volume), np.packbits(solid(volume))
+                poses.append((encoder(volume).numpy(), *bits, tints, near))
+            names = ("latents", "packed", "packed_solid", "tints", "near")
+            columns = zip(*poses, strict=True)
+            return {name: torch.from_numpy(np.stack(rows)) for name, rows in zip(names, columns, strict=True)}
 
         return make
 
     def latents(self) -> Make:
-        encoder = LatentEncoder(self._folder, self._device, FEATURES)
+        encoder = self._latent_encoder()
         fine = StructureEncoder(self._folder, self._device).resolution
 
         def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
@@ -144,9 +154,12 @@ class ViewAlignedTargets:
 
     def pictures(self, entry: Entry, asset: Asset) -> Iterator[Image.Image]:
         for scene, _ in self._scenes(entry, asset):
-            mesh = scene.upright, scene.faces, scene.corner_colors, scene.smooth
+            mesh = scene.vertices, scene.faces, scene.corner_colors, scene.smooth
             drawn = render(*mesh, scene.view, CUTOUT_SIZE, CUTOUT_MARGIN)
             yield preprocess(cutout(drawn), remove_background)
+
+    def _latent_encoder(self) -> LatentEncoder:
+        return LatentEncoder(self._folder, self._device, FEATURES)
 
     def _scenes(self, entry: Entry, asset: Asset) -> Iterator[tuple[Scene, np.random.Generator]]:
         for number in range(self.poses):

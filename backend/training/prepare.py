@@ -21,8 +21,9 @@ import numpy as np
 
 from backend.errors import UserError
 from backend.files import atomic_path
+from backend.models.surface_guess import COARSE_CELLS
 from backend.training.assets import Asset, Entry, load_asset
-from backend.training.dataset import COARSE_CELLS, FINE_CELLS, make_scene
+from backend.training.dataset import FINE_CELLS, make_scene
 from backend.training.distributed import ALONE, World
 from backend.training.prepared_source import PreparedSource
 from backend.training.progress import ProgressBar

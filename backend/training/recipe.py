@@ -8,7 +8,7 @@ import torch
 
 from backend.models.lifting_encoder import LiftingEncoderConfig
 from backend.models.occupancy_guess import OccupancyGuessConfig
-from backend.training.dataset import FEATURES
+from backend.models.surface_guess import FEATURES
 from backend.training.loop import LoopConfig
 
 
@@ -28,13 +28,16 @@ def _trunk(channels: int, blocks: int, mlp_ratio: float) -> dict:
     }
 
 
-def _flow(resolution: int, channels: int, blocks: int, mlp_ratio: float) -> dict:
+def flow_sizes(
+    resolution: int, channels: int, blocks: int, mlp_ratio: float, cond_channels: int = 256
+) -> dict:
+    """What both flows are built of, by the published field names."""
     return {
         "resolution": resolution,
         "in_channels": 8,
         "out_channels": 8,
         "model_channels": channels,
-        "cond_channels": 256,
+        "cond_channels": cond_channels,
         "num_blocks": blocks,
         "num_head_channels": 32,
         "mlp_ratio": mlp_ratio,
@@ -62,7 +65,7 @@ class Recipe:
     structure_kl: float = 1e-3
     lifting: LiftingEncoderConfig = LiftingEncoderConfig(occupancy=OccupancyGuessConfig())
     lifting_batch: int = 8
-    latent_start_batch: int = 4
+    color_batch: int = 4
     latent_encoder: dict = field(default_factory=lambda: {**_trunk(128, 2, 2), "in_channels": FEATURES})
     mesh_decoder: dict = field(
         default_factory=lambda: {**_trunk(256, 2, 2), "representation_config": {"use_color": True}}
@@ -87,13 +90,12 @@ class Recipe:
     latent_voxels: int = 160
     latent_pool: int = 1500
     latent_kl: float = 1e-4
-    guessed_shift: tuple[float, float] = (-0.5, 0.5)
-    structure_flow: dict = field(default_factory=lambda: _flow(16, 256, 3, 2))
+    structure_flow: dict = field(default_factory=lambda: flow_sizes(16, 256, 3, 2))
     structure_flow_batch: int = 6
     latent_flow_batch: int = 2
     latent_flow: dict = field(
         default_factory=lambda: {
-            **_flow(32, 160, 3, 2),
+            **flow_sizes(32, 160, 3, 2),
             "num_io_res_blocks": 2,
             "io_block_channels": [64],
             "use_skip_connection": True,
@@ -107,8 +109,7 @@ class Recipe:
             "structure_autoencoder": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=6),
             "latent_autoencoder": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=12),
             "lifting": LoopConfig(steps=100_000, learning_rate=8e-4, minutes=30),
-            "latent_start": LoopConfig(steps=20_000, learning_rate=8e-4, minutes=8),
-            "latent_decoders": LoopConfig(steps=20_000, learning_rate=7e-4, minutes=10),
+            "colors": LoopConfig(steps=20_000, learning_rate=8e-4, minutes=6),
             "structure_flow": LoopConfig(steps=50_000, learning_rate=5e-4, minutes=10),
             "latent_flow": LoopConfig(steps=50_000, learning_rate=5e-4, minutes=8),
         }
@@ -128,8 +129,7 @@ class Recipe:
             "structure_autoencoder": 1.5,
             "latent_autoencoder": 4.0,
             "lifting": 8.0,
-            "latent_start": 1.5,
-            "latent_decoders": 2.0,
+            "colors": 1.5,
             "structure_flow": 3.0,
             "latent_flow": 1.5,
         }
@@ -142,7 +142,7 @@ class Recipe:
             views=6,
             structure_batch=64,
             lifting_batch=64,
-            latent_start_batch=16,
+            color_batch=16,
             latent_batch=4,
             latent_voxels=2048,
             latent_pool=4000,

@@ -19,7 +19,6 @@ from backend.evaluation.cases import front_case, held_out_case
 from backend.evaluation.contact_sheet import contact_sheet, object_row
 from backend.evaluation.prediction import predict
 from backend.evaluation.surface_scores import surface_scores
-from backend.evaluation.unit_cube import place_asset, placement
 from backend.files import atomic_path
 from backend.pipeline import Pipeline
 from backend.training.assets import Asset, spread_over_families
@@ -96,11 +95,11 @@ def export_calibrated(workshop: Workshop, folder: Path, until: float = math.inf)
     cases = [held_out_case(entry) for entry in entries]
     middle = time.monotonic() + 0.7 * (until - time.monotonic()) if math.isfinite(until) else until
     structure, shift, score = best_structure(workshop, cases, middle)
-    latent, error = best_latent(workshop, cases, until)
+    latent, mesh_score = best_latent(workshop, cases, structure, shift, until)
     log.info("structure: %s, shift %.2f, voxel F-score@0.05 %.3f", structure, shift, score)
-    log.info("structured latent: %s, error %.3f", latent, error)
+    log.info("structured latent: %s, mesh F-score %.3f", latent, mesh_score)
     export(workshop, folder, {"sparse_structure_sampler": structure, "slat_sampler": latent}, shift)
-    return {"voxel_fscore_005": score, "shift": shift, "latent_error": error}
+    return {"voxel_fscore_005": score, "shift": shift, "mesh_fscore": mesh_score}
 
 
 def measure(
@@ -114,8 +113,7 @@ def measure(
         case = front_case(entry)
         result = predict(pipeline, case, seed=1)
         scene = case.scene
-        truth = Asset(scene.upright, scene.faces, scene.corner_colors, scene.smooth)
-        truth = place_asset(truth, placement(truth.vertices))
+        truth = Asset(scene.vertices, scene.faces, scene.corner_colors, scene.smooth)
         score = surface_scores(result.mesh.vertices, result.mesh.faces, truth.vertices, truth.faces)
         scores[entry.name] = {**score, "seconds": result.seconds or 0.0}
         rows.append(object_row(case.picture, truth, result.mesh, result.gaussians))

@@ -33,6 +33,15 @@ def voxelise(vertices: np.ndarray, faces: np.ndarray, resolution: int) -> np.nda
     return _occupy(grid, faces, resolution)
 
 
+def voxel_colors(
+    vertices: np.ndarray, faces: np.ndarray, corner_colors: np.ndarray, resolution: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean colour in [0, 1] of the surface in every voxel, (R, R, R, 3) f32, and which voxels have any."""
+    grid = np.clip((vertices + 0.5) * resolution, 0, resolution - 1e-4)
+    sums, counts = _paint(grid, faces, corner_colors, resolution)
+    return sums / (255 * np.maximum(counts, 1))[..., None], counts > 0
+
+
 def distance_field(
     vertices: np.ndarray,
     faces: np.ndarray,
@@ -90,6 +99,27 @@ def _occupy(grid, faces, resolution):
                 p = a + u * (b - a) + v * (c - a)
                 occupied[int(p[0]), int(p[1]), int(p[2])] = True
     return occupied
+
+
+@njit(nogil=True, cache=True)
+def _paint(grid, faces, corner_colors, resolution):
+    sums = np.zeros((resolution, resolution, resolution, 3), np.float32)
+    counts = np.zeros((resolution, resolution, resolution), np.float32)
+    for f in range(faces.shape[0]):
+        a, b, c = grid[faces[f, 0]], grid[faces[f, 1]], grid[faces[f, 2]]
+        longest = max(np.abs(b - a).max(), np.abs(c - a).max(), np.abs(c - b).max())
+        n = int(math.ceil(longest * 3)) + 1
+        for i in range(n + 1):
+            for j in range(n + 1 - i):
+                u, v = i / n, j / n
+                p = a + u * (b - a) + v * (c - a)
+                x, y, z = int(p[0]), int(p[1]), int(p[2])
+                counts[x, y, z] += 1
+                for k in range(3):
+                    color = (1 - u - v) * corner_colors[f, 0, k]
+                    color += u * corner_colors[f, 1, k] + v * corner_colors[f, 2, k]
+                    sums[x, y, z, k] += color
+    return sums, counts
 
 
 @njit(nogil=True, cache=True)

@@ -17,8 +17,6 @@ from backend.layers.sparse import subdivide_coords
 from backend.representations.gaussians import GaussianConfig
 from backend.training.dataset import (
     FINE_CELLS,
-    GUESSED_THICKENING,
-    THICKENING,
     Scene,
     surface_field,
     voxel_distance,
@@ -39,7 +37,7 @@ class SurfaceSample:
     """Part of an object: coords (L, 3) and features (L, C_in); `chosen` (M,) rows to decode, well inside it.
 
     distance (64M, 8) f16 in voxels and colors (64M, 8, 3) u8 at the corners of the cubes of the decoded
-    voxels. latents (L, 8) where they are given, as a picture's first guess, instead of encoded.
+    voxels.
     """
 
     coords: Tensor
@@ -48,18 +46,12 @@ class SurfaceSample:
     distance: Tensor
     colors: Tensor
     gaussians: GaussianTargets
-    latents: Tensor | None = None
 
 
 def surface_sample(
-    recipe: Recipe,
-    scene: Scene,
-    coords: np.ndarray,
-    rng: np.random.Generator,
-    places: np.ndarray,
-    latents: Tensor | None = None,
+    recipe: Recipe, scene: Scene, coords: np.ndarray, rng: np.random.Generator, places: np.ndarray
 ) -> SurfaceSample:
-    """A random box of a scene on the structure coords (L, 3) i32, with the latents (L, 8) on it, if given."""
+    """A random box of a scene on the structure coords (L, 3) i32."""
     resolution = recipe.resolution
     box = coords[choose_box(coords, recipe.latent_voxels, rng)]
     low, high = box.min(axis=0), box.max(axis=0)
@@ -75,8 +67,7 @@ def surface_sample(
     ).reshape(*near.shape, 3)
     # A thin shell, not a solid: few assets are closed, many have parts inside, and the cubes know nothing of
     # what lies beyond the voxels of the surface, so that a solid would end there in a second wall.
-    thickening = THICKENING if latents is None else GUESSED_THICKENING
-    distance = voxel_distance(np.abs(field.distance), FINE_CELLS, resolution, thickening)[corners]
+    distance = voxel_distance(np.abs(field.distance), FINE_CELLS, resolution)[corners]
     return SurfaceSample(
         torch.from_numpy(coords),
         torch.from_numpy(features),
@@ -84,7 +75,6 @@ def surface_sample(
         torch.from_numpy(distance).half(),
         torch.from_numpy(np.rint(colors * 255).astype(np.uint8)),
         gaussian_targets(scene, field, coords[chosen], places, resolution),
-        None if latents is None else latents[torch.from_numpy(part)],
     )
 
 

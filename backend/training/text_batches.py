@@ -12,26 +12,33 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor
 
+from backend.training.lifting import unpacked
 from backend.training.text_captions import COLORS
 from backend.training.text_latents import VARIANTS, StoredLatents
 from backend.training.text_recipe import TextRecipe
 from backend.training.text_sentences import Sentences
-from backend.training.text_structures import Structures, unpacked
+from backend.training.text_structures import Structures
 
 COLORED = 0.4  # share of sentences that name a colour, of those that need not
 
 
 @dataclass(frozen=True)
 class ShapeBatch:
-    """tokens (B, L, C) · packed (B, R³ / 8) u8 occupancy bits."""
+    """tokens (B, L, C) · packed, packed_solid (B, R³ / 8) u8 bits of surface and solid."""
 
     tokens: Tensor
     packed: Tensor
+    packed_solid: Tensor
 
     @cached_property
     def occupied(self) -> Tensor:
         """(B, 1, R, R, R) f32, 0 or 1."""
         return unpacked(self.packed)
+
+    @cached_property
+    def solid(self) -> Tensor:
+        """(B, 1, R, R, R) f32, 0 or 1."""
+        return unpacked(self.packed_solid)
 
 
 @dataclass(frozen=True)
@@ -44,11 +51,12 @@ class CodeBatch:
 
 @dataclass(frozen=True)
 class LatentBatch:
-    """tokens (B, L, C) · of each object coords (L, 3) i32 and latents (L, 8)."""
+    """tokens (B, L, C) · of each object coords (L, 3) i32, latents (L, 8) and colours tints (L, 3) u8."""
 
     tokens: Tensor
     coords: tuple[Tensor, ...]
     latents: tuple[Tensor, ...]
+    tints: tuple[Tensor, ...]
 
 
 def shape_batch(
@@ -56,7 +64,8 @@ def shape_batch(
 ) -> ShapeBatch:
     """`size` sentences and the structures that they are about, whatever colour they name."""
     said, numbers = _shapes(recipe, sentences, step, size)
-    return ShapeBatch(sentences.tokens(said), structures.packed[numbers])
+    packed, packed_solid = structures.packed[numbers], structures.packed_solid[numbers]
+    return ShapeBatch(sentences.tokens(said), packed, packed_solid)
 
 
 def code_batch(
@@ -97,5 +106,5 @@ def latent_batch(
             words = f"{latents.colors[one]} {words}"
         said.append(sentences.say(words, rng))
         chosen.append(latents.of(one))
-    coords, codes = zip(*chosen, strict=True)
-    return LatentBatch(sentences.tokens(said), tuple(coords), tuple(codes))
+    coords, codes, tints = zip(*chosen, strict=True)
+    return LatentBatch(sentences.tokens(said), tuple(coords), tuple(codes), tuple(tints))

@@ -12,7 +12,7 @@ from backend.models.sparse_structure_flow import SparseStructureFlowModel
 from backend.models.structured_latent_flow import SLatFlowModel
 from backend.training.flows import TIME_SCALE
 from backend.training.loop import Part
-from backend.training.losses import flow_matching_loss, interpolate, logit_normal_times
+from backend.training.losses import drop_condition, flow_matching_loss, noised_latent
 from backend.training.text_batches import CodeBatch, LatentBatch, code_batch, latent_batch
 from backend.training.text_latents import StoredLatents
 from backend.training.text_recipe import TextRecipe
@@ -31,9 +31,10 @@ def text_structure_flow_part(
         return code_batch(recipe, sentences, structures, step, recipe.structure_flow_batch)
 
     def loss(batch: CodeBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        x, t, noise = _noised(recipe, batch.latents, len(batch.latents), generator)
-        context = module.context(_dropped(recipe, batch.tokens, null, generator))
-        error = flow_matching_loss(module(x, TIME_SCALE * t, context), batch.latents, noise)
+        x0 = batch.latents
+        x, t, noise = noised_latent(x0, len(x0), recipe.time_mean, recipe.time_std, generator)
+        context = module.context(drop_condition(batch.tokens, recipe.drop_condition, generator, null))
+        error = flow_matching_loss(module(x, TIME_SCALE * t, context), x0, noise)
         return error, {"time": t.mean()}
 
     return Part("text_structure_flow", module, batch, loss)
@@ -50,27 +51,12 @@ def text_latent_flow_part(
         return latent_batch(recipe, sentences, latents, step, recipe.latent_flow_batch)
 
     def loss(batch: LatentBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        tokens = _dropped(recipe, batch.tokens, null, generator)
+        tokens = drop_condition(batch.tokens, recipe.drop_condition, generator, null)
         errors = []
         for one, coords, x0 in zip(tokens, batch.coords, batch.latents, strict=True):
-            x, t, noise = _noised(recipe, x0, 1, generator)
+            x, t, noise = noised_latent(x0, 1, recipe.time_mean, recipe.time_std, generator)
             velocity = module(x, TIME_SCALE * t, module.context(one[None]), module.structure(coords))
             errors.append(flow_matching_loss(velocity, x0, noise))
         return torch.stack(errors).mean(), {"voxels": float(sum(map(len, batch.coords)))}
 
     return Part("text_latent_flow", module, batch, loss)
-
-
-def _noised(
-    recipe: TextRecipe, x0: Tensor, count: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """x_t, times (count,) and the noise; count is the batch, or 1 for the voxels of one object."""
-    t = logit_normal_times(count, recipe.time_mean, recipe.time_std, generator).to(x0.device)
-    noise = torch.randn(x0.shape, generator=generator).to(x0.device)
-    return interpolate(x0, noise, t), t, noise
-
-
-def _dropped(recipe: TextRecipe, tokens: Tensor, null: Tensor, generator: torch.Generator) -> Tensor:
-    """Some of the sentences (B, L, C) replaced by the empty one, the null condition of text models."""
-    keep = torch.rand(tokens.shape[0], generator=generator) >= recipe.drop_condition
-    return torch.where(keep.to(tokens.device)[:, None, None], tokens, null.to(tokens))

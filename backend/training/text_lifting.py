@@ -1,21 +1,22 @@
-"""The text encoder: sentence tokens (B, L, C) -> the structure's latent, then the structured latent.
+"""The text encoder: sentence tokens (B, L, C) -> surface and solid, then the surface's colours.
 
-B batch · R, r resolutions of the structure and of its latent.
+B batch · R, r resolutions of the structure and of its latent · n cells of the r³.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from backend.models.lifting_text import LiftingTextEncoder
 from backend.models.occupancy_guess import OccupancyGuess
 from backend.models.sparse_structure_flow import patchify
-from backend.training.autoencoder_structure import OUTPUT_BIAS, StructureAutoencoder, iou
-from backend.training.lifting import COLOR_WEIGHT
+from backend.training.autoencoder_structure import StructureAutoencoder
+from backend.training.latent_targets import LatentTargets
+from backend.training.lifting import begin_guess, shape_loss
+from backend.training.lifting_colors import begin_surface
 from backend.training.loop import Part
-from backend.training.losses import occupancy_loss
 from backend.training.text_batches import LatentBatch, ShapeBatch, latent_batch, shape_batch
 from backend.training.text_latents import StoredLatents
 from backend.training.text_recipe import TextRecipe
@@ -29,12 +30,11 @@ def text_lifting_part(
     structures: Structures,
     structure: StructureAutoencoder,
 ) -> Part[ShapeBatch]:
-    """The guess of the structure; that of the structured latent is learned later, on the finished volume."""
+    """The guess of surface and solid; that of the colours is learned later, on the finished volume."""
     module = LiftingTextEncoder(recipe.lifting)
     guess = module.structure_head
-    guess.encoder.load_state_dict(structure.encoder.state_dict())
-    nn.init.constant_(guess.head[-1].bias, OUTPUT_BIAS)
-    for later in (module.color, module.latent_head):
+    begin_guess(guess, structure)
+    for later in (module.color, module.color_head):
         later.requires_grad_(False)
 
     def batch(step: int) -> ShapeBatch:
@@ -44,45 +44,53 @@ def text_lifting_part(
         volume = module.volume(batch.tokens)
         order = torch.randperm(volume[0, 0].numel(), generator=generator)
         cells = order[: recipe.lifting_cells].to(volume.device)
-        logits = _occupancy(guess, volume, cells)
-        target = patchify(batch.occupied, guess.config.block).flatten(2)[:, :, cells].transpose(1, 2)
-        return occupancy_loss(logits, target), {"iou": iou(logits - guess.cut(logits), target)}
+        occupied, solid = (_voxels(guess, one, cells) for one in (batch.occupied, batch.solid))
+        return shape_loss(_occupancy(guess, volume, cells), occupied, solid)
 
     return Part("text_lifting", module, batch, loss)
 
 
-def text_latent_start_part(
+def text_color_part(
     recipe: TextRecipe,
     sentences: Sentences,
     latents: StoredLatents,
     lifting: LiftingTextEncoder,
+    targets: LatentTargets,
 ) -> Part[LatentBatch]:
-    """The first guess of the structured latent, from the encoder as it is."""
+    """The guess of the surface's colours, from the volume of the encoder as it is.
+
+    With it the encoder can make latents, so it gets its latent encoder here.
+    """
     lifting.requires_grad_(False)
-    for head in (lifting.color, lifting.latent_head):
+    begin_surface(lifting.surface_head, targets)
+    for head in (lifting.color, lifting.color_head):
         head.requires_grad_(True)
 
     def batch(step: int) -> LatentBatch:
-        return latent_batch(recipe, sentences, latents, step, recipe.latent_batch)
+        return latent_batch(recipe, sentences, latents, step, recipe.color_batch)
 
-    def loss(batch: LatentBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(batch: LatentBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad():
             volume = lifting.volume(batch.tokens)
-        guesses = lifting.latent(volume, batch.tokens)
-        # The last three channels hold the colour, which a sentence may name.
-        weights = torch.ones(guesses.shape[1], device=guesses.device)
-        weights[-3:] = COLOR_WEIGHT
+        guesses = lifting.colors(volume, batch.tokens)
         errors = []
-        for one, coords, latent in zip(guesses, batch.coords, batch.latents, strict=True):
+        for one, coords, tints in zip(guesses, batch.coords, batch.tints, strict=True):
             x, y, z = coords.long().unbind(1)
-            errors.append(((one[:, x, y, z].T - latent).square().mean(0) * weights).mean())
-        return torch.stack(errors).mean(), {"voxels": float(sum(map(len, batch.coords)))}
+            errors.append((one[:, x, y, z].T - (tints / 127.5 - 1)).abs().mean() / 2)
+        error = torch.stack(errors).mean()
+        return error, {"error": error.detach()}
 
-    return Part("text_latent_start", lifting, batch, loss)
+    return Part("text_colors", lifting, batch, loss)
 
 
 def _occupancy(guess: OccupancyGuess, volume: Tensor, cells: Tensor) -> Tensor:
-    """Logits (B, n, block³) of some cells (n,) of a volume (B, C, r, r, r): all would take too long."""
+    """Logits (B, 2, n, block³) of some cells (n,) of a volume (B, C, r, r, r): all would take too long."""
     norm, activation, conv = guess.head
     features = activation(norm(volume)).flatten(2)[:, :, cells].transpose(1, 2)
-    return F.linear(features, conv.weight.flatten(1), conv.bias).float()
+    logits = F.linear(features, conv.weight.flatten(1), conv.bias).float()
+    return logits.unflatten(2, (2, -1)).transpose(1, 2)
+
+
+def _voxels(guess: OccupancyGuess, occupied: Tensor, cells: Tensor) -> Tensor:
+    """What the logits of these cells should say: (B, 1, R, R, R) -> (B, 1, n, block³)."""
+    return patchify(occupied, guess.config.block).flatten(2)[:, :, cells].transpose(1, 2)[:, None]

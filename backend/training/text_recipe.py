@@ -6,21 +6,9 @@ from dataclasses import dataclass, field
 
 from backend.models.lifting_text import LiftingTextConfig
 from backend.training.loop import LoopConfig
+from backend.training.recipe import flow_sizes
 
-
-def _flow(resolution: int, channels: int, blocks: int) -> dict:
-    return {
-        "resolution": resolution,
-        "in_channels": 8,
-        "out_channels": 8,
-        "model_channels": channels,
-        "cond_channels": LiftingTextConfig.cond_channels,
-        "num_blocks": blocks,
-        "num_head_channels": 32,
-        "mlp_ratio": 2,
-        "patch_size": 2,
-        "qk_rms_norm": True,
-    }
+_WORDS = LiftingTextConfig.cond_channels
 
 
 @dataclass(frozen=True)
@@ -30,12 +18,12 @@ class TextRecipe:
     lifting: LiftingTextConfig = LiftingTextConfig()
     lifting_batch: int = 16
     lifting_cells: int = 1024  # of a volume are compared with the structure in a step
-    latent_batch: int = 8
-    structure_flow: dict = field(default_factory=lambda: _flow(16, 96, 3))
+    color_batch: int = 8
+    structure_flow: dict = field(default_factory=lambda: flow_sizes(16, 96, 2, 2, _WORDS))
     structure_flow_batch: int = 4
     latent_flow: dict = field(
         default_factory=lambda: {
-            **_flow(32, 64, 2),
+            **flow_sizes(32, 64, 2, 2, _WORDS),
             "num_io_res_blocks": 1,
             "io_block_channels": [32],
             "use_skip_connection": True,
@@ -49,7 +37,7 @@ class TextRecipe:
     loops: dict[str, LoopConfig] = field(
         default_factory=lambda: {
             "text_lifting": LoopConfig(steps=20_000, learning_rate=2e-3, minutes=9, warm_up=20),
-            "text_latent_start": LoopConfig(steps=20_000, learning_rate=2e-3, minutes=3, warm_up=20),
+            "text_colors": LoopConfig(steps=20_000, learning_rate=2e-3, minutes=2, warm_up=20),
             "text_structure_flow": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=1, warm_up=20),
             "text_latent_flow": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=1, warm_up=20),
         }

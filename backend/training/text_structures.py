@@ -21,35 +21,30 @@ from torch import Tensor
 from backend.files import atomic_path
 from backend.training.assets import Asset, Entry, load_asset
 from backend.training.autoencoder_structure import StructureAutoencoder
-from backend.training.dataset import Scene, make_scene, occupancy
+from backend.training.dataset import Scene, make_scene, occupancy, solid
+from backend.training.lifting import unpacked
 from backend.training.text_store_key import store_key
 from backend.training.views import fixed_view
 
 log = logging.getLogger(__name__)
 
+_TENSORS = ("packed", "packed_solid", "latents")
 _PIECE = 250  # objects between two writings of the file
 FRONT = fixed_view(0.0, math.radians(15), math.radians(38))
 
 
 @dataclass(frozen=True)
 class Structures:
-    """packed (N, R³/8) u8, bits of the occupancy · latents (N, C, r, r, r) f16."""
+    """packed, packed_solid (N, R³ / 8) u8, bits of surface and solid · latents (N, C, r, r, r) f16."""
 
     packed: Tensor
+    packed_solid: Tensor
     latents: Tensor
     resolution: int
 
     def occupied(self, numbers: Sequence[int]) -> Tensor:
-        """(B, 1, R, R, R) f32 of these objects."""
+        """The surface's voxels of these objects: (B, 1, R, R, R) f32, 0 or 1."""
         return unpacked(self.packed[list(numbers)])
-
-
-def unpacked(packed: Tensor) -> Tensor:
-    """Occupancy bits (B, R³ / 8) u8 -> (B, 1, R, R, R) f32, 0 or 1."""
-    shifts = torch.arange(7, -1, -1, device=packed.device, dtype=torch.uint8)
-    bits = (packed[..., None] >> shifts) & 1
-    size = round((8 * packed.shape[1]) ** (1 / 3))
-    return bits.reshape(-1, 1, size, size, size).float()
 
 
 def front_scene(name: str, asset: Asset) -> Scene:
@@ -64,14 +59,14 @@ def structures(
 
     The file is written as it grows, so that a run that is stopped goes on.
     """
-    key = store_key(entries, autoencoder.encoder)
+    key = store_key(_TENSORS, entries, autoencoder.encoder)
     made = _read(path, key, resolution)
     while made is None or len(made.packed) < len(entries):
         done = 0 if made is None else len(made.packed)
         log.info("structures: %d of %d", done, len(entries))
         more = _make(entries[done : done + _PIECE], autoencoder, resolution)
         made = more if made is None else _joined(made, more)
-        tensors = {"packed": made.packed, "latents": made.latents}
+        tensors = {name: getattr(made, name) for name in _TENSORS}
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata={"key": key})
     return made
@@ -83,20 +78,22 @@ def _read(path: Path, key: str, resolution: int) -> Structures | None:
     with safe_open(path, framework="pt") as file:
         if file.metadata()["key"] != key:
             return None
-        return Structures(file.get_tensor("packed"), file.get_tensor("latents"), resolution)
+        return Structures(*map(file.get_tensor, _TENSORS), resolution=resolution)
 
 
 def _make(entries: Sequence[Entry], autoencoder: StructureAutoencoder, resolution: int) -> Structures:
-    packed, latents = [], []
+    packed, packed_solid, latents = [], [], []
     for entry in entries:
         occupied = occupancy(front_scene(entry.name, load_asset(entry.path)), resolution)
         packed.append(torch.from_numpy(np.packbits(occupied)))
+        packed_solid.append(torch.from_numpy(np.packbits(solid(occupied))))
         volume = torch.from_numpy(occupied).float()[None, None]
         with torch.autocast("cpu", torch.bfloat16):
             latents.append(autoencoder.encode(volume)[0].to(torch.float16))
-    return Structures(torch.stack(packed), torch.stack(latents), resolution)
+    columns = packed, packed_solid, latents
+    return Structures(*(torch.stack(column) for column in columns), resolution=resolution)
 
 
 def _joined(one: Structures, other: Structures) -> Structures:
-    packed, latents = torch.cat([one.packed, other.packed]), torch.cat([one.latents, other.latents])
-    return Structures(packed, latents, one.resolution)
+    tensors = (torch.cat([getattr(one, name), getattr(other, name)]) for name in _TENSORS)
+    return Structures(*tensors, resolution=one.resolution)

@@ -21,13 +21,13 @@ from backend.training.assets import Entry
 from backend.training.loop import Part, Trainer, load_averaged
 from backend.training.text_flows import text_latent_flow_part, text_structure_flow_part
 from backend.training.text_latents import StoredLatents, stored_latents
-from backend.training.text_lifting import text_latent_start_part, text_lifting_part
+from backend.training.text_lifting import text_color_part, text_lifting_part
 from backend.training.text_recipe import TextRecipe
 from backend.training.text_sentences import Sentences
 from backend.training.text_structures import Structures, structures
 from backend.training.workshop import Workshop
 
-TEXT_PARTS = ("text_lifting", "text_structure_flow", "text_latent_start", "text_latent_flow")
+TEXT_PARTS = ("text_lifting", "text_colors", "text_structure_flow", "text_latent_flow")
 
 
 class TextWorkshop:
@@ -54,24 +54,24 @@ class TextWorkshop:
         recipe, sentences = self.recipe, self.sentences
         if name == "text_lifting":
             return text_lifting_part(recipe, sentences, self.structures, self.starter.structure)
+        if name == "text_colors":
+            return text_color_part(recipe, sentences, self.latents, self.lifting, self.starter.latents)
         if name == "text_structure_flow":
             return text_structure_flow_part(recipe, sentences, self.structures)
-        if name == "text_latent_start":
-            return text_latent_start_part(recipe, sentences, self.latents, self.lifting)
         if name == "text_latent_flow":
             return text_latent_flow_part(recipe, sentences, self.latents)
         raise UserError(f"There is no part {name}; choose among {', '.join(TEXT_PARTS)}.")
 
     @cached_property
     def structures(self) -> Structures:
-        """Every object's structure and its latent."""
+        """Every object's surface and solid, and the latent of the structure."""
         resolution = self.starter.recipe.structure_resolution
         path = self.folder / "text_structures.safetensors"
         return structures(self.entries, self.starter.structure, resolution, path)
 
     @cached_property
     def latents(self) -> StoredLatents:
-        """Every object's structured latent, in its own colours and in another."""
+        """Every object's structured latent and colours, as it is and painted."""
         path = self.folder / "text_latents.safetensors"
         return stored_latents(self.entries, self.starter.recipe, self.starter.latents, path)
 
@@ -84,10 +84,10 @@ class TextWorkshop:
 
     @cached_property
     def lifting(self) -> LiftingTextEncoder:
-        """The text encoder, with its guess of the structured latent once that is learned."""
+        """The text encoder, with its guess of the colours once that is learned."""
         encoder = self._finished("text_lifting", LiftingTextEncoder(self.recipe.lifting))
-        if self._state("text_latent_start").is_file():
-            self._finished("text_latent_start", encoder)
+        if self._state("text_colors").is_file():
+            self._finished("text_colors", encoder)
         return encoder
 
     @cached_property

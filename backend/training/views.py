@@ -1,5 +1,5 @@
-"""From which side an object is seen, and the frame that follows: the camera on −Y, the object as large as the
-picture shows it.
+"""From which side an object is seen, and the frame that follows: the camera on −Y, the object filling the
+unit cube.
 
 Azimuth turns the camera counter-clockwise seen from above, 0 = the object's front (−Y). Angles are radians.
 Of every object a 30° sector of azimuths is never trained on.
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 HELD_OUT_SECTOR = math.radians(30)
+# Not quite 1: the mesh grid ends at the cube's border, and what lies on it would get no faces.
+LONGEST_SIDE = 0.98
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ def fitting_distance(fov: float) -> float:
 
 
 def align(vertices: np.ndarray, azimuth: float) -> np.ndarray:
-    """(V, 3) -> (V, 3) turned so that the camera of that azimuth stands on −Y, longest side 1, centred."""
-    return normalised(turned(vertices.astype(np.float64), azimuth))
+    """(V, 3) -> (V, 3) turned so that the camera of that azimuth stands on −Y, in the model's frame."""
+    return LONGEST_SIDE * normalised(turned(vertices.astype(np.float64), azimuth))
 
 
 def turned(points: np.ndarray, azimuth: float) -> np.ndarray:
@@ -89,24 +91,6 @@ def normalised(vertices: np.ndarray) -> np.ndarray:
     """(V, 3) moved and scaled: centred, longest side 1."""
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     return (vertices - (low + high) / 2) / max(float((high - low).max()), 1e-9)
-
-
-def placing(vertices: np.ndarray, outline: np.ndarray, view: View) -> tuple[float, np.ndarray]:
-    """Scale and offset (3,) that bring aligned vertices (V, 3) into the model's frame.
-
-    The crop of a picture shows how wide and high an object is but not how deep. So in the frame its outline
-    (V, 2), columns and rows at unit depth, is centred and its longer side is 1, as the picture encoder's
-    nominal camera has it; only objects too deep for the unit cube then are smaller.
-    """
-    low, high = outline.min(axis=0), outline.max(axis=0)
-    column, row = (low + high) / 2 * view.distance
-    scale = 1.0 / max(float((high - low).max()) * view.distance, 1e-9)
-    offset = scale * np.array([-column, 0.0, row / math.cos(view.elevation)])
-    size = vertices.max(axis=0) - vertices.min(axis=0)
-    shrink = min(1.0, 1.0 / max(float(size.max()) * scale, 1e-9))
-    scale, offset = scale * shrink, offset * shrink
-    low, high = vertices.min(axis=0) * scale + offset, vertices.max(axis=0) * scale + offset
-    return scale, offset + np.maximum(-0.5 - low, 0) - np.maximum(high - 0.5, 0)
 
 
 def _random_view(azimuth: float, rng: np.random.Generator, mirror: bool) -> View:

@@ -30,14 +30,13 @@ from backend.training.autoencoder_structure import (
     structure_part,
 )
 from backend.training.dataset import ObjectSource
-from backend.training.decoders import decoders_part
 from backend.training.distributed import ALONE, World
 from backend.training.feeding import ONE_THREAD, Workers
 from backend.training.flows import latent_flow_part, structure_flow_part
-from backend.training.guesses import Guesses
 from backend.training.initial import load_initial
 from backend.training.latent_targets import LatentTargets
-from backend.training.lifting import latent_start_part, lifting_part
+from backend.training.lifting import lifting_part
+from backend.training.lifting_colors import color_part
 from backend.training.loop import CPU, Part, Trainer, load_averaged
 from backend.training.recipe import Recipe
 
@@ -46,8 +45,7 @@ PARTS = (
     "structure_autoencoder",
     "latent_autoencoder",
     "lifting",
-    "latent_start",
-    "latent_decoders",
+    "colors",
     "structure_flow",
     "latent_flow",
 )
@@ -119,11 +117,8 @@ class Workshop:
             return latent_part(recipe, source)
         if name == "lifting":
             return lifting_part(recipe, source, self.structure)
-        if name == "latent_start":
-            return latent_start_part(recipe, source, self.lifting, self.latents)
-        if name == "latent_decoders":
-            guesses = Guesses(recipe, source, self.structure, self.lifting, self.latents)
-            return decoders_part(recipe, source, guesses, self._autoencoder("latent_autoencoder"))
+        if name == "colors":
+            return color_part(recipe, source, self.lifting, self.latents)
         if name == "structure_flow":
             return structure_flow_part(recipe, source, self.structure, self.lifting)
         if name == "latent_flow":
@@ -140,23 +135,21 @@ class Workshop:
 
     @cached_property
     def latent_autoencoder(self) -> LatentAutoencoder:
-        """The latent autoencoder, with the decoders that were trained longest."""
-        longer = self._state("latent_decoders").is_file()
-        return self._autoencoder("latent_decoders" if longer else "latent_autoencoder")
+        """The autoencoder of the structured latent."""
+        return self._finished("latent_autoencoder", LatentAutoencoder(self.recipe))
 
     @cached_property
     def latents(self) -> LatentTargets:
         """The latent encoder with its normalisation, which is measured once and kept in the folder."""
-        autoencoder = self._autoencoder("latent_autoencoder")
-        table = self._measured("latent_statistics", self._latent_deviation, autoencoder)
-        return LatentTargets(autoencoder, torch.tensor(table["mean"]), torch.tensor(table["std"]))
+        table = self._measured("latent_statistics", self._latent_deviation, self.latent_autoencoder)
+        return LatentTargets(self.latent_autoencoder, torch.tensor(table["mean"]), torch.tensor(table["std"]))
 
     @cached_property
     def lifting(self) -> LiftingImageEncoder:
-        """The picture encoder, with its guess of the structured latent once that is learned."""
+        """The picture encoder, with its guess of the colours once that is learned."""
         encoder = self._finished("lifting", LiftingImageEncoder(self.recipe.lifting))
-        if self._state("latent_start").is_file():
-            self._finished("latent_start", encoder)
+        if self._state("colors").is_file():
+            self._finished("colors", encoder)
         return encoder
 
     @cached_property
@@ -189,9 +182,6 @@ class Workshop:
             with atomic_path(path) as temporary:
                 temporary.write_text(json.dumps(measure(module), indent=1))
         return json.loads(path.read_text())
-
-    def _autoencoder(self, name: str) -> LatentAutoencoder:
-        return self._finished(name, LatentAutoencoder(self.recipe))
 
     def _finished(self, name: str, module: nn.Module) -> nn.Module:
         if not self._state(name).is_file():

@@ -1,6 +1,8 @@
 """Scores of shapes and pictures whose numbers are known."""
 
+import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,16 +19,20 @@ from backend.evaluation.cases import scored_cases
 from backend.evaluation.drawing import truth_renders
 from backend.evaluation.image_scores import LARGEST_PSNR, psnr, ssim
 from backend.evaluation.object_scores import KEYS, Truth, mean_scores, score
-from backend.evaluation.prediction import EMPTY, Prediction
+from backend.evaluation.prediction import EMPTY, Prediction, placed, predict
+from backend.evaluation.reconstruct import Reconstruction
 from backend.evaluation.shapes import Shape, simplified
 from backend.evaluation.splat_render import LOW_PASS, render_gaussians
 from backend.evaluation.surface_scores import surface_scores
 from backend.evaluation.unit_cube import Placement, place_gaussians, placement, unit_occupancy
 from backend.evaluation.voxel_scores import iou, voxel_f_score
+from backend.model_folder import open_folder
 from backend.representations.gaussians import SH_C0, Gaussians, covariance
+from backend.representations.mesh import Mesh
 from backend.training.assets import read_catalogue
 from backend.training.render import focal_length
-from backend.training.views import align, fixed_view
+from backend.training.surface import voxelise
+from backend.training.views import LONGEST_SIDE, align, fixed_view, turned
 
 
 def box(low, high, size=64) -> np.ndarray:
@@ -54,10 +60,12 @@ def test_the_voxel_f_score_is_that_of_the_centres():
 
 def test_an_occupancy_fills_the_unit_cube():
     small = box((10, 20, 30), (26, 28, 34))
-    expected = box((0, 16, 24), (64, 48, 40))
+    expected = box((1, 16, 24), (63, 48, 40))  # the frame ends half a voxel before the cube
     assert (unit_occupancy(small) == expected).all()
-    turned = unit_occupancy(small, math.pi / 2)
-    assert (turned == expected.transpose(1, 0, 2)).all()
+    sideways = unit_occupancy(small, math.pi / 2)
+    assert (sideways == expected.transpose(1, 0, 2)).all()
+    coarse = box((10, 20, 10), (26, 28, 14), size=32)
+    assert (unit_occupancy(coarse) == expected).all()
     assert not unit_occupancy(np.zeros((64,) * 3, bool)).any()
 
 
@@ -155,7 +163,7 @@ def test_points_and_their_placement_go_back_and_forth():
     points = np.random.default_rng(0).normal(size=(50, 3)) * [3, 1, 2] + 7
     where = placement(points, 0.7)
     placed = where.apply(points)
-    assert np.ptp(placed, axis=0).max() == pytest.approx(1)
+    assert np.ptp(placed, axis=0).max() == pytest.approx(LONGEST_SIDE)
     assert np.abs(placed.min(0) + placed.max(0)).max() < 1e-9
     assert np.abs(where.invert(placed) - points).max() < 1e-9
     assert np.abs(placed - align(points, 0.7)).max() < 1e-9
@@ -196,6 +204,15 @@ def test_the_mean_shape_of_balls_is_a_ball():
     assert len(made.mesh.faces) > 1000 and made.gaussians is None
 
 
+def test_the_mean_occupancy_is_not_stretched_to_fill_the_cube():
+    """Of rods laid in all directions the ends lie apart and only the middles together."""
+    rod = cube()
+    rod.vertices[:, 1:] *= 0.1
+    places = np.argwhere(mean_occupancy([Shape(rod.vertices, rod.faces)], threads=1))
+    assert places[:, :2].min() > 8 and places[:, :2].max() < 55
+    assert places[:, 2].min() >= 27 and places[:, 2].max() <= 36
+
+
 def test_a_bank_gives_back_its_shapes_and_names_its_sources(tmp_path):
     train = tmp_path / "train"
     train.mkdir()
@@ -232,3 +249,78 @@ def test_a_perfect_prediction_and_an_empty_one(tmp_path):
     assert nothing["iou"] == nothing["fscore_005"] == 0 and nothing["psnr"] > 0
     assert mean_scores([perfect, nothing])["fscore_005"] == 0.5
     assert mean_scores([perfect, perfect])["psnr"] is None
+
+
+@pytest.fixture
+def slab_case(tmp_path):
+    """A slab, longer than wide, from azimuth 35°."""
+    slab = sphere(rings=24)
+    slab.vertices[:] *= [1.0, 0.4, 0.6]
+    save(slab, tmp_path / "slab.npz")
+    (case,) = scored_cases(read_catalogue(tmp_path)[0], 1, 0)
+    return case
+
+
+def made_of(vertices, faces, resolution=64) -> Reconstruction:
+    """What a model would give that made this very surface (V, 3): voxels, mesh, and a Gaussian a vertex."""
+    position = torch.from_numpy(vertices).float()
+    count = len(position)
+    color = torch.tensor([50, 100, 200]) / 255  # as the sphere's
+    gaussians = Gaussians(
+        position,
+        ((color - 0.5) / SH_C0).expand(count, 3),
+        torch.full((count, 1), 0.99),
+        torch.full((count, 3), 0.012),
+        torch.tensor([[1.0, 0.0, 0.0, 0.0]]).expand(count, 4),
+    )
+    occupied = torch.from_numpy(voxelise(vertices, faces, resolution))
+    return Reconstruction(occupied, Mesh(position, torch.from_numpy(faces).long()), gaussians, 1.0)
+
+
+def predicted_by(tiny_model, monkeypatch, case, encoder: str, result: Reconstruction) -> Prediction:
+    """What is scored of a result of a model with that image encoder."""
+    monkeypatch.setattr("backend.evaluation.prediction.reconstruct", lambda *_: result)
+    folder = dataclasses.replace(open_folder(tiny_model), image_cond_model=encoder)
+    return predict(SimpleNamespace(folder=folder), case, seed=1)
+
+
+def test_what_a_view_aligned_model_makes_is_compared_as_it_stands(tiny_model, monkeypatch, slab_case):
+    scene, truth = slab_case.scene, Truth(slab_case.scene)
+
+    def scored(vertices: np.ndarray) -> dict:
+        result = made_of(vertices, scene.faces)
+        prediction = predicted_by(tiny_model, monkeypatch, slab_case, "ckpts/image_encoder", result)
+        assert (prediction.occupied == result.occupied.numpy()).all()
+        assert np.abs(prediction.mesh.vertices - vertices).max() < 1e-6
+        assert torch.equal(prediction.gaussians.position, result.gaussians.position)
+        assert torch.equal(prediction.gaussians.scale, result.gaussians.scale)
+        return score(prediction, truth)
+
+    perfect = scored(scene.vertices)
+    assert perfect["iou"] == perfect["voxel_fscore_005"] == perfect["fscore_002"] == 1
+    assert perfect["chamfer"] < 1e-6
+    shifted = scored(scene.vertices + [0.0, 0.05, 0.0])
+    for scores in (shifted, scored(scene.vertices * 0.85), scored(turned(scene.vertices, 0.3))):
+        assert scores["iou"] < 0.5 and scores["fscore_002"] < 0.9 and scores["chamfer"] > 0.01
+    assert shifted["psnr"] < perfect["psnr"] - 0.5
+
+
+def test_what_a_published_model_makes_is_turned_and_fills_the_cube(tiny_model, monkeypatch, slab_case):
+    scene, truth = slab_case.scene, Truth(slab_case.scene)
+    modelled = turned(scene.vertices, -scene.view.azimuth) * 0.7 + [0.1, 0.0, -0.05]
+    result = made_of(modelled, scene.faces)
+    prediction = predicted_by(tiny_model, monkeypatch, slab_case, "dinov2_vitl14_reg", result)
+    assert np.abs(prediction.mesh.vertices - scene.vertices).max() < 1e-6
+    assert np.abs(prediction.gaussians.position.numpy() - scene.vertices).max() < 1e-6
+    assert prediction.gaussians.scale.numpy() == pytest.approx(0.012 / 0.7)
+    scores = score(prediction, truth)
+    assert scores["fscore_002"] == 1 and scores["voxel_fscore_005"] > 0.98
+    as_it_stands = predicted_by(tiny_model, monkeypatch, slab_case, "ckpts/image_encoder", result)
+    assert score(as_it_stands, truth)["fscore_005"] < 0.8
+
+
+def test_a_coarser_structure_is_split_and_a_missing_mesh_is_empty():
+    coarse = box((2, 3, 4), (9, 12, 30), size=32)
+    prediction = placed(Reconstruction(torch.from_numpy(coarse), None, None, 1.0), None, 1.5)
+    assert (prediction.occupied == box((4, 6, 8), (18, 24, 60))).all()
+    assert len(prediction.mesh.faces) == 0 and prediction.gaussians is None and prediction.seconds == 1.5

@@ -6,7 +6,7 @@ from training_recipe import tiny_recipe
 
 from backend.checkpoints import read_model, write_model
 from backend.errors import UserError
-from backend.models.lifting_encoder import LiftingImageEncoder, projection_grid
+from backend.models.lifting_encoder import LiftingImageEncoder, projection_grid, spread_colors
 
 
 @pytest.fixture
@@ -66,17 +66,41 @@ def test_a_guess_keeps_what_is_likely_enough_for_the_best_overlap(encoder):
     sure, unsure = torch.full((2, 1, 16, 16, 16), -9.0)
     sure[:, :4], unsure[:, :4] = 6.0, -1.0
     unsure[:, 4:8] = -2.0
-    cut = guess.cut(torch.stack([sure, unsure]))
-    assert cut.shape == (2, 1, 1, 1, 1)
-    assert -9 < cut[0] < 6 and -9 < cut[1] < -1  # a doubtful object is not lost as a whole
-    assert cut[1] < cut[0] or cut[0] < -1
+    shares = guess.share(torch.stack([sure, unsure]))
+    assert shares.shape == (2, 1, 16, 16, 16)
+    assert (shares[0, :, :4] > 0.5).all() and (shares[0, :, 4:] < 0.5).all()
+    assert (shares[1, :, :4] > 0.5).all()  # a doubtful object is not lost as a whole
+    assert (shares[1, :, 8:] < 0.5).all()
 
 
 def test_the_occupancy_of_a_cell_lies_where_the_cell_does(encoder):
     guess = encoder.structure_head
     with torch.no_grad():
         guess.head[-1].weight.zero_()
-        guess.head[-1].bias.copy_(torch.arange(8.0))
+        guess.head[-1].bias.copy_(torch.arange(16.0))
     logits = guess.occupancy(torch.zeros(1, 16, 8, 8, 8))
-    assert logits.shape == (1, 1, 16, 16, 16)
+    assert logits.shape == (1, 2, 16, 16, 16)
     assert logits[0, 0, :2, :2, :2].flatten().tolist() == list(range(8))  # x slowest, z fastest
+    assert logits[0, 1, 2:4, :2, :2].flatten().tolist() == list(range(8, 16))
+
+
+def test_colours_spread_from_the_object_over_the_background():
+    colors, mask = torch.zeros(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
+    mask[..., 2:6, 2:6] = 1
+    colors[:, 0] = mask[:, 0]  # a red square on black
+    spread = spread_colors(colors, mask)
+    assert torch.allclose(spread[:, 0], torch.ones(1, 16, 16)) and not spread[:, 1:].any()
+    mask[..., 12, 12] = 1
+    colors[..., 12, 12] = torch.tensor([0.0, 0.0, 1.0])
+    spread = spread_colors(colors, mask)
+    assert spread[0, 2, 13, 13] == 1 and spread[0, 0, 1, 1] == 1
+
+
+def test_an_untaught_encoder_colours_voxels_as_the_pixels_before_them(encoder):
+    picture = torch.zeros(1, 3, 32, 32)
+    picture[:, 0, :, :16], picture[:, 2, :, 16:] = 0.9, 0.7
+    with torch.no_grad():
+        colors = encoder.colors(picture, *encoder.lift(picture))
+    assert colors.shape == (1, 3, 16, 16, 16)
+    assert torch.allclose(colors[0, :, 2, 8, 8], torch.tensor([0.8, -1.0, -1.0]), atol=0.05)
+    assert torch.allclose(colors[0, :, 13, 8, 8], torch.tensor([-1.0, -1.0, 0.4]), atol=0.05)

@@ -9,8 +9,9 @@ from training_recipe import tiny_recipe
 from training_shapes import cube, save, sphere
 
 from backend.errors import UserError
+from backend.models.surface_guess import COARSE_CELLS
 from backend.training.assets import read_catalogue
-from backend.training.dataset import COARSE_CELLS, FINE_CELLS, make_scene, occupancy, voxel_features
+from backend.training.dataset import FINE_CELLS, make_scene, occupancy, voxel_features
 from backend.training.packing import pack, unpack
 from backend.training.prepare import prepare
 from backend.training.stored_shape import measure_shape, read_shape, write_shape

@@ -1,5 +1,6 @@
 """Pictures, voxels and distances of known shapes, and the rules by which views are drawn."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -16,10 +17,10 @@ from backend.training.assets import (
     spread_over_families,
 )
 from backend.training.dataset import ObjectSource, grown, make_scene, picture, voxel_features
-from backend.training.render import project
 from backend.training.surface import distance_field, nearest_points, voxelise
 from backend.training.views import (
     HELD_OUT_SECTOR,
+    LONGEST_SIDE,
     align,
     fixed_view,
     held_out_azimuth,
@@ -29,19 +30,27 @@ from backend.training.views import (
 
 
 @pytest.mark.parametrize("azimuth, elevation", [(0.3, 0.0), (1.2, 0.5), (2.9, 0.7)])
-def test_in_the_frame_the_outline_fills_the_cube_unless_the_object_is_too_deep(azimuth, elevation):
+def test_in_the_frame_the_object_fills_the_cube_however_the_camera_stands(azimuth, elevation):
     wide, deep = cube(), cube()
     wide.vertices[:, 1] *= 0.2
     deep.vertices[:, [0, 2]] *= 0.2
     for asset in (wide, deep):
-        scene = make_scene("box", asset, fixed_view(azimuth, elevation, math.radians(40)))
-        assert np.abs(scene.vertices).max() <= 0.5 + 1e-9
-        assert np.allclose(scene.vertices, scene.upright * scene.scale + scene.offset)
-        outline = project(scene.upright, scene.view)[:, :2] * scene.view.distance * scene.scale
-        side = (outline.max(axis=0) - outline.min(axis=0)).max()
-        depth = np.ptp(scene.vertices, axis=0).max()
-        assert side == pytest.approx(1.0) or depth == pytest.approx(1.0)
-        assert side <= 1.0 + 1e-9
+        asset.vertices[:] = asset.vertices * 3 + [1.0, 2.0, 3.0]
+        view = fixed_view(azimuth, elevation, math.radians(40))
+        scene = make_scene("box", asset, view)
+        low, high = scene.vertices.min(axis=0), scene.vertices.max(axis=0)
+        assert (high - low).max() == pytest.approx(LONGEST_SIDE)
+        assert low + high == pytest.approx(np.zeros(3), abs=1e-9)
+        # The object is turned about the vertical alone: proportions stay, and so does what is up.
+        assert np.ptp(scene.vertices[:, 2]) / np.ptp(asset.vertices[:, 2]) == pytest.approx(
+            np.linalg.norm(scene.vertices[7] - scene.vertices[0])
+            / np.linalg.norm(asset.vertices[7] - asset.vertices[0])
+        )
+        nearer = dataclasses.replace(view, elevation=0.1, fov=0.5, distance=2.0)
+        assert (make_scene("box", asset, nearer).vertices == scene.vertices).all()
+        flipped = make_scene("box", asset, dataclasses.replace(view, mirror=True))
+        assert (flipped.vertices == scene.vertices * [-1, 1, 1]).all()
+        assert (flipped.faces == scene.faces[:, ::-1]).all()
 
 
 def test_a_sphere_is_drawn_as_the_disc_that_perspective_makes_of_it():
@@ -56,7 +65,7 @@ def test_a_sphere_is_drawn_as_the_disc_that_perspective_makes_of_it():
 
 def test_nearer_faces_hide_farther_ones():
     scene = make_scene("cube", cube(), fixed_view(0.0, 0.0, math.radians(40)))
-    front = scene.upright[scene.faces][:, :, 1].max(axis=1) < -0.49
+    front = scene.vertices[scene.faces][:, :, 1].max(axis=1) < -0.48
     scene.corner_colors[:] = 0
     scene.corner_colors[front] = 255
     image = picture(scene, 64)
@@ -66,13 +75,13 @@ def test_nearer_faces_hide_farther_ones():
 def test_the_azimuth_turns_the_camera_counter_clockwise_seen_from_above():
     right = np.array([[0.5, 0.0, 0.0], [-0.5, 0, 0], [0, 0, 0.5], [0, 0, -0.5]])
     # A camera at 90° stands on +X, so what lay on +X is now nearest to it, on −Y.
-    assert align(right, math.pi / 2)[0] == pytest.approx([0.0, -0.5, 0.0], abs=1e-9)
+    assert align(right, math.pi / 2)[0] == pytest.approx([0.0, -LONGEST_SIDE / 2, 0.0], abs=1e-9)
 
 
-def test_aligning_makes_the_longest_side_one_and_centres():
+def test_aligning_makes_the_longest_side_that_of_the_frame_and_centres():
     moved = np.random.default_rng(0).normal(size=(50, 3)) * [3, 1, 2] + 7
     low, high = align(moved, 0.7).min(axis=0), align(moved, 0.7).max(axis=0)
-    assert (high - low).max() == pytest.approx(1.0)
+    assert (high - low).max() == pytest.approx(LONGEST_SIDE)
     assert low + high == pytest.approx(np.zeros(3), abs=1e-9)
 
 

@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+from backend.models.config import parse_config
 from backend.models.lifting_encoder import LiftingEncoderConfig
 from backend.models.occupancy_guess import OccupancyGuessConfig
 from backend.models.sparse_structure_vae import EncoderConfig
+from backend.models.structured_latent_vae import SLatEncoderConfig
+from backend.models.surface_guess import SurfaceGuessConfig
 from backend.training.loop import LoopConfig
 from backend.training.recipe import Recipe
 
@@ -13,6 +16,7 @@ _SMALL = {"resolution": 16, "model_channels": 32, "num_blocks": 1, "num_head_cha
 
 def tiny_recipe(**changes: object) -> Recipe:
     recipe = Recipe()
+    latent_encoder = {**recipe.latent_encoder, **_SMALL}
     loop = LoopConfig(steps=3, learning_rate=2e-3, warm_up=1, log_every=1, bfloat16=False)
     tiny = replace(
         recipe,
@@ -28,14 +32,14 @@ def tiny_recipe(**changes: object) -> Recipe:
             plane_channels=(16, 16, 16, 16),
             volume_channels=(16, 16, 16),
             volume_resolution=8,
-            latent_resolution=16,
-            latent_hidden=8,
+            color_hidden=8,
             picture_tokens=2,
             cond_channels=64,
             occupancy=OccupancyGuessConfig(block=2, encoder=EncoderConfig(1, 8, 0, (8, 16), 1)),
+            surface=SurfaceGuessConfig(encoder=parse_config(SLatEncoderConfig, latent_encoder, "encoder")),
         ),
         lifting_batch=2,
-        latent_encoder={**recipe.latent_encoder, **_SMALL},
+        latent_encoder=latent_encoder,
         mesh_decoder={**recipe.mesh_decoder, **_SMALL, "model_channels": 256},
         gaussian_decoder={**recipe.gaussian_decoder, **_SMALL},
         latent_voxels=40,

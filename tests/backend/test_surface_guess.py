@@ -1,0 +1,116 @@
+"""From a guessed solid to the latents of its surface: distances, features, and which voxels get latents."""
+
+import numpy as np
+import torch
+from training_recipe import tiny_recipe
+from training_shapes import sphere
+
+from backend.models.lifting_encoder import LiftingImageEncoder
+from backend.models.surface_guess import (
+    FEATURES,
+    border_distance,
+    borders,
+    shape_starts,
+    solid_features,
+    wall_distance,
+)
+from backend.training.dataset import make_scene, occupancy, solid, voxel_features
+from backend.training.views import LONGEST_SIDE, fixed_view
+
+
+def ball(resolution: int, radius: float, softness: float = 0.02) -> torch.Tensor:
+    """Probabilities (1, 1, R, R, R) that fall from 1 to 0 round a sphere."""
+    axis = (torch.arange(resolution) + 0.5) / resolution - 0.5
+    x, y, z = torch.meshgrid(axis, axis, axis, indexing="ij")
+    return torch.sigmoid((radius - (x**2 + y**2 + z**2).sqrt()) / softness)[None, None]
+
+
+def test_the_distance_to_a_ball_s_border_is_that_of_the_sphere():
+    distance = border_distance(ball(64, 0.3), torch.full((1, 1, 1, 1, 1), 0.5), cells=64)[0]
+    axis = torch.arange(65) / 64 - 0.5
+    x, y, z = torch.meshgrid(axis, axis, axis, indexing="ij")
+    true = ((x**2 + y**2 + z**2).sqrt() - 0.3) * 64
+    close = true.abs() < 1
+    assert (distance - true)[close].abs().max() < 0.15
+    assert (distance.sign() == true.sign())[true.abs() > 0.2].all()
+
+
+def test_a_higher_level_moves_the_border_inwards():
+    probabilities = ball(32, 0.3)
+    low, high = (border_distance(probabilities, torch.full((1, 1, 1, 1, 1), v), 32) for v in (0.3, 0.7))
+    assert (low < 0).sum() > (high < 0).sum() > 0
+
+
+def test_levels_make_walls():
+    probabilities = ball(32, 0.3, softness=0.1)
+    levels = [torch.full((1, 1, 1, 1, 1), value) for value in (0.2, 0.5, 0.8)]
+    outer, middle, inner = (border_distance(probabilities, level, 32)[0] < 0 for level in levels)
+    assert torch.equal(wall_distance(probabilities, levels[:1], 32)[0] < 0, outer)
+    hollow = wall_distance(probabilities, levels[:2], 32)[0]
+    assert torch.equal(hollow < 0, outer & (hollow != 0) & ~middle)
+    cored = wall_distance(probabilities, levels, 32)[0] < 0
+    assert cored[16, 16, 16] and not cored[0, 0, 0]
+    assert torch.equal(cored, (hollow < 0) | inner)
+
+
+def test_voxels_that_a_border_crosses_are_found():
+    distance = border_distance(ball(32, 0.3), torch.full((1, 1, 1, 1, 1), 0.5), 32)
+    found = borders(distance, 32)
+    assert found.shape == (1, 1, 32, 32, 32)
+    axis = (torch.arange(32) + 0.5) / 32 - 0.5
+    x, y, z = torch.meshgrid(axis, axis, axis, indexing="ij")
+    gap = ((x**2 + y**2 + z**2).sqrt() - 0.3).abs() * 32
+    assert found[0, 0][gap < 0.3].all() and not found[0, 0][gap > 1.0].any()
+    coarse = borders(distance, 16)
+    assert torch.equal(coarse, torch.nn.functional.max_pool3d(found.float(), 2) > 0)
+
+
+def test_a_coarse_structure_is_brought_to_the_encoder_s_grid():
+    distance = border_distance(ball(16, 0.3, 0.05), torch.full((1, 1, 1, 1, 1), 0.5), cells=32)[0]
+    assert distance.shape == (33, 33, 33)
+    axis = torch.arange(33) / 32 - 0.5
+    assert abs(float(distance[:, 16, 16][(axis - 0.3).abs().argmin()])) < 1.0
+
+
+def test_a_guessed_ball_has_the_features_of_a_true_one():
+    scene = make_scene("ball", sphere(), fixed_view(0.0, 0.2, 0.7))
+    coarse = occupancy(scene, 16)
+    coords = np.argwhere(coarse).astype(np.int32)
+    true = voxel_features(scene, coords, 16)
+    distance = border_distance(ball(32, LONGEST_SIDE / 2, 0.02), torch.full((1, 1, 1, 1, 1), 0.5), cells=32)[
+        0
+    ]
+    guessed = solid_features(distance, torch.from_numpy(coords), torch.zeros(len(coords), 3)).numpy()
+    assert guessed.shape == true.shape == (len(coords), FEATURES)
+    assert np.abs(guessed[:, :27] - true[:, :27]).mean() < 0.1
+
+
+def test_latents_lie_round_what_is_occupied_and_nowhere_else():
+    torch.manual_seed(0)
+    encoder = LiftingImageEncoder(tiny_recipe().lifting).eval()
+    for parameter in encoder.surface_head.parameters():  # the last layer starts at zero
+        torch.nn.init.normal_(parameter, std=0.1)
+    logits = torch.full((2, 2, 16, 16, 16), -9.0)
+    logits[0, :, 4:8, 4:8, 4:8] = 5.0
+    colors = torch.zeros(2, 3, 16, 16, 16)
+    with torch.no_grad():
+        structure, latent = shape_starts(encoder.structure_head, encoder.surface_head, logits, colors)
+        red = shape_starts(encoder.structure_head, encoder.surface_head, logits, colors + 1)[1]
+    assert structure.shape == (2, 8, 8, 8, 8) and latent.shape == (2, 8, 16, 16, 16)
+    some = (latent[0] != 0).any(0)
+    assert some[3:9, 3:9, 3:9].all() and some.sum() <= 8**3
+    assert not torch.equal(latent[0], red[0])
+
+
+def test_solid_is_what_hides_behind_the_surface():
+    shell = np.zeros((12, 12, 12), bool)
+    shell[2:10, 2:10, 2:10] = True
+    shell[3:9, 3:9, 3:9] = False
+    filled = solid(shell)
+    assert filled[2:10, 2:10, 2:10].all() and filled.sum() == 8**3
+    tent = shell.copy()
+    tent[:, :, 2] = False  # no bottom, as many a house
+    assert solid(tent)[3:9, 3:9, 3:9].all()
+    cup = shell.copy()
+    cup[3:9, 3:9, 9] = False  # open above
+    assert not solid(cup)[4:8, 4:8, 4:8].any()
