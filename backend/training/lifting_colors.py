@@ -86,8 +86,13 @@ def color_part(
 
 def color_loss(guessed: Tensor, tints: Tensor, near: Tensor) -> Tensor:
     """Mean distance of colours in [−1, 1] (B, 3, r, r, r) from u8 ones where they are known, in [0, 1]."""
-    error = (guessed.float() - (tints / 127.5 - 1)).abs().mean(1) / 2
+    error = color_distance(guessed, tints).mean(1)
     return (error * near).sum() / near.sum().clamp(min=1)
+
+
+def color_distance(guessed: Tensor, tints: Tensor) -> Tensor:
+    """How far colours in [−1, 1] are from u8 ones, channel by channel, in [0, 1]."""
+    return (guessed.float() - (tints / 127.5 - 1)).abs() / 2
 
 
 def begin_surface(guess: SurfaceGuess, latents: LatentTargets) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from backend.models.lifting_encoder import LiftingEncoderConfig
-from backend.models.occupancy_guess import OccupancyGuessConfig
 from backend.models.surface_guess import FEATURES
 from backend.training.loop import LoopConfig
 
@@ -63,7 +62,7 @@ class Recipe:
     structure_batch: int = 24
     structure_crop: int = 32
     structure_kl: float = 1e-3
-    lifting: LiftingEncoderConfig = LiftingEncoderConfig(occupancy=OccupancyGuessConfig())
+    lifting: LiftingEncoderConfig = LiftingEncoderConfig()
     lifting_batch: int = 8
     color_batch: int = 4
     latent_encoder: dict = field(default_factory=lambda: {**_trunk(128, 2, 2), "in_channels": FEATURES})

@@ -29,7 +29,7 @@ def voxelise(vertices: np.ndarray, faces: np.ndarray, resolution: int) -> np.nda
     """(V, 3) in the unit cube -> occupancy (R, R, R) bool of the surface, by points denser than a third of a
     voxel.
     """
-    grid = np.clip((vertices + 0.5) * resolution, 0, resolution - 1e-4)
+    grid = _in_voxels(vertices, resolution)
     return _occupy(grid, faces, resolution)
 
 
@@ -37,7 +37,7 @@ def voxel_colors(
     vertices: np.ndarray, faces: np.ndarray, corner_colors: np.ndarray, resolution: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean colour in [0, 1] of the surface in every voxel, (R, R, R, 3) f32, and which voxels have any."""
-    grid = np.clip((vertices + 0.5) * resolution, 0, resolution - 1e-4)
+    grid = _in_voxels(vertices, resolution)
     sums, counts = _paint(grid, faces, corner_colors, resolution)
     return sums / (255 * np.maximum(counts, 1))[..., None], counts > 0
 
@@ -86,13 +86,24 @@ def nearest_points(
     return _points(points, face, vertices, faces, corner_colors)
 
 
+def _in_voxels(vertices: np.ndarray, resolution: int) -> np.ndarray:
+    """(V, 3) in the unit cube -> in voxels, none of them beyond the last one."""
+    return np.clip((vertices + 0.5) * resolution, 0, resolution - 1e-4)
+
+
+@njit(nogil=True, cache=True)
+def _steps(a, b, c):
+    """Into how many parts a triangle's sides are cut, so that points are denser than a third of a voxel."""
+    longest = max(np.abs(b - a).max(), np.abs(c - a).max(), np.abs(c - b).max())
+    return int(math.ceil(longest * 3)) + 1
+
+
 @njit(nogil=True, cache=True)
 def _occupy(grid, faces, resolution):
     occupied = np.zeros((resolution, resolution, resolution), np.bool_)
     for f in range(faces.shape[0]):
         a, b, c = grid[faces[f, 0]], grid[faces[f, 1]], grid[faces[f, 2]]
-        longest = max(np.abs(b - a).max(), np.abs(c - a).max(), np.abs(c - b).max())
-        n = int(math.ceil(longest * 3)) + 1
+        n = _steps(a, b, c)
         for i in range(n + 1):
             for j in range(n + 1 - i):
                 u, v = i / n, j / n
@@ -107,8 +118,7 @@ def _paint(grid, faces, corner_colors, resolution):
     counts = np.zeros((resolution, resolution, resolution), np.float32)
     for f in range(faces.shape[0]):
         a, b, c = grid[faces[f, 0]], grid[faces[f, 1]], grid[faces[f, 2]]
-        longest = max(np.abs(b - a).max(), np.abs(c - a).max(), np.abs(c - b).max())
-        n = int(math.ceil(longest * 3)) + 1
+        n = _steps(a, b, c)
         for i in range(n + 1):
             for j in range(n + 1 - i):
                 u, v = i / n, j / n

@@ -15,7 +15,7 @@ from backend.models.sparse_structure_flow import patchify
 from backend.training.autoencoder_structure import StructureAutoencoder
 from backend.training.latent_targets import LatentTargets
 from backend.training.lifting import begin_guess, shape_loss
-from backend.training.lifting_colors import begin_surface
+from backend.training.lifting_colors import begin_surface, color_distance
 from backend.training.loop import Part
 from backend.training.text_batches import LatentBatch, ShapeBatch, latent_batch, shape_batch
 from backend.training.text_latents import StoredLatents
@@ -76,7 +76,7 @@ def text_color_part(
         errors = []
         for one, coords, tints in zip(guesses, batch.coords, batch.tints, strict=True):
             x, y, z = coords.long().unbind(1)
-            errors.append((one[:, x, y, z].T - (tints / 127.5 - 1)).abs().mean() / 2)
+            errors.append(color_distance(one[:, x, y, z].T, tints).mean())
         error = torch.stack(errors).mean()
         return error, {"error": error.detach()}
 
