@@ -8,19 +8,21 @@ V vertices · F faces · L voxels · R resolution · S picture size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
 from backend.models.surface_guess import COARSE_CELLS, THICKENING
 from backend.training.assets import Asset, Entry, group_weights, load_asset
+from backend.training.made_objects import made_object
 from backend.training.render import CROP_MARGIN, render
 from backend.training.stored_shape import StoredShape
 from backend.training.surface import DistanceField, distance_field, nearest_colors, voxelise
 from backend.training.views import View, align, training_view
 
 FINE_CELLS = 4  # cubes of the mesh grid a voxel side
+_STRETCH = 0.35  # of the logarithm of the size along an axis
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,24 @@ class Scene:
     stored: StoredShape | None = None
 
 
+@dataclass(frozen=True)
+class Variety:
+    """How much is made up, and how much of the rest is stretched, as shares of what is shown."""
+
+    made: float = 0.0
+    stretched: float = 0.0
+
+
 class ObjectSource:
     """Draws scenes from a catalogue; meshes stay in memory once read.
 
     Every group of shape variants comes equally often.
     """
 
-    def __init__(self, entries: tuple[Entry, ...], seed: int = 0):
+    def __init__(self, entries: tuple[Entry, ...], seed: int = 0, variety: Variety = Variety()):
         self.entries = entries
         self.seed = seed
+        self.variety = variety
         self._cumulative = np.cumsum(group_weights(entries))
         self._assets: dict[int, Asset] = {}
 
@@ -58,9 +69,14 @@ class ObjectSource:
         `surface` says that distances to it will be asked for, which a source may have stored.
         """
         rng = np.random.default_rng((self.seed, step, index))
+        if rng.random() < self.variety.made:
+            name = f"made up {step} {index}"
+            return make_scene(name, made_object(rng), training_view(name, rng)), rng
         number = self.draw(self._cumulative, rng)
-        name = self.entries[number].name
-        return make_scene(name, recolored(self.asset(number), rng), training_view(name, rng)), rng
+        name, asset = self.entries[number].name, recolored(self.asset(number), rng)
+        if rng.random() < self.variety.stretched:
+            asset = stretched(asset, rng)
+        return make_scene(name, asset, training_view(name, rng)), rng
 
     @property
     def stored(self) -> bool:
@@ -94,6 +110,12 @@ def recolored(asset: Asset, rng: np.random.Generator) -> Asset:
     values = (np.arange(256) / 255) ** float(np.exp(rng.uniform(-0.4, 0.4))) * 255
     colors = values.round().astype(np.uint8)[asset.corner_colors[..., rng.permutation(3)]]
     return Asset(asset.vertices, asset.faces, colors, asset.smooth)
+
+
+def stretched(asset: Asset, rng: np.random.Generator) -> Asset:
+    """Made longer or shorter along each axis."""
+    factors = np.exp(rng.uniform(-_STRETCH, _STRETCH, 3)).astype(np.float32)
+    return replace(asset, vertices=asset.vertices * factors)
 
 
 def picture(scene: Scene, size: int, margin: float = CROP_MARGIN) -> np.ndarray:

@@ -76,7 +76,8 @@ def prepare(
     kept = tuple(mesh.entry for mesh in meshes)
     records = {n: _paths(folder / "shapes", names.get(mesh.digest, [])) for n, mesh in enumerate(meshes)}
     assets = {n: mesh.asset for n, mesh in enumerate(meshes)}
-    return PreparedSource(kept, seed, assets, {n: paths for n, paths in records.items() if paths})
+    stored = {n: paths for n, paths in records.items() if paths}
+    return PreparedSource(kept, seed, assets, stored, recipe.variety)
 
 
 def read_meshes(entries: tuple[Entry, ...], folder: Path, threads: int, shown: bool = True) -> list[Mesh]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from backend.training.assets import Asset, Entry, group_weights
-from backend.training.dataset import ObjectSource, Scene, make_scene, recolored
+from backend.training.dataset import ObjectSource, Scene, Variety, make_scene, recolored
 from backend.training.stored_shape import read_shape
 from backend.training.views import training_view
 
@@ -28,8 +28,9 @@ class PreparedSource(ObjectSource):
         seed: int,
         assets: dict[int, Asset],
         shapes: dict[int, tuple[Path, ...]],
+        variety: Variety,
     ):
-        super().__init__(entries, seed)
+        super().__init__(entries, seed, variety)
         self._assets = dict(assets)
         self._shapes = shapes
         weights = group_weights(entries) * [number in shapes for number in range(len(entries))]

@@ -8,6 +8,7 @@ import torch
 
 from backend.models.lifting_encoder import LiftingEncoderConfig
 from backend.models.surface_guess import FEATURES
+from backend.training.dataset import Variety
 from backend.training.loop import LoopConfig
 
 
@@ -54,6 +55,7 @@ class Recipe:
     structure_resolution: int = 64
     resolution: int = 32  # of the structured latent, whose voxels are the structure's, pooled
     picture_size: int = 128
+    variety: Variety = Variety(made=0.3, stretched=0.3)
     views: int = 2  # of an object whose surface is stored
     prepare_share: float = 0.15  # of the minutes at most, for preparing data
     finish_share: float = 0.12  # of the minutes, for calibration, export and a short evaluation
