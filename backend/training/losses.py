@@ -13,9 +13,9 @@ from backend.sampling import SIGMA_MIN
 
 
 def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
-    """1 − (2Σpy + 1) / (Σp + Σy + 1) over the whole batch; target in {0, 1}."""
-    p = logits.sigmoid()
-    return 1 - (2 * (p * target).sum() + 1) / (p.sum() + target.sum() + 1)
+    """1 − (2Σpy + 1) / (Σp + Σy + 1) of every object of a batch (B, …), averaged; target in {0, 1}."""
+    p, y = logits.sigmoid().flatten(1), target.flatten(1)
+    return (1 - (2 * (p * y).sum(1) + 1) / (p.sum(1) + y.sum(1) + 1)).mean()
 
 
 def occupancy_loss(logits: Tensor, target: Tensor, bce_weight: float = 5.0) -> Tensor:

@@ -70,9 +70,17 @@ def test_a_latent_is_noised_with_times_drawn_before_the_noise():
 
 
 def test_dice_is_zero_for_the_right_answer_and_one_for_the_opposite():
-    target = (torch.arange(1000) % 2).float()
+    target = (torch.arange(1000) % 2).float()[None]
     assert soft_dice(40 * (target - 0.5), target) < 1e-3
     assert soft_dice(40 * (0.5 - target), target) > 0.99
+
+
+def test_small_objects_count_as_much_in_dice_as_large_ones():
+    target = torch.zeros(2, 10_000)
+    target[0, :100], target[1, :9000] = 1, 1
+    right, wrong = 40 * (target - 0.5), 40 * (0.5 - target)
+    for small, large in ((right, wrong), (wrong, right)):
+        assert soft_dice(torch.stack([small[0], large[1]]), target) == pytest.approx(0.5, abs=0.01)
 
 
 def test_divergence_vanishes_for_the_standard_normal():
