@@ -21,7 +21,7 @@ from backend.checkpoints import open_folder
 from backend.conditioning import Condition, PictureConditioner
 from backend.device import choose_device, choose_dtype
 from backend.errors import UserError
-from backend.image import open_picture, preprocess
+from backend.image import cut_out, open_picture
 from backend.layers.engines import ENGINES, Engine, choose_engine
 from backend.memory import peak_memory_bytes
 from backend.models.dinov2 import DinoV2, DinoV2Config
@@ -179,7 +179,7 @@ def _condition(pipeline: Pipeline, options: argparse.Namespace) -> Condition:
     if pipeline.folder.text_cond_model:
         return pipeline.condition_on_text(PROMPT)
     picture = open_picture(options.image) if options.image else _drawn_picture()
-    return pipeline.condition_on_pictures([preprocess(picture, remove_background)])
+    return pipeline.condition_on_pictures([cut_out(picture, remove_background)])
 
 
 def _drawn_picture() -> Image.Image:

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from backend.checkpoints import ModelFolder, models_folder, read_model
 from backend.errors import UserError
+from backend.image import on_black
 from backend.models.clip_text import load_text_encoder
 from backend.models.dinov2 import load_image_encoder
 from backend.models.lifting_text import LiftingTextEncoder
 from backend.models.minilm_text import PUBLISHED as MINILM
 from backend.models.minilm_text import MiniLmText, load_sentence_encoder
 
+_BACKGROUND_LEVEL = 0.03  # pixels darker than this in all channels are black
 PICTURES_ONLY = (
     "This model works from pictures; give a picture, or choose a text model such as TRELLIS-text-base."
 )
@@ -87,9 +89,22 @@ def _load_text_conditioner(folder: ModelFolder, name: str, device: torch.device)
 
 
 def picture_to_pixels(picture: Image.Image, device: torch.device) -> Tensor:
-    """(1, 3, H, W) in [0, 1] from an RGB picture."""
-    pixels = torch.from_numpy(numpy.array(picture.convert("RGB"), dtype=numpy.float32) / 255)
+    """(1, 3, H, W) in [0, 1] from a cut-out RGBA picture, which is put on black, or from any other."""
+    picture = on_black(picture) if picture.mode == "RGBA" else picture.convert("RGB")
+    pixels = torch.from_numpy(numpy.array(picture, dtype=numpy.float32) / 255)
     return pixels.permute(2, 0, 1)[None].contiguous().to(device)
+
+
+def cutout_to_pixels(picture: Image.Image, device: torch.device) -> Tensor:
+    """(1, 4, H, W) in [0, 1]: colour on black, and how far each pixel shows the object.
+
+    Of a picture without transparency what is not black counts as the object.
+    """
+    pixels = picture_to_pixels(picture, device)
+    if picture.mode == "RGBA":
+        alpha = torch.from_numpy(numpy.array(picture.getchannel("A"), dtype=numpy.float32) / 255)
+        return torch.cat([pixels, alpha[None, None].to(device)], dim=1)
+    return torch.cat([pixels, (pixels.amax(dim=1, keepdim=True) > _BACKGROUND_LEVEL).float()], dim=1)
 
 
 class PictureConditioner:
@@ -115,7 +130,7 @@ class LiftingConditioner:
         self._device = device
 
     def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition:
-        lifted = [self._encoder(picture_to_pixels(picture, self._device)) for picture in pictures]
+        lifted = [self._encoder(cutout_to_pixels(picture, self._device)) for picture in pictures]
         tokens = tuple(one.tokens for one in lifted)
         return Condition(
             tokens, torch.zeros_like(tokens[0]), lifted[0].structure_start, lifted[0].latent_start

@@ -14,7 +14,7 @@ from backend.conditioning import Condition
 from backend.device import choose_device, choose_dtype, devices
 from backend.engine_interface import FinishedInfo, LoadedInfo, OnProgress, OnResult, ShouldCancel
 from backend.errors import UserError
-from backend.image import open_picture, preprocess
+from backend.image import cut_out, open_picture
 from backend.parts import Voxels, describe
 from backend.pipeline import Pipeline
 from backend.version import VERSION
@@ -97,7 +97,7 @@ def _condition(
     if files:
         names = request.picture_names or tuple(f"picture {n + 1}" for n in range(len(files)))
         opened = [open_picture(data, name) for data, name in zip(files, names, strict=True)]
-        pictures = [preprocess(picture, remove_background) for picture in opened]
+        pictures = [cut_out(picture, remove_background) for picture in opened]
         condition = pipeline.condition_on_pictures(pictures)
     else:
         condition = pipeline.condition_on_text(request.prompt)

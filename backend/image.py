@@ -1,6 +1,6 @@
-"""From a picture file to the 518×518 picture of one object on black that the image encoders see.
+"""From a picture file to the 518×518 picture of one object that the image encoders see.
 
-In: the bytes or the path of a picture that anybody may have made. Out: a PIL picture, RGB, 518×518.
+In: the bytes or the path of a picture that anybody may have made. Out: a PIL picture, RGBA or RGB on black.
 Every fault of the file leaves as a UserError; nothing is decoded before its size is known.
 """
 
@@ -63,7 +63,12 @@ def open_picture(source: Path | bytes, name: str | None = None) -> Image.Image:
 
 
 def preprocess(image: Image.Image, remove_background: BackgroundRemover) -> Image.Image:
-    """Cut one object out of its picture: transparent or removed background, centred, 518×518 RGB on black.
+    """As `cut_out`, but RGB on black, as the published image models see it."""
+    return on_black(cut_out(image, remove_background))
+
+
+def cut_out(image: Image.Image, remove_background: BackgroundRemover) -> Image.Image:
+    """Cut one object out of its picture: transparent or removed background, centred, 518×518 RGBA.
 
     `remove_background` (RGB -> RGBA) is called only where the picture has no transparency of its own.
     Raises UserError where nothing, or only a speck, is opaque.
@@ -75,8 +80,7 @@ def preprocess(image: Image.Image, remove_background: BackgroundRemover) -> Imag
         cutout = remove_background(_shrink(image.convert("RGB"), MAX_OPAQUE_SIDE))
     cutout = cutout.crop(crop_box(np.asarray(cutout.getchannel("A"))))
     # Pillow weighs RGBA by its alpha while it resizes, so that hidden colours do not bleed into the edge.
-    cutout = cutout.resize((PICTURE_SIZE, PICTURE_SIZE), Image.Resampling.LANCZOS)
-    return on_black(cutout)
+    return cutout.resize((PICTURE_SIZE, PICTURE_SIZE), Image.Resampling.LANCZOS)
 
 
 def crop_box(alpha: np.ndarray) -> tuple[float, float, float, float]:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from backend.background import remove_background
-from backend.image import preprocess
+from backend.image import cut_out
 from backend.training.assets import Asset, Entry, load_asset
 from backend.training.dataset import Scene, make_scene
 from backend.training.render import cutout, render
@@ -25,9 +25,7 @@ _MARGIN = 1.3
 
 @dataclass(frozen=True)
 class Case:
-    """A scene in the model's frame, its picture as a file would hold it (RGBA), and as the encoder gets it
-    (RGB).
-    """
+    """A scene in the model's frame, its picture as a file would hold it, and as the encoder gets it."""
 
     scene: Scene
     cutout: Image.Image
@@ -65,7 +63,7 @@ def make_case(entry: Entry, view: View) -> Case:
 def _case(name: str, asset: Asset, view: View) -> Case:
     scene = make_scene(name, asset, view)
     drawn = draw_cutout(scene)
-    return Case(scene, drawn, preprocess(drawn, remove_background))
+    return Case(scene, drawn, cut_out(drawn, remove_background))
 
 
 def draw_cutout(scene: Scene) -> Image.Image:

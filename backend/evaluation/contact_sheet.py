@@ -15,6 +15,7 @@ from PIL import Image
 
 from backend.evaluation.drawing import sheet_gaussians, sheet_mesh
 from backend.files import atomic_path
+from backend.image import on_black
 from backend.representations.gaussians import Gaussians
 from backend.training.assets import Asset
 
@@ -64,7 +65,7 @@ def object_row(
 
     All in the unit cube; where there are no Gaussians their tiles stay dark.
     """
-    tiles = [np.asarray(picture.convert("RGB").resize((size, size), Image.Resampling.LANCZOS))]
+    tiles = [np.asarray(on_black(picture).resize((size, size), Image.Resampling.LANCZOS))]
     for asset in (truth, mesh):
         tiles += [_bytes(sheet_mesh(asset, size, behind)) for behind in (False, True)]
     dark = np.zeros((size, size, 3), np.float32)

@@ -19,7 +19,7 @@ from backend.evaluation.unit_cube import (
     placement,
     unit_occupancy,
 )
-from backend.image import preprocess
+from backend.image import cut_out
 from backend.model_folder import ModelFolder
 from backend.pipeline import Pipeline
 from backend.representations.gaussians import Gaussians
@@ -49,7 +49,7 @@ def is_view_aligned(folder: ModelFolder) -> bool:
 def predict(pipeline: Pipeline, case: Case, seed: int) -> Prediction:
     """The case's picture through preprocessing and pipeline, as Generate takes it."""
     started = time.monotonic()
-    picture = preprocess(case.cutout, remove_background)
+    picture = cut_out(case.cutout, remove_background)
     preprocessing = time.monotonic() - started
     result = reconstruct(pipeline, picture, seed)
     azimuth = None if is_view_aligned(pipeline.folder) else case.scene.view.azimuth

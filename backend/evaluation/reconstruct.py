@@ -29,7 +29,7 @@ class Reconstruction:
 
 @torch.inference_mode()
 def reconstruct(pipeline: Pipeline, picture: Image.Image, seed: int = 1) -> Reconstruction:
-    """A preprocessed picture (RGB on black) -> what Generate makes of it."""
+    """A picture as cut out -> what Generate makes of it."""
     started = time.monotonic()
     generator = torch.Generator().manual_seed(seed)
     folder = pipeline.folder

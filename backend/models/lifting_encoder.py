@@ -1,4 +1,4 @@
-"""The starter's image encoder: picture (B, 3, H, W) -> volume features -> tokens and first guesses of both
+"""The starter's image encoder: picture (B, 4, H, W) -> volume features -> tokens and first guesses of both
 latents.
 
 A 2-D U-Net reads the picture at 128², its features are projected pixel-aligned into a 16³ volume through one
@@ -22,7 +22,7 @@ from backend.models.occupancy_guess import OccupancyGuess, OccupancyGuessConfig
 from backend.models.surface_guess import SurfaceGuess, SurfaceGuessConfig, shape_starts
 
 _CROP_MARGIN = 1.2  # backend.image crops pictures to the alpha box times this factor
-_BACKGROUND_LEVEL = 0.03  # pixels darker than this in all channels count as background
+_LEAST_ALPHA = 0.05  # what background removers leave of the background is less
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class UNet(nn.Module):
 
 
 class LiftingImageEncoder(nn.Module):
-    """See the module docstring. `forward` takes pixels in [0, 1] of any size, background black."""
+    """See the module docstring. `forward` takes pixels (B, 4, H, W) in [0, 1], colour on black and alpha."""
 
     Config = LiftingEncoderConfig
 
@@ -153,15 +153,16 @@ class LiftingImageEncoder(nn.Module):
         return planes, self.volume(self._lift(planes[-1]))
 
     def _picture_input(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, 6, S, S): colour, foreground mask, column and row position."""
+        """(B, 4, H, W) -> (B, 6, S, S): colour, share of the object, column and row position."""
         size = self.config.image_size
         if pixels.shape[-1] != size:
             pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
-        mask = (pixels.amax(dim=1, keepdim=True) > _BACKGROUND_LEVEL).to(pixels.dtype)
+        color, alpha = pixels.split((3, 1), dim=1)
+        seen = alpha > _LEAST_ALPHA
         ramp = torch.linspace(-1, 1, size, dtype=pixels.dtype, device=pixels.device)
         rows, columns = torch.meshgrid(ramp, ramp, indexing="ij")
         place = torch.stack([columns, rows]).expand(pixels.shape[0], -1, -1, -1)
-        return torch.cat([pixels * 2 - 1, mask, place], dim=1)
+        return torch.cat([color * seen * 2 - 1, alpha * seen, place], dim=1)
 
     def _lift(self, plane: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C + 3, R, R, R): every cell takes the feature of the pixel it projects to."""
@@ -211,12 +212,13 @@ class LiftingImageEncoder(nn.Module):
         return torch.cat([features, waves], dim=-1)
 
 
-def spread_colors(colors: Tensor, mask: Tensor) -> Tensor:
-    """Colours (B, 3, S, S), those outside the mask (B, 1, S, S) taken from what is nearest within.
+def spread_colors(colors: Tensor, alpha: Tensor) -> Tensor:
+    """The object's colours everywhere: (B, 3, S, S) on black with alpha (B, 1, S, S) -> without.
 
-    Means over 2², 4², … pixels are made until they hold some of the object (a push-pull pyramid).
+    Where alpha is 0 they are those of what is nearest within: means over 2², 4², … pixels are made until they
+    hold some of the object (a push-pull pyramid).
     """
-    levels = [(colors * mask, mask)]
+    levels = [(colors, alpha)]
     while levels[-1][0].shape[-1] % 2 == 0:
         known, weight = levels[-1]
         levels.append((F.avg_pool2d(known, 2), F.avg_pool2d(weight, 2)))

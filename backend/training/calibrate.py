@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backend.conditioning import picture_to_pixels
+from backend.conditioning import cutout_to_pixels
 from backend.evaluation.cases import Case
 from backend.evaluation.surface_scores import surface_scores
 from backend.evaluation.unit_cube import mesh_asset
@@ -110,7 +110,7 @@ def best_latent(
 
 @torch.no_grad()
 def _lifted(workshop: Workshop, case: Case) -> LiftedCondition:
-    return workshop.lifting(picture_to_pixels(case.picture, workshop.device))
+    return workshop.lifting(cutout_to_pixels(case.picture, workshop.device))
 
 
 @torch.no_grad()

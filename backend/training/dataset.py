@@ -119,9 +119,9 @@ def stretched(asset: Asset, rng: np.random.Generator) -> Asset:
 
 
 def picture(scene: Scene, size: int, margin: float = CROP_MARGIN) -> np.ndarray:
-    """The scene as the image encoder sees it: (3, S, S) f32."""
+    """The scene as the image encoder sees it: (4, S, S) f32, colour on black and alpha."""
     drawn = render(scene.vertices, scene.faces, scene.corner_colors, scene.smooth, scene.view, size, margin)
-    return np.ascontiguousarray(drawn.color.transpose(2, 0, 1))
+    return np.concatenate([drawn.color.transpose(2, 0, 1), drawn.alpha[None]])
 
 
 def occupancy(scene: Scene, resolution: int) -> np.ndarray:

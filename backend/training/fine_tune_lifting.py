@@ -24,7 +24,7 @@ _ROWS = ("packed", "packed_solid", "tints", "near")
 
 @dataclass(frozen=True)
 class LiftingExamples:
-    """pixels (B, 3, S, S) u8 · packed and packed_solid (B, R³ / 8) u8, bits of surface and solid · tints
+    """pixels (B, 4, S, S) u8 · packed and packed_solid (B, R³ / 8) u8, bits of surface and solid · tints
     (B, 3, r, r, r) u8, the surface's colours where near (B, r, r, r) bool.
     """
 

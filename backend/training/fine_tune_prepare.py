@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backend.checkpoints import read_model
-from backend.conditioning import Condition, LiftingConditioner, load_conditioner, picture_to_pixels
+from backend.conditioning import Condition, LiftingConditioner, cutout_to_pixels, load_conditioner
 from backend.errors import UserError
 from backend.model_folder import ModelFolder
 from backend.training.assets import Asset, Entry
@@ -73,11 +73,11 @@ class Preparation:
         return self._records("latent", origin, self.targets.latents)
 
     def pixels(self, size: int) -> Records:
-        """Pictures: pixels (K, 3, size, size) u8."""
+        """Pictures: pixels (K, 4, size, size) u8."""
 
         def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
             cpu = torch.device("cpu")
-            pictures = [picture_to_pixels(one, cpu) for one in self.targets.pictures(entry, asset)]
+            pictures = [cutout_to_pixels(one, cpu) for one in self.targets.pictures(entry, asset)]
             small = F.interpolate(torch.cat(pictures), size=(size, size), mode="bilinear", antialias=True)
             return {"pixels": (small * 255).round().to(torch.uint8)}
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from backend.background import remove_background
 from backend.errors import UserError
-from backend.image import preprocess
+from backend.image import cut_out
 from backend.model_folder import ModelFolder, models_folder
 from backend.models.dinov2 import load_image_encoder
 from backend.models.surface_guess import FEATURES
@@ -64,7 +64,7 @@ class Targets(Protocol):
         """For every pose n coords.n (L, 3) i32 and latent.n (L, C) f32, normalised."""
 
     def pictures(self, entry: Entry, asset: Asset) -> Iterator[Image.Image]:
-        """K preprocessed pictures, as every picture reaches the image encoder."""
+        """K cut-out pictures, as every picture reaches the image encoder."""
 
 
 class CanonicalTargets:
@@ -108,7 +108,7 @@ class CanonicalTargets:
     def pictures(self, entry: Entry, asset: Asset) -> Iterator[Image.Image]:
         item = canonical_object(asset)
         for view in picture_views(self._pictures, _generator(self._seed, entry, "pictures")):
-            yield preprocess(draw_cutout(item, view), remove_background)
+            yield cut_out(draw_cutout(item, view), remove_background)
 
 
 class ViewAlignedTargets:
@@ -156,7 +156,7 @@ class ViewAlignedTargets:
         for scene, _ in self._scenes(entry, asset):
             mesh = scene.vertices, scene.faces, scene.corner_colors, scene.smooth
             drawn = render(*mesh, scene.view, CUTOUT_SIZE, CUTOUT_MARGIN)
-            yield preprocess(cutout(drawn), remove_background)
+            yield cut_out(cutout(drawn), remove_background)
 
     def _latent_encoder(self) -> LatentEncoder:
         return LatentEncoder(self._folder, self._device, FEATURES)

@@ -1,4 +1,4 @@
-"""The lifting encoder's shape: picture (B, 3, S, S) -> the voxels of the surface and of the solid.
+"""The lifting encoder's shape: picture (B, 4, S, S) -> the voxels of the surface and of the solid.
 
 B batch · L voxels of the structured latent · R resolution of the structure · S picture size.
 """
@@ -39,11 +39,11 @@ SURFACE_CUT = -1.5  # the logit near which surfaces are cut, for the log: the ex
 
 @dataclass(frozen=True)
 class LiftingBatch:
-    """colors (B, 3, S, S) u8 · packed, packed_solid (B, R³ / 8) u8 bits of surface and solid · per object
+    """pictures (B, 4, S, S) u8 · packed, packed_solid (B, R³ / 8) u8 bits of surface and solid · per object
     coords (L, 3) and features (L, C_in) f16, or empty. All as small as may be, for it travels to the device.
     """
 
-    colors: Tensor
+    pictures: Tensor
     packed: Tensor
     packed_solid: Tensor
     coords: tuple[Tensor, ...] = ()
@@ -51,8 +51,8 @@ class LiftingBatch:
 
     @cached_property
     def pixels(self) -> Tensor:
-        """(B, 3, S, S) f32 in [0, 1]."""
-        return self.colors.float() / 255
+        """(B, 4, S, S) f32 in [0, 1]."""
+        return self.pictures.float() / 255
 
     @cached_property
     def occupied(self) -> Tensor:
@@ -75,11 +75,11 @@ def unpacked(packed: Tensor) -> Tensor:
 
 def lifting_batch(recipe: Recipe, source: ObjectSource, step: int, size: int, latents: int) -> LiftingBatch:
     """`size` scenes as the encoder sees them, and the surface features, slow to make, of the first ones."""
-    colors, packed, packed_solid, coords, features = [], [], [], [], []
+    pictures, packed, packed_solid, coords, features = [], [], [], [], []
     for index in range(size):
         scene, rng = source.scene(step, index, surface=index < latents)
         pixels = picture(scene, recipe.picture_size, CROP_MARGIN * rng.uniform(0.97, 1.03))
-        colors.append(np.rint(pixels * 255).astype(np.uint8))
+        pictures.append(np.rint(pixels * 255).astype(np.uint8))
         occupied = occupancy(scene, recipe.structure_resolution)
         packed.append(np.packbits(occupied))
         packed_solid.append(np.packbits(solid(occupied)))
@@ -88,7 +88,7 @@ def lifting_batch(recipe: Recipe, source: ObjectSource, step: int, size: int, la
             coords.append(np.argwhere(coarse).astype(np.int32))
             features.append(voxel_features(scene, coords[-1], recipe.resolution).astype(np.float16))
     return LiftingBatch(
-        torch.from_numpy(np.stack(colors)),
+        torch.from_numpy(np.stack(pictures)),
         torch.from_numpy(np.stack(packed)),
         torch.from_numpy(np.stack(packed_solid)),
         tuple(torch.from_numpy(one) for one in coords),

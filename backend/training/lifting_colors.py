@@ -1,4 +1,4 @@
-"""The lifting encoder's colours: picture (B, 3, S, S) -> colour of the surface, were it there, in all voxels.
+"""The lifting encoder's colours: picture (B, 4, S, S) -> colour of the surface, were it there, in all voxels.
 
 They are learned on the finished volume. B batch · r resolution of the structured latent · S picture size.
 """
@@ -25,25 +25,25 @@ COLOR_REACH = 2.0  # voxels from the surface at which its colour still counts
 
 @dataclass(frozen=True)
 class ColorBatch:
-    """colors (B, 3, S, S) u8 of the pictures · tints (B, 3, r, r, r) u8 of the voxels, of which only those
+    """pictures (B, 4, S, S) u8 · tints (B, 3, r, r, r) u8 of the voxels, of which only those
     close to the surface, near (B, r, r, r) bool, are told.
     """
 
-    colors: Tensor
+    pictures: Tensor
     tints: Tensor
     near: Tensor
 
 
 def color_batch(recipe: Recipe, source: ObjectSource, step: int) -> ColorBatch:
     """Pictures, and the colours of the surface in and around the voxels that it crosses."""
-    colors, tints, nears = [], [], []
+    pictures, tints, nears = [], [], []
     for index in range(recipe.color_batch):
         scene, _ = source.scene(step, index)
-        colors.append(np.rint(picture(scene, recipe.picture_size) * 255).astype(np.uint8))
+        pictures.append(np.rint(picture(scene, recipe.picture_size) * 255).astype(np.uint8))
         tint, near = surface_tints(scene, recipe.resolution)
         tints.append(tint)
         nears.append(near)
-    return ColorBatch(*(torch.from_numpy(np.stack(one)) for one in (colors, tints, nears)))
+    return ColorBatch(*(torch.from_numpy(np.stack(one)) for one in (pictures, tints, nears)))
 
 
 def surface_tints(scene: Scene, resolution: int) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +75,7 @@ def color_part(
         return color_batch(recipe, source, step)
 
     def loss(batch: ColorBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        pixels = batch.colors.float() / 255
+        pixels = batch.pictures.float() / 255
         with torch.no_grad():
             planes, volumes = lifting.lift(pixels)
         error = color_loss(lifting.colors(pixels, planes, volumes), batch.tints, batch.near)

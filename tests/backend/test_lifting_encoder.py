@@ -16,21 +16,21 @@ def encoder() -> LiftingImageEncoder:
 
 
 def test_it_hands_on_tokens_and_both_start_latents(encoder):
-    lifted = encoder(torch.rand(2, 3, 518, 518))
+    lifted = encoder(torch.rand(2, 4, 518, 518))
     assert lifted.tokens.shape == (2, 4**3 + 2 * 2, 64)
     assert lifted.structure_start.shape == (2, 8, 8, 8, 8)
     assert lifted.latent_start.shape == (2, 8, 16, 16, 16)
 
 
 def test_pictures_of_a_batch_do_not_mix(encoder):
-    pictures = torch.rand(2, 3, 32, 32)
+    pictures = torch.rand(2, 4, 32, 32)
     together, alone = encoder(pictures), encoder(pictures[1:])
     assert torch.allclose(together.tokens[1], alone.tokens[0], atol=1e-5)
     assert torch.allclose(together.structure_start[1], alone.structure_start[0], atol=1e-5)
 
 
 def test_the_picture_s_size_does_not_matter(encoder):
-    small = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8), size=(32, 32), mode="bilinear")
+    small = torch.nn.functional.interpolate(torch.rand(1, 4, 8, 8), size=(32, 32), mode="bilinear")
     large = small.repeat_interleave(4, -1).repeat_interleave(4, -2)
     a, b = encoder(small).structure_start, encoder(large).structure_start
     assert (a - b).norm() < 0.3 * a.norm()
@@ -51,7 +51,7 @@ def test_from_above_the_far_side_lies_higher_in_the_picture():
 def test_it_survives_being_written_and_read(encoder, tmp_path):
     write_model(encoder, tmp_path / "encoder", half=True)
     again = read_model(tmp_path / "encoder")
-    picture = torch.rand(1, 3, 32, 32)
+    picture = torch.rand(1, 4, 32, 32)
     difference = again(picture).structure_start - encoder(picture).structure_start
     assert difference.abs().max() < 0.05
 
@@ -97,10 +97,26 @@ def test_colours_spread_from_the_object_over_the_background():
 
 
 def test_an_untaught_encoder_colours_voxels_as_the_pixels_before_them(encoder):
-    picture = torch.zeros(1, 3, 32, 32)
-    picture[:, 0, :, :16], picture[:, 2, :, 16:] = 0.9, 0.7
+    picture = torch.zeros(1, 4, 32, 32)
+    picture[:, 0, :, :16], picture[:, 2, :, 16:], picture[:, 3] = 0.9, 0.7, 1
     with torch.no_grad():
         colors = encoder.colors(picture, *encoder.lift(picture))
     assert colors.shape == (1, 3, 16, 16, 16)
     assert torch.allclose(colors[0, :, 2, 8, 8], torch.tensor([0.8, -1.0, -1.0]), atol=0.05)
     assert torch.allclose(colors[0, :, 13, 8, 8], torch.tensor([-1.0, -1.0, 0.4]), atol=0.05)
+
+
+def test_soft_edges_keep_the_object_s_colour():
+    alpha = torch.zeros(1, 1, 16, 16)
+    alpha[..., 4:12, 4:12], alpha[..., 4:12, 4] = 1, 0.25
+    colors = alpha * torch.tensor([0.8, 0.4, 0.2])[:, None, None]  # on black
+    expected = torch.tensor([0.8, 0.4, 0.2])[:, None, None].expand(3, 16, 16)
+    assert torch.allclose(spread_colors(colors, alpha)[0], expected)
+
+
+def test_a_black_part_of_the_object_is_no_background(encoder):
+    whole, lost = torch.zeros(1, 4, 32, 32), torch.zeros(1, 4, 32, 32)
+    for picture, bottom in ((whole, 24), (lost, 16)):
+        picture[:, 3, 8:bottom, 8:24] = 1
+        picture[:, :3, 8:16, 8:24] = 0.7  # the lower half, where there is one, is black
+    assert not torch.allclose(encoder(whole).tokens, encoder(lost).tokens)
