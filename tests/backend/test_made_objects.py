@@ -8,7 +8,8 @@ from training_shapes import cube, save
 
 from backend.training.assets import read_catalogue
 from backend.training.dataset import ObjectSource, Variety, occupancy, picture, stretched
-from backend.training.made_objects import _TABLE, made_object
+from backend.training.made_bodies import KINDS, Kind
+from backend.training.made_objects import made_object
 from backend.training.paint import painted
 from backend.training.solids import extruded, lofted, superellipsoid, swept, turned
 
@@ -71,11 +72,10 @@ def test_equal_rings_are_an_edge_that_shares_no_points():
     assert not used_by_caps & used_by_walls
 
 
-@pytest.mark.parametrize("kind", range(len(_TABLE)), ids=lambda n: _TABLE[n][0].__name__.strip("_"))
-def test_every_kind_of_body_faces_outwards_whatever_its_sizes(kind):
-    make = _TABLE[kind][0]
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.make.__name__.strip("_"))
+def test_every_kind_of_body_faces_outwards_whatever_its_sizes(kind: Kind):
     for seed in range(30):
-        rings, closed = make(np.random.default_rng(seed))
+        rings, closed = kind.make(np.random.default_rng(seed))
         vertices, faces = lofted(rings, closed)
         assert np.isfinite(vertices).all()
         assert np.ptp(vertices, axis=0).min() > 0
