@@ -84,23 +84,23 @@ def mesh_asset(mesh: Mesh) -> Asset:
     return Asset(vertices, faces, corners, np.zeros(len(faces), bool))
 
 
-def unit_occupancy(occupied: np.ndarray, azimuth: float = 0.0, resolution: int = RESOLUTION) -> np.ndarray:
-    """(R, R, R) bool of the model's cube -> (resolution³) bool of the unit cube.
+def unit_occupancy(occupied: np.ndarray, azimuth: float = 0.0) -> np.ndarray:
+    """(R, R, R) bool of the model's cube -> (64, 64, 64) bool of the unit cube.
 
     The object is turned and normalised by the bounding box of all its voxels. A voxel is occupied where its
     centre, taken back, lies in an occupied voxel. Empty stays empty.
     """
     if not occupied.any():
-        return np.zeros((resolution,) * 3, bool)
+        return np.zeros((RESOLUTION,) * 3, bool)
     size = len(occupied)
     low = np.argwhere(occupied)
     corners = np.concatenate([low + np.array(step) for step in np.ndindex(2, 2, 2)]) / size - 0.5
     where = placement(corners, azimuth)
     centres = (
-        np.stack(np.meshgrid(*[np.arange(resolution)] * 3, indexing="ij"), -1) + 0.5
-    ) / resolution - 0.5
+        np.stack(np.meshgrid(*[np.arange(RESOLUTION)] * 3, indexing="ij"), -1) + 0.5
+    ) / RESOLUTION - 0.5
     source = np.floor((where.invert(centres.reshape(-1, 3)) + 0.5) * size + 1e-9).astype(np.int64)
     inside = ((source >= 0) & (source < size)).all(axis=1)
     result = np.zeros(len(source), bool)
     result[inside] = occupied[tuple(source[inside].T)]
-    return result.reshape((resolution,) * 3)
+    return result.reshape((RESOLUTION,) * 3)

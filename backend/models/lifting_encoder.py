@@ -138,6 +138,9 @@ class LiftingImageEncoder(nn.Module):
         return cls(parse_config(cls.Config, args, cls.__name__))
 
     def forward(self, pixels: Tensor) -> LiftedCondition:
+        size = self.config.image_size
+        if pixels.shape[-1] != size:
+            pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
         planes, volumes = self.lift(pixels)
         structure, latent = shape_starts(
             self.structure_head,
@@ -148,18 +151,15 @@ class LiftingImageEncoder(nn.Module):
         return LiftedCondition(self.tokens(planes, volumes), structure, latent)
 
     def lift(self, pixels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Feature maps of the picture and of the volume, coarsest first; everything else is made of them."""
+        """Feature maps of the picture (B, 4, S, S) and of the volume, coarsest first."""
         planes = self.picture(self.stem(self._picture_input(pixels)))
         return planes, self.volume(self._lift(planes[-1]))
 
     def _picture_input(self, pixels: Tensor) -> Tensor:
-        """(B, 4, H, W) -> (B, 6, S, S): colour, share of the object, column and row position."""
-        size = self.config.image_size
-        if pixels.shape[-1] != size:
-            pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+        """(B, 4, S, S) -> (B, 6, S, S): colour, share of the object, column and row position."""
         color, alpha = pixels.split((3, 1), dim=1)
         seen = alpha > _LEAST_ALPHA
-        ramp = torch.linspace(-1, 1, size, dtype=pixels.dtype, device=pixels.device)
+        ramp = torch.linspace(-1, 1, pixels.shape[-1], dtype=pixels.dtype, device=pixels.device)
         rows, columns = torch.meshgrid(ramp, ramp, indexing="ij")
         place = torch.stack([columns, rows]).expand(pixels.shape[0], -1, -1, -1)
         return torch.cat([color * seen * 2 - 1, alpha * seen, place], dim=1)
