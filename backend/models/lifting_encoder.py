@@ -157,12 +157,11 @@ class LiftingImageEncoder(nn.Module):
 
     def _picture_input(self, pixels: Tensor) -> Tensor:
         """(B, 4, S, S) -> (B, 6, S, S): colour, share of the object, column and row position."""
-        color, alpha = pixels.split((3, 1), dim=1)
-        seen = alpha > _LEAST_ALPHA
+        color, alpha = _foreground(pixels)
         ramp = torch.linspace(-1, 1, pixels.shape[-1], dtype=pixels.dtype, device=pixels.device)
         rows, columns = torch.meshgrid(ramp, ramp, indexing="ij")
         place = torch.stack([columns, rows]).expand(pixels.shape[0], -1, -1, -1)
-        return torch.cat([color * seen * 2 - 1, alpha * seen, place], dim=1)
+        return torch.cat([color * 2 - 1, alpha, place], dim=1)
 
     def _lift(self, plane: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C + 3, R, R, R): every cell takes the feature of the pixel it projects to."""
@@ -182,8 +181,7 @@ class LiftingImageEncoder(nn.Module):
         It is that of the pixel where the voxel falls, or of the nearest ones on the object, and a correction
         for light and for what the picture does not show.
         """
-        picture = self._picture_input(pixels)
-        seen = _sample(spread_colors((picture[:, :3] + 1) / 2, picture[:, 3:4]), self.color_grid) * 2 - 1
+        seen = _sample(spread_colors(*_foreground(pixels)), self.color_grid) * 2 - 1
         fine = _sample(self.color_picture(planes[-1]), self.color_grid)
         hidden = self.color_block(_pixel_shuffle(self.color_expand(volumes[-1])) + fine)
         return (seen + self.color_head(hidden)).clamp(-1, 1)
@@ -210,6 +208,12 @@ class LiftingImageEncoder(nn.Module):
         waves = torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)
         waves = F.pad(waves, (0, room - waves.shape[-1])).expand(features.shape[0], -1, -1)
         return torch.cat([features, waves], dim=-1)
+
+
+def _foreground(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, 4, S, S) -> colour (B, 3, S, S) and alpha (B, 1, S, S), both 0 where there is next to no object."""
+    color, alpha = (pixels * (pixels[:, 3:] > _LEAST_ALPHA)).split((3, 1), dim=1)
+    return color, alpha
 
 
 def spread_colors(colors: Tensor, alpha: Tensor) -> Tensor:

@@ -71,6 +71,5 @@ def drop_condition(
     picture models.
     """
     keep = torch.rand(tokens.shape[0], generator=generator) >= probability
-    if null is None:
-        return tokens * keep.to(tokens)[:, None, None]
-    return torch.where(keep.to(tokens.device)[:, None, None], tokens, null.to(tokens))
+    absent = torch.zeros_like(tokens[:1]) if null is None else null.to(tokens)
+    return torch.where(keep.to(tokens.device)[:, None, None], tokens, absent)

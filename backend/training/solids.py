@@ -28,7 +28,7 @@ def lofted(rings: np.ndarray, closed: bool = False) -> tuple[np.ndarray, np.ndar
     return vertices, faces[doubled > 2 * _LEAST_AREA].astype(np.int32)
 
 
-def turned(profile: np.ndarray, around: int) -> np.ndarray:
+def revolved(profile: np.ndarray, around: int) -> np.ndarray:
     """Profile (N, 2) of radius and height, turned about the vertical: rings (N, around, 3)."""
     angles = np.arange(around) / around * 2 * np.pi
     x, y = profile[:, :1] * np.cos(angles), profile[:, :1] * np.sin(angles)

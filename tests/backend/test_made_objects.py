@@ -11,7 +11,7 @@ from backend.training.dataset import ObjectSource, Variety, occupancy, picture, 
 from backend.training.made_bodies import KINDS, Kind
 from backend.training.made_objects import made_object
 from backend.training.paint import painted
-from backend.training.solids import extruded, lofted, superellipsoid, swept, turned
+from backend.training.solids import extruded, lofted, revolved, superellipsoid, swept
 
 _SQUARE = np.array([[1.0, 1], [-1, 1], [-1, -1], [1, -1]])
 
@@ -51,7 +51,7 @@ def test_small_exponents_make_a_box_of_a_ball():
 def test_a_ring_has_the_euler_number_of_a_torus_and_its_volume():
     angles = np.arange(40) / 40 * 2 * math.pi
     section = np.stack([1 + 0.25 * np.cos(angles), 0.25 * np.sin(angles)], axis=1)
-    solid = lofted(turned(section, 80), closed=True)
+    solid = lofted(revolved(section, 80), closed=True)
     assert _euler_number(*solid) == 0
     assert _volume(*solid) == pytest.approx(2 * math.pi**2 * 0.25**2, rel=0.01)
 
@@ -75,8 +75,7 @@ def test_equal_rings_are_an_edge_that_shares_no_points():
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.make.__name__.strip("_"))
 def test_every_kind_of_body_faces_outwards_whatever_its_sizes(kind: Kind):
     for seed in range(30):
-        rings, closed = kind.make(np.random.default_rng(seed))
-        vertices, faces = lofted(rings, closed)
+        vertices, faces = lofted(kind.make(np.random.default_rng(seed)), kind.closed)
         assert np.isfinite(vertices).all()
         assert np.ptp(vertices, axis=0).min() > 0
         assert _volume(vertices, faces) > 0
