@@ -6,6 +6,7 @@ that it encloses, whose border says where in a broad band of doubt the surface m
 Dims: B batch · C channels · r volume resolution · R structure resolution.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -28,12 +29,14 @@ class OccupancyGuessConfig:
     """block: voxels a side of the cube that a cell of the volume tells of. encoder: the structure encoder's.
 
     recall: a voxel counts as occupied above this share of the probability where the overlap is best; below 1
-    it rather keeps what is in doubt. sharpness: how fast it goes from empty to occupied there, in logits.
+    it rather keeps what is in doubt. border_odds: by how much its odds are multiplied where the wall has its
+    border. sharpness: how fast it goes from empty to occupied there, in logits.
     """
 
     block: int = 4
-    recall: float = 0.75
-    sharpness: float = 3.0
+    recall: float = 0.9
+    border_odds: float = 2.0
+    sharpness: float = 10.0
     encoder: EncoderConfig = field(default_factory=_starter_encoder)
 
 
@@ -63,10 +66,13 @@ class OccupancyGuess(nn.Module):
         """How far voxels are occupied (B, 1, R, R, R) -> the structure latent (B, Cz, r, r, r)."""
         return self.encoder(share)[0].float()
 
-    def share(self, surface: Tensor) -> Tensor:
-        """Logits of the surface (B, 1, R, R, R) -> how far voxels are occupied, half at the cut."""
+    def share(self, surface: Tensor, border: Tensor) -> Tensor:
+        """Logits of the surface and where the wall's border is (B, 1, R, R, R) -> how far voxels are full,
+        half at the cut.
+        """
         cut = torch.logit(self.config.recall * self.cut(surface).sigmoid())
-        return torch.sigmoid(self.config.sharpness * (surface - cut))
+        likelier = surface + math.log(self.config.border_odds) * border
+        return torch.sigmoid(self.config.sharpness * (likelier - cut))
 
     @torch.no_grad()
     def cut(self, logits: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class SurfaceGuessConfig:
     as sure of itself as `sure`, they are lowered in proportion. encoder: the latent encoder's.
     """
 
-    levels: tuple[float, ...] = (0.5, 0.8)
+    levels: tuple[float, ...] = (0.55, 0.8)
     sure: float = 0.25
     encoder: SLatEncoderConfig = dataclasses.field(default_factory=_starter_encoder)
 
@@ -101,8 +101,7 @@ def shape_starts(
     lowered = (structure.cut(solid).sigmoid() / surface.config.sure).clamp(max=1)
     levels = [lowered * level for level in surface.config.levels]
     distance = wall_distance(solid.sigmoid(), levels, COARSE_CELLS * colors.shape[-1])
-    # Where a wall has a border there must be voxels, or it would have holes.
-    share = torch.maximum(structure.share(crossed), borders(distance, crossed.shape[-1]).float())
+    share = structure.share(crossed, borders(distance, crossed.shape[-1]))
     return structure(share), surface(distance, share > 0.5, colors)
 
 

@@ -36,7 +36,7 @@ SHOWN = 10  # objects of the contact sheet, which are also those of the score
 CALIBRATION = 24
 SAMPLING = {"sparse_structure_sampler": GUESS, "slat_sampler": GUESS}
 _CURVE_SECONDS = 60.0
-_YOUNG = 0.4  # voxel F-score below which structures fill the cube, and measuring them would take very long
+_YOUNG = 0.25  # voxel score below which structures fill the cube, and measuring them would take very long
 _AUTOENCODERS = ("structure_autoencoder", "latent_autoencoder")
 
 
@@ -96,10 +96,10 @@ def export_calibrated(workshop: Workshop, folder: Path, until: float = math.inf)
     middle = time.monotonic() + 0.7 * (until - time.monotonic()) if math.isfinite(until) else until
     structure, shift, score = best_structure(workshop, cases, middle)
     latent, mesh_score = best_latent(workshop, cases, structure, shift, until)
-    log.info("structure: %s, shift %.2f, voxel F-score@0.05 %.3f", structure, shift, score)
-    log.info("structured latent: %s, mesh F-score %.3f", latent, mesh_score)
+    log.info("structure: %s, shift %.2f, voxel score %.3f", structure, shift, score)
+    log.info("structured latent: %s, mesh score %.3f", latent, mesh_score)
     export(workshop, folder, {"sparse_structure_sampler": structure, "slat_sampler": latent}, shift)
-    return {"voxel_fscore_005": score, "shift": shift, "mesh_fscore": mesh_score}
+    return {"voxel_score": score, "shift": shift, "mesh_score": mesh_score}
 
 
 def measure(
@@ -133,7 +133,7 @@ def finish(workshop: Workshop, clock: Clock, place: Finish) -> dict[str, float]:
     calibration = export_calibrated(workshop, place.model, time.monotonic() + 0.55 * left)
     pack(place.model, place.out)  # before anything else may go wrong
     scores: dict[str, dict[str, float]] = {}
-    if calibration["voxel_fscore_005"] >= _YOUNG:
+    if calibration["voxel_score"] >= _YOUNG:
         scores = measure(place.model, workshop, place.out / "contact_sheet.png", end - 0.1 * left)
     else:
         log.warning("The model is too young to be measured; train it for longer.")

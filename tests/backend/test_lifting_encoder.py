@@ -1,5 +1,7 @@
 """The image encoder's shapes, geometry and configuration."""
 
+import math
+
 import pytest
 import torch
 from training_recipe import tiny_recipe
@@ -66,11 +68,25 @@ def test_a_guess_keeps_what_is_likely_enough_for_the_best_overlap(encoder):
     sure, unsure = torch.full((2, 1, 16, 16, 16), -9.0)
     sure[:, :4], unsure[:, :4] = 6.0, -1.0
     unsure[:, 4:8] = -2.0
-    shares = guess.share(torch.stack([sure, unsure]))
+    shares = guess.share(torch.stack([sure, unsure]), torch.zeros(2, 1, 16, 16, 16))
     assert shares.shape == (2, 1, 16, 16, 16)
     assert (shares[0, :, :4] > 0.5).all() and (shares[0, :, 4:] < 0.5).all()
     assert (shares[1, :, :4] > 0.5).all()  # a doubtful object is not lost as a whole
     assert (shares[1, :, 8:] < 0.5).all()
+
+
+def test_the_border_of_a_wall_is_believed_sooner_but_not_against_the_picture(encoder):
+    guess = encoder.structure_head
+    surface = torch.full((1, 1, 16, 16, 16), -9.0)
+    surface[:, :, :4] = 2.0
+    nowhere = torch.zeros_like(surface, dtype=torch.bool)
+    cut = torch.logit(guess.config.recall * guess.cut(surface).sigmoid())
+    surface[:, :, 8] = cut - 0.9 * math.log(guess.config.border_odds)
+    border = nowhere.clone()
+    border[:, :, [8, 12]] = True
+    without, found = (guess.share(surface, one)[0, 0] > 0.5 for one in (nowhere, border))
+    assert without[:4].all() and not without[4:].any()
+    assert found[:4].all() and found[8].all() and not found[9:].any()
 
 
 def test_the_occupancy_of_a_cell_lies_where_the_cell_does(encoder):

@@ -40,7 +40,7 @@ def test_one_command_leaves_few_files_that_hold_a_model(tmp_path):
     files = [path for path in out.iterdir() if path.is_file()]
     assert len(files) <= 8 and all(path.stat().st_size < 16_000_000 for path in files)
     report = json.loads((out / "report.json").read_text())
-    assert 0 <= report["calibration"]["voxel_fscore_005"] <= 1 and report["minutes"] < 5
+    assert 0 <= report["calibration"]["voxel_score"] <= 1 and report["minutes"] < 5
     model = tmp_path / "model"
     assert main(["--unpack", str(out), "--export", str(model)]) == 0
     pipeline = Pipeline.open(model, torch.device("cpu"), torch.float32)
