@@ -29,14 +29,15 @@ class OccupancyGuessConfig:
     """block: voxels a side of the cube that a cell of the volume tells of. encoder: the structure encoder's.
 
     recall: a voxel counts as occupied above this share of the probability where the overlap is best; below 1
-    it rather keeps what is in doubt. border_odds: by how much its odds are multiplied where the wall has its
-    border. sharpness: how fast it goes from empty to occupied there, in logits.
+    it rather keeps what is in doubt. sharpness: how fast it goes from empty to occupied there, in logits.
+    border_odds: what multiplies its odds where the probability of the solid crosses `border_level`.
     """
 
     block: int = 4
     recall: float = 0.9
-    border_odds: float = 2.0
     sharpness: float = 10.0
+    border_level: float = 0.35
+    border_odds: float = 2.0
     encoder: EncoderConfig = field(default_factory=_starter_encoder)
 
 
@@ -67,7 +68,7 @@ class OccupancyGuess(nn.Module):
         return self.encoder(share)[0].float()
 
     def share(self, surface: Tensor, border: Tensor) -> Tensor:
-        """Logits of the surface and where the wall's border is (B, 1, R, R, R) -> how far voxels are full,
+        """Logits of the surface and where the solid's border is (B, 1, R, R, R) -> how far voxels are full,
         half at the cut.
         """
         cut = torch.logit(self.config.recall * self.cut(surface).sigmoid())

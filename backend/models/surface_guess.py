@@ -99,10 +99,22 @@ def shape_starts(
     """
     crossed, solid = logits.split(1, dim=1)
     lowered = (structure.cut(solid).sigmoid() / surface.config.sure).clamp(max=1)
+    inside, cells, size = solid.sigmoid(), COARSE_CELLS * colors.shape[-1], crossed.shape[-1]
+    # Not the wall's own border: what is decoded from a wall lies further out than the wall was drawn.
+    border = border_distance(inside, lowered * structure.config.border_level, cells)
+    share = structure.share(crossed, borders(border, size))
     levels = [lowered * level for level in surface.config.levels]
-    distance = wall_distance(solid.sigmoid(), levels, COARSE_CELLS * colors.shape[-1])
-    share = structure.share(crossed, borders(distance, crossed.shape[-1]))
-    return structure(share), surface(distance, share > 0.5, colors)
+    outside = borders(border_distance(inside, levels[0], cells), size)
+    share = torch.maximum(share, missing(outside, share > 0.5, size // colors.shape[-1]).float())
+    return structure(share), surface(wall_distance(inside, levels, cells), share > 0.5, colors)
+
+
+def missing(border: Tensor, occupied: Tensor, side: int) -> Tensor:
+    """Voxels of a border in those cells, `side` voxels wide, that hold no occupied one: without them the mesh
+    would have a hole there. All are (B, 1, R, R, R) bool.
+    """
+    empty = F.max_pool3d(occupied.float(), side) == 0
+    return border & empty.repeat_interleave(side, 2).repeat_interleave(side, 3).repeat_interleave(side, 4)
 
 
 def borders(distance: Tensor, resolution: int) -> Tensor:

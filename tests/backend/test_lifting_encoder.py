@@ -75,7 +75,7 @@ def test_a_guess_keeps_what_is_likely_enough_for_the_best_overlap(encoder):
     assert (shares[1, :, 8:] < 0.5).all()
 
 
-def test_the_border_of_a_wall_is_believed_sooner_but_not_against_the_picture(encoder):
+def test_the_border_of_the_solid_is_believed_sooner_but_not_against_the_picture(encoder):
     guess = encoder.structure_head
     surface = torch.full((1, 1, 16, 16, 16), -9.0)
     surface[:, :, :4] = 2.0

@@ -10,6 +10,7 @@ from backend.models.surface_guess import (
     FEATURES,
     border_distance,
     borders,
+    missing,
     shape_starts,
     solid_features,
     wall_distance,
@@ -114,3 +115,13 @@ def test_solid_is_what_hides_behind_the_surface():
     cup = shell.copy()
     cup[3:9, 3:9, 9] = False  # open above
     assert not solid(cup)[4:8, 4:8, 4:8].any()
+
+
+def test_a_border_fills_the_cells_that_hold_nothing_and_no_others():
+    border = torch.zeros(1, 1, 8, 8, 8, dtype=torch.bool)
+    border[..., 3] = True
+    occupied = torch.zeros_like(border)
+    occupied[:, :, :4, :, 2] = True  # beside half of the border, in the same cells of two voxels a side
+    expected = border.clone()
+    expected[:, :, :4] = False
+    assert torch.equal(missing(border, occupied, 2), expected)
