@@ -23,7 +23,7 @@ from backend.models.minilm_text import MiniLmText, load_sentence_encoder
 
 _BACKGROUND_LEVEL = 0.03  # pixels darker than this in all channels are black
 PICTURES_ONLY = (
-    "This model works from pictures; give a picture, or choose a text model such as TRELLIS-text-base."
+    "This model works from pictures; give a picture, or choose a model for sentences, such as starter-text."
 )
 SENTENCES_ONLY = (
     "This model works from a sentence; give a prompt, or choose a model for pictures, such as starter."

@@ -112,7 +112,7 @@ def known_models() -> list[str]:
         return list(hello.models)
     folder = backend_settings().models
     found = sorted(path.parent.name for path in folder.glob("*/pipeline.json")) if folder is not None else []
-    return ["starter", *found]
+    return ["starter", "starter-text", *found]
 
 
 def takes_text(model: str) -> bool:

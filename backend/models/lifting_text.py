@@ -1,11 +1,14 @@
 """The starter's text encoder: a sentence's tokens (B, L, C) -> a volume -> first guesses of both latents.
 
-Patches of the volume are the tokens of a small transformer that attends to the words and is modulated by the
-sentence. It is to sentences what the lifting encoder is to pictures: of the volume it makes logits of surface
-and solid and the surface's colours, from which both latents follow. The volume is the unit cube, the object's
-front looks along −Y, up is +Z. Dims: B batch · L tokens · C channels · r, R resolutions of the latents.
+Blocks of the volume are the tokens of a small transformer that attends to the words and is modulated by the
+sentence; convolutions refine them to cells. It is to sentences what the lifting encoder is to pictures: of
+the volume it makes logits of surface and solid and the surface's colours, from which both latents follow. The
+volume is the unit cube, the object's front looks along −Y, up is +Z.
+
+Dims: B batch · L tokens · C channels · r, R resolutions of the latents.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,11 +20,14 @@ from backend.layers.embedding import absolute_position_embedding, grid_coordinat
 from backend.layers.stack import Stack
 from backend.layers.transformer import ModulatedCrossBlock, modulation
 from backend.models.config import require, resolve_heads
+from backend.models.lifting_encoder import ResBlock
 from backend.models.minilm_text import PUBLISHED
 from backend.models.network import Network, xavier_linears_, zero_
 from backend.models.occupancy_guess import OccupancyGuess, OccupancyGuessConfig
 from backend.models.sparse_structure_flow import unpatchify
 from backend.models.surface_guess import SurfaceGuess, SurfaceGuessConfig, shape_starts
+
+_GROUPS = 8
 
 
 @dataclass(frozen=True)
@@ -29,19 +35,18 @@ class LiftingTextConfig:
     """Sizes of the encoder; the fields are the keys of the checkpoint's JSON file.
 
     sentence_encoder: the published model whose tokens come in, cond_channels wide. resolution: of the
-    structure's latent; the structured latent has twice that. color_channels: what the colours hear of the
-    sentence beside the volume.
+    structure's latent; the structured latent has twice that. refine_channels: of the convolutions, on grids
+    twice as fine each. color_channels: what the colours hear of the sentence beside the volume.
     """
 
     sentence_encoder: str = PUBLISHED
     cond_channels: int = 384
     resolution: int = 16
-    model_channels: int = 160
+    model_channels: int = 128
     num_blocks: int = 4
     num_head_channels: int = 32
     mlp_ratio: float = 2
-    patch_size: int = 4
-    volume_channels: int = 24
+    refine_channels: tuple[int, ...] = (96, 48)
     color_channels: int = 8
     color_hidden: int = 64
     occupancy: OccupancyGuessConfig = OccupancyGuessConfig()
@@ -56,6 +61,18 @@ class TextStarts:
     latent_start: Tensor
 
 
+class _Refine(nn.Module):
+    """(B, C_in, r, r, r) -> (B, C, 2r, 2r, 2r)."""
+
+    def __init__(self, channels_in: int, channels: int):
+        super().__init__()
+        self.split = nn.Conv3d(channels_in, 8 * channels, 1)
+        self.block = ResBlock(nn.Conv3d, channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(unpatchify(self.split(x), 2))
+
+
 class LiftingTextEncoder(Network[LiftingTextConfig]):
     """See the module docstring."""
 
@@ -64,7 +81,7 @@ class LiftingTextEncoder(Network[LiftingTextConfig]):
         "sentence",
         "modulation",
         "blocks",
-        "out_layer",
+        "refine",
         "color",
         "color_head",
         "structure_head",
@@ -74,13 +91,14 @@ class LiftingTextEncoder(Network[LiftingTextConfig]):
 
     def __init__(self, config: LiftingTextConfig):
         super().__init__(config)
-        patch, channels, name = config.patch_size, config.model_channels, type(self).__name__
+        blocks, left = divmod(config.resolution, 2 ** len(config.refine_channels))
+        channels, name = config.model_channels, type(self).__name__
         require(
-            patch > 0 and config.resolution % patch == 0,
-            f"{name}: patch_size {patch} must divide the resolution {config.resolution}.",
+            blocks > 0 and left == 0,
+            f"{name}: the resolution {config.resolution} cannot be halved once for each refine_channels.",
         )
         heads = resolve_heads(channels, None, config.num_head_channels, name)
-        coords = grid_coordinates(config.resolution // patch)
+        coords = grid_coordinates(blocks)
         self.register_buffer("pos_emb", absolute_position_embedding(coords, channels))
         self.sentence = nn.Linear(config.cond_channels, channels)
         self.modulation = modulation(channels)
@@ -90,17 +108,18 @@ class LiftingTextEncoder(Network[LiftingTextConfig]):
             )
             for _ in range(config.num_blocks)
         )
-        self.out_layer = nn.Linear(channels, config.volume_channels * patch**3)
+        widths = (channels, *config.refine_channels)
+        self.refine = nn.ModuleList(_Refine(*pair) for pair in itertools.pairwise(widths))
         xavier_linears_(self)
         zero_(self.modulation)
-        self.structure_head = OccupancyGuess(config.volume_channels, config.occupancy)
+        self.structure_head = OccupancyGuess(widths[-1], config.occupancy)
         self.surface_head = SurfaceGuess(config.surface)
         self.color = nn.Linear(config.cond_channels, config.color_channels)
         # All of it works on the coarse cells, whose 2³ fine ones come out side by side: on the fine ones a
         # CPU's convolutions are eight times slower.
         hidden = config.color_hidden
         self.color_head = nn.Sequential(
-            nn.Conv3d(config.volume_channels + config.color_channels, hidden, 3, padding=1),
+            nn.Conv3d(widths[-1] + config.color_channels, hidden, 3, padding=1),
             nn.SiLU(),
             nn.Conv3d(hidden, 2 * hidden, 1),
             nn.SiLU(),
@@ -126,23 +145,26 @@ class LiftingTextEncoder(Network[LiftingTextConfig]):
         return self
 
     def volume(self, tokens: Tensor) -> Tensor:
-        """(B, L, C) -> (B, volume_channels, r, r, r) f32, of which both latents are made."""
+        """(B, L, C) -> (B, refine_channels[-1], r, r, r) f32, of which both latents are made."""
         tokens = self._normalised(tokens)
         sentence = self.sentence(tokens[:, -1])
         mod = self.modulation(sentence)
         h = sentence[:, None] + self.pos_emb.to(self.dtype)
         for block in self.blocks:
             h = block(h, mod, block.cross_attn.keys_values(tokens))
-        patches = self.out_layer(F.layer_norm(h, h.shape[-1:]))
-        size = self.config.resolution // self.config.patch_size
-        patches = patches.float().transpose(1, 2).unflatten(2, (size,) * 3)
-        return unpatchify(patches, self.config.patch_size)
+        size = self.config.resolution // 2 ** len(self.refine)
+        volume = F.layer_norm(h, h.shape[-1:]).transpose(1, 2).unflatten(2, (size,) * 3)
+        for refine in self.refine:
+            volume = refine(volume)
+        return volume.float()
 
     def colors(self, volume: Tensor, tokens: Tensor) -> Tensor:
         """Colour of the surface, were it there, in all voxels: (B, 3, 2r, 2r, 2r) f32 in [−1, 1]."""
         # The volume is taught the shape alone, so that colours come from the sentence again.
         color = self.color(self._normalised(tokens)[:, -1])[:, :, None, None, None]
-        cells = torch.cat([volume.to(color.dtype), color.expand(-1, -1, *volume.shape[2:])], dim=1)
+        # Its values are large, and would drown the few channels of the sentence.
+        volume = F.group_norm(volume, _GROUPS).to(color.dtype)
+        cells = torch.cat([volume, color.expand(-1, -1, *volume.shape[2:])], dim=1)
         return unpatchify(self.color_head(cells).float(), 2).tanh()
 
     def _normalised(self, tokens: Tensor) -> Tensor:

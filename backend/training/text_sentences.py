@@ -21,7 +21,8 @@ from backend.training.text_captions import TEMPLATES, names, phrase
 from backend.training.text_structures import Structures
 
 TYPICAL = 60.0  # how much rarer an object is in its phrase for an overlap that is less by 1
-COMMON = 0.6  # a phrase of N objects is said N^COMMON times as often as one of a single object
+COMMON = 0.5  # a phrase of N objects is said N^COMMON times as often as one of a single object
+BRIEF = 2.0  # and one of N words N^BRIEF times less often than one of a single word, as people speak
 PLAIN = 0.5  # share of sentences in the first template, "a chair"
 _COARSE = 16
 
@@ -40,7 +41,7 @@ class Sentences:
 
     def __init__(self, entries: Sequence[Entry], structures: Structures, encoder: MiniLmText):
         self.phrases = phrases(entries, structures)
-        said = np.array([len(one.objects) ** COMMON for one in self.phrases])
+        said = np.array([_said(one) for one in self.phrases])
         self._cumulative = np.cumsum(said / said.sum())
         self._encoder = encoder
         self._words: dict[str, Tensor] = {}
@@ -63,6 +64,11 @@ class Sentences:
                 encoded = [one.to(torch.float16) for one in self._encoder.words(new)]
             self._words |= dict(zip(new, encoded, strict=True))
         return torch.stack([fill(self._words[one].float()) for one in sentences])
+
+
+def _said(phrase: Phrase) -> float:
+    """How often, in proportion."""
+    return len(phrase.objects) ** COMMON / len(phrase.words.split()) ** BRIEF
 
 
 def phrases(entries: Sequence[Entry], structures: Structures) -> list[Phrase]:

@@ -82,7 +82,7 @@ def _text_recipe(**changes) -> TextRecipe:
             model_channels=32,
             num_blocks=1,
             num_head_channels=16,
-            volume_channels=8,
+            refine_channels=(16, 8),
             color_hidden=16,
             occupancy=tiny_recipe().lifting.occupancy,
             surface=tiny_recipe().lifting.surface,
