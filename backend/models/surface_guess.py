@@ -48,7 +48,7 @@ class SurfaceGuessConfig:
     as sure of itself as `sure`, they are lowered in proportion. encoder: the latent encoder's.
     """
 
-    levels: tuple[float, ...] = (0.55, 0.8)
+    levels: tuple[float, ...] = (0.5, 0.8)
     sure: float = 0.25
     encoder: SLatEncoderConfig = dataclasses.field(default_factory=_starter_encoder)
 
