@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from backend.models.config import parse_config
 from backend.models.occupancy_guess import OccupancyGuess, OccupancyGuessConfig
+from backend.models.sparse_structure_flow import unpatchify
 from backend.models.surface_guess import SurfaceGuess, SurfaceGuessConfig, shape_starts
 
 _CROP_MARGIN = 1.2  # backend.image crops pictures to the alpha box times this factor
@@ -183,7 +184,7 @@ class LiftingImageEncoder(nn.Module):
         """
         seen = _sample(spread_colors(*_foreground(pixels)), self.color_grid) * 2 - 1
         fine = _sample(self.color_picture(planes[-1]), self.color_grid)
-        hidden = self.color_block(_pixel_shuffle(self.color_expand(volumes[-1])) + fine)
+        hidden = self.color_block(unpatchify(self.color_expand(volumes[-1]), 2) + fine)
         return (seen + self.color_head(hidden)).clamp(-1, 1)
 
     def tokens(self, planes: list[Tensor], volumes: list[Tensor]) -> Tensor:
@@ -263,13 +264,6 @@ def _sample(plane: Tensor, grid: Tensor) -> Tensor:
     places = grid.to(plane.dtype).expand(plane.shape[0], 1, -1, -1)
     sampled = F.grid_sample(plane, places, mode="bilinear", padding_mode="zeros", align_corners=False)
     return sampled.reshape(*plane.shape[:2], size, size, size)
-
-
-def _pixel_shuffle(x: Tensor) -> Tensor:
-    """(B, 8C, r, r, r) -> (B, C, 2r, 2r, 2r)."""
-    b, c, r = x.shape[0], x.shape[1] // 8, x.shape[2]
-    x = x.reshape(b, c, 2, 2, 2, r, r, r).permute(0, 1, 5, 2, 6, 3, 7, 4)
-    return x.reshape(b, c, 2 * r, 2 * r, 2 * r)
 
 
 def _head(channels_in: int, channels: int) -> nn.Sequential:

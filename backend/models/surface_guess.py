@@ -103,10 +103,10 @@ def shape_starts(
     # Not the wall's own border: what is decoded from a wall lies further out than the wall was drawn.
     border = border_distance(inside, lowered * structure.config.border_level, cells)
     share = structure.share(crossed, borders(border, size))
-    levels = [lowered * level for level in surface.config.levels]
-    outside = borders(border_distance(inside, levels[0], cells), size)
+    sheets = [border_distance(inside, lowered * level, cells) for level in surface.config.levels]
+    outside = borders(sheets[0], size)
     share = torch.maximum(share, missing(outside, share > 0.5, size // colors.shape[-1]).float())
-    return structure(share), surface(wall_distance(inside, levels, cells), share > 0.5, colors)
+    return structure(share), surface(wall_distance(sheets), share > 0.5, colors)
 
 
 def missing(border: Tensor, occupied: Tensor, side: int) -> Tensor:
@@ -125,12 +125,13 @@ def borders(distance: Tensor, resolution: int) -> Tensor:
     return (high > 0) & (-F.max_pool3d(-corners, stride + 1, stride) < 0)
 
 
-def wall_distance(solid: Tensor, levels: Sequence[Tensor], cells: int) -> Tensor:
-    """Distance in cells to the walls between ascending levels, as `border_distance`; negative inside a wall.
+def wall_distance(sheets: Sequence[Tensor]) -> Tensor:
+    """Distances to the sheets at ascending levels, as of `border_distance` -> to the walls between them,
+    negative inside a wall.
 
     With one level the wall is the whole solid; with two it is hollow; with three there is a core again.
     """
-    distance, *deeper = (border_distance(solid, level, cells) for level in levels)
+    distance, *deeper = sheets
     for number, border in enumerate(deeper):
         distance = torch.minimum(distance, border) if number % 2 else torch.maximum(distance, -border)
     return distance

@@ -45,11 +45,12 @@ def test_a_higher_level_moves_the_border_inwards():
 def test_levels_make_walls():
     probabilities = ball(32, 0.3, softness=0.1)
     levels = [torch.full((1, 1, 1, 1, 1), value) for value in (0.2, 0.5, 0.8)]
-    outer, middle, inner = (border_distance(probabilities, level, 32)[0] < 0 for level in levels)
-    assert torch.equal(wall_distance(probabilities, levels[:1], 32)[0] < 0, outer)
-    hollow = wall_distance(probabilities, levels[:2], 32)[0]
+    sheets = [border_distance(probabilities, level, 32) for level in levels]
+    outer, middle, inner = (sheet[0] < 0 for sheet in sheets)
+    assert torch.equal(wall_distance(sheets[:1])[0] < 0, outer)
+    hollow = wall_distance(sheets[:2])[0]
     assert torch.equal(hollow < 0, outer & (hollow != 0) & ~middle)
-    cored = wall_distance(probabilities, levels, 32)[0] < 0
+    cored = wall_distance(sheets)[0] < 0
     assert cored[16, 16, 16] and not cored[0, 0, 0]
     assert torch.equal(cored, (hollow < 0) | inner)
 
