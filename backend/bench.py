@@ -16,19 +16,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from backend.background import remove_background
-from backend.checkpoints import open_folder
-from backend.conditioning import Condition, PictureConditioner
+from backend.checkpoints.published_models import random_models
+from backend.checkpoints.weights import open_folder
 from backend.device import choose_device, choose_dtype
 from backend.errors import UserError
-from backend.image import cut_out, open_picture
+from backend.image.background import remove_background
+from backend.image.decode import cut_out, open_picture
 from backend.layers.engines import ENGINES, Engine, choose_engine
 from backend.memory import peak_memory_bytes
 from backend.models.dinov2 import DinoV2, DinoV2Config
-from backend.pipeline import Pipeline
-from backend.published_models import random_models
 from backend.representations.gaussians import write_ply
 from backend.representations.glb import write_glb
+from backend.trellis.conditioning import Condition, PictureConditioner
+from backend.trellis.pipeline import Pipeline
 
 TEXT_TOKENS = (1, 77, 768)
 PROMPT = "a wooden chair"

@@ -13,15 +13,15 @@ from typing import Any, get_args
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
-from backend.engine import TrellisEngine
 from backend.errors import UserError
 from backend.files import atomic_path, make_writable_folder
 from backend.layers.engines import ENGINES
 from backend.memory import is_out_of_memory
-from backend.parts import radiance_field_arrays
 from backend.representations.gaussians import write_ply
 from backend.representations.glb import write_glb
 from backend.serve import INTERNAL, OUT_OF_MEMORY
+from backend.trellis.engine import TrellisEngine
+from backend.trellis.outputs import radiance_field_arrays
 from blender_trellis.protocol import Array, Format, Generate, SamplingParams
 
 log = logging.getLogger(__name__)

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 
 import numpy
 
-from backend.cancellation import Cancelled as GivenUp
-from backend.channel import Channel, take_pipes
-from backend.engine_interface import Engine, OnProgress, OnResult
 from backend.errors import MissingModel, UserError
-from backend.inbox import Inbox, Ticket
 from backend.memory import is_out_of_memory, memory_bytes
+from backend.server.cancellation import Cancelled as GivenUp
+from backend.server.channel import Channel, take_pipes
+from backend.server.interface import Engine, OnProgress, OnResult
+from backend.server.request_queue import Inbox, Ticket
 from blender_trellis.protocol import (
     Array,
     Cancelled,
@@ -147,7 +147,7 @@ def _array(values: numpy.ndarray) -> Array:
 def main(argv: list[str]) -> int:
     """Serve until stdin ends: 0, or 2 after a stream that is no protocol."""
     inbox, channel = open_pipes()
-    from backend.engine import TrellisEngine  # imports torch, which takes seconds
+    from backend.trellis.engine import TrellisEngine  # imports torch, which takes seconds
 
     return Server(TrellisEngine(), inbox, channel).run()
 

@@ -5,8 +5,8 @@ def register() -> None:
     """Adds classes, settings and session; starts nothing."""
     import bpy
 
-    from . import session
-    from .properties import TrellisSettings
+    from .jobs import session
+    from .ui.properties import TrellisSettings
 
     for cls in _classes():
         bpy.utils.register_class(cls)
@@ -18,7 +18,7 @@ def unregister() -> None:
     """Ends the backend and takes everything away again."""
     import bpy
 
-    from . import session
+    from .jobs import session
 
     session.end()
     del bpy.types.Scene.trellis
@@ -27,6 +27,6 @@ def unregister() -> None:
 
 
 def _classes() -> tuple[type, ...]:
-    from . import operators, panels, preferences, properties
+    from .ui import operators, panels, preferences, properties
 
     return (*properties.CLASSES, *preferences.CLASSES, *operators.CLASSES, *panels.CLASSES)

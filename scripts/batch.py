@@ -65,9 +65,9 @@ def run(
     options: argparse.Namespace, inputs: list[Path], kinds: tuple[str, ...], preview_name: str = ""
 ) -> int:
     """One backend makes all the inputs; writes the files, the report and the table."""
-    from blender_trellis import headless
-    from blender_trellis.export import prepare_folder
+    from blender_trellis.batch import run as headless
     from blender_trellis.faults import Fault
+    from blender_trellis.scene.export import prepare_folder
 
     try:
         items = headless.find_items(inputs)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv-blender"
 sys.path.insert(0, str(ROOT))
 
-from blender_trellis.python_environment import interpreter  # noqa: E402
+from blender_trellis.install.python_environment import interpreter  # noqa: E402
 
 
 def main() -> int:

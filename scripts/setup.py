@@ -26,14 +26,8 @@ if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts this may have an 
         "Python 3.11 or newer is needed: run `make setup PYTHON=python3.11` or `python3.11 scripts/setup.py`."
     )
 
-from blender_trellis.python_environment import (  # noqa: E402
-    ACCELERATORS,
-    Environment,
-    build,
-    is_current,
-    read_mark,
-)
-from blender_trellis.run_program import InstallError  # noqa: E402
+from blender_trellis.install.python_environment import ACCELERATORS, Environment, build, is_current, read_mark  # noqa: E402
+from blender_trellis.process.run_program import InstallError  # noqa: E402
 from scripts import debian_packages  # noqa: E402
 
 REQUIREMENTS = ROOT / "backend" / "requirements"

@@ -39,7 +39,7 @@ def test_the_zip_holds_what_an_artist_needs(names):
         "__init__.py",
         "LICENSE",
         "blender_trellis/__init__.py",
-        "blender_trellis/python_environment.py",
+        "blender_trellis/install/python_environment.py",
         "backend/__main__.py",
         "backend/requirements/cpu.txt",
         "backend/requirements/cuda.txt",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from blender_trellis.python_environment import interpreter, pins
+from blender_trellis.install.python_environment import interpreter, pins
 from tests.tiny_wheels import offline, write_wheel
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from backend.checkpoints import read_model
+from backend.checkpoints.weights import read_model
 from backend.evaluation.prediction import is_view_aligned
 from backend.evaluation.unit_cube import mesh_asset
+from backend.geometry.mesh_files import Asset
+from backend.lifting.surface import FEATURES
 from backend.models.structured_latent_vae import SLatEncoder
-from backend.models.surface_guess import FEATURES
-from backend.pipeline import Pipeline
-from backend.training.assets import Asset
 from backend.training.dataset import Scene, occupancy, pooled_occupancy, voxel_features
+from backend.trellis.pipeline import Pipeline
 
 STRUCTURE_RESOLUTION = 64
 _ENCODER = "ckpts/slat_enc_swin8_32l8"

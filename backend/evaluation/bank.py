@@ -18,7 +18,7 @@ from backend.evaluation.baselines import mean_occupancy
 from backend.evaluation.shapes import Shape, one_a_group, read_shapes, simplified
 from backend.evaluation.unit_cube import RESOLUTION
 from backend.files import write_bytes
-from backend.training.assets import Entry
+from backend.geometry.mesh_files import Entry
 
 BANK = Path(__file__).with_name("training_shapes.npz.xz")
 

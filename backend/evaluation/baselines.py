@@ -19,9 +19,9 @@ from backend.evaluation.silhouettes import picture_mask, shape_masks
 from backend.evaluation.surface_scores import sample_surface
 from backend.evaluation.unit_cube import RESOLUTION, placement, turn
 from backend.evaluation.voxel_scores import distances, f_score_of_distances
-from backend.training.assets import Asset
-from backend.training.surface import voxelise
-from backend.training.views import align
+from backend.geometry.mesh_files import Asset
+from backend.geometry.surface import voxelise
+from backend.geometry.views import align
 
 AZIMUTHS = tuple(2 * math.pi * n / 16 for n in range(16))
 ELEVATIONS = tuple(math.radians(degrees) for degrees in (5.0, 20.0, 35.0))

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from backend.background import remove_background
-from backend.image import cut_out
-from backend.training.assets import Asset, Entry, load_asset
+from backend.geometry.mesh_files import Asset, Entry, load_asset
+from backend.geometry.render import cutout, render
+from backend.geometry.views import View, fixed_view, held_out_azimuth, held_out_view, random_view
+from backend.image.background import remove_background
+from backend.image.decode import cut_out
 from backend.training.dataset import Scene, make_scene
-from backend.training.render import cutout, render
-from backend.training.views import View, fixed_view, held_out_azimuth, held_out_view, random_view
 
 PICTURE_SIZE = 512
 _MARGIN = 1.3

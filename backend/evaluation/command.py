@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     from backend.evaluation.bank import write_bank
     from backend.evaluation.training_list import write_list
-    from backend.training.assets import read_catalogue
+    from backend.geometry.mesh_files import read_catalogue
 
     if options.write_bank or options.write_list:
         entries = read_catalogue(_given(options.train, "--train"))
@@ -74,8 +74,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from backend.evaluation.report import write_markdown
     from backend.evaluation.run import Evaluation, Settings
     from backend.files import make_writable_folder
-    from backend.pipeline import Pipeline
-    from backend.training.assets import read_catalogue
+    from backend.geometry.mesh_files import read_catalogue
+    from backend.trellis.pipeline import Pipeline
 
     entries = read_catalogue(_given(options.meshes, "--meshes"))
     if options.sheets:

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from backend.evaluation.splat_render import render_gaussians
 from backend.evaluation.unit_cube import Placement, place_asset, place_gaussians
+from backend.geometry.mesh_files import Asset
+from backend.geometry.render import render_whole
+from backend.geometry.splat_render import render_gaussians
+from backend.geometry.views import Light, View, fitting_distance, fixed_view
 from backend.representations.gaussians import Gaussians
-from backend.training.assets import Asset
-from backend.training.render import render_whole
-from backend.training.views import Light, View, fitting_distance, fixed_view
 
 SCORED_SIZE = 256
 SCORED_DIRECTIONS = tuple(math.radians(45 + 90 * n) for n in range(4))  # from the picture's azimuth

@@ -13,9 +13,9 @@ from backend.evaluation.prediction import Prediction
 from backend.evaluation.surface_scores import surface_scores
 from backend.evaluation.unit_cube import RESOLUTION
 from backend.evaluation.voxel_scores import iou, voxel_f_score
-from backend.training.assets import Asset
+from backend.geometry.mesh_files import Asset
+from backend.geometry.surface import voxelise
 from backend.training.dataset import Scene
-from backend.training.surface import voxelise
 
 Scores = dict[str, float | None]
 

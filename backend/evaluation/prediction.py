@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.background import remove_background
+from backend.checkpoints.model_folder import ModelFolder
 from backend.evaluation.cases import Case
 from backend.evaluation.reconstruct import Reconstruction, reconstruct
 from backend.evaluation.unit_cube import (
@@ -19,11 +19,11 @@ from backend.evaluation.unit_cube import (
     placement,
     unit_occupancy,
 )
-from backend.image import cut_out
-from backend.model_folder import ModelFolder
-from backend.pipeline import Pipeline
+from backend.geometry.mesh_files import Asset
+from backend.image.background import remove_background
+from backend.image.decode import cut_out
 from backend.representations.gaussians import Gaussians
-from backend.training.assets import Asset
+from backend.trellis.pipeline import Pipeline
 
 EMPTY = Asset(np.zeros((0, 3)), np.zeros((0, 3), np.int32), np.zeros((0, 3, 3), np.uint8), np.zeros(0, bool))
 

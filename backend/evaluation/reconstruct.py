@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from backend.pipeline import Pipeline
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh
+from backend.trellis.pipeline import Pipeline
 
 
 @dataclass(frozen=True)

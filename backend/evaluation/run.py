@@ -18,9 +18,9 @@ from backend.evaluation.contact_sheet import object_row
 from backend.evaluation.object_scores import Scores, Truth, mean_scores, score, surface_part
 from backend.evaluation.prediction import Prediction, predict
 from backend.evaluation.report import ObjectReport, Report
+from backend.geometry.mesh_files import Entry
 from backend.memory import peak_memory_bytes
-from backend.pipeline import Pipeline
-from backend.training.assets import Entry
+from backend.trellis.pipeline import Pipeline
 
 OnFault = Callable[[str], None]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.training.assets import Entry, load_asset
+from backend.geometry.mesh_files import Entry, load_asset
 
 _LEVELS = (256, 192, 128, 96, 80, 64, 48)
 _MANY_FACES = 4000  # shapes with more are put on a coarser grid

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.errors import UserError
-from backend.evaluation.geometry import is_same_shape, signature
 from backend.files import atomic_path
-from backend.training.assets import Entry, load_asset
+from backend.geometry.mesh_files import Entry, load_asset
+from backend.geometry.signature import is_same_shape, signature
 
 _COLUMNS = ("id", "geo_group", "family", "licence", "geometry")
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from backend.geometry.mesh_files import Asset
+from backend.geometry.views import LONGEST_SIDE
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh
 from backend.representations.rotations import quaternions, rotation_matrices
-from backend.training.assets import Asset
-from backend.training.views import LONGEST_SIDE
 
 RESOLUTION = 64
 

@@ -5,11 +5,11 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from backend.config import require, resolve_heads
 from backend.layers.attention import KeysValues
 from backend.layers.embedding import TimestepEmbedder
 from backend.layers.stack import Stack
 from backend.layers.transformer import ModulatedCrossBlock, modulation, run_block
-from backend.models.config import require, resolve_heads
 from backend.models.network import Network, xavier_linears_, zero_
 
 

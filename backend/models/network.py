@@ -5,9 +5,9 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import torch
 from torch import nn
 
+from backend.config import parse_config
 from backend.layers.engines import TORCH, Engine
 from backend.layers.sparse_conv import ConvWeights
-from backend.models.config import parse_config
 
 HALVED = (nn.Linear, nn.Conv3d, ConvWeights)
 """Layers whose weights follow the torso; norms, their scales and all buffers stay fp32."""

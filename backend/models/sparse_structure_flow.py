@@ -6,8 +6,8 @@ Attribute names are dictated by the published checkpoints.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backend.config import require
 from backend.layers.embedding import absolute_position_embedding, grid_coordinates
-from backend.models.config import require
 from backend.models.flow_transformer import Context, FlowConfig, FlowTransformer
 
 

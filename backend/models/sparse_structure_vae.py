@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backend.config import require
 from backend.layers.norm import ChannelLayerNorm32, GroupNorm32
-from backend.models.config import require
 from backend.models.network import Network, zero_
 
 GROUPS = 32

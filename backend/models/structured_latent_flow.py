@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backend.config import require
 from backend.layers.embedding import absolute_position_embedding
 from backend.layers.norm import LayerNorm32
 from backend.layers.sparse import Pooling, check_coords, pool, pool_coords, unpool
 from backend.layers.sparse_conv import ConvolutionTable, SubmanifoldConv3d
 from backend.layers.stack import Stack
 from backend.layers.transformer import BLOCK_EPS, run_block
-from backend.models.config import require
 from backend.models.flow_transformer import Context, FlowConfig, FlowTransformer
 from backend.models.network import zero_
 

@@ -8,11 +8,11 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from backend.config import parse_config, require
 from backend.layers.norm import SparseGroupNorm32
 from backend.layers.sparse import subdivide, subdivide_coords
 from backend.layers.sparse_conv import ConvolutionTable, PointwiseConv3d, SubdividedConv3d, SubmanifoldConv3d
 from backend.layers.stack import Stack
-from backend.models.config import parse_config, require
 from backend.models.network import zero_
 from backend.models.structured_latent_vae import TrunkConfig, VoxelStructure, WindowTransformer
 

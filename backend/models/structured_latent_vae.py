@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backend.config import parse_config, require, resolve_heads
 from backend.layers.embedding import absolute_position_embedding
 from backend.layers.sparse import check_coords
 from backend.layers.stack import Stack
 from backend.layers.transformer import TransformerBlock, run_block
 from backend.layers.window_attention import AttentionTable
-from backend.models.config import parse_config, require, resolve_heads
 from backend.models.network import Network, xavier_linears_, zero_
 
 

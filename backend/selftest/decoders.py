@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from backend.pipeline import gaussian_config, radiance_field_config
 from backend.representations.flexicubes import extract_mesh
 from backend.representations.gaussians import (
     GaussianConfig,
@@ -17,6 +16,7 @@ from backend.representations.gaussians import (
 from backend.representations.mesh import Mesh
 from backend.representations.radiance_field import decode_radiance_field
 from backend.selftest.golden import Golden, objects
+from backend.trellis.pipeline import gaussian_config, radiance_field_config
 
 Answers = Iterator[tuple[str, Tensor]]
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from backend.checkpoints import read_model
+from backend.checkpoints.weights import read_model
 from backend.errors import UserError
 from backend.layers.engines import TORCH, Engine
 

@@ -14,13 +14,13 @@ import torch
 import trimesh
 from torch import Tensor
 
-from backend.image import open_picture, preprocess
-from backend.pipeline import Pipeline
+from backend.geometry.voxelize import voxelize
+from backend.image.decode import open_picture, preprocess
 from backend.representations.gaussians import Gaussians, read_ply, write_ply
 from backend.sampling import SamplerSettings, flow_euler, guided, timesteps
 from backend.selftest.golden import Golden, objects
 from backend.selftest.pictures import no_background_remover
-from backend.voxelize import voxelize
+from backend.trellis.pipeline import Pipeline
 
 Answers = Iterator[tuple[str, Tensor] | tuple[str, Tensor, Tensor]]
 

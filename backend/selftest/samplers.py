@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backend.checkpoints import read_model
+from backend.checkpoints.weights import read_model
 from backend.sampling import SamplerSettings, flow_euler, guided, predict_x0, timesteps
 from backend.selftest.golden import Golden
 

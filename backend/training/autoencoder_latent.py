@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from backend.lifting.surface import CORNERS_A_VOXEL
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
 from backend.models.structured_latent_vae import SLatEncoder, SLatGaussianDecoder
-from backend.models.surface_guess import CORNERS_A_VOXEL
 from backend.representations.gaussians import GaussianConfig
 from backend.training.dataset import (
     ObjectSource,

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backend.geometry.render import focal_length, project
+from backend.geometry.views import View, turned
 from backend.models.dinov2 import MEAN, STD, DinoV2
 from backend.training.canonical_views import CanonicalObject, draw_whole
-from backend.training.render import focal_length, project
-from backend.training.views import View, turned
 
 AT_ONCE = 8  # views that go through the encoder together
 

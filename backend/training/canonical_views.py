@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from backend.geometry.mesh_files import Asset
+from backend.geometry.render import Picture, cutout, render, render_whole
+from backend.geometry.views import Light, View, normalised, turned
 from backend.models.structured_latent_vae import radical_inverse
-from backend.training.assets import Asset
-from backend.training.render import Picture, cutout, render, render_whole
-from backend.training.views import Light, View, normalised, turned
 
 FEATURE_DISTANCE = 2.0
 FEATURE_FOV = math.radians(40)

@@ -16,7 +16,7 @@ import torch
 from backend.device import choose_device
 from backend.errors import UserError
 from backend.files import make_writable_folder
-from backend.training.assets import SUFFIXES, read_catalogue
+from backend.geometry.mesh_files import SUFFIXES, read_catalogue
 from backend.training.clock import Clock
 from backend.training.distributed import World, joined_world
 from backend.training.feeding import workers_for

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from backend.models.surface_guess import COARSE_CELLS, THICKENING
-from backend.training.assets import Asset, Entry, group_weights, load_asset
-from backend.training.made_objects import made_object
-from backend.training.render import CROP_MARGIN, render
+from backend.geometry.mesh_files import Asset, Entry, group_weights, load_asset
+from backend.geometry.render import CROP_MARGIN, render
+from backend.geometry.surface import DistanceField, distance_field, nearest_colors, voxelise
+from backend.geometry.views import View, align, training_view
+from backend.lifting.surface import COARSE_CELLS, THICKENING
+from backend.training.procedural.objects import made_object
 from backend.training.stored_shape import StoredShape
-from backend.training.surface import DistanceField, distance_field, nearest_colors, voxelise
-from backend.training.views import View, align, training_view
 
 FINE_CELLS = 4  # cubes of the mesh grid a voxel side
 _STRETCH = 0.35  # of the logarithm of the size along an axis

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from backend.checkpoints import Published, write_model
+from backend.checkpoints.weights import Published, write_model
 from backend.files import atomic_path
-from backend.training.assets import Entry
+from backend.geometry.mesh_files import Entry
 from backend.training.roles import ENCODERS, IMAGE_ENCODER, ROLES
 from backend.training.workshop import PARTS, Workshop
 

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from backend.checkpoints import read_model
+from backend.checkpoints.model_folder import ModelFolder, open_folder
+from backend.checkpoints.weights import read_model
 from backend.errors import UserError
 from backend.files import atomic_path, make_writable_folder
-from backend.model_folder import ModelFolder, open_folder
-from backend.training.assets import Entry
+from backend.geometry.mesh_files import Entry
 from backend.training.distributed import ALONE, World
 from backend.training.fine_tune_config import FLOWS, LIFTING, FineTuneConfig
 from backend.training.fine_tune_encoders import digest

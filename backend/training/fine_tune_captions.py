@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from backend.errors import UserError
-from backend.training.assets import Entry
+from backend.geometry.mesh_files import Entry
 
 CAPTIONS = "captions.csv"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from backend.training.assets import read_catalogue
+from backend.geometry.mesh_files import read_catalogue
 from backend.training.distributed import World
 from backend.training.fine_tune import fine_tune
 from backend.training.fine_tune_captions import read_captions

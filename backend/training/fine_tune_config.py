@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backend.checkpoints.model_folder import ModelFolder
 from backend.errors import UserError
-from backend.model_folder import ModelFolder
 from backend.training.fine_tune_encoders import is_view_aligned
 from backend.training.fine_tune_flows import FlowTraining
 

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backend.checkpoints import read_model
+from backend.checkpoints.model_folder import ModelFolder, models_folder
+from backend.checkpoints.weights import read_model
 from backend.errors import MissingModel, UserError
-from backend.model_folder import ModelFolder, models_folder
-from backend.models.surface_guess import FEATURES
+from backend.lifting.surface import FEATURES
 
 STRUCTURE_ENCODER = "ss_enc_conv3d_16l8_fp16"
 LATENT_ENCODER = "slat_enc_swin8_B_64l8_fp16"

@@ -12,10 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from backend.checkpoints.model_folder import SUMS, ModelFolder
 from backend.errors import UserError
 from backend.files import atomic_path, make_writable_folder
-from backend.model_folder import SUMS, ModelFolder
-from backend.training.assets import Entry
+from backend.geometry.mesh_files import Entry
 from backend.training.export import attribution, write_sums
 
 PAPERS = "ATTRIBUTION.md"

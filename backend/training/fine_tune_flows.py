@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backend.geometry.mesh_files import Entry, group_weights
 from backend.models.sparse_structure_flow import SparseStructureFlowModel
 from backend.models.structured_latent_flow import SLatFlowModel
-from backend.training.assets import Entry, group_weights
 from backend.training.batches import moved
 from backend.training.fine_tune_records import Records
 from backend.training.flows import TIME_SCALE

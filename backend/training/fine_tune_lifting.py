@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backend.models.lifting_encoder import LiftingImageEncoder
+from backend.lifting.image_encoder import LiftingImageEncoder
 from backend.training.fine_tune_flows import Examples
 from backend.training.lifting import shape_loss, unpacked
 from backend.training.lifting_colors import color_loss

@@ -17,17 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backend.checkpoints import read_model
-from backend.conditioning import Condition, LiftingConditioner, cutout_to_pixels, load_conditioner
+from backend.checkpoints.model_folder import ModelFolder
+from backend.checkpoints.weights import read_model
 from backend.errors import UserError
-from backend.model_folder import ModelFolder
-from backend.training.assets import Asset, Entry
+from backend.geometry.mesh_files import Asset, Entry
 from backend.training.distributed import ALONE, World
 from backend.training.fine_tune_captions import captions_of
 from backend.training.fine_tune_config import FineTuneConfig
 from backend.training.fine_tune_encoders import digest, is_view_aligned, latent_encoder, structure_encoder
 from backend.training.fine_tune_records import Begin, Make, OnObject, OutOfTime, Records
 from backend.training.fine_tune_targets import CanonicalTargets, Targets, ViewAlignedTargets
+from backend.trellis.conditioning import Condition, LiftingConditioner, cutout_to_pixels, load_conditioner
 
 
 @dataclass

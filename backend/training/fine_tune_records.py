@@ -23,7 +23,7 @@ from torch import Tensor
 
 from backend.errors import UserError
 from backend.files import atomic_path
-from backend.training.assets import Asset, Entry, load_asset
+from backend.geometry.mesh_files import Asset, Entry, load_asset
 
 log = logging.getLogger(__name__)
 

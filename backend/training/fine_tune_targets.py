@@ -16,13 +16,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from backend.background import remove_background
+from backend.checkpoints.model_folder import ModelFolder, models_folder
 from backend.errors import UserError
-from backend.image import cut_out
-from backend.model_folder import ModelFolder, models_folder
+from backend.geometry.mesh_files import Asset, Entry
+from backend.geometry.render import cutout, render
+from backend.geometry.views import training_view
+from backend.geometry.voxelize import voxelize
+from backend.image.background import remove_background
+from backend.image.decode import cut_out
+from backend.lifting.surface import FEATURES
 from backend.models.dinov2 import load_image_encoder
-from backend.models.surface_guess import FEATURES
-from backend.training.assets import Asset, Entry
 from backend.training.canonical_features import averaged_features
 from backend.training.canonical_views import canonical_object, draw_cutout, feature_views, picture_views
 from backend.training.dataset import (
@@ -37,9 +40,6 @@ from backend.training.dataset import (
 from backend.training.fine_tune_encoders import LatentEncoder, StructureEncoder
 from backend.training.fine_tune_records import Make, numbered
 from backend.training.lifting_colors import surface_tints
-from backend.training.render import cutout, render
-from backend.training.views import training_view
-from backend.voxelize import voxelize
 
 PICTURE_ENCODER = "dinov2_vitl14_reg"
 """Whose features the published structured latent is made of, also in the text models."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from backend.models.lifting_encoder import LiftingImageEncoder
+from backend.lifting.image_encoder import LiftingImageEncoder
 from backend.models.sparse_structure_flow import SparseStructureFlowModel
 from backend.models.structured_latent_flow import SLatFlowModel
 from backend.training.autoencoder_structure import StructureAutoencoder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from backend.checkpoints import read_model
+from backend.checkpoints.weights import read_model
 from backend.errors import UserError
 from backend.training.loop import Part
 from backend.training.roles import ENCODERS, IMAGE_ENCODER, ROLES

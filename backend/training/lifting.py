@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backend.models.lifting_encoder import LiftingImageEncoder
-from backend.models.occupancy_guess import OccupancyGuess
+from backend.geometry.render import CROP_MARGIN
+from backend.lifting.image_encoder import LiftingImageEncoder
+from backend.lifting.occupancy import OccupancyGuess
 from backend.training.autoencoder_structure import OUTPUT_BIAS, StructureAutoencoder, iou
 from backend.training.dataset import (
     ObjectSource,
@@ -28,7 +29,6 @@ from backend.training.lifting_colors import color_layers
 from backend.training.loop import Part
 from backend.training.losses import occupancy_loss
 from backend.training.recipe import Recipe
-from backend.training.render import CROP_MARGIN
 
 # The solid fills many more voxels than the surface, so cross-entropy weighs enough of itself.
 SOLID_BCE = 2.5

@@ -12,13 +12,13 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
-from backend.models.lifting_encoder import LiftingImageEncoder
-from backend.models.surface_guess import SurfaceGuess
+from backend.geometry.surface import voxel_colors
+from backend.lifting.image_encoder import LiftingImageEncoder
+from backend.lifting.surface import SurfaceGuess
 from backend.training.dataset import ObjectSource, Scene, picture
 from backend.training.latent_targets import LatentTargets
 from backend.training.loop import Part
 from backend.training.recipe import Recipe
-from backend.training.surface import voxel_colors
 
 COLOR_REACH = 2.0  # voxels from the surface at which its colour still counts
 

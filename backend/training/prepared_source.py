@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from backend.training.assets import Asset, Entry, group_weights
+from backend.geometry.mesh_files import Asset, Entry, group_weights
+from backend.geometry.views import training_view
 from backend.training.dataset import ObjectSource, Scene, Variety, make_scene, recolored
 from backend.training.stored_shape import read_shape
-from backend.training.views import training_view
 
 
 class PreparedSource(ObjectSource):

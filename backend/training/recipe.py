@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from backend.models.lifting_encoder import LiftingEncoderConfig
-from backend.models.surface_guess import FEATURES
+from backend.lifting.image_encoder import LiftingEncoderConfig
+from backend.lifting.surface import FEATURES
 from backend.training.dataset import Variety
 from backend.training.loop import LoopConfig
 

@@ -20,8 +20,7 @@ from backend.evaluation.contact_sheet import contact_sheet, object_row
 from backend.evaluation.prediction import predict
 from backend.evaluation.surface_scores import surface_scores
 from backend.files import atomic_path
-from backend.pipeline import Pipeline
-from backend.training.assets import Asset, spread_over_families
+from backend.geometry.mesh_files import Asset, spread_over_families
 from backend.training.calibrate import GUESS, best_latent, best_structure
 from backend.training.clock import Clock
 from backend.training.curves import at_most_every, draw_curves
@@ -29,6 +28,7 @@ from backend.training.export import export, export_networks
 from backend.training.packing import pack
 from backend.training.state import read_counters
 from backend.training.workshop import PARTS, Workshop
+from backend.trellis.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 

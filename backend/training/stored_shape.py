@@ -15,8 +15,8 @@ import numpy as np
 from numba import njit
 
 from backend.files import atomic_path
-from backend.training.surface import DistanceField, closest_point, distance_field, voxelise
-from backend.training.views import Light, View
+from backend.geometry.surface import DistanceField, closest_point, distance_field, voxelise
+from backend.geometry.views import Light, View
 
 _NO_LIGHT = Light((0.0, 0.0, 1.0), 1.0, 0.0)
 

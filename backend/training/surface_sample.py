@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backend.geometry.surface import DistanceField, nearest_colors
 from backend.layers.sparse import subdivide_coords
 from backend.representations.gaussians import GaussianConfig
 from backend.training.dataset import (
@@ -24,7 +25,6 @@ from backend.training.dataset import (
 )
 from backend.training.gaussian_targets import GaussianTargets, gaussian_targets
 from backend.training.recipe import Recipe
-from backend.training.surface import DistanceField, nearest_colors
 
 # Cube corners in the order of the mesh decoder's channels.
 CORNERS = torch.tensor([(n & 1, n >> 1 & 1, n >> 2 & 1) for n in range(8)])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.training.assets import Asset, Entry
+from backend.geometry.mesh_files import Asset, Entry
 
 TEMPLATES = (
     "{article} {words}",

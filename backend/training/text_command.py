@@ -11,7 +11,7 @@ import torch
 
 from backend.errors import UserError
 from backend.files import make_writable_folder
-from backend.training.assets import read_catalogue
+from backend.geometry.mesh_files import read_catalogue
 from backend.training.dataset import ObjectSource
 from backend.training.recipe import Recipe
 from backend.training.text_export import export_text

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from backend.checkpoints import write_model
+from backend.checkpoints.weights import write_model
 from backend.files import atomic_path
-from backend.training.assets import Entry
+from backend.geometry.mesh_files import Entry
 from backend.training.export import attribution, write_sums
 from backend.training.roles import ROLES
 from backend.training.text_workshop import TextWorkshop

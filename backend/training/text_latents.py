@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from backend.files import atomic_path
-from backend.training.assets import Asset, Entry, load_asset
+from backend.geometry.mesh_files import Asset, Entry, load_asset
 from backend.training.autoencoder_latent import coarse_occupancy
 from backend.training.dataset import grown, voxel_features
 from backend.training.latent_targets import LatentTargets

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backend.models.lifting_text import LiftingTextEncoder
-from backend.models.occupancy_guess import OccupancyGuess
+from backend.lifting.occupancy import OccupancyGuess
+from backend.lifting.text_encoder import LiftingTextEncoder
 from backend.models.sparse_structure_flow import patchify
 from backend.training.autoencoder_structure import StructureAutoencoder
 from backend.training.latent_targets import LatentTargets

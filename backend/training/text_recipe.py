@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from backend.models.lifting_text import LiftingTextConfig
+from backend.lifting.text_encoder import LiftingTextConfig
 from backend.training.loop import LoopConfig
 from backend.training.recipe import flow_sizes
 

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backend.geometry.mesh_files import Entry
 from backend.models.minilm_text import MiniLmText, fill
-from backend.training.assets import Entry
 from backend.training.text_captions import TEMPLATES, names, phrase
 from backend.training.text_structures import Structures
 

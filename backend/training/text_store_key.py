@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from backend.training.assets import Entry
+from backend.geometry.mesh_files import Entry
 
 
 def store_key(tensors: Sequence[str], entries: Sequence[Entry], network: nn.Module) -> str:

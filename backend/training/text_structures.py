@@ -19,12 +19,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from backend.files import atomic_path
-from backend.training.assets import Asset, Entry, load_asset
+from backend.geometry.mesh_files import Asset, Entry, load_asset
+from backend.geometry.views import fixed_view
 from backend.training.autoencoder_structure import StructureAutoencoder
 from backend.training.dataset import Scene, make_scene, occupancy, solid
 from backend.training.lifting import unpacked
 from backend.training.text_store_key import store_key
-from backend.training.views import fixed_view
 
 log = logging.getLogger(__name__)
 

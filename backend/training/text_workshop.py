@@ -11,13 +11,13 @@ from pathlib import Path
 
 from torch import nn
 
-from backend.checkpoints import models_folder
+from backend.checkpoints.weights import models_folder
 from backend.errors import UserError
-from backend.models.lifting_text import LiftingTextEncoder
+from backend.geometry.mesh_files import Entry
+from backend.lifting.text_encoder import LiftingTextEncoder
 from backend.models.minilm_text import load_sentence_encoder
 from backend.models.sparse_structure_flow import SparseStructureFlowModel
 from backend.models.structured_latent_flow import SLatFlowModel
-from backend.training.assets import Entry
 from backend.training.loop import Part, Trainer, load_averaged
 from backend.training.text_flows import text_latent_flow_part, text_structure_flow_part
 from backend.training.text_latents import StoredLatents, stored_latents

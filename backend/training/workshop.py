@@ -19,7 +19,7 @@ from torch import nn
 
 from backend.errors import UserError
 from backend.files import atomic_path
-from backend.models.lifting_encoder import LiftingImageEncoder
+from backend.lifting.image_encoder import LiftingImageEncoder
 from backend.models.sparse_structure_flow import SparseStructureFlowModel
 from backend.models.structured_latent_flow import SLatFlowModel
 from backend.training.autoencoder_latent import LatentAutoencoder, latent_part, latent_statistics

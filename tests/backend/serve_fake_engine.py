@@ -13,10 +13,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 
-import backend.inbox
-from backend.engine_interface import FinishedInfo, LoadedInfo
+import backend.server.request_queue
 from backend.errors import MissingModel, UserError
 from backend.serve import Server, open_pipes
+from backend.server.interface import FinishedInfo, LoadedInfo
 from blender_trellis.protocol import PROTOCOL_VERSION, Hello
 
 COORDS = np.array([[1, 2, 3], [4, 5, 6]], np.int32)
@@ -72,6 +72,6 @@ class FakeEngine:
 
 
 if __name__ == "__main__":
-    backend.inbox.WAITING_BYTES = 1 << 20
+    backend.server.request_queue.WAITING_BYTES = 1 << 20
     inbox, channel = open_pipes()
     sys.exit(Server(FakeEngine(), inbox, channel).run())

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tiny_model import write_tiny_model
 from torch import nn
 
-from backend.checkpoints import (
+from backend.checkpoints.weights import (
     MODEL_CLASSES,
     available_models,
     build_model,

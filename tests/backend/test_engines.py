@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from backend.engine import TrellisEngine
 from backend.errors import UserError
 from backend.layers.engines import TORCH, Engine, choose_engine
 from backend.layers.sparse_conv import find_neighbours, subdivided_conv, submanifold_conv
@@ -16,6 +15,7 @@ from backend.layers.window_attention import attend_within, cut_into_windows, sor
 from backend.models.structured_latent_flow import SLatFlowModel
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
 from backend.selftest import main as selftest
+from backend.trellis.engine import TrellisEngine
 
 SPCONV, XFORMERS = "backend.layers.spconv_engine", "backend.layers.xformers_engine"
 CARD = torch.device("cuda")

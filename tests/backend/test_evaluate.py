@@ -13,7 +13,7 @@ from training_shapes import cube, save, sphere
 pytest.importorskip("numba")
 
 from backend.__main__ import main as backend_main
-from backend.engine import TrellisEngine
+from backend.checkpoints.model_folder import open_folder
 from backend.evaluation.autoencoder import open_autoencoder
 from backend.evaluation.cases import scored_cases
 from backend.evaluation.command import main
@@ -21,9 +21,9 @@ from backend.evaluation.object_scores import KEYS, Truth, surface_part
 from backend.evaluation.prediction import is_view_aligned
 from backend.evaluation.reconstruct import reconstruct
 from backend.evaluation.report import BEGIN, END
-from backend.model_folder import open_folder
-from backend.pipeline import Pipeline
-from backend.training.assets import read_catalogue
+from backend.geometry.mesh_files import read_catalogue
+from backend.trellis.engine import TrellisEngine
+from backend.trellis.pipeline import Pipeline
 from blender_trellis.protocol import Array, Generate
 
 CPU = ("--device", "cpu", "--precision", "fp32", "--threads", "1")

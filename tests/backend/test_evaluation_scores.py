@@ -13,6 +13,7 @@ from training_shapes import cube, save, sphere
 
 pytest.importorskip("numba")
 
+from backend.checkpoints.model_folder import open_folder
 from backend.evaluation.bank import read_bank, write_bank
 from backend.evaluation.baselines import Retrieval, boundary, mean_occupancy, mean_shape
 from backend.evaluation.cases import scored_cases
@@ -22,17 +23,16 @@ from backend.evaluation.object_scores import KEYS, Truth, mean_scores, score
 from backend.evaluation.prediction import EMPTY, Prediction, placed, predict
 from backend.evaluation.reconstruct import Reconstruction
 from backend.evaluation.shapes import Shape, simplified
-from backend.evaluation.splat_render import LOW_PASS, render_gaussians
 from backend.evaluation.surface_scores import surface_scores
 from backend.evaluation.unit_cube import Placement, place_gaussians, placement, unit_occupancy
 from backend.evaluation.voxel_scores import iou, voxel_f_score
-from backend.model_folder import open_folder
+from backend.geometry.mesh_files import read_catalogue
+from backend.geometry.render import focal_length
+from backend.geometry.splat_render import LOW_PASS, render_gaussians
+from backend.geometry.surface import voxelise
+from backend.geometry.views import LONGEST_SIDE, align, fixed_view, turned
 from backend.representations.gaussians import SH_C0, Gaussians, covariance
 from backend.representations.mesh import Mesh
-from backend.training.assets import read_catalogue
-from backend.training.render import focal_length
-from backend.training.surface import voxelise
-from backend.training.views import LONGEST_SIDE, align, fixed_view, turned
 
 
 def box(low, high, size=64) -> np.ndarray:

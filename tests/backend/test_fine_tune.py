@@ -14,12 +14,11 @@ from tiny_model import write_tiny_encoders
 from tiny_starter import write_tiny_starter
 from training_shapes import cube, save, sphere
 
-from backend.checkpoints import build_model
+from backend.checkpoints.model_folder import open_folder
+from backend.checkpoints.published_models import published_configuration
+from backend.checkpoints.weights import build_model
 from backend.errors import MissingModel, UserError
-from backend.model_folder import open_folder
-from backend.pipeline import Pipeline
-from backend.published_models import published_configuration
-from backend.training.assets import Entry, read_catalogue
+from backend.geometry.mesh_files import Entry, read_catalogue
 from backend.training.canonical_features import voxel_places
 from backend.training.canonical_views import CanonicalObject, draw_whole, feature_views, picture_views
 from backend.training.command import main
@@ -35,6 +34,7 @@ from backend.training.fine_tune_flows import (
 )
 from backend.training.fine_tune_prepare import Preparation
 from backend.training.loop import LoopConfig, Trainer
+from backend.trellis.pipeline import Pipeline
 
 CPU = torch.device("cpu")
 CONFIG = FineTuneConfig(

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import backend
-from backend.checkpoints import read_model
+from backend.checkpoints.weights import read_model
 from backend.representations import flexicubes
 from backend.representations.flexicubes import extract_mesh, training_mesh
 from backend.representations.flexicubes_tables import CORNERS, EDGES, case_tables, dual_vertices

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from backend.errors import UserError
-from backend.image import MAX_CROP_SIDE, PICTURE_SIZE, crop_box, open_picture, preprocess
+from backend.image.decode import MAX_CROP_SIDE, PICTURE_SIZE, crop_box, open_picture, preprocess
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:

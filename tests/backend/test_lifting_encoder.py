@@ -6,9 +6,9 @@ import pytest
 import torch
 from training_recipe import tiny_recipe
 
-from backend.checkpoints import read_model, write_model
+from backend.checkpoints.weights import read_model, write_model
 from backend.errors import UserError
-from backend.models.lifting_encoder import LiftingImageEncoder, projection_grid, spread_colors
+from backend.lifting.image_encoder import LiftingImageEncoder, projection_grid, spread_colors
 
 
 @pytest.fixture

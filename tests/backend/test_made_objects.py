@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from training_shapes import cube, save
 
-from backend.training.assets import read_catalogue
+from backend.geometry.mesh_files import read_catalogue
 from backend.training.dataset import ObjectSource, Variety, occupancy, picture, stretched
-from backend.training.made_bodies import KINDS, Kind
-from backend.training.made_objects import made_object
-from backend.training.paint import painted
-from backend.training.solids import extruded, lofted, revolved, superellipsoid, swept
+from backend.training.procedural.bodies import KINDS, Kind
+from backend.training.procedural.objects import made_object
+from backend.training.procedural.paint import painted
+from backend.training.procedural.solids import extruded, lofted, revolved, superellipsoid, swept
 
 _SQUARE = np.array([[1.0, 1], [-1, 1], [-1, -1], [1, -1]])
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from backend.checkpoints import build_model
+from backend.checkpoints.weights import build_model
 from backend.errors import UserError
 from backend.models.sparse_structure_flow import SparseStructureFlowModel, patchify, unpatchify
 from backend.models.sparse_structure_vae import (

@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from backend.cancellation import Cancelled
-from backend.engine import TrellisEngine
 from backend.errors import MissingModel, UserError
-from backend.image import open_picture, preprocess
-from backend.pipeline import Pipeline
+from backend.image.decode import open_picture, preprocess
 from backend.sampling import SamplerSettings
+from backend.server.cancellation import Cancelled
+from backend.trellis.engine import TrellisEngine
+from backend.trellis.pipeline import Pipeline
 from blender_trellis.protocol import Array, Generate, SamplingParams
 
 FORMATS = ("mesh", "gaussian", "radiance_field")

@@ -7,8 +7,8 @@ import numpy
 import pytest
 import trimesh
 
+from backend.checkpoints.model_folder import WEIGHTS, open_folder
 from backend.generate import main
-from backend.model_folder import WEIGHTS, open_folder
 from backend.representations.gaussians import read_ply
 
 STARTER = WEIGHTS / "starter"

@@ -5,8 +5,8 @@ import importlib.util
 import pytest
 from test_starter import STARTER
 
+from backend.checkpoints.model_folder import WEIGHTS, open_folder, text_models
 from backend.generate import main
-from backend.model_folder import WEIGHTS, open_folder, text_models
 from backend.models.minilm_text import PACKAGE
 
 FOLDER = WEIGHTS / "starter-text"

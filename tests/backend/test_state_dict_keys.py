@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from backend.checkpoints import build_model
+from backend.checkpoints.weights import build_model
 
 MANIFESTS = sorted((Path(__file__).parent / "manifests").glob("*.json"))
 

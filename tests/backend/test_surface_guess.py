@@ -5,8 +5,9 @@ import torch
 from training_recipe import tiny_recipe
 from training_shapes import sphere
 
-from backend.models.lifting_encoder import LiftingImageEncoder
-from backend.models.surface_guess import (
+from backend.geometry.views import LONGEST_SIDE, fixed_view
+from backend.lifting.image_encoder import LiftingImageEncoder
+from backend.lifting.surface import (
     FEATURES,
     border_distance,
     borders,
@@ -16,7 +17,6 @@ from backend.models.surface_guess import (
     wall_distance,
 )
 from backend.training.dataset import make_scene, occupancy, solid, voxel_features
-from backend.training.views import LONGEST_SIDE, fixed_view
 
 
 def ball(resolution: int, radius: float, softness: float = 0.02) -> torch.Tensor:

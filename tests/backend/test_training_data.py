@@ -9,11 +9,11 @@ from training_shapes import cube, save, sphere
 
 pytest.importorskip("numba")
 
+from backend.checkpoints.model_folder import WEIGHTS
 from backend.errors import UserError
-from backend.evaluation.geometry import is_same_shape, signature
 from backend.evaluation.training_list import read_list, same_shapes, write_list
-from backend.model_folder import WEIGHTS
-from backend.training.assets import Asset, read_catalogue
+from backend.geometry.mesh_files import Asset, read_catalogue
+from backend.geometry.signature import is_same_shape, signature
 
 TRAINED = read_list(WEIGHTS / "starter" / "training_data.csv")
 TESTED = read_list(Path(__file__).parent / "manifests" / "test_objects.csv")

@@ -9,18 +9,18 @@ from safetensors.torch import load_file
 from training_recipe import tiny_recipe
 from training_shapes import cube, save
 
-from backend.checkpoints import read_model
+from backend.checkpoints.model_folder import open_folder
+from backend.checkpoints.weights import read_model
 from backend.errors import UserError
 from backend.evaluation.reconstruct import reconstruct
-from backend.model_folder import open_folder
-from backend.pipeline import Pipeline
-from backend.training.assets import Entry, read_catalogue
+from backend.geometry.mesh_files import Entry, read_catalogue
 from backend.training.autoencoder_structure import StructureAutoencoder, fold_latent_scale
 from backend.training.dataset import ObjectSource
 from backend.training.export import attribution, export
 from backend.training.loop import Trainer
 from backend.training.starter import SAMPLING
 from backend.training.workshop import PARTS, Workshop
+from backend.trellis.pipeline import Pipeline
 
 
 @pytest.fixture

@@ -9,16 +9,9 @@ from training_shapes import cube, save, sphere
 
 from backend.errors import UserError
 from backend.evaluation.cases import draw_cutout
-from backend.training.assets import (
-    Entry,
-    group_weights,
-    load_asset,
-    read_catalogue,
-    spread_over_families,
-)
-from backend.training.dataset import ObjectSource, grown, make_scene, picture, voxel_features
-from backend.training.surface import distance_field, nearest_points, voxelise
-from backend.training.views import (
+from backend.geometry.mesh_files import Entry, group_weights, load_asset, read_catalogue, spread_over_families
+from backend.geometry.surface import distance_field, nearest_points, voxelise
+from backend.geometry.views import (
     HELD_OUT_SECTOR,
     LONGEST_SIDE,
     align,
@@ -27,6 +20,7 @@ from backend.training.views import (
     held_out_view,
     training_view,
 )
+from backend.training.dataset import ObjectSource, grown, make_scene, picture, voxel_features
 
 
 @pytest.mark.parametrize("azimuth, elevation", [(0.3, 0.0), (1.2, 0.5), (2.9, 0.7)])

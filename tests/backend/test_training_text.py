@@ -12,14 +12,13 @@ from tiny_minilm import write_tiny_minilm
 from training_recipe import tiny_recipe
 from training_shapes import cube, save, sphere
 
-from backend.checkpoints import read_model, write_model
-from backend.engine import TrellisEngine
+from backend.checkpoints.model_folder import open_folder
+from backend.checkpoints.weights import read_model, write_model
+from backend.config import config_args
 from backend.errors import MissingModel
-from backend.model_folder import open_folder
-from backend.models.config import config_args
-from backend.models.lifting_text import LiftingTextConfig, LiftingTextEncoder
+from backend.geometry.mesh_files import Entry, read_catalogue
+from backend.lifting.text_encoder import LiftingTextConfig, LiftingTextEncoder
 from backend.models.minilm_text import PUBLISHED, TOKENS
-from backend.training.assets import Entry, read_catalogue
 from backend.training.dataset import ObjectSource, solid
 from backend.training.export import export
 from backend.training.lifting import shape_loss, unpacked
@@ -33,6 +32,7 @@ from backend.training.text_recipe import TextRecipe
 from backend.training.text_store_key import store_key
 from backend.training.text_workshop import TEXT_PARTS, TextWorkshop
 from backend.training.workshop import PARTS, Workshop
+from backend.trellis.engine import TrellisEngine
 from blender_trellis.protocol import Generate
 
 WIDTH = 32

@@ -7,9 +7,9 @@ import pytest
 import trimesh
 from scipy.optimize import linprog
 
-from backend import voxelize as module
 from backend.errors import UserError
-from backend.voxelize import voxelize
+from backend.geometry import voxelize as module
+from backend.geometry.voxelize import voxelize
 
 
 def voxels_of(vertices, faces, resolution: int, normalise: bool = False) -> set[tuple[int, ...]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from backend.checkpoints import build_model, write_model
+from backend.checkpoints.weights import build_model, write_model
 from backend.models.dinov2 import DinoV2, DinoV2Config
 
 TRUNK = {

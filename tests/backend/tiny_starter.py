@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from training_recipe import tiny_recipe
 
-from backend.checkpoints import build_model, write_model
-from backend.models.lifting_encoder import LiftingImageEncoder
+from backend.checkpoints.weights import build_model, write_model
+from backend.lifting.image_encoder import LiftingImageEncoder
 from backend.training.export import ENCODERS, IMAGE_ENCODER, ROLES
 
 SAMPLER = {

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from backend.models.config import parse_config
-from backend.models.lifting_encoder import LiftingEncoderConfig
-from backend.models.occupancy_guess import OccupancyGuessConfig
+from backend.config import parse_config
+from backend.lifting.image_encoder import LiftingEncoderConfig
+from backend.lifting.occupancy import OccupancyGuessConfig
+from backend.lifting.surface import SurfaceGuessConfig
 from backend.models.sparse_structure_vae import EncoderConfig
 from backend.models.structured_latent_vae import SLatEncoderConfig
-from backend.models.surface_guess import SurfaceGuessConfig
 from backend.training.loop import LoopConfig
 from backend.training.recipe import Recipe
 

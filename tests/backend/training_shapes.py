@@ -4,7 +4,7 @@ folder.
 
 import numpy as np
 
-from backend.training.assets import Asset
+from backend.geometry.mesh_files import Asset
 
 _CUBE_FACES = (
     (0, 2, 3), (0, 3, 1), (4, 5, 7), (4, 7, 6), (0, 1, 5), (0, 5, 4),

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from fake_backend import ball
 
-from blender_trellis.asset import Asset
-from blender_trellis.export import atomic, export_asset, prepare_folder
 from blender_trellis.faults import Fault
-from blender_trellis.scene import add_asset
-from blender_trellis.splat_ply import PROPERTIES, turned, write_splat_ply
+from blender_trellis.scene.asset import Asset
+from blender_trellis.scene.collection import add_asset
+from blender_trellis.scene.export import atomic, export_asset, prepare_folder
+from blender_trellis.scene.splat_ply import PROPERTIES, turned, write_splat_ply
 
 
 def _asset() -> Asset:
@@ -56,7 +56,7 @@ def test_blend_opens_with_everything(tmp_path):
 
 
 def test_preview_shows_the_object(tmp_path):
-    from blender_trellis.preview import render_preview
+    from blender_trellis.scene.preview import render_preview
 
     collection = add_asset(_asset(), bpy.context.scene, bpy.context.view_layer)
     render_preview(collection, tmp_path / "preview.png", size=48, samples=2)

@@ -23,7 +23,7 @@ def _traces() -> set[str]:
 
 
 def test_register_twice_leaves_nothing():
-    from blender_trellis import session
+    from blender_trellis.jobs import session
 
     before = _traces()
     for _ in range(2):
@@ -45,7 +45,7 @@ def test_import_needs_no_blender():
 def test_registration_starts_no_process_and_no_thread(fake_python):
     import threading
 
-    from blender_trellis import session
+    from blender_trellis.jobs import session
 
     threads = threading.active_count()
     blender_trellis.register()

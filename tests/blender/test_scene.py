@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from fake_backend import ball
 
-from blender_trellis.asset import Asset
-from blender_trellis.scene import add_asset, linear_from_srgb, show
-from blender_trellis.splat_nodes import set_input
+from blender_trellis.scene.asset import Asset
+from blender_trellis.scene.collection import add_asset, linear_from_srgb, show
+from blender_trellis.scene.splat_nodes import set_input
 
 N = 50
 

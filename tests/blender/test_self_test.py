@@ -5,7 +5,7 @@ import json
 import pytest
 
 from blender_trellis.faults import Fault
-from blender_trellis.self_test import outcome
+from blender_trellis.install.self_test import outcome
 
 
 def _output(*passed: bool) -> str:

@@ -6,7 +6,7 @@ import time
 import bpy
 import pytest
 
-from blender_trellis import session
+from blender_trellis.jobs import session
 
 
 def _press_generate(path) -> set[str]:
@@ -102,7 +102,7 @@ def test_a_picture_that_cannot_be_read_is_a_sentence(addon, tmp_path, make, word
 
 
 def test_the_button_is_grey_for_a_reason(addon, picture, monkeypatch):
-    from blender_trellis import operators
+    from blender_trellis.ui import operators
 
     assert operators._why_not(bpy.context) == "Choose a picture"
     bpy.context.scene.trellis.picture = str(picture())

@@ -6,8 +6,8 @@ import time
 import bpy
 import pytest
 
-from blender_trellis import session
 from blender_trellis.faults import Fault
+from blender_trellis.jobs import session
 
 
 def _pump_until(condition, seconds: float = 30.0) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from blender_trellis import backend_install, python_environment
-from blender_trellis.backend_install import find_python, install, verify
-from blender_trellis.python_environment import Environment, PipProgress, interpreter
-from blender_trellis.run_program import InstallCancelled, InstallError, run, scrubbed
+from blender_trellis.install import backend_install, python_environment
+from blender_trellis.install.backend_install import find_python, install, verify
+from blender_trellis.install.python_environment import Environment, PipProgress, interpreter
+from blender_trellis.process.run_program import InstallCancelled, InstallError, run, scrubbed
 from tests.tiny_wheels import offline, write_index, write_wheel
 
 

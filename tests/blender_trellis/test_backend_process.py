@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from blender_trellis.backend_process import BackendProcess
 from blender_trellis.faults import Fault
-from blender_trellis.message_queue import MessageQueue
+from blender_trellis.process.backend_process import BackendProcess
+from blender_trellis.process.message_queue import MessageQueue
 from blender_trellis.protocol import (
     Array,
     Cancel,
@@ -174,7 +174,7 @@ def test_a_long_log_neither_blocks_nor_grows(start):
 
 
 def test_sending_never_blocks_and_is_bounded(start, monkeypatch):
-    monkeypatch.setattr("blender_trellis.backend_process.UNSENT_BYTES", 40 << 20)
+    monkeypatch.setattr("blender_trellis.process.backend_process.UNSENT_BYTES", 40 << 20)
     process = start("deaf")
     until(process, Hello)
     picture = Array("u1", (8 << 20,), bytes(8 << 20))
@@ -207,7 +207,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path):
         "import sys, time\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
         "from pathlib import Path\n"
-        "from blender_trellis.backend_process import BackendProcess\n"
+        "from blender_trellis.process.backend_process import BackendProcess\n"
         f"process = BackendProcess([sys.executable, {str(FAKE)!r}, 'ok'], Path('.'), Path('log'))\n"
         "process.start()\n"
         "sys.stdout.write(f'{process._process.pid}\\n'); sys.stdout.flush()\n"

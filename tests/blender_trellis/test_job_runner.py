@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from blender_trellis import job_runner
-from blender_trellis.job_runner import JobRunner, Launch
+from blender_trellis.jobs import runner as job_runner
+from blender_trellis.jobs.runner import JobRunner, Launch
 from blender_trellis.protocol import Array, Generate
 
 ROOT = Path(__file__).resolve().parents[2]

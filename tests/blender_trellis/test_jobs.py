@@ -6,7 +6,8 @@ import failing_backend
 import numpy as np
 import pytest
 
-from blender_trellis.jobs import STAGES, JobQueue, apply, new_job
+from blender_trellis.jobs.job import STAGES, JobQueue, apply, new_job
+from blender_trellis.jobs.results import check_result
 from blender_trellis.protocol import (
     Array,
     Cancelled,
@@ -20,7 +21,6 @@ from blender_trellis.protocol import (
     ProtocolError,
     Result,
 )
-from blender_trellis.results import check_result
 
 DONE = Finished("a", 1.0, 1, "starter")
 

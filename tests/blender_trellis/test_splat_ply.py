@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from backend.representations.gaussians import Gaussians, write_ply
-from blender_trellis.splat_ply import write_splat_ply
+from blender_trellis.scene.splat_ply import write_splat_ply
 
 
 def test_both_writers_agree(tmp_path):

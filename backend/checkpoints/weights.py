@@ -1,0 +1,188 @@
+"""Published checkpoints: NAME.json ({"name": class, "args": {…}}) beside NAME.safetensors <-> module.
+
+Loading is strict: every key must be there with its shape and none besides. Weights of any floating type
+become the asked precision. Files of other formats (.pt, .ckpt, .bin) are never opened.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from backend.checkpoints.model_folder import (
+    ModelFolder,
+    available_models,
+    bundled_models,
+    models_folder,
+    open_folder,
+    text_models,
+)
+from backend.config import config_args
+from backend.errors import MissingModel, UserError
+from backend.files import atomic_path
+from backend.layers.engines import TORCH, Engine
+from backend.lifting.image_encoder import LiftingImageEncoder
+from backend.lifting.text_encoder import LiftingTextEncoder
+from backend.models.network import HALVED, Network
+from backend.models.sparse_structure_flow import SparseStructureFlowModel
+from backend.models.sparse_structure_vae import SparseStructureDecoder, SparseStructureEncoder
+from backend.models.structured_latent_flow import SLatFlowModel
+from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
+from backend.models.structured_latent_vae import SLatEncoder, SLatGaussianDecoder, SLatRadianceFieldDecoder
+
+__all__ = [
+    "MODEL_CLASSES",
+    "ModelFolder",
+    "available_models",
+    "build_model",
+    "bundled_models",
+    "models_folder",
+    "open_folder",
+    "read_model",
+    "text_models",
+    "write_model",
+]
+
+_PUBLISHED = (
+    SparseStructureEncoder,
+    SparseStructureDecoder,
+    SparseStructureFlowModel,
+    SLatFlowModel,
+    SLatEncoder,
+    SLatGaussianDecoder,
+    SLatRadianceFieldDecoder,
+    SLatMeshDecoder,
+)
+
+Published = Network[Any] | LiftingImageEncoder
+
+MODEL_CLASSES: dict[str, type[Published]] = {
+    **{model.__name__: model for model in (*_PUBLISHED, LiftingImageEncoder, LiftingTextEncoder)},
+    # "Elastic" classes only schedule activation checkpointing in training; weights and maths are the same.
+    **{f"Elastic{model.__name__}": model for model in _PUBLISHED},
+}
+
+SHOWN = 3
+"""Keys named in an error; the rest are counted."""
+
+
+def build_model(name: str, args: dict[str, Any]) -> Published:
+    """A freshly initialised module of a published class; UserError on an unknown class or field."""
+    if name not in MODEL_CLASSES:
+        known = ", ".join(sorted(MODEL_CLASSES))
+        raise UserError(f"There is no model class {name}: the JSON file must name one of {known}.")
+    return MODEL_CLASSES[name].from_args(args)
+
+
+def read_model(
+    path: Path,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    engine: Engine = TORCH,
+) -> Published:
+    """The checkpoint `path`.json + `path`.safetensors in eval mode, its torso in `dtype`, run by `engine`.
+
+    UserError on a missing, broken or foreign file; the sentence names the file, field or key.
+    """
+    path = Path(path)
+    name, args = _read_settings(path.with_name(path.name + ".json"))
+    weights = path.with_name(path.name + ".safetensors")
+    tensors = _read_tensors(weights)
+    model = _empty_model(name, args, dtype, device, engine)
+    expected = model.state_dict()
+    _compare(tensors, expected, weights)
+    state = {key: tensors[key].to(device, value.dtype) for key, value in expected.items()}
+    model.load_state_dict(state, assign=True)
+    return model.eval()
+
+
+def _empty_model(
+    name: str, args: dict[str, Any], dtype: torch.dtype, device: torch.device | str, engine: Engine
+) -> Published:
+    """The module without weights yet, as far as all its state is in the file."""
+    if name == LiftingImageEncoder.__name__:  # it has buffers that no file holds
+        return build_model(name, args).to(device)
+    with torch.device("meta"):
+        model = build_model(name, args)
+    assert isinstance(model, Network)
+    return model.to_precision(dtype).use_engine(engine)
+
+
+def write_model(module: Published, path: Path, half: bool) -> None:
+    """Write `path`.json and `path`.safetensors; `half` stores the torso in fp16 as the published files do."""
+    path = Path(path)
+    args = config_args(module.config)
+    if "use_fp16" in args:
+        args["use_fp16"] = half
+    halved = _halved_keys(module) if half else set()
+    state = {
+        key: value.detach().cpu().to(torch.float16 if key in halved else torch.float32).contiguous()
+        for key, value in module.state_dict().items()
+    }
+    with atomic_path(path.with_name(path.name + ".safetensors")) as temporary:
+        save_file(state, temporary)
+    with atomic_path(path.with_name(path.name + ".json")) as temporary:
+        temporary.write_text(json.dumps({"name": type(module).__name__, "args": args}, indent=4) + "\n")
+
+
+def _halved_keys(module: Published) -> set[str]:
+    """State-dict keys of the torso; all of them for a network that does not tell its torso."""
+    if not isinstance(module, Network):
+        return set(module.state_dict())
+    keys: set[str] = set()
+    for part in module.torso:
+        for name, layer in getattr(module, part).named_modules(prefix=part):
+            if isinstance(layer, HALVED):
+                keys.update(f"{name}.{key}" for key, _ in layer.named_parameters(recurse=False))
+    return keys
+
+
+def _read_settings(path: Path) -> tuple[str, dict]:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingModel(
+            f"The model file {path} is missing: download the model's whole folder again."
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"The model file {path} cannot be read ({error}): download it again.") from error
+    if not isinstance(settings, dict) or not isinstance(settings.get("name"), str):
+        raise UserError(f"The model file {path} does not name its class: download it again.")
+    return settings["name"], settings.get("args", {})
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise MissingModel(f"The weights {path} are missing: download the model's whole folder again.")
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"The weights {path} are damaged ({error}): download them again.") from error
+
+
+def _compare(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+    """UserError if keys or shapes differ from what the class and its settings call for."""
+    missing = [key for key in expected if key not in tensors]
+    extra = [key for key in tensors if key not in expected]
+    wrong = [
+        f"{key} is {tuple(tensors[key].shape)} instead of {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in tensors and tensors[key].shape != value.shape
+    ]
+    faults = [
+        f"{len(keys)} {what} ({_first(keys)})"
+        for keys, what in ((missing, "keys missing"), (extra, "keys too many"), (wrong, "wrong shapes"))
+        if keys
+    ]
+    if faults:
+        raise UserError(
+            f"The weights {path} do not fit their JSON file: {'; '.join(faults)}. Download both again."
+        )
+
+
+def _first(keys: list[str]) -> str:
+    return ", ".join(keys[:SHOWN]) + (", …" if len(keys) > SHOWN else "")

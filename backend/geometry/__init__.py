@@ -1,0 +1,1 @@
+"""Meshes as geometry: files, voxels, distances, views and rasterisers. Knows no model."""

@@ -1,0 +1,1 @@
+"""The way the bundled models start: an encoder that lifts a picture or a sentence to a volume."""

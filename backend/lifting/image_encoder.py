@@ -1,0 +1,272 @@
+"""The starter's image encoder: picture (B, 4, H, W) -> volume features -> tokens and first guesses of both
+latents.
+
+A 2-D U-Net reads the picture at 128², its features are projected pixel-aligned into a 16³ volume through one
+nominal camera on −Y, and a 3-D U-Net completes what the picture does not show. The volume is the unit cube,
+view-aligned: the picture's right is +X, up is +Z, the camera looks along +Y. How large the object stands in
+the crop depends on its depth and the camera, so the volume has to find that out.
+Dims: B batch · L tokens · C channels · R resolution.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backend.config import parse_config
+from backend.lifting.occupancy import OccupancyGuess, OccupancyGuessConfig
+from backend.lifting.surface import SurfaceGuess, SurfaceGuessConfig, shape_starts
+from backend.models.sparse_structure_flow import unpatchify
+
+_CROP_MARGIN = 1.2  # backend.image.decode crops pictures to the alpha box times this factor
+_LEAST_ALPHA = 0.05  # what background removers leave of the background is less
+
+
+@dataclass(frozen=True)
+class LiftingEncoderConfig:
+    """Sizes of the encoder; the fields are the keys of the checkpoint's JSON file. Angles are degrees."""
+
+    image_size: int = 128
+    plane_channels: tuple[int, ...] = (48, 96, 128, 160)
+    volume_channels: tuple[int, ...] = (64, 128, 160)
+    volume_resolution: int = 16
+    occupancy: OccupancyGuessConfig = OccupancyGuessConfig()
+    surface: SurfaceGuessConfig = SurfaceGuessConfig()
+    color_hidden: int = 24
+    picture_tokens: int = 8
+    cond_channels: int = 256
+    elevation: float = 17.5
+    fov: float = 37.5
+
+
+@dataclass(frozen=True)
+class LiftedCondition:
+    """What the flows start from and attend to.
+
+    tokens (B, L, C) · structure_start (B, Cz, r, r, r) and latent_start (B, 8, R, R, R), normalised.
+    """
+
+    tokens: Tensor
+    structure_start: Tensor
+    latent_start: Tensor
+
+
+class ResBlock(nn.Module):
+    """Norm, SiLU, convolution, twice, beside a skip; 2-D or 3-D by the convolution class."""
+
+    def __init__(self, conv: type[nn.Module], channels_in: int, channels: int):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(8, channels_in)
+        self.conv1 = conv(channels_in, channels, 3, padding=1)
+        self.norm2 = nn.GroupNorm(8, channels)
+        self.conv2 = conv(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+        self.skip = conv(channels_in, channels, 1) if channels_in != channels else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        return self.skip(x) + self.conv2(F.silu(self.norm2(h)))
+
+
+class UNet(nn.Module):
+    """One residual block a level on the way down and up; returns the maps of the way up, coarsest first."""
+
+    def __init__(self, conv: type[nn.Module], channels_in: int, channels: tuple[int, ...]):
+        super().__init__()
+        self.input = conv(channels_in, channels[0], 3, padding=1)
+        self.down = nn.ModuleList(ResBlock(conv, c, c) for c in channels)
+        self.reduce = nn.ModuleList(
+            conv(a, b, 2, stride=2) for a, b in zip(channels, channels[1:], strict=False)
+        )
+        self.middle = ResBlock(conv, channels[-1], channels[-1])
+        self.up = nn.ModuleList(
+            ResBlock(conv, a + b, a) for a, b in reversed(list(zip(channels, channels[1:], strict=False)))
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.input(x)
+        skips = []
+        for i, block in enumerate(self.down):
+            x = block(x)
+            if i < len(self.reduce):
+                skips.append(x)
+                x = self.reduce[i](x)
+        x = self.middle(x)
+        maps = [x]
+        for block in self.up:
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = block(torch.cat([x, skips.pop()], dim=1))
+            maps.append(x)
+        return maps
+
+
+class LiftingImageEncoder(nn.Module):
+    """See the module docstring. `forward` takes pixels (B, 4, H, W) in [0, 1], colour on black and alpha."""
+
+    Config = LiftingEncoderConfig
+
+    def __init__(self, config: LiftingEncoderConfig):
+        super().__init__()
+        self.config = config
+        wide, volume = config.plane_channels[0], config.volume_channels
+        self.stem = nn.Conv2d(6, wide, 4, stride=2, padding=1)
+        self.picture = UNet(nn.Conv2d, wide, config.plane_channels)
+        self.volume = UNet(nn.Conv3d, wide + 3, volume)
+        self.structure_head = OccupancyGuess(volume[0], config.occupancy)
+        self.surface_head = SurfaceGuess(config.surface)
+        hidden = config.color_hidden
+        self.color_expand = nn.Conv3d(volume[0], hidden * 8, 1)
+        self.color_picture = nn.Conv2d(wide, hidden, 1)
+        self.color_block = ResBlock(nn.Conv3d, hidden, hidden)
+        self.color_head = _head(hidden, 3)
+        nn.init.zeros_(self.color_head[-1].weight)
+        nn.init.zeros_(self.color_head[-1].bias)
+        for name, size in (
+            ("volume_grid", config.volume_resolution),
+            ("color_grid", 2 * config.volume_resolution),
+        ):
+            self.register_buffer(name, projection_grid(size, config.elevation, config.fov), persistent=False)
+        self.register_buffer("volume_place", _cell_centres(config.volume_resolution), persistent=False)
+
+    @classmethod
+    def from_args(cls, args: dict) -> LiftingImageEncoder:
+        """Builds the module from a checkpoint's JSON arguments; UserError on an unknown or wrong field."""
+        return cls(parse_config(cls.Config, args, cls.__name__))
+
+    def forward(self, pixels: Tensor) -> LiftedCondition:
+        size = self.config.image_size
+        if pixels.shape[-1] != size:
+            pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+        planes, volumes = self.lift(pixels)
+        structure, latent = shape_starts(
+            self.structure_head,
+            self.surface_head,
+            self.occupancy(pixels, volumes[-1]),
+            self.colors(pixels, planes, volumes),
+        )
+        return LiftedCondition(self.tokens(planes, volumes), structure, latent)
+
+    def lift(self, pixels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Feature maps of the picture (B, 4, S, S) and of the volume, coarsest first."""
+        planes = self.picture(self.stem(self._picture_input(pixels)))
+        return planes, self.volume(self._lift(planes[-1]))
+
+    def _picture_input(self, pixels: Tensor) -> Tensor:
+        """(B, 4, S, S) -> (B, 6, S, S): colour, share of the object, column and row position."""
+        color, alpha = _foreground(pixels)
+        ramp = torch.linspace(-1, 1, pixels.shape[-1], dtype=pixels.dtype, device=pixels.device)
+        rows, columns = torch.meshgrid(ramp, ramp, indexing="ij")
+        place = torch.stack([columns, rows]).expand(pixels.shape[0], -1, -1, -1)
+        return torch.cat([color * 2 - 1, alpha, place], dim=1)
+
+    def _lift(self, plane: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C + 3, R, R, R): every cell takes the feature of the pixel it projects to."""
+        lifted = _sample(plane, self.volume_grid)
+        place = self.volume_place.to(lifted.dtype).expand(lifted.shape[0], -1, -1, -1, -1)
+        return torch.cat([lifted, place], dim=1)
+
+    def occupancy(self, pixels: Tensor, volume: Tensor) -> Tensor:
+        """Logits (B, 2, R, R, R) from the picture and from its mirror image, whose errors differ."""
+        guess = self.structure_head
+        mirrored = guess.occupancy(self.lift(pixels.flip(-1))[1][-1]).flip(2)
+        return (guess.occupancy(volume) + mirrored) / 2
+
+    def colors(self, pixels: Tensor, planes: list[Tensor], volumes: list[Tensor]) -> Tensor:
+        """Colour of the surface, were it there, in all voxels: (B, 3, R, R, R) in [−1, 1].
+
+        It is that of the pixel where the voxel falls, or of the nearest ones on the object, and a correction
+        for light and for what the picture does not show.
+        """
+        seen = _sample(spread_colors(*_foreground(pixels)), self.color_grid) * 2 - 1
+        fine = _sample(self.color_picture(planes[-1]), self.color_grid)
+        hidden = self.color_block(unpatchify(self.color_expand(volumes[-1]), 2) + fine)
+        return (seen + self.color_head(hidden)).clamp(-1, 1)
+
+    def tokens(self, planes: list[Tensor], volumes: list[Tensor]) -> Tensor:
+        """(B, L, C): volume cells then picture cells, each normalised, with its position embedding."""
+        size = self.config.picture_tokens
+        volume, plane = volumes[-2], F.adaptive_avg_pool2d(planes[-3], size)
+        # A picture cell lies on the plane the camera looks at, so both kinds share one space of positions.
+        ahead = torch.linspace(1, -1, size, device=plane.device)
+        across = torch.linspace(-1, 1, size, device=plane.device)
+        z, x = torch.meshgrid(ahead, across, indexing="ij")
+        picture_place = torch.stack([x, torch.full_like(x, -1.5), z]).flatten(1).T
+        volume_place = _cell_centres(volume.shape[-1]).to(plane.device).flatten(1).T
+        return torch.cat([self._placed(volume, volume_place), self._placed(plane, picture_place)], dim=1)
+
+    def _placed(self, features: Tensor, place: Tensor) -> Tensor:
+        """(B, C, ...) and places (L, 3) in [−1.5, 1] -> (B, L, cond_channels)."""
+        features = features.float().flatten(2).transpose(1, 2)
+        features = F.layer_norm(features, features.shape[-1:])
+        room = self.config.cond_channels - features.shape[-1]
+        bands = torch.arange(room // 6, device=place.device, dtype=torch.float32)
+        angles = place.float()[..., None] * (math.pi / 2) * 2 ** (bands * 5 / max(len(bands) - 1, 1))
+        waves = torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)
+        waves = F.pad(waves, (0, room - waves.shape[-1])).expand(features.shape[0], -1, -1)
+        return torch.cat([features, waves], dim=-1)
+
+
+def _foreground(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, 4, S, S) -> colour (B, 3, S, S) and alpha (B, 1, S, S), both 0 where there is next to no object."""
+    color, alpha = (pixels * (pixels[:, 3:] > _LEAST_ALPHA)).split((3, 1), dim=1)
+    return color, alpha
+
+
+def spread_colors(colors: Tensor, alpha: Tensor) -> Tensor:
+    """The object's colours everywhere: (B, 3, S, S) on black with alpha (B, 1, S, S) -> without.
+
+    Where alpha is 0 they are those of what is nearest within: means over 2², 4², … pixels are made until they
+    hold some of the object (a push-pull pyramid).
+    """
+    levels = [(colors, alpha)]
+    while levels[-1][0].shape[-1] % 2 == 0:
+        known, weight = levels[-1]
+        levels.append((F.avg_pool2d(known, 2), F.avg_pool2d(weight, 2)))
+    known, weight = levels.pop()
+    result = known / weight.clamp(min=1e-6)
+    for known, weight in reversed(levels):
+        coarse = F.interpolate(result, scale_factor=2, mode="nearest")
+        result = torch.where(weight > 0, known / weight.clamp(min=1e-6), coarse)
+    return result
+
+
+def projection_grid(resolution: int, elevation: float, fov: float) -> Tensor:
+    """Where the cells of the unit cube fall in the cropped picture: (R³, 2), columns then rows, in [−1, 1]
+    inside.
+
+    The nominal camera stands on −Y, raised by `elevation` degrees, and the crop holds an object whose longest
+    side
+    is 1 with the usual margin.
+    """
+    tilt, half = math.radians(elevation), math.radians(fov) / 2
+    distance = math.sqrt(0.75) / math.sin(half)
+    x, y, z = (_cell_centres(resolution) / 2).flatten(1)
+    depth = distance + y * math.cos(tilt) - z * math.sin(tilt)
+    up = z * math.cos(tilt) + y * math.sin(tilt)
+    scale = distance / (0.5 * _CROP_MARGIN)
+    return torch.stack([x / depth * scale, -up / depth * scale], dim=-1)
+
+
+def _cell_centres(resolution: int) -> Tensor:
+    """(3, R, R, R): x, y, z of the cell centres in [−1, 1]."""
+    axis = (torch.arange(resolution) + 0.5) / resolution * 2 - 1
+    return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"))
+
+
+def _sample(plane: Tensor, grid: Tensor) -> Tensor:
+    """(B, C, h, w) at grid (R³, 2) -> (B, C, R, R, R)."""
+    size = round(grid.shape[0] ** (1 / 3))
+    places = grid.to(plane.dtype).expand(plane.shape[0], 1, -1, -1)
+    sampled = F.grid_sample(plane, places, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return sampled.reshape(*plane.shape[:2], size, size, size)
+
+
+def _head(channels_in: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.GroupNorm(8, channels_in), nn.SiLU(), nn.Conv3d(channels_in, channels, 3, padding=1)
+    )

@@ -1,0 +1,1 @@
+"""Objects made at random, beside those of the training folder."""

@@ -1,0 +1,1 @@
+"""The two-stage flow of TRELLIS (arXiv 2412.01506): condition -> meshes, Gaussians, radiance fields."""

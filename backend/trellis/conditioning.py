@@ -1,0 +1,179 @@
+"""What the flows are conditioned on: token sequences from pictures or text.
+
+A model whose encoder also predicts latents hands them on as starts of the samplers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy
+import torch
+from PIL import Image
+from torch import Tensor
+
+from backend.checkpoints.weights import ModelFolder, models_folder, read_model
+from backend.errors import UserError
+from backend.image.decode import on_black
+from backend.lifting.text_encoder import LiftingTextEncoder
+from backend.models.clip_text import load_text_encoder
+from backend.models.dinov2 import load_image_encoder
+from backend.models.minilm_text import PUBLISHED as MINILM
+from backend.models.minilm_text import MiniLmText, load_sentence_encoder
+
+_BACKGROUND_LEVEL = 0.03  # pixels darker than this in all channels are black
+PICTURES_ONLY = (
+    "This model works from pictures; give a picture, or choose a model for sentences, such as starter-text."
+)
+SENTENCES_ONLY = (
+    "This model works from a sentence; give a prompt, or choose a model for pictures, such as starter."
+)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The condition of one object.
+
+    tokens: one (1, L, C) sequence for every picture. null: (1, L, C), the absence of a condition.
+    structure_start (1, C, r, r, r), latent_start (1, C, R, R, R) in normalised space: latents from which the
+    samplers may start instead of pure noise; None where the model has none.
+    """
+
+    tokens: tuple[Tensor, ...]
+    null: Tensor
+    structure_start: Tensor | None = None
+    latent_start: Tensor | None = None
+
+    def latent_start_at(self, coords: Tensor) -> Tensor | None:
+        """The start of the structured latent (L, C) on the voxels coords (L, 3)."""
+        if self.latent_start is None:
+            return None
+        x, y, z = coords.long().unbind(1)
+        return self.latent_start[0, :, x, y, z].T.contiguous()
+
+
+class Conditioner(Protocol):
+    """Turns what the user gave into a condition; each model folder takes pictures or text."""
+
+    def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition: ...
+
+    def from_text(self, prompt: str) -> Condition: ...
+
+
+def load_conditioner(folder: ModelFolder, device: torch.device) -> Conditioner:
+    """The encoder that pipeline.json names, in fp32.
+
+    A path inside the folder ("ckpts/…") is a checkpoint like the others; a bare name is a published encoder.
+    """
+    if folder.text_cond_model:
+        return _load_text_conditioner(folder, folder.text_cond_model, device)
+    name = folder.image_cond_model
+    if not name:
+        raise UserError(f"The model {folder.name} names no encoder in pipeline.json; download it again.")
+    if "/" in name:
+        return LiftingConditioner(read_model(folder.path / name, torch.float32, device), device)
+    return PictureConditioner(load_image_encoder(folder.path, name, (models_folder(),)).to(device), device)
+
+
+def _load_text_conditioner(folder: ModelFolder, name: str, device: torch.device) -> Conditioner:
+    search = (models_folder(),)
+    if (folder.path / f"{name}.json").is_file():
+        lifting = read_model(folder.path / name, torch.float32, device)
+        if not isinstance(lifting, LiftingTextEncoder):
+            raise UserError(f"{name} of the model {folder.name} is no text encoder; download it again.")
+        sentences = load_sentence_encoder(folder.path, lifting.config.sentence_encoder, search)
+        return LiftingTextConditioner(sentences.to(device), lifting)
+    if name == MINILM:
+        return TextConditioner(load_sentence_encoder(folder.path, name, search).to(device))
+    return TextConditioner(load_text_encoder(folder.path, name, search).to(device))
+
+
+def picture_to_pixels(picture: Image.Image, device: torch.device) -> Tensor:
+    """(1, 3, H, W) in [0, 1] from a cut-out RGBA picture, which is put on black, or from any other."""
+    picture = on_black(picture) if picture.mode == "RGBA" else picture.convert("RGB")
+    pixels = torch.from_numpy(numpy.array(picture, dtype=numpy.float32) / 255)
+    return pixels.permute(2, 0, 1)[None].contiguous().to(device)
+
+
+def cutout_to_pixels(picture: Image.Image, device: torch.device) -> Tensor:
+    """(1, 4, H, W) in [0, 1]: colour on black, and how far each pixel shows the object.
+
+    Of a picture without transparency what is not black counts as the object.
+    """
+    pixels = picture_to_pixels(picture, device)
+    if picture.mode == "RGBA":
+        alpha = torch.from_numpy(numpy.array(picture.getchannel("A"), dtype=numpy.float32) / 255)
+        return torch.cat([pixels, alpha[None, None].to(device)], dim=1)
+    return torch.cat([pixels, (pixels.amax(dim=1, keepdim=True) > _BACKGROUND_LEVEL).float()], dim=1)
+
+
+class PictureConditioner:
+    """DINOv2 tokens; the null condition is zeros of the same shape (spec of the published image models)."""
+
+    def __init__(self, encoder: torch.nn.Module, device: torch.device) -> None:
+        self._encoder = encoder
+        self._device = device
+
+    def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition:
+        tokens = tuple(self._encoder(picture_to_pixels(picture, self._device)) for picture in pictures)
+        return Condition(tokens, torch.zeros_like(tokens[0]))
+
+    def from_text(self, prompt: str) -> Condition:
+        raise UserError(PICTURES_ONLY)
+
+
+class LiftingConditioner:
+    """The starter's own encoder: tokens and start latents in the frame of the first picture."""
+
+    def __init__(self, encoder: torch.nn.Module, device: torch.device) -> None:
+        self._encoder = encoder
+        self._device = device
+
+    def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition:
+        lifted = [self._encoder(cutout_to_pixels(picture, self._device)) for picture in pictures]
+        tokens = tuple(one.tokens for one in lifted)
+        return Condition(
+            tokens, torch.zeros_like(tokens[0]), lifted[0].structure_start, lifted[0].latent_start
+        )
+
+    def from_text(self, prompt: str) -> Condition:
+        raise UserError(PICTURES_ONLY)
+
+
+class TextEncoder(Protocol):
+    """What is used of the encoders of sentences."""
+
+    def __call__(self, sentences: Sequence[str]) -> Tensor: ...
+
+    def null(self) -> Tensor: ...
+
+
+class TextConditioner:
+    """Tokens (1, L, C) of a text encoder; the null condition is the empty sentence."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self._encoder = encoder
+
+    def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition:
+        raise UserError(SENTENCES_ONLY)
+
+    def from_text(self, prompt: str) -> Condition:
+        if not prompt.strip():
+            raise UserError("The prompt is empty; describe the object in a sentence.")
+        return Condition((self._encoder([prompt]),), self._encoder.null())
+
+
+class LiftingTextConditioner:
+    """Tokens of the sentence model, and the start latents that the starter's text encoder makes of them."""
+
+    def __init__(self, sentences: MiniLmText, lifting: LiftingTextEncoder) -> None:
+        self._words = TextConditioner(sentences)
+        self._lifting = lifting
+
+    def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition:
+        return self._words.from_pictures(pictures)
+
+    def from_text(self, prompt: str) -> Condition:
+        condition = self._words.from_text(prompt)
+        starts = self._lifting(condition.tokens[0])
+        return replace(condition, structure_start=starts.structure_start, latent_start=starts.latent_start)

@@ -1,0 +1,1 @@
+"""The packages that the backend needs, and whether they work. No bpy."""

@@ -1,0 +1,1 @@
+"""Jobs from request to result, and the session that holds them."""

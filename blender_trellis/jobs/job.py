@@ -1,0 +1,185 @@
+"""Jobs and their order: messages in, new values out. Nothing waits, sends or changes in place; no bpy."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ..protocol import (
+    Cancelled,
+    Failed,
+    FailureKind,
+    Finished,
+    FromBackend,
+    Generate,
+    Loaded,
+    LoadModel,
+    Progress,
+    ProtocolError,
+    Result,
+)
+from .results import Part, check_result
+
+State = Literal["queued", "running", "finished", "failed", "cancelled"]
+FINAL: tuple[State, ...] = ("finished", "failed", "cancelled")
+
+# how much of a generation each stage is, in the order of the stages, and what people call it
+STAGES: dict[str, tuple[float, str]] = {
+    "load": (10.0, "Loading the model"),
+    "condition": (5.0, "Looking at the picture"),
+    "sparse_structure": (30.0, "Shaping"),
+    "structured_latent": (35.0, "Detailing"),
+    "decode_gaussian": (5.0, "Making Gaussians"),
+    "decode_radiance_field": (5.0, "Making the radiance field"),
+    "decode_mesh": (10.0, "Making the mesh"),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request and how far it has come."""
+
+    id: str
+    request: Generate | LoadModel
+    state: State = "queued"
+    stage: str = ""
+    fraction: float = 0.0  # of the whole job, never falls
+    message: str = "Waiting"  # one line to show; of a failed job the sentence with fault and remedy
+    failure: FailureKind | None = None
+    cancelling: bool = False  # asked to stop, not stopped yet
+    parts: tuple[Part, ...] = ()
+    summary: Finished | Loaded | None = None  # of a finished job
+
+    @property
+    def ended(self) -> bool:
+        return self.state in FINAL
+
+    def part(self, kind: str) -> Part | None:
+        """The latest part of a kind, None if it has not come."""
+        return next((part for part in reversed(self.parts) if part.kind == kind), None)
+
+
+def new_job(request: Generate | LoadModel) -> Job:
+    """A job that waits; it is called as its request calls it."""
+    return Job(request.job, request)
+
+
+def apply(job: Job, message: FromBackend) -> Job:
+    """The job after a message. Messages of other jobs, and all after the last word, change nothing."""
+    if job.ended or getattr(message, "job", None) != job.id:
+        return job
+    match message:
+        case Progress():
+            return _advance(job, message)
+        case Result():
+            return _receive(job, message)
+        case Finished() | Loaded():
+            return replace(job, state="finished", fraction=1.0, message="Done", summary=message)
+        case Failed():
+            return fail(job, message.kind, message.message)
+        case Cancelled():
+            return replace(job, state="cancelled", message="Cancelled")
+    return job
+
+
+def fail(job: Job, kind: FailureKind, sentence: str) -> Job:
+    """The job, ended by a fault."""
+    return replace(job, state="failed", failure=kind, message=sentence)
+
+
+def _advance(job: Job, progress: Progress) -> Job:
+    done = min(max(progress.step / progress.steps, 0.0), 1.0) if progress.steps > 0 else 0.0
+    fraction = max(job.fraction, _fraction(job, progress.stage, done))
+    words = STAGES[progress.stage][1]
+    if progress.steps > 1:
+        words = f"{words} {progress.step}/{progress.steps}"
+    message = "Cancelling" if job.cancelling else words
+    return replace(job, state="running", stage=progress.stage, fraction=fraction, message=message)
+
+
+def _fraction(job: Job, stage: str, done: float) -> float:
+    """Where `done` of a stage lies within the whole job, by the weights of the stages it goes through."""
+    if isinstance(job.request, LoadModel):
+        return done
+    asked = {f"decode_{name}" for name in job.request.formats}
+    weights = {
+        name: weight
+        for name, (weight, _) in STAGES.items()
+        if name in asked or name == stage or not name.startswith("decode_")
+    }
+    names = list(weights)
+    before = sum(weights[name] for name in names[: names.index(stage)])
+    return (before + done * weights[stage]) / sum(weights.values())
+
+
+def _receive(job: Job, result: Result) -> Job:
+    try:
+        part = check_result(result)
+    except ProtocolError as error:
+        return fail(job, "protocol", f"{error} Try again; if it happens again, report it with the log.")
+    return replace(job, state="running", parts=(*job.parts, part))
+
+
+@dataclass(frozen=True)
+class JobQueue:
+    """All jobs in their order, at most one of them running. Every method returns a new queue."""
+
+    jobs: tuple[Job, ...] = ()
+
+    @property
+    def running(self) -> Job | None:
+        return next((job for job in self.jobs if job.state == "running"), None)
+
+    @property
+    def waiting(self) -> tuple[Job, ...]:
+        return tuple(job for job in self.jobs if job.state == "queued")
+
+    @property
+    def ended(self) -> tuple[Job, ...]:
+        return tuple(job for job in self.jobs if job.ended)
+
+    def find(self, name: str) -> Job | None:
+        """The job of a name, None if there is none."""
+        return next((job for job in self.jobs if job.id == name), None)
+
+    def add(self, job: Job) -> "JobQueue":
+        """With a job more, behind the others; ValueError if its name is taken."""
+        if self.find(job.id):
+            raise ValueError(f"There is already a job called {job.id}.")
+        return JobQueue((*self.jobs, job))
+
+    def start_next(self) -> tuple["JobQueue", Job | None]:
+        """With the oldest waiting job running, and that job, which is to be sent; None if one runs already or
+        none waits."""
+        if self.running or not self.waiting:
+            return self, None
+        started = replace(self.waiting[0], state="running", message="Starting")
+        return self._with(started), started
+
+    def apply(self, message: FromBackend) -> "JobQueue":
+        """After a message of the backend."""
+        job = self.find(getattr(message, "job", ""))
+        return self._with(apply(job, message)) if job else self
+
+    def cancel(self, name: str) -> tuple["JobQueue", bool]:
+        """Without a waiting job, at once; and whether the job runs, so that the backend has to be told."""
+        job = self.find(name)
+        if job is None or job.ended:
+            return self, False
+        if job.state == "running":
+            return self._with(replace(job, cancelling=True, message="Cancelling")), True
+        return self._with(replace(job, state="cancelled", message="Cancelled")), False
+
+    def backend_died(self, reason: str) -> "JobQueue":
+        """The running job has failed, or has been cancelled if that was asked; the waiting ones stay."""
+        job = self.running
+        if job is None:
+            return self
+        if job.cancelling:
+            return self._with(replace(job, state="cancelled", message="Cancelled"))
+        return self._with(fail(job, "backend_died", reason))
+
+    def without(self, name: str) -> "JobQueue":
+        """After a job that has ended has been dealt with."""
+        return JobQueue(tuple(job for job in self.jobs if job.id != name))
+
+    def _with(self, changed: Job) -> "JobQueue":
+        return JobQueue(tuple(changed if job.id == changed.id else job for job in self.jobs))

@@ -1,0 +1,104 @@
+"""What the parts of an object must be when they enter Blender; numpy only, no bpy.
+
+L voxels · V vertices · F faces · N Gaussians or boxes of the radiance field.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..protocol import ProtocolError, Result, ResultKind, Scalar
+
+SHAPES: dict[str, dict[str, tuple[str, tuple[str | int, ...]]]] = {
+    "voxels": {"coords": ("i4", ("L", 3))},
+    "gaussian": {
+        "position": ("f4", ("N", 3)),
+        "f_dc": ("f4", ("N", 3)),
+        "opacity": ("f4", ("N", 1)),  # logit
+        "scale": ("f4", ("N", 3)),  # log
+        "rotation": ("f4", ("N", 4)),  # unit quaternion w, x, y, z
+    },
+    "mesh": {
+        "vertices": ("f4", ("V", 3)),
+        "faces": ("i4", ("F", 3)),
+        "colors": ("f4", ("V", 3)),  # sRGB in [0, 1]
+    },
+    "radiance_field": {
+        "position": ("f4", ("N", 3)),
+        "trivec": ("f4", ("N", "…")),
+        "density": ("f4", ("N", "…")),
+        "features_dc": ("f4", ("N", "…")),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A checked part of an object: arrays by name, as SHAPES lists them for its kind."""
+
+    kind: ResultKind
+    info: Mapping[str, Scalar]
+    arrays: Mapping[str, np.ndarray]
+
+
+def check_result(result: Result) -> Part:
+    """The arrays of a result; ProtocolError that names the first fault in their names, shapes or values."""
+    wanted = SHAPES[result.kind]
+    if result.arrays.keys() != wanted.keys():
+        raise _fault(result, f"holds {_listed(result.arrays)} instead of {_listed(wanted)}")
+    lengths: dict[str, int] = {}
+    arrays = {}
+    for name, (dtype, shape) in wanted.items():
+        array = result.arrays[name]
+        if array.dtype != dtype or not _fits(array.shape, shape, lengths):
+            asked = f"{dtype} ({', '.join(map(str, shape))})"
+            found = f"{array.dtype} ({', '.join(map(str, array.shape))})"
+            raise _fault(result, f"has {name} of {found} instead of {asked}")
+        arrays[name] = np.frombuffer(array.data, f"<{dtype}").reshape(array.shape)
+        if not np.isfinite(arrays[name]).all():
+            raise _fault(result, f"has {name} with values that are not finite")
+    _check_values(result, arrays)
+    return Part(result.kind, result.info, arrays)
+
+
+def _fits(found: tuple[int, ...], wanted: tuple[str | int, ...], lengths: dict[str, int]) -> bool:
+    """Whether a shape is as wanted; a letter stands for one length, not 0, wherever it appears."""
+    if wanted[-1] == "…":
+        found, wanted = found[:1], wanted[:1]
+    if len(found) != len(wanted):
+        return False
+    return all(
+        length == (want if isinstance(want, int) else lengths.setdefault(want, length)) and length > 0
+        for length, want in zip(found, wanted, strict=True)
+    )
+
+
+def _check_values(result: Result, arrays: Mapping[str, np.ndarray]) -> None:
+    if result.kind == "voxels":
+        resolution = result.info.get("resolution")
+        if not isinstance(resolution, int) or not 1 <= resolution <= 4096:
+            raise _fault(result, f"has the resolution {resolution}")
+        _check_range(result, "coords", arrays["coords"], resolution)
+    elif result.kind == "mesh":
+        _check_range(result, "faces", arrays["faces"], len(arrays["vertices"]))
+        if arrays["colors"].min() < 0 or arrays["colors"].max() > 1:
+            raise _fault(result, "has colors outside of 0 to 1")
+    elif result.kind == "gaussian":
+        lengths = np.linalg.norm(arrays["rotation"], axis=1)
+        if np.abs(lengths - 1).max() > 1e-2:
+            raise _fault(result, "has rotations that are no unit quaternions")
+
+
+def _check_range(result: Result, name: str, values: np.ndarray, end: int) -> None:
+    wrong = values[(values < 0) | (values >= end)]
+    if wrong.size:
+        raise _fault(result, f"has {name} with the index {wrong[0]}, outside of 0 to {end - 1}")
+
+
+def _fault(result: Result, what: str) -> ProtocolError:
+    return ProtocolError(f"The {result.kind} that the backend sent {what}.", job=result.job)
+
+
+def _listed(names: Mapping[str, object]) -> str:
+    return ", ".join(sorted(names)) or "nothing"

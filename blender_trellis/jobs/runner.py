@@ -1,0 +1,180 @@
+"""Runs jobs one after the other on a backend that it starts, watches and starts again. No bpy here.
+
+`tick` never waits; who has no event loop calls `pump_until_done`.
+"""
+
+import dataclasses
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..faults import Fault
+from ..process.backend_process import BackendProcess
+from ..protocol import Cancel, Failed, Generate, Hello, ProtocolError
+from .job import Job, JobQueue, new_job
+
+log = logging.getLogger(__name__)
+
+CANCEL_SECONDS = 20.0  # a backend that does not notice a cancel for so long is ended
+SILENT_SECONDS = 120.0  # heartbeats come every two seconds, whatever it computes
+PUMP_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How the backend is started."""
+
+    python: Path
+    root: Path  # the extension's, which holds the backend
+    log: Path
+    models: Path | None = None  # folder of downloaded models
+    background_remover: Path | None = None  # U²-Net's file
+    module: tuple[str, ...] = ("-m", "backend")
+
+    def start(self) -> BackendProcess:
+        """A started process. Fault where it cannot be started."""
+        # -E -s: nothing of Blender's own Python leads the backend astray.
+        command = [str(self.python), "-E", "-s", *self.module]
+        paths = {"TRELLIS_MODELS": self.models, "TRELLIS_U2NET": self.background_remover}
+        variables = {name: str(path) for name, path in paths.items() if path is not None}
+        process = BackendProcess(command, self.root, self.log, variables=variables)
+        process.start()
+        return process
+
+
+class JobRunner:
+    """A queue of jobs and at most one backend process."""
+
+    def __init__(self, launch: Launch | None = None):
+        self.queue = JobQueue()
+        self.hello: Hello | None = None  # of the latest backend
+        self._launch = launch
+        self._process: BackendProcess | None = None
+        self._cancel_since: float | None = None
+
+    # ---- what callers ask
+
+    def use(self, launch: Launch) -> None:
+        """Starts backends in this way from now on; an idle one that was started differently ends."""
+        if launch != self._launch and self.queue.running is None:
+            self.stop_process()
+        self._launch = launch
+
+    def submit(self, request: Generate) -> str:
+        """Puts a request behind the others; the name that its job gets."""
+        name = uuid.uuid4().hex[:12]
+        self.queue = self.queue.add(new_job(dataclasses.replace(request, job=name)))
+        return name
+
+    def cancel(self, name: str) -> None:
+        """Gives a job up; the running one ends within a sampling step, or with its process."""
+        self.queue, running = self.queue.cancel(name)
+        if running and self._process is not None:
+            self._cancel_since = self._cancel_since or time.monotonic()
+            self._process.send(Cancel(name))
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether there is a backend."""
+        return self._process is not None
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether there is one that has not said hello yet."""
+        return self._process is not None and self._process.hello is None
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the backend takes."""
+        return self._process.memory_bytes if self._process is not None else 0
+
+    def log_tail(self, lines: int = 8) -> str:
+        """The last lines of the backend's log."""
+        return self._process.log_tail(lines) if self._process is not None else ""
+
+    # ---- what makes it go
+
+    def tick(self) -> tuple[Job, ...]:
+        """Takes what has come, starts what can start; gives back the jobs that ended, and forgets them."""
+        if self._process is not None:
+            for message in self._process.poll():
+                self.queue = self.queue.apply(message)
+            self.hello = self._process.hello or self.hello
+            self._watch(self._process)
+        self._start_next()
+        ended = self.queue.ended
+        for job in ended:
+            self.queue = self.queue.without(job.id)
+        if self.queue.running is None:
+            self._cancel_since = None
+        return ended
+
+    def pump_until_done(
+        self, name: str, on_progress: Callable[[Job], None] = lambda job: None, timeout: float | None = None
+    ) -> Job:
+        """Ticks until the job has ended, and gives it back. After `timeout` seconds it is cancelled."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            for ended in self.tick():
+                if ended.id == name:
+                    return ended
+            job = self.queue.find(name)
+            assert job is not None, "a job ends only once"
+            on_progress(job)
+            if deadline is not None and time.monotonic() > deadline:
+                self.cancel(name)
+                deadline = None
+            time.sleep(PUMP_SECONDS)
+
+    def close(self) -> None:
+        """Forgets all jobs and ends the backend; waits for that, two seconds at most."""
+        self.queue = JobQueue()
+        if self._process is not None:
+            self._process.stop(grace=1.0)
+            self._process = None
+
+    def stop_process(self) -> None:
+        """Ends the backend, if there is one, without waiting for it."""
+        if self._process is not None:
+            threading.Thread(target=self._process.stop, name="stop", daemon=True).start()
+            self._process = None
+            self.queue = self.queue.backend_died("The backend was stopped.")
+
+    def _start_next(self) -> None:
+        self.queue, job = self.queue.start_next()
+        if job is None:
+            return
+        try:
+            if self._process is None:
+                if self._launch is None:
+                    raise Fault("The backend is not installed: install it in the add-on's preferences.")
+                self._process = self._launch.start()
+            self._process.send(job.request)
+        except Fault as error:
+            self._process = None
+            self.queue = self.queue.backend_died(str(error))
+        except ProtocolError as error:
+            self.queue = self.queue.apply(Failed(job.id, "protocol", str(error)))
+
+    def _watch(self, process: BackendProcess) -> None:
+        """Notices a backend that is gone, hangs, or does not hear a cancel."""
+        now = time.monotonic()
+        if not process.alive:
+            self._lose(process, process.exit_reason())
+        elif process.hello is not None and process.seconds_since_heartbeat > SILENT_SECONDS:
+            reason = f"The backend gave no sign of life for {SILENT_SECONDS:.0f} seconds and was stopped."
+            self._lose(process, f"{reason}\n{process.log_tail()}")
+        elif self._cancel_since is not None and now - self._cancel_since > CANCEL_SECONDS:
+            self._lose(process, "The backend did not stop in time and was ended.")
+
+    def _lose(self, process: BackendProcess, reason: str) -> None:
+        log.warning("Lost the backend: %s", reason)
+        process.kill()
+        threading.Thread(target=process.stop, name="stop", daemon=True).start()
+        self._process = None
+        self._cancel_since = None
+        self.queue = self.queue.backend_died(reason)

@@ -1,0 +1,308 @@
+"""The add-on's only mutable state (jobs, backend, tasks, last fault) and the timer that drives it.
+
+Everything here runs on Blender's main thread. No reference to Blender's data outlives a tick, so that undo
+and loading files may do what they like in the meantime.
+"""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+
+from ..backend_settings import backend_settings
+from ..extension_paths import extension_root, extension_version, user_folder
+from ..install.backend_install import find_python, install
+from ..install.self_test import run_self_test as self_test
+from ..process.background_task import BackgroundTask, Report, TaskState
+from ..protocol import Generate
+from ..scene.asset import Asset, asset_of
+from ..scene.window import place, redraw
+from .job import Job
+from .runner import JobRunner, Launch
+
+log = logging.getLogger(__name__)
+
+BUSY_SECONDS = 0.1
+IDLE_SECONDS = 1.0
+PYTHON_SECONDS = 2.0  # how long the search for the backend's Python is believed
+
+
+@dataclass(frozen=True)
+class Status:
+    """What panels show."""
+
+    job: str = ""  # the one that runs or waits to
+    fraction: float = 0.0
+    stage: str = ""
+    words: str = ""
+    fault: str = ""
+    log: tuple[str, ...] = ()
+    backend: tuple[str, ...] = ()
+
+
+class _State:
+    """Everything that changes while the add-on is enabled."""
+
+    def __init__(self):
+        self.runner = JobRunner()
+        self.names: dict[str, str] = {}  # what the jobs' objects will be called
+        self.arrived: list[Asset] = []  # finished, not in a scene yet
+        self.tasks: dict[str, BackgroundTask] = {}
+        self.running_tasks: set[str] = set()
+        self.fault = ""
+        self.log: tuple[str, ...] = ()
+        self.shown: tuple[object, ...] = ()  # as of the last redraw
+        self.python: Path | None = None
+        self.python_known = float("-inf")
+
+
+_state: _State | None = None
+
+
+def begin() -> None:
+    """On registration. Starts nothing."""
+    global _state
+    _state = _State()
+
+
+def end() -> None:
+    """On unregistration: ends the backend and the timer."""
+    global _state
+    if bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.unregister(_tick)
+    state, _state = _current(), None
+    for task in state.tasks.values():
+        task.cancel()
+    state.runner.close()
+
+
+def _current() -> _State:
+    assert _state is not None, "the add-on is not registered"
+    return _state
+
+
+# ---- what panels ask
+
+
+def status() -> Status:
+    """How things stand."""
+    state = _current()
+    queue = state.runner.queue
+    job = queue.running or next(iter(queue.waiting), None)
+    backend = _backend_lines(state.runner)
+    if job is None:
+        return Status(fault=state.fault, log=state.log, backend=backend)
+    words = "Starting the backend" if state.runner.is_starting else job.message
+    return Status(job.id, job.fraction, job.stage, words, state.fault, state.log, backend)
+
+
+def task(name: str) -> TaskState | None:
+    """The state of the latest task of that name."""
+    held = _current().tasks.get(name)
+    return held.state if held is not None else None
+
+
+def known_models() -> list[str]:
+    """The models that the backend has told of, or else those that lie in the models' folder."""
+    hello = _current().runner.hello
+    if hello is not None:
+        return list(hello.models)
+    folder = backend_settings().models
+    found = sorted(path.parent.name for path in folder.glob("*/pipeline.json")) if folder is not None else []
+    return ["starter", "starter-text", *found]
+
+
+def takes_text(model: str) -> bool:
+    """Whether the model takes words instead of a picture: as the backend has told, or else by its name."""
+    hello = _current().runner.hello
+    if hello is not None and model in hello.models:
+        return model in hello.text_models
+    return "text" in Path(model).name.lower()
+
+
+def known_devices() -> list[str]:
+    """What a model can run on, as far as it is known."""
+    hello = _current().runner.hello
+    found = [device.name for device in hello.devices] if hello is not None else ["cpu", "cuda"]
+    return ["auto", *found]
+
+
+def backend_python(fresh: bool = False) -> Path | None:
+    """The backend's interpreter, None while there is none. Looked for every other second, or now."""
+    state = _current()
+    if fresh or time.monotonic() - state.python_known > PYTHON_SECONDS:
+        state.python = find_python(backend_settings().python, user_folder(), extension_root())
+        state.python_known = time.monotonic()
+    return state.python
+
+
+def is_running() -> bool:
+    """Whether there is a backend process."""
+    return _current().runner.is_alive
+
+
+def _backend_lines(runner: JobRunner) -> tuple[str, ...]:
+    if not runner.is_alive:
+        return ("Starts when it is needed",)
+    if runner.is_starting or runner.hello is None:
+        return ("Starting",)
+    kinds = ", ".join(device.kind for device in runner.hello.devices)
+    return (
+        f"Running on {kinds}",
+        f"torch {runner.hello.torch}",
+        f"Memory: {runner.memory_bytes / 2**30:.1f} GB",
+    )
+
+
+# ---- what operators do
+
+
+def submit(request: Generate, name: str) -> str:
+    """Sends a request; its object will be called `name`. Gives the job's name back."""
+    state = _current()
+    dismiss()
+    python = backend_python(fresh=True)
+    if python is not None:
+        log_path = user_folder(create=True) / "backend.log"
+        chosen = backend_settings()
+        remover = chosen.background_remover
+        state.runner.use(Launch(python, extension_root(), log_path, chosen.models, remover))
+    job = state.runner.submit(request)
+    state.names[job] = name
+    _wake()
+    return job
+
+
+def cancel() -> None:
+    """Gives up the job that runs and those that wait."""
+    runner = _current().runner
+    for job in (*runner.queue.waiting, runner.queue.running):
+        if job is not None:
+            runner.cancel(job.id)
+    _wake()
+
+
+def dismiss() -> None:
+    """Forgets the last fault."""
+    state = _current()
+    state.fault, state.log = "", ()
+
+
+def stop_backend() -> None:
+    """Ends the backend; it starts again with the next job."""
+    _current().runner.stop_process()
+    _wake()
+
+
+def install_backend(accelerator: str) -> None:
+    """Makes the backend's environment in the extension's folder, in the background."""
+    target, root = user_folder(create=True), extension_root()
+    stop_backend()  # its files cannot be replaced on Windows while it runs
+
+    def work(report: Report, cancelled: threading.Event) -> str:
+        return f"Installed: {install(target, root, accelerator, report, cancel=cancelled)}"
+
+    _start_task("install", BackgroundTask("Installing", work))
+
+
+def run_self_test(device: str, engine: str) -> None:
+    """Runs the engine's self-test in a process of its own."""
+    python = backend_python()
+    assert python is not None, "the operator's poll asks for it"
+
+    def work(report: Report, cancelled: threading.Event) -> str:
+        return self_test(python, extension_root(), (device, engine), report, cancelled)
+
+    _start_task("self-test", BackgroundTask("Testing", work))
+
+
+def cancel_task(name: str) -> None:
+    """Asks a task to stop."""
+    held = _current().tasks.get(name)
+    if held is not None:
+        held.cancel()
+
+
+def _start_task(name: str, started: BackgroundTask) -> None:
+    state = _current()
+    state.tasks[name] = started
+    state.running_tasks.add(name)
+    _wake()
+
+
+# ---- the timer
+
+
+def _wake() -> None:
+    """Lets the timer run soon. It ends by itself once there is nothing to watch."""
+    if bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.unregister(_tick)  # it may be on a long interval
+    bpy.app.timers.register(_tick, first_interval=0.0, persistent=True)
+    redraw()
+
+
+def _tick() -> float | None:
+    """One short turn on the main thread; the seconds until the next, None for no other."""
+    state = _current()
+    for job in state.runner.tick():
+        _end_job(state, job)
+    _place_arrived(state)
+    _watch_tasks(state)
+    shown = (status(), *(held.state for held in state.tasks.values()))
+    if shown != state.shown:
+        state.shown = shown
+        redraw()
+    if _is_busy(state):
+        return BUSY_SECONDS
+    return IDLE_SECONDS if state.runner.is_alive else None
+
+
+def _is_busy(state: _State) -> bool:
+    queue = state.runner.queue
+    return bool(queue.running or queue.waiting or state.arrived or state.running_tasks)
+
+
+def _end_job(state: _State, job: Job) -> None:
+    name = state.names.pop(job.id, "TRELLIS")
+    if job.state == "finished":
+        state.arrived.append(asset_of(job, name, extension_version()))
+    elif job.state == "failed":
+        sentence, *lines = job.message.splitlines()
+        _note_fault(state, sentence, tuple(lines))
+
+
+def _place_arrived(state: _State) -> None:
+    """Puts what has arrived into the scene that is open now; not while a render reads the data."""
+    while state.arrived and not bpy.app.is_job_running("RENDER"):
+        asset = state.arrived.pop(0)
+        try:
+            place(asset)
+        except Exception as error:
+            log.exception("%s could not be added to the scene", asset.name)
+            _note_fault(state, f'"{asset.name}" could not be added to the scene ({error}): try again.', ())
+
+
+def _watch_tasks(state: _State) -> None:
+    ended = {name for name in state.running_tasks if state.tasks[name].state.done}
+    state.running_tasks -= ended
+    if ended:
+        state.python_known = float("-inf")
+
+
+def _note_fault(state: _State, sentence: str, lines: tuple[str, ...]) -> None:
+    log.error("%s %s", sentence, " | ".join(lines))
+    state.fault, state.log = sentence, lines
+
+
+def pump_until_done(timeout: float) -> bool:
+    """For background mode, where timers do not fire: ticks until all is done; False after `timeout`."""
+    deadline = time.monotonic() + timeout
+    while _is_busy(_current()):
+        _tick()
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True

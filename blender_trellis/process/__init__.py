@@ -1,0 +1,1 @@
+"""The life of a child process: start, talk, watch, log. No bpy."""

@@ -1,0 +1,285 @@
+"""Starts the backend, talks to it and notices when it is gone. No bpy: standard library only.
+
+Three threads move bytes (its messages, our messages, its log); the caller only polls and never waits.
+Poll first, then look at `alive`: messages that came before the end are handed out before it is told.
+"""
+
+import logging
+import os
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from ..faults import Fault
+from ..protocol import (
+    PROTOCOL_VERSION,
+    Buffer,
+    Failed,
+    FromBackend,
+    Heartbeat,
+    Hello,
+    ProtocolError,
+    Reader,
+    Shutdown,
+    ToBackend,
+    encode,
+)
+from .backend_log import BackendLog
+from .message_queue import MessageQueue
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 180.0  # importing torch from a cold disk can take a minute
+UNREADABLE_FRAMES = 16  # in a row, after which the other side is no backend
+LINGER_SECONDS = 1.0  # for the last messages of a process that has ended
+UNSENT_BYTES = 1 << 30
+
+
+class BackendProcess:
+    """One run of the backend. `command` is an argument list, `cwd` the extension's root."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        cwd: Path,
+        log_path: Path,
+        start_seconds: float = START_SECONDS,
+        variables: Mapping[str, str] | None = None,
+    ):
+        self._variables = dict(variables or {})  # of the environment, beside those that Blender has
+        self.hello: Hello | None = None  # None until the backend has started
+        self.memory_bytes = 0  # as the last heartbeat told
+        self._command = list(command)
+        self._cwd = cwd
+        self._log = BackendLog(log_path)
+        self._start_seconds = start_seconds
+        self._messages = MessageQueue()
+        self._unsent: queue.Queue[list[Buffer] | None] = queue.Queue()
+        self._unsent_bytes = 0
+        self._lock = threading.Lock()
+        self._fault = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._threads: list[threading.Thread] = []
+        self._began = self._heard = time.monotonic()
+        self._exited: float | None = None
+
+    # ---- the caller's side
+
+    def start(self) -> None:
+        """Start the process; Fault where it cannot be. Its Hello comes later, through poll()."""
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._cwd,
+                env=self._environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=-1,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                start_new_session=os.name == "posix",  # Ctrl-C in Blender's terminal is not for it
+            )
+        except OSError as error:
+            raise Fault(
+                f"The backend's Python {self._command[0]} cannot be started ({error.strerror or error}); "
+                "install the backend or choose another interpreter in the preferences."
+            ) from None
+        self._began = self._heard = time.monotonic()
+        for target in (self._receive, self._transmit, self._keep_log):
+            self._threads.append(threading.Thread(target=target, name=target.__name__, daemon=True))
+            self._threads[-1].start()
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        return inherited | self._variables
+
+    def send(self, message: ToBackend) -> None:
+        """Hand a message over and return at once. ProtocolError if it is too large or malformed."""
+        pieces = encode(message)
+        size = sum(map(len, pieces))
+        with self._lock:
+            if self._unsent_bytes and self._unsent_bytes + size > UNSENT_BYTES:
+                raise Fault("The backend does not take what it is sent; restart it and try again.")
+            self._unsent_bytes += size
+        self._unsent.put(pieces)
+
+    def poll(self, max_messages: int = 32, max_seconds: float = 0.01) -> list[FromBackend]:
+        """The messages that have come, in order; none is waited for. Stops taking more after either limit."""
+        if self.hello is None and not self._fault and time.monotonic() - self._began > self._start_seconds:
+            self._give_up(f"It did not answer within {self._start_seconds:.0f} seconds.")
+        deadline = time.monotonic() + max_seconds
+        taken: list[FromBackend] = []
+        while len(taken) < max_messages and (message := self._messages.take()) is not None:
+            if isinstance(message, Hello):
+                self.hello = message
+            elif isinstance(message, Heartbeat):
+                self.memory_bytes = message.memory_bytes
+            taken.append(message)
+            if time.monotonic() > deadline:
+                break
+        return taken
+
+    @property
+    def alive(self) -> bool:
+        """False once the backend is gone and its last message has been polled, or before it was started."""
+        if self._process is None:
+            return False
+        if len(self._messages):
+            return True
+        if self._fault or not self._threads[0].is_alive():
+            return False
+        if self._process.poll() is None:
+            return True
+        # ended, though something that it started may still hold the pipe
+        self._exited = self._exited or time.monotonic()
+        return time.monotonic() - self._exited < LINGER_SECONDS
+
+    @property
+    def seconds_since_heartbeat(self) -> float:
+        """How long nothing at all has come; a healthy backend is heard of every two seconds."""
+        return time.monotonic() - self._heard
+
+    def exit_reason(self) -> str:
+        """Why the backend is gone, with the last lines of its log; "" while it is there."""
+        if self.alive:
+            return ""
+        if self._process is None:
+            return "The backend has not been started."
+        reason = self._fault or (_meaning(_returncode(self._process)))
+        tail = self._log.tail()
+        return f"The backend stopped. {reason}" + (f"\n{tail}" if tail else "")
+
+    def log_tail(self, lines: int = 12) -> str:
+        """The last lines of its log."""
+        return self._log.tail(lines)
+
+    def kill(self) -> None:
+        """End it at once, without a word."""
+        if self._process is not None:
+            self._process.kill()
+
+    def stop(self, grace: float = 2.0) -> None:
+        """Ask it to end, then make it; returns within about `grace` + 2 seconds."""
+        process = self._process
+        if process is None:
+            return
+        if process.poll() is None:
+            self._unsent.put(encode(Shutdown()))
+            self._unsent.put(None)
+        for wait, harder in ((grace, process.terminate), (1.0, process.kill), (1.0, None)):
+            try:
+                process.wait(wait)
+                break
+            except subprocess.TimeoutExpired:
+                if harder:
+                    harder()
+        self._messages.close()
+        self._unsent.put(None)
+        for thread in self._threads:
+            thread.join(0.5)
+
+    # ---- the threads
+
+    def _receive(self) -> None:
+        assert self._process and self._process.stdout
+        reader = Reader(_Listening(self._process.stdout, self._hear))
+        greeted, unreadable = False, 0
+        while not self._fault:
+            try:
+                message = reader.read()
+            except ProtocolError as error:
+                unreadable += 1
+                if not error.recoverable:
+                    return self._log.note(str(error))  # it ended in the middle of a frame
+                if unreadable >= UNREADABLE_FRAMES:
+                    return self._give_up(f"It sent what is no message: {error}")
+                self._doubt(error)
+                continue
+            if message is None:
+                return None
+            if not isinstance(message, FromBackend):
+                return self._give_up(f"It sent {type(message).__name__}, which only the add-on may send.")
+            if fault := _misfit(message, greeted):
+                return self._give_up(fault)
+            greeted, unreadable = True, 0
+            self._messages.put(message)
+        return None
+
+    def _doubt(self, error: ProtocolError) -> None:
+        """Note an unreadable frame, and end the job it spoke of: it may have been that job's last word."""
+        self._log.note(f"Unreadable: {error}")
+        if error.job:
+            self._messages.put(Failed(error.job, "protocol", f"The backend's answer was unreadable. {error}"))
+
+    def _transmit(self) -> None:
+        assert self._process and self._process.stdin
+        pipe = self._process.stdin
+        try:
+            while (pieces := self._unsent.get()) is not None:
+                for piece in pieces:
+                    pipe.write(piece)
+                pipe.flush()
+                with self._lock:
+                    self._unsent_bytes -= sum(map(len, pieces))
+            pipe.close()
+        except OSError:
+            return  # it is gone, which `alive` tells
+
+    def _keep_log(self) -> None:
+        assert self._process and self._process.stderr
+        self._log.follow(self._process.stderr)
+
+    def _hear(self) -> None:
+        self._heard = time.monotonic()
+
+    def _give_up(self, fault: str) -> None:
+        self._fault = fault
+        self.kill()
+
+
+class _Listening:
+    """Tells of every piece that comes, so that a long array on a slow line is a sign of life."""
+
+    def __init__(self, stream: IO[bytes], heard: Callable[[], None]):
+        self._stream = stream
+        self._heard = heard
+
+    def readline(self, limit: int) -> bytes:
+        line = self._stream.readline(limit)
+        self._heard()
+        return line
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._heard()
+        return data
+
+
+def _misfit(message: FromBackend, greeted: bool) -> str:
+    """What is wrong with a message at this place, "" if nothing is."""
+    if isinstance(message, Hello) and message.protocol != PROTOCOL_VERSION:
+        ours = f"version {PROTOCOL_VERSION} of the protocol"
+        return f"The add-on speaks {ours}, it speaks version {message.protocol}; install the backend again."
+    return "" if greeted or isinstance(message, Hello) else "Its first word was not its Hello."
+
+
+def _returncode(process: subprocess.Popen[bytes]) -> int | None:
+    """The exit code; its output may have ended a moment before it did."""
+    try:
+        return process.wait(0.2)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _meaning(code: int | None) -> str:
+    if code is None:
+        return "It closed its output."
+    if code == -9:
+        return "It was killed (signal 9); the system may have run out of memory."
+    if code < 0 or code > 0x80000000:
+        return f"It crashed ({f'signal {-code}' if code < 0 else f'code {code:#x}'})."
+    return f"It ended with exit code {code}."

@@ -1,0 +1,1 @@
+"""Between arrays and datablocks: meshes, Gaussians, materials, export."""

@@ -1,0 +1,105 @@
+"""Writes an asset's files so that a final name never holds half a file."""
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import addon_utils
+import bpy
+
+from ..faults import Fault
+from .collection import Asset, is_gaussian
+from .preview import render_preview
+from .splat_ply import write_splat_ply
+
+KINDS = ("blend", "glb", "ply", "preview")
+FULL_BELOW = 1 << 20
+
+
+def prepare_folder(folder: Path) -> None:
+    """Makes the folder and proves that files can be written there. Fault where not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".trellis-") as probe:
+            probe.write(b"\0" * 4096)
+            probe.flush()
+    except OSError as error:
+        raise _write_fault(folder, error) from error
+
+
+def export_asset(
+    asset: Asset,
+    collection: bpy.types.Collection,
+    base: Path,
+    kinds: tuple[str, ...],
+    preview_name: str = "",
+) -> list[Path]:
+    """Writes `base`.glb, .ply, .png (the preview) and .blend, as far as asked for and as the asset has them.
+
+    `collection` is the asset in the current scene. Raises Fault; what had been written before it stays.
+    """
+    written: list[Path] = []
+    if "glb" in kinds and asset.mesh is not None:
+        with atomic(base.with_name(base.name + ".glb"), written) as path:
+            _write_glb(collection, path)
+    if "ply" in kinds and asset.gaussian is not None:
+        with atomic(base.with_name(base.name + ".ply"), written) as path:
+            write_splat_ply(path, **asset.gaussian)
+    if "preview" in kinds:
+        with atomic(base.with_name(preview_name or f"{base.name}_preview.png"), written) as path:
+            render_preview(collection, path)
+    if "blend" in kinds:
+        with atomic(base.with_name(base.name + ".blend"), written) as path:
+            bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, compress=True, check_existing=False)
+    return written
+
+
+@contextlib.contextmanager
+def atomic(final: Path, written: list[Path] | None = None) -> Iterator[Path]:
+    """Gives a name beside `final` to write to; the file gets its final name only if nothing went wrong."""
+    part = final.with_name(f".{final.stem[:60]}.{os.getpid()}{final.suffix}")
+    try:
+        yield part
+        if not part.exists():
+            raise Fault(f'"{final}" was not written; the console says why.')
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, final)
+    except (OSError, RuntimeError) as error:  # Blender's operators raise RuntimeError for all of their errors
+        raise _write_fault(final, error) from error
+    finally:
+        for leftover in (part, part.with_name(part.name + "@")):  # Blender writes a .blend under name@ first
+            leftover.unlink(missing_ok=True)
+    if written is not None:
+        written.append(final)
+
+
+def _write_glb(collection: bpy.types.Collection, path: Path) -> None:
+    for item in bpy.context.view_layer.objects:
+        item.select_set(item.name in collection.objects and not is_gaussian(item))
+    if not hasattr(bpy.types, "EXPORT_SCENE_OT_gltf"):  # switched off in the user's preferences
+        addon_utils.enable("io_scene_gltf2")
+    bpy.ops.export_scene.gltf(
+        filepath=str(path), export_format="GLB", use_selection=True, export_yup=True, export_extras=True
+    )
+    for item in collection.objects:
+        item.select_set(True)
+
+
+def _write_fault(path: Path, error: OSError | RuntimeError) -> Fault:
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT) or _is_full(path):
+        return Fault(f'There is no space left to write "{path}": free some space or choose another folder.')
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return Fault(f'"{path}" may not be written: choose another folder or change its permissions.')
+    reason = getattr(error, "strerror", None) or (str(error).strip().splitlines() or ["unknown"])[-1]
+    return Fault(f'"{path}" cannot be written ({reason}): choose another folder.')
+
+
+def _is_full(path: Path) -> bool:
+    folder = next((parent for parent in (path, *path.parents) if parent.is_dir()), None)
+    return folder is not None and shutil.disk_usage(folder).free < FULL_BELOW

@@ -1,0 +1,177 @@
+"""The buttons: each reads what it needs, calls one function, and turns a Fault into a report."""
+
+import bpy
+
+from ..backend_settings import backend_settings
+from ..faults import Fault
+from ..jobs import session
+from ..scene.collection import is_gaussian, show
+
+
+class TRELLIS_OT_generate(bpy.types.Operator):
+    """Make a 3D object of the picture. Blender stays usable meanwhile"""
+
+    bl_idname = "trellis.generate"
+    bl_label = "Generate"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Says why the button is grey, where it is."""
+        reason = _why_not(context)
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        settings = context.scene.trellis
+        chosen = backend_settings()
+        try:
+            pictures = settings.read_pictures()
+            settings.draw_seed()
+            name = pictures[0].stem if pictures else settings.prompt.strip()[:40]
+            session.submit(settings.to_request(pictures, chosen), name)
+        except Fault as fault:
+            self.report({"ERROR"}, str(fault))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+def _why_not(context: bpy.types.Context) -> str:
+    if context.scene is None:
+        return "There is no scene"
+    if session.status().job:
+        return "A generation is running"
+    if session.backend_python() is None:
+        return "Install the backend first"
+    return context.scene.trellis.missing()
+
+
+class TRELLIS_OT_cancel(bpy.types.Operator):
+    """Stop the generation that is running"""
+
+    bl_idname = "trellis.cancel"
+    bl_label = "Cancel"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        session.cancel()
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_show(bpy.types.Operator):
+    """Choose which part of the active result viewports and renders show"""
+
+    bl_idname = "trellis.show"
+    bl_label = "Show"
+    bl_options = {"REGISTER", "UNDO"}
+
+    kind: bpy.props.EnumProperty(
+        name="Show",
+        items=(
+            ("mesh", "Mesh", "The mesh alone"),
+            ("gaussian", "Gaussians", "The Gaussians alone"),
+            ("both", "Both", "Mesh and Gaussians, one in the other"),
+        ),
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return context.object is not None and bool(context.object.users_collection)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        for collection in context.object.users_collection:
+            if any(is_gaussian(item) for item in collection.objects):
+                show(collection, self.kind)
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_install_backend(bpy.types.Operator):
+    """Download the packages that compute the models into the extension's own folder"""
+
+    bl_idname = "trellis.install_backend"
+    bl_label = "Install Backend"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Online access is the user's to give."""
+        if not bpy.app.online_access:
+            cls.poll_message_set("Allow online access first: Preferences > System > Network")
+            return False
+        task = session.task("install")
+        return task is None or task.done
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        session.install_backend(backend_settings().accelerator)
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_self_test(bpy.types.Operator):
+    """Compute reference results on this machine and compare them with what they should be"""
+
+    bl_idname = "trellis.self_test"
+    bl_label = "Run Self-Test"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if session.backend_python() is None:
+            cls.poll_message_set("Install the backend first")
+            return False
+        task = session.task("self-test")
+        return task is None or task.done
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        chosen = backend_settings()
+        session.run_self_test(chosen.device, chosen.engine)
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_cancel_task(bpy.types.Operator):
+    """Stop this task"""
+
+    bl_idname = "trellis.cancel_task"
+    bl_label = "Cancel"
+    bl_options = {"INTERNAL"}
+
+    name: bpy.props.StringProperty()
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        session.cancel_task(self.name)
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_stop_backend(bpy.types.Operator):
+    """End the backend's process and free its memory. It starts again with the next generation"""
+
+    bl_idname = "trellis.stop_backend"
+    bl_label = "Stop Backend"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return session.is_running()
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        session.stop_backend()
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_dismiss(bpy.types.Operator):
+    """Close this message"""
+
+    bl_idname = "trellis.dismiss"
+    bl_label = "Close"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        session.dismiss()
+        return {"FINISHED"}
+
+
+CLASSES = (
+    TRELLIS_OT_generate,
+    TRELLIS_OT_cancel,
+    TRELLIS_OT_show,
+    TRELLIS_OT_install_backend,
+    TRELLIS_OT_self_test,
+    TRELLIS_OT_cancel_task,
+    TRELLIS_OT_stop_backend,
+    TRELLIS_OT_dismiss,
+)

@@ -1,0 +1,152 @@
+"""The sidebar tab. Draws what the session and the settings hold, and changes neither."""
+
+import bpy
+
+from ..jobs import session
+from ..scene.collection import is_gaussian
+from .widgets import draw_install, draw_text, letters_across
+
+
+class TrellisPanel(bpy.types.Panel):
+    """Where all of the tab's panels lie; not registered itself."""
+
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "TRELLIS"
+
+
+class TRELLIS_PT_main(TrellisPanel):
+    """Picture, model, seed and the button."""
+
+    bl_label = "TRELLIS"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        letters = letters_across(context)
+        settings = context.scene.trellis
+        if session.backend_python() is None:
+            draw_install(layout, session.task("install"), False, letters)
+        _draw_input(layout, settings)
+        status = session.status()
+        if status.job:
+            column = layout.column(align=True)
+            column.scale_y = 1.3
+            column.progress(factor=status.fraction, text=status.words)
+            column.operator("trellis.cancel", icon="X")
+        else:
+            row = layout.row()
+            row.scale_y = 1.6
+            row.operator("trellis.generate", icon="MESH_MONKEY")
+        if status.fault:
+            _draw_fault(layout, status, letters)
+
+
+def _draw_input(layout: bpy.types.UILayout, settings) -> None:
+    column = layout.column()
+    column.use_property_decorate = False
+    if settings.takes_text():
+        column.prop(settings, "prompt", text="", icon="TEXT", placeholder="A wooden chair")
+    else:
+        column.row().prop(settings, "source", expand=True)
+        if settings.source == "FILE":
+            column.prop(settings, "picture", text="", icon="IMAGE_DATA")
+        else:
+            column.template_ID_preview(settings, "image", open="image.open", hide_buttons=False)
+    column.use_property_split = True
+    column.prop(settings, "model")
+    row = column.row(align=True)
+    row.prop(settings, "seed")
+    row.prop(settings, "use_random_seed", text="", icon="FILE_REFRESH")
+
+
+def _draw_fault(layout: bpy.types.UILayout, status: "session.Status", letters: int) -> None:
+    box = layout.box()
+    row = box.row()
+    row.alert = True
+    draw_text(row, status.fault, "ERROR", letters)
+    row.operator("trellis.dismiss", text="", icon="X", emboss=False)
+    if status.log:
+        box.label(text="Last lines of the log:")
+        draw_text(box, "\n".join(status.log), "NONE", letters)
+
+
+class TRELLIS_PT_sparse_structure(TrellisPanel):
+    """Sampling of the first stage."""
+
+    bl_label = "Sparse Structure"
+    bl_description = "The first stage: where in space the object is"
+    bl_parent_id = "TRELLIS_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw_header(self, context: bpy.types.Context) -> None:
+        self.layout.prop(context.scene.trellis.sparse_structure, "use_custom", text="")
+
+    def draw(self, context: bpy.types.Context) -> None:
+        _draw_stage(self.layout, context.scene.trellis.sparse_structure)
+
+
+class TRELLIS_PT_structured_latent(TrellisPanel):
+    """Sampling of the second stage."""
+
+    bl_label = "Structured Latent"
+    bl_description = "The second stage: what its surface looks like"
+    bl_parent_id = "TRELLIS_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw_header(self, context: bpy.types.Context) -> None:
+        self.layout.prop(context.scene.trellis.structured_latent, "use_custom", text="")
+
+    def draw(self, context: bpy.types.Context) -> None:
+        _draw_stage(self.layout, context.scene.trellis.structured_latent)
+
+
+def _draw_stage(layout: bpy.types.UILayout, stage) -> None:
+    layout.use_property_split = True
+    layout.use_property_decorate = False
+    if not stage.use_custom:
+        layout.label(text="As the model recommends")
+    column = layout.column()
+    column.active = stage.use_custom
+    column.prop(stage, "steps")
+    column.prop(stage, "cfg_strength")
+
+
+class TRELLIS_PT_output(TrellisPanel):
+    """What is made, and which of it is shown."""
+
+    bl_label = "Output"
+    bl_parent_id = "TRELLIS_PT_main"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.row().prop(context.scene.trellis, "formats", expand=True)
+        active = context.view_layer.objects.active
+        collection = active.users_collection[0] if active is not None and active.users_collection else None
+        if collection is not None and any(is_gaussian(item) for item in collection.objects):
+            layout.label(text="Show")
+            row = layout.row(align=True)
+            for kind, text in (("mesh", "Mesh"), ("gaussian", "Gaussians"), ("both", "Both")):
+                row.operator("trellis.show", text=text).kind = kind
+
+
+class TRELLIS_PT_backend(TrellisPanel):
+    """The process behind it."""
+
+    bl_label = "Backend"
+    bl_parent_id = "TRELLIS_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        for line in session.status().backend:
+            layout.label(text=line)
+        layout.operator("trellis.stop_backend", icon="QUIT")
+
+
+CLASSES = (
+    TRELLIS_PT_main,
+    TRELLIS_PT_output,
+    TRELLIS_PT_sparse_structure,
+    TRELLIS_PT_structured_latent,
+    TRELLIS_PT_backend,
+)

@@ -1,0 +1,101 @@
+"""Where the backend's Python and the models are, and what they run on."""
+
+import bpy
+
+from ..extension_paths import EXTENSION
+from ..jobs import session
+from .widgets import draw_install, draw_outcome, draw_task, letters_across
+
+
+def _search_devices(preferences, context, typed: str):
+    return [name for name in session.known_devices() if typed.lower() in name]
+
+
+class TrellisPreferences(bpy.types.AddonPreferences):
+    """The extension's preferences."""
+
+    bl_idname = EXTENSION
+
+    python: bpy.props.StringProperty(
+        name="Python",
+        description="An interpreter that has the backend's packages; empty takes the installed backend. "
+        "The environment variable TRELLIS_PYTHON goes before it",
+        subtype="FILE_PATH",
+    )
+    models: bpy.props.StringProperty(
+        name="Models",
+        description="Folder with downloaded models; empty takes the extension's own folder",
+        subtype="DIR_PATH",
+    )
+    background_remover: bpy.props.StringProperty(
+        name="Background Remover",
+        description="The file u2net.onnx, for pictures with neither transparency nor a plain background; "
+        "empty looks in the models folder",
+        subtype="FILE_PATH",
+    )
+    device: bpy.props.StringProperty(
+        name="Device",
+        description="What the models run on: auto, cpu, cuda, cuda:1, mps",
+        default="auto",
+        search=_search_devices,
+        search_options={"SUGGESTION"},
+    )
+    precision: bpy.props.EnumProperty(
+        name="Precision",
+        items=(
+            ("auto", "Automatic", "What the device does fastest without loss that can be seen"),
+            ("fp32", "32 Bit", "Slowest, for comparison"),
+            ("fp16", "16 Bit", "For graphics cards"),
+            ("bf16", "16 Bit (bfloat)", "For recent processors and graphics cards"),
+        ),
+        default="auto",
+    )
+    engine: bpy.props.EnumProperty(
+        name="Engine",
+        items=(
+            ("torch", "PyTorch", "Runs everywhere"),
+            (
+                "cuda",
+                "CUDA Libraries",
+                "spconv and xformers, for NVIDIA cards; run the self-test with it first",
+            ),
+        ),
+        default="torch",
+    )
+    accelerator: bpy.props.EnumProperty(
+        name="Install For",
+        items=(
+            ("cpu", "Processor", "Smallest download; generates slowly"),
+            ("cuda", "NVIDIA Graphics Card", "Several gigabytes to download"),
+        ),
+        default="cpu",
+    )
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """The backend: whether it is there, how to get it, whether it computes rightly; then the settings."""
+        layout = self.layout
+        letters = letters_across(context)
+        draw_install(layout, session.task("install"), session.backend_python() is not None, letters)
+        test = session.task("self-test")
+        box = layout.box()
+        if test is not None and not test.done:
+            draw_task(box, test, "self-test")
+        else:
+            box.operator("trellis.self_test", icon="CHECKMARK")
+            if test is not None:
+                draw_outcome(box, test, letters)
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        for name in (
+            "accelerator",
+            "device",
+            "precision",
+            "engine",
+            "python",
+            "models",
+            "background_remover",
+        ):
+            layout.prop(self, name)
+
+
+CLASSES = (TrellisPreferences,)

@@ -1,0 +1,65 @@
+"""Pieces of interface that panels and preferences share. They draw what they are given and change nothing."""
+
+import textwrap
+
+import bpy
+
+from ..process.background_task import TaskState
+
+LETTER_POINTS = 7.0  # a letter's width at scale 1, roughly
+
+
+def letters_across(context: bpy.types.Context) -> int:
+    """How many letters fit across the region that is being drawn."""
+    scale = context.preferences.system.ui_scale
+    width = context.region.width if context.region is not None else 400
+    return max(int(width / (LETTER_POINTS * scale)) - 9, 20)
+
+
+def draw_text(layout: bpy.types.UILayout, text: str, icon: str = "NONE", letters: int = 60) -> None:
+    """A paragraph; Blender's labels do not wrap by themselves. The icon stands before the first line."""
+    column = layout.column(align=True)
+    column.scale_y = 0.85
+    lines = [line for part in text.splitlines() for line in textwrap.wrap(part, letters) or [""]]
+    for number, line in enumerate(lines):
+        column.label(text=line, icon=icon if number == 0 else ("NONE" if icon == "NONE" else "BLANK1"))
+
+
+def draw_task(layout: bpy.types.UILayout, task: TaskState, name: str) -> None:
+    """A running task's bar and the button that stops it."""
+    row = layout.row(align=True)
+    row.progress(factor=task.fraction, text=f"{task.title}: {task.words}" if task.words else task.title)
+    row.operator("trellis.cancel_task", text="", icon="X").name = name
+
+
+def draw_outcome(layout: bpy.types.UILayout, task: TaskState, letters: int) -> None:
+    """What came of a task that has ended."""
+    if task.error is not None:
+        draw_text(layout, str(task.error), "ERROR", letters)
+    elif not task.cancelled:
+        draw_text(layout, str(task.result), "CHECKMARK", letters)
+
+
+def draw_install(layout: bpy.types.UILayout, task: TaskState | None, installed: bool, letters: int) -> None:
+    """Whether the backend is there, the button that installs it, and how far that has come."""
+    box = layout.box()
+    if task is not None and not task.done:
+        draw_task(box, task, "install")
+        return
+    if installed:
+        row = box.row()
+        row.label(text="Backend is installed", icon="CHECKMARK")
+        row.operator("trellis.install_backend", text="Reinstall", icon="FILE_REFRESH")
+    else:
+        draw_text(box, "The backend, which computes the models, is not installed yet.", "INFO", letters)
+        if not bpy.app.online_access:
+            draw_text(
+                box,
+                "Installing downloads packages: allow online access in Preferences > System first, or set in "
+                "this add-on's preferences a Python that has them.",
+                "NONE",
+                letters,
+            )
+        box.operator("trellis.install_backend", icon="IMPORT")
+    if task is not None:
+        draw_outcome(box, task, letters)
