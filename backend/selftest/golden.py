@@ -1,12 +1,13 @@
 """Goldens: recorded inputs, weights and outputs, and how far an answer may be from them.
 
 A golden is a folder with a sidecar (`io.json` or `pipeline_io.json`: kind, models, tolerances) and tensors
-beside it under the same stem. A tensor's tolerance is ten times the recorded floor, at least 1e-5; integers
-must be equal.
+beside it under the same stem. A tensor's tolerance is ten times the recorded floor, at least 1e-5, or what
+the sidecar's `tensor_atol` names for it; integers must be equal.
 """
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,9 @@ class Golden:
         """Largest allowed absolute error of one tensor."""
         if not self.tensors[name].is_floating_point():
             return 0.0
+        named = self.sidecar.get("tensor_atol", {})
+        if name in named:
+            return named[name]
         recorded = self.sidecar.get("tolerance", {}).get(name, {}).get("alt")
         return max(10 * recorded, LEAST_TOLERANCE) if isinstance(recorded, float) else LEAST_TOLERANCE
 
@@ -102,7 +106,27 @@ def read_golden(sidecar: Path, root: Path, device: torch.device, engine: Engine 
         raise UserError(
             f"The golden {sidecar.parent.name} cannot be read ({error}); copy it again."
         ) from error
+    if fault := _atol_fault(read.get("tensor_atol", {}), tensors):
+        raise UserError(
+            f"The golden {sidecar.parent.name} names a wrong tensor_atol: {fault}; correct {sidecar}."
+        )
     return Golden(root, sidecar.parent, read, tensors, device, engine)
+
+
+def _atol_fault(named: object, tensors: dict[str, Tensor]) -> str:
+    """What is wrong with a sidecar's `tensor_atol`; "" if nothing is."""
+    if not isinstance(named, dict):
+        return "it is no table of tensors and numbers"
+    for name, value in named.items():
+        if name not in tensors:
+            return f"there is no tensor {name}"
+        if not tensors[name].is_floating_point():
+            return f"{name} holds integers, which must be equal"
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"{name} needs a number, not {json.dumps(value)}"
+        if not 0 < value <= sys.float_info.max:
+            return f"{name} needs a finite number above 0, not {value}"
+    return ""
 
 
 def largest_error(actual: Tensor, expected: Tensor) -> float:

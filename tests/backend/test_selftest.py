@@ -12,6 +12,12 @@ from backend.selftest import BUNDLED, main
 
 
 @pytest.fixture
+def primitives(tmp_path: Path) -> Path:
+    """A copy of the golden whose sidecar allows single tensors an error of their own."""
+    return Path(shutil.copytree(BUNDLED / "primitives", tmp_path / "set" / "primitives")).parent
+
+
+@pytest.fixture
 def goldens(tmp_path: Path) -> Path:
     """A copy of two small bundled goldens, to be damaged."""
     for name in ("samplers", "ss_flow"):
@@ -46,6 +52,53 @@ def test_a_wrong_answer_fails(goldens, capsys):
     failed = [one for one in report["checks"] if not one["passed"]]
     assert code == 1 and [one["component"] for one in failed] == ["out/v"]
     assert failed[0]["error"] == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_the_frequencies_of_the_time_may_differ_by_what_an_fp32_angle_of_1000_carries(primitives, capsys):
+    """Half a unit in the last place of an angle in [512, 1024) is 3e-5, of its two factors as much again."""
+    for error, passes in ((6e-5, True), (2e-4, False)):
+        shutil.copy(BUNDLED / "primitives" / "io.safetensors", primitives / "primitives")
+        change(primitives / "primitives", "io", lambda t, error=error: t["t/freq256"][2, 5:6].add_(error))
+        code, report = outcome(capsys, "--goldens", str(primitives))
+        failed = [one["component"] for one in report["checks"] if not one["passed"]]
+        assert (code, failed) == ((0, []) if passes else (1, ["t/freq256"]))
+
+
+def name_allowances(primitives: Path, named: object) -> None:
+    sidecar = primitives / "primitives" / "io.json"
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"tensor_atol": named}))
+
+
+def test_a_sidecar_names_the_allowance_of_any_tensor(primitives, capsys):
+    """Of that tensor alone, and below the ordinary allowance too."""
+    change(primitives / "primitives", "io", lambda t: (t["rms/out"].add_(0.02), t["up/feats"].add_(5e-6)))
+    for named, wrong in (
+        ({"rms/out": 0.03}, []),
+        ({"rms/out": 1}, []),
+        ({"rms/out": 0.01}, ["rms/out"]),
+        ({"rms/out": 0.03, "up/feats": 1e-6}, ["up/feats"]),
+        ({"conv/k3_out": 0.03}, ["rms/out"]),
+    ):
+        name_allowances(primitives, {"t/freq256": 1e-4} | named)
+        report = outcome(capsys, "--goldens", str(primitives))[1]
+        assert [one["component"] for one in report["checks"] if not one["passed"]] == wrong
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ({"t/freq": 1e-4}, "no tensor t/freq;"),
+        ({"down/coords": 1.0}, "down/coords holds integers"),
+        *(({"t/freq256": value}, "above 0") for value in (0, -1e-4, float("nan"), float("inf"), 10**400)),
+        *(({"t/freq256": value}, "needs a number") for value in (True, "1e-4", None, [1e-4])),
+        ([1e-4], "no table"),
+    ],
+)
+def test_an_allowance_that_makes_no_sense_is_one_sentence(primitives, capsys, named, words):
+    name_allowances(primitives, named)
+    assert main(["--goldens", str(primitives)]) == 2
+    said = capsys.readouterr()
+    assert words in said.err and "primitives" in said.err and len(said.err.splitlines()) == 1
 
 
 def test_a_wrong_weight_fails(goldens, capsys):
