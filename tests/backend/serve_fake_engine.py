@@ -23,7 +23,10 @@ COORDS = np.array([[1, 2, 3], [4, 5, 6]], np.int32)
 
 
 class FakeEngine:
-    """Counts to ten for every job, and does what the prompt says on the way."""
+    """Counts to ten for every job, and does what the prompt says on the way.
+
+    "slow" is in its first step until it is given up, "steady" tells of its first step again and again.
+    """
 
     def hello(self) -> Hello:
         return Hello(PROTOCOL_VERSION, "0.1.0", "3.11", "none")
@@ -34,11 +37,13 @@ class FakeEngine:
         return LoadedInfo(model, "cpu", "float32", "hash")
 
     def generate(self, request, on_progress, on_result, should_cancel):
-        steps = 400 if request.prompt == "slow" else 10
-        for step in range(steps):
-            on_progress("sparse_structure", step + 1, steps)
-            if request.prompt == "slow":
-                time.sleep(0.05)
+        for step in range(10):
+            on_progress("sparse_structure", step + 1, 10)
+            while request.prompt == "slow" and not should_cancel():
+                time.sleep(0.01)
+            while request.prompt == "steady":
+                on_progress("sparse_structure", 1, 10)
+                time.sleep(0.01)
         getattr(self, request.prompt or "nothing", self.nothing)()
         on_result("voxels", {"resolution": 64}, {"coords": COORDS})
         return FinishedInfo(request.seed, request.model)
@@ -65,7 +70,7 @@ class FakeEngine:
         ctypes.CDLL(None).fflush(None)
 
     def stuck(self):
-        time.sleep(100)
+        time.sleep(1000)
 
     def long_sentence(self):
         raise UserError("x" * (2 << 20))

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from blender_trellis.protocol import (
     Shutdown,
     encode,
 )
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 FINAL = (Finished, Failed, Cancelled, Loaded)
@@ -39,7 +39,7 @@ class Child:
         pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
         self.process = subprocess.Popen(command, cwd=ROOT, **pipes)
         self.reader = Reader(self.process.stdout)
-        self.timer = threading.Timer(40, self.process.kill)
+        self.timer = threading.Timer(PATIENCE, self.process.kill)
         self.timer.start()
 
     def send(self, *messages):
@@ -67,7 +67,7 @@ class Child:
         """Close stdin; the exit code and the log."""
         self.process.stdin.close()
         log = self.process.stderr.read().decode()
-        return self.process.wait(20), log
+        return self.process.wait(PATIENCE), log
 
     def close(self):
         self.timer.cancel()
@@ -90,14 +90,22 @@ def test_says_hello_first_and_ends_with_stdin(child):
 
 
 def test_a_job_from_request_to_last_word(child):
-    child.send(Generate("a", seed=9), Shutdown())
-    messages = [message for message in child.rest() if not isinstance(message, Heartbeat | Hello)]
-    steps = [m.step for m in messages if isinstance(m, Progress)]
-    assert steps == sorted(steps)
-    if len(steps) == 10:  # unless the shutdown was faster
-        assert isinstance(messages[-2], Result) and messages[-2].arrays["coords"].shape == (2, 3)
-        assert isinstance(messages[-1], Finished) and messages[-1].seed == 9
-    assert sum(isinstance(m, FINAL) for m in messages) == 1
+    child.send(Generate("a", seed=9))
+    messages = []
+    while not messages or not isinstance(messages[-1], FINAL):
+        messages.append(child.next(Progress, Result, *FINAL))
+    *steps, result, finished = messages
+    assert [message.step for message in steps] == list(range(1, 11))
+    assert isinstance(result, Result) and result.arrays["coords"].shape == (2, 3)
+    assert isinstance(finished, Finished) and finished.seed == 9
+    child.send(Shutdown())
+    assert not [message for message in child.rest() if not isinstance(message, Heartbeat)]
+    assert child.process.wait(PATIENCE) == 0
+
+
+def test_a_shutdown_leaves_no_job_without_its_last_word(child):
+    child.send(Generate("a"), Generate("b", prompt="slow"), Generate("c"), Shutdown())
+    assert sorted(message.job for message in child.rest() if isinstance(message, FINAL)) == ["a", "b", "c"]
 
 
 def test_results_come_before_the_last_word_and_hold_the_numbers(child):
@@ -148,12 +156,10 @@ def test_stray_output_goes_to_the_log(child):
 
 def test_cancel_takes_effect_within_one_step(child):
     child.send(Generate("a", prompt="slow"))
-    child.next(Progress)
+    assert child.next(Progress).step == 1
     child.send(Cancel("a"))
-    began = time.monotonic()
-    last = child.next(*FINAL)
+    last = child.next(Progress, *FINAL)  # of ten steps there is no second one
     assert last == Cancelled("a", last.seconds)
-    assert time.monotonic() - began < 1
     child.send(Generate("a"))  # its name is free again
     assert isinstance(child.next(*FINAL), Finished)
 
@@ -168,9 +174,7 @@ def test_a_waiting_job_is_cancelled_at_once(child):
 def test_the_end_of_stdin_ends_a_running_job(child):
     child.send(Generate("a", prompt="slow"), Generate("b"))
     child.next(Progress)
-    began = time.monotonic()
     assert child.end()[0] == 0
-    assert time.monotonic() - began < 3
     ended = [message.job for message in child.rest() if isinstance(message, Cancelled)]
     assert sorted(ended) == ["a", "b"]
 
@@ -179,15 +183,13 @@ def test_the_end_of_stdin_ends_even_a_job_that_hears_nothing(child):
     child.send(Generate("a", prompt="stuck"))
     while child.next(Progress).step < 10:
         pass
-    began = time.monotonic()
     assert child.end()[0] == 0
-    assert time.monotonic() - began < 9
 
 
 def test_heartbeats_come_while_a_job_runs(child):
     child.send(Generate("a", prompt="slow"))
-    beat = child.next(Heartbeat)
-    assert beat.job == "a"
+    while (beat := child.next(Heartbeat)).job != "a":
+        pass  # it came before the job had begun
     assert beat.memory_bytes > 1 << 20
 
 
@@ -233,21 +235,22 @@ def test_too_many_pictures_are_refused_rather_than_held(child):
 def test_a_stream_that_is_no_protocol_ends_it(child):
     child.next(Hello)
     child.raw(b"GET / HTTP/1.1\n" * 40)
-    assert child.process.wait(10) == 2
+    assert child.process.wait(PATIENCE) == 2
     assert sum(isinstance(message, Failed) for message in child.rest()) == 16
 
 
 def test_a_listener_that_goes_away_ends_the_job(child):
-    child.send(Generate("a", prompt="slow"))
+    child.send(Generate("a", prompt="steady"))
     child.next(Progress)
     child.process.stdout.close()
-    child.send(Generate("b"))
+    while b"a: Cancelled" not in child.process.stderr.readline():
+        assert child.process.poll() is None
     assert child.end()[0] == 0
 
 
 def backend(*arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-E", "-s", "-m", "backend", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_the_commands_are_listed():

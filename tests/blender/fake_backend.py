@@ -3,8 +3,8 @@
     python fake_backend.py [serve]
 
 What the pictures' bytes hold decides what happens: b"bad" fails, b"die" ends the process in the middle of the
-job, b"garbage" sends indices out of range, b"slow" takes ten seconds unless cancelled, b"steady" takes two,
-b"deaf" says nothing for a minute; all else is a ball.
+job, b"garbage" sends indices out of range, b"slow" is in its first step until it is cancelled, b"steady"
+takes two seconds, b"deaf" says nothing; all else is a ball.
 """
 
 import hashlib
@@ -85,13 +85,15 @@ class FakeBackend:
         if data == b"bad":
             return self.send(p.Failed(request.job, "bad_input", f"{request.picture_names[0]} is no picture."))
         if data == b"deaf":
-            time.sleep(60)
-        steps = {b"slow": 200, b"steady": 40}.get(data, request.sparse_structure.steps or STEPS)
+            time.sleep(1000)
+        steps = 40 if data == b"steady" else request.sparse_structure.steps or STEPS
         for step in range(1, steps + 1):
             if request.job in self._cancelled:
                 return self.send(p.Cancelled(request.job, 0.1))
             self.send(p.Progress(request.job, "sparse_structure", step, steps, 0.1 * step))
-            time.sleep(0.05 if data in (b"slow", b"steady") else 0.01)
+            time.sleep(0.05 if data == b"steady" else 0.01)
+            while data == b"slow" and request.job not in self._cancelled:
+                time.sleep(0.01)
         if data == b"die":
             sys.stderr.write("torch ate all the memory\n")
             sys.stderr.flush()
@@ -122,7 +124,7 @@ class FakeBackend:
 
 if __name__ == "__main__":
     if "selftest" in sys.argv:
-        time.sleep(60 if "slow" in sys.argv else 0)
+        time.sleep(1000 if "slow" in sys.argv else 0)
         sys.stdout.write(json.dumps({"checks": [{"golden": "flow", "component": "run", "passed": True}]}))
     else:
         FakeBackend().serve()

@@ -1,7 +1,7 @@
 """A stand-in for the backend, run as a program: `failing_backend.py MODE`. Speaks the protocol without torch.
 
 ok        answers every job with voxels, Gaussians, a mesh and its last word
-slow      as ok, but with 200 steps of 50 ms each, between which it hears a cancel
+slow      as ok, but in its first step until it hears a cancel
 silent    never says a word
 mute      says hello, then nothing
 die       says hello; at the first job it writes to its log, starts the job and kills itself (kill -9)
@@ -110,10 +110,10 @@ class FakeBackend:
 
     def run(self) -> int:
         if self.mode == "silent":
-            time.sleep(60)
+            time.sleep(1000)
         if self.mode == "garbage":
             self.raw(os.urandom(100_000).replace(b"\n", b"") + b"\n" * 100)
-            time.sleep(60)
+            time.sleep(1000)
         if self.mode == "chatty":
             self.raw(b"a library says good morning\n")
         if self.mode == "noisy":
@@ -122,13 +122,13 @@ class FakeBackend:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self.hello()
         if self.mode == "deaf":
-            time.sleep(60)
+            time.sleep(1000)
         threading.Thread(target=self.read, daemon=True).start()
         threading.Thread(target=self.beat, daemon=True).start()
         while (job := self.jobs.get()) is not None:
             self.answer(job)
         if self.mode == "stubborn":
-            time.sleep(60)
+            time.sleep(1000)
         return 0
 
     def read(self) -> None:
@@ -155,7 +155,7 @@ class FakeBackend:
             sys.stderr.write("the disk is on fire\n")
             sys.stderr.flush()
             os._exit(3)
-        steps = 200 if self.mode == "slow" else 4
+        steps = 4
         for step in range(1, steps + 1):
             if name in self.given_up:
                 return self.send(Cancelled(name))
@@ -166,7 +166,8 @@ class FakeBackend:
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.mode == "chatty":
                 self.raw(b"100%|####| a progress bar\n")
-            time.sleep(0.05 if self.mode == "slow" else 0)
+            while self.mode == "slow" and name not in self.given_up:
+                time.sleep(0.01)
         if self.mode == "huge":
             self.raw(
                 b'{"type":"Result","job":"%s","kind":"mesh","arrays":[{"name":"a","dtype":"f4",'

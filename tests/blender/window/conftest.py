@@ -24,7 +24,7 @@ class Blender:
     python: str  # an interpreter with numpy that this Blender can start
     folders: tuple[Path, ...]
 
-    def run(self, *arguments: object, window: bool = False, seconds: int = 400, **variables: object):
+    def run(self, *arguments: object, window: bool = False, seconds: int = 900, **variables: object):
         """Runs Blender and gives back what it said."""
         command = [*self.prefix, *([str(HERE / "run_in_window.sh")] if window else []), self.executable]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}

@@ -6,7 +6,6 @@ The plan names the folder for screenshots, the pictures and the file for the rep
 """
 
 import importlib
-import itertools
 import json
 import os
 import signal
@@ -26,17 +25,13 @@ turns: list[float] = []  # when the main thread came round
 
 
 def count_turn() -> float:
-    """A timer of our own: a gap between two turns is a frozen window."""
+    """A timer of our own: it does not fire while the window is frozen."""
     turns.append(time.monotonic())
     return 0.01
 
 
-def longest_gap() -> float:
-    return max((b - a for a, b in itertools.pairwise(turns)), default=0.0)
-
-
 def session():
-    return importlib.import_module(f"{ADDON}.blender_trellis.session")
+    return importlib.import_module(f"{ADDON}.blender_trellis.jobs.session")
 
 
 def window_context():
@@ -58,21 +53,11 @@ def generate(picture: str) -> None:
         bpy.ops.trellis.generate()
 
 
-def until(done, seconds: float) -> Iterator[float]:
+def until(done) -> Iterator[float]:
     """Waits for a condition, in turns of Blender's own loop."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PLAN["seconds"]
     while not done() and time.monotonic() < deadline:
         yield 0.05
-
-
-def redraw_seconds() -> Iterator[float]:
-    """How long Blender itself needs to draw its window here and now."""
-    turns.clear()
-    for _ in range(5):
-        for area in bpy.context.window_manager.windows[0].screen.areas:
-            area.tag_redraw()
-        yield 0.05
-    return longest_gap()
 
 
 def is_idle() -> bool:
@@ -104,18 +89,17 @@ def one_object() -> Iterator[float]:
     bpy.ops.object.select_all(action="DESELECT")
     before = names()
     yield 2.0
-    report["redraw"] = yield from redraw_seconds()
     turns.clear()
     generate("picture")
-    yield from until(lambda: session().status().stage == "sparse_structure", 120)
+    yield from until(lambda: session().status().stage == "sparse_structure")
     yield 0.3
     report["words"] = session().status().words
-    report["gap_while_starting"], report["turns_while_starting"] = longest_gap(), len(turns)
+    report["turns_while_starting"] = len(turns)
     screenshot("2_running")
     turns.clear()
-    yield from until(is_idle, PLAN["seconds"])
+    yield from until(is_idle)
     yield 0.5
-    report["gap"], report["turns"] = longest_gap(), len(turns)
+    report["turns"] = len(turns)
     report["made"] = [name for name in names() if name not in before]
     report["selected"] = sorted(item.name for item in bpy.context.selected_objects)
     report["fault"] = session().status().fault
@@ -149,27 +133,26 @@ def one_object() -> Iterator[float]:
 
 def cancelled() -> Iterator[float]:
     generate("slow")
-    yield from until(lambda: session().status().stage == "sparse_structure", 120)
-    began = time.monotonic()
+    yield from until(lambda: session().status().stage == "sparse_structure")
     with window_context():
         bpy.ops.trellis.cancel()
-    yield from until(is_idle, 60)
-    report["cancel_seconds"] = time.monotonic() - began
+    yield from until(is_idle)
+    report["idle_after_cancel"] = is_idle()
     report["alive_after_cancel"] = session().is_running()
 
 
 def killed() -> Iterator[float]:
     generate("slow")
-    yield from until(lambda: session().status().stage == "sparse_structure", 120)
+    yield from until(lambda: session().status().stage == "sparse_structure")
     os.kill(session()._current().runner._process._process.pid, signal.SIGKILL)
-    yield from until(is_idle, 60)
+    yield from until(is_idle)
     report["fault_after_kill"] = session().status().fault
     report["log_after_kill"] = list(session().status().log)
     yield 0.5
     screenshot("5_killed")
     before = names()
     generate("picture")
-    yield from until(is_idle, PLAN["seconds"])
+    yield from until(is_idle)
     report["made_after_kill"] = [name for name in names() if name not in before]
 
 
@@ -178,7 +161,7 @@ def another_file() -> Iterator[float]:
     yield 0.2
     bpy.ops.wm.read_homefile(use_empty=False, load_ui=False)
     report["names_in_new_file"] = names()
-    yield from until(is_idle, PLAN["seconds"])
+    yield from until(is_idle)
     yield 0.5
     report["made_in_new_file"] = [name for name in names() if name not in report["names_in_new_file"]]
     turns_before = len(turns)
@@ -189,10 +172,10 @@ def another_file() -> Iterator[float]:
 def switched_off() -> Iterator[float]:
     """In the middle of a job, and on again."""
     generate("slow")
-    yield from until(lambda: session().status().stage == "sparse_structure", 120)
+    yield from until(lambda: session().status().stage == "sparse_structure")
     child = session()._current().runner._process._process
     bpy.ops.preferences.addon_disable(module=ADDON)
-    yield from until(lambda: child.poll() is not None, 10)
+    yield from until(lambda: child.poll() is not None)
     report["child_after_disable"] = child.poll()
     report["left_after_disable"] = [name for name in dir(bpy.types) if "trellis" in name.lower()]
     report["left_after_disable"] += ["scene"] * hasattr(bpy.types.Scene, "trellis")
@@ -200,7 +183,7 @@ def switched_off() -> Iterator[float]:
     yield 0.5
     before = names()
     generate("picture")
-    yield from until(is_idle, PLAN["seconds"])
+    yield from until(is_idle)
     yield 0.5
     report["made_after_enable"] = [name for name in names() if name not in before]
 

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[3]
+from tests.waiting import PATIENCE
 
-NO_FREEZE_SECONDS = 0.5
+CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 def test_everything_a_person_does(blender, installed, fake_python, tmp_path):
@@ -13,7 +13,7 @@ def test_everything_a_person_does(blender, installed, fake_python, tmp_path):
     for name, data in pictures.items():
         (tmp_path / f"{name}.png").write_bytes(data)
     plan = {name: str(tmp_path / f"{name}.png") for name in pictures}
-    plan |= {"shots": str(tmp_path), "report": str(tmp_path / "report.json"), "seconds": 60}
+    plan |= {"shots": str(tmp_path), "report": str(tmp_path / "report.json"), "seconds": PATIENCE}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     drive = CHECKOUT / "tests" / "blender" / "window" / "drive.py"
     said = blender.run(
@@ -31,15 +31,13 @@ def test_everything_a_person_does(blender, installed, fake_python, tmp_path):
 
 def _check(report: dict) -> None:
     assert report["enabled"]
-    # Without a graphics card, beside other work, drawing the window once can take longer than a freeze.
-    allowed = max(NO_FREEZE_SECONDS, 2 * report["redraw"])
-    assert report["turns"] > 10 and report["gap"] < allowed
-    assert report["turns_while_starting"] > 10 and report["gap_while_starting"] < allowed
+    # A window that waits for its backend is frozen: it would come round once or twice.
+    assert report["turns"] > 10 and report["turns_while_starting"] > 10
     assert report["made"] == report["selected"] == ["picture", "picture Gaussians"]
     assert not report["fault"]
     assert report["after_undo"] == report["before"]
     assert report["after_redo"] == sorted([*report["before"], *report["made"]])
-    assert report["cancel_seconds"] < 2.0 and report["alive_after_cancel"]
+    assert report["idle_after_cancel"] and report["alive_after_cancel"]
     assert "stopped" in report["fault_after_kill"]
     assert report["made_after_kill"]
     assert report["made_in_new_file"] == ["picture", "picture Gaussians"]
