@@ -129,7 +129,10 @@ def test_a_full_disk_leaves_nothing_half_written(tiny_model, picture, tmp_path):
             disk,
         ]
         done = subprocess.run(
-            [*command, "--formats", "gaussian", "--json"], capture_output=True, text=True, timeout=300
+            [*command, "--formats", "gaussian", "--json", "--device", "cpu", "--precision", "fp32"],
+            capture_output=True,
+            text=True,
+            timeout=900,
         )
         report = json.loads(done.stdout)
         assert done.returncode == 2 and "full" in report["objects"][0]["error"].lower()

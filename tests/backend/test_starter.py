@@ -13,6 +13,7 @@ from backend.representations.gaussians import read_ply
 
 STARTER = WEIGHTS / "starter"
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "chair.png"
+CPU = ("--device", "cpu", "--precision")
 
 
 def test_it_is_whole_small_and_says_where_it_comes_from():
@@ -29,10 +30,11 @@ def test_it_is_whole_small_and_says_where_it_comes_from():
     assert "CC-BY" in (STARTER / "ATTRIBUTION.md").read_text() and (STARTER / "LICENSE").is_file()
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    output = tmp_path_factory.mktemp("starter")
-    assert main([str(PICTURE), "--output", str(output), "--seed", "3"]) == 0
+@pytest.fixture(scope="module", params=["fp32", "bf16"])
+def made(request, tmp_path_factory) -> Path:
+    """The folder, named after its precision, of what the starter makes: "auto" is either of them."""
+    output = tmp_path_factory.mktemp("starter") / request.param
+    assert main([str(PICTURE), "--output", str(output), "--seed", "3", *CPU, request.param]) == 0
     return output
 
 
@@ -64,8 +66,7 @@ def test_the_mesh_reaches_as_far_as_the_gaussians(made):
 
 
 def test_the_same_seed_gives_the_same_files(made, tmp_path, capsys):
-    assert (
-        main([str(PICTURE), "--output", str(tmp_path), "--seed", "3", "--formats", "gaussian", "--json"]) == 0
-    )
+    options = ["--output", str(tmp_path), "--seed", "3", "--formats", "gaussian", "--json", *CPU, made.name]
+    assert main([str(PICTURE), *options]) == 0
     assert json.loads(capsys.readouterr().out)["made"] == 1
     assert (tmp_path / "chair.ply").read_bytes() == (made / "chair.ply").read_bytes()

@@ -3,7 +3,7 @@
 import importlib.util
 
 import pytest
-from test_starter import STARTER
+from test_starter import CPU, STARTER
 
 from backend.checkpoints.model_folder import WEIGHTS, open_folder, text_models
 from backend.generate import main
@@ -23,9 +23,10 @@ def test_it_is_whole_and_small_and_borrows_the_decoders():
 
 
 @pytest.mark.skipif(not importlib.util.find_spec(PACKAGE.replace("-", "_")), reason=f"no {PACKAGE} here")
-def test_a_sentence_becomes_files(tmp_path):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_sentence_becomes_files(precision, tmp_path):
     arguments = ["--prompt", "a chair", "--model", "starter-text", "--output", str(tmp_path)]
-    assert main(arguments) == 0
+    assert main([*arguments, *CPU, precision]) == 0
     assert {path.suffix for path in tmp_path.iterdir()} == {".glb", ".ply"}
 
 
