@@ -5,7 +5,7 @@ t = 0 is data. Everything that decides what runs next is a Python number known b
 step never waits for the device.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,6 @@ SIGMA_MIN = 1e-5
 
 Velocity = Callable[[Tensor, float, int], Tensor]
 ConditionalModel = Callable[[Tensor, Tensor, Any], Tensor]
-OnStep = Callable[[int, float, Tensor, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -71,19 +70,29 @@ def predict_x0(x: Tensor, t: float, velocity: Tensor, sigma_min: float = SIGMA_M
     return (1.0 - sigma_min) * x - (sigma_min + (1.0 - sigma_min) * t) * velocity
 
 
-def flow_euler(
-    velocity: Velocity, x: Tensor, times: Sequence[float], on_step: OnStep | None = None
-) -> Tensor:
-    """Integrate dx/dt = v from times[0] to times[-1] with Euler's method.
+@dataclass(frozen=True)
+class EulerStep:
+    """Step number `step` went from time `t` to the next one of the schedule."""
 
-    `on_step(step, t, x_before, v, x_after)` is called after every step and may raise to stop.
-    """
+    step: int
+    t: float
+    before: Tensor
+    velocity: Tensor
+    after: Tensor
+
+
+def euler_steps(velocity: Velocity, x: Tensor, times: Sequence[float]) -> Iterator[EulerStep]:
+    """Integrate dx/dt = v from times[0] to times[-1] with Euler's method, a step at a time."""
     for step, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
         v = velocity(x, t, step)
-        x_next = x - (t - t_next) * v
-        if on_step is not None:
-            on_step(step, t, x, v, x_next)
-        x = x_next
+        before, x = x, x - (t - t_next) * v
+        yield EulerStep(step, t, before, v, x)
+
+
+def flow_euler(velocity: Velocity, x: Tensor, times: Sequence[float]) -> Tensor:
+    """Where `euler_steps` ends."""
+    for one in euler_steps(velocity, x, times):
+        x = one.after
     return x
 
 

@@ -33,7 +33,7 @@ class FakeEngine:
             raise MissingModel("There is no model called absent; download it in the preferences.")
         return LoadedInfo(model, "cpu", "float32", "hash")
 
-    def generate(self, request, on_progress, on_result, should_cancel):
+    def generate(self, request, on_progress, on_result):
         steps = 400 if request.prompt == "slow" else 10
         for step in range(steps):
             on_progress("sparse_structure", step + 1, steps)
