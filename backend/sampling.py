@@ -96,6 +96,54 @@ def flow_euler(velocity: Velocity, x: Tensor, times: Sequence[float]) -> Tensor:
     return x
 
 
+@dataclass(frozen=True)
+class Known:
+    """What a sampler must keep: `data` where `free` is False (both of x's shape, or broadcast to it).
+
+    jumps: passes of each step; between two of them the sample is noised back, so that the free part can settle
+    beside the known one (RePaint, Lugmayr et al. 2022). `generator` draws that noise.
+    """
+
+    data: Tensor
+    free: Tensor
+    jumps: int = 1
+    generator: torch.Generator | None = None
+
+
+def known_steps(
+    velocity: Velocity,
+    x: Tensor,
+    noise: Tensor,
+    times: Sequence[float],
+    known: Known,
+    sigma_min: float = SIGMA_MIN,
+) -> Iterator[EulerStep]:
+    """As `euler_steps`, but the known part follows its own straight path, noised by `noise`.
+
+    It ends as `known.data` itself, bit for bit. Where all is free and jumps is 1 the result is that of
+    `euler_steps`, bit for bit.
+    """
+    x = torch.where(known.free, x, noised(known.data, noise, times[0], sigma_min))
+    for step, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        path = known.data if t_next == 0.0 else noised(known.data, noise, t_next, sigma_min)
+        for jump in range(known.jumps if t_next > 0.0 else 1):
+            if jump:
+                x = _jump_back(x, t_next, t, noise, known, sigma_min)
+            v = velocity(x, t, step)
+            before, x = x, torch.where(known.free, x - (t - t_next) * v, path)
+        yield EulerStep(step, t, before, v, x)
+
+
+def _jump_back(x: Tensor, s: float, t: float, noise: Tensor, known: Known, sigma_min: float) -> Tensor:
+    """From time s back to t > s with fresh noise, so that the marginals stay N((1 − t)·x_0, n_t²)."""
+    n_s, n_t = (sigma_min + (1.0 - sigma_min) * time for time in (s, t))
+    keep = (1.0 - t) / (1.0 - s)
+    # Drawn for the whole of x, so that the stream does not depend on what is free.
+    fresh = torch.randn(x.shape, generator=known.generator).to(x.device)
+    back = keep * x + max(0.0, n_t**2 - (keep * n_s) ** 2) ** 0.5 * fresh
+    return torch.where(known.free, back, noised(known.data, noise, t, sigma_min))
+
+
 def conditioned(model: ConditionalModel, context: Any) -> Velocity:
     """The model under one condition; its time input is 1000·t."""
 

@@ -1,7 +1,7 @@
 """The starter still makes of a picture and seed what it made before the engine was restructured.
 
-The numbers were recorded in fp32 on one machine. Sums in another order (other processors, faster kernels) move
-a latent by some 1e-5 and carry a few voxels over the threshold, so counts may differ by a five-hundredth.
+The numbers were recorded in fp32 on one machine. Sums in another order (other processors, faster kernels)
+move a latent by some 1e-5 and carry a few voxels over the threshold: counts may differ by a five-hundredth.
 """
 
 import json
