@@ -100,7 +100,7 @@ def flow_euler(velocity: Velocity, x: Tensor, times: Sequence[float]) -> Tensor:
 class Known:
     """What a sampler must keep: `data` where `free` is False (both of x's shape, or broadcast to it).
 
-    jumps: passes of each step; between two of them the sample is noised back, so that the free part can settle
+    jumps: passes of each step; between two of them the sample is noised back, so that the free part settles
     beside the known one (RePaint, Lugmayr et al. 2022). `generator` draws that noise.
     """
 
