@@ -31,8 +31,9 @@ from backend.representations.gaussians import write_ply
 from backend.representations.glb import write_glb
 from backend.trellis.conditioning import Condition, PictureConditioner
 from backend.trellis.decoding import EmptyStructure, Voxels
-from backend.trellis.generate import Output, Settings, Step, generate
+from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
+from backend.trellis.stages import Output, Settings, Step
 from blender_trellis.protocol import Stage
 
 ROLES = {"gaussian": "slat_decoder_gs", "radiance_field": "slat_decoder_rf", "mesh": "slat_decoder_mesh"}

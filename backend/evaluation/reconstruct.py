@@ -13,8 +13,9 @@ from torch import Tensor
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh
 from backend.trellis.decoding import EmptyStructure
-from backend.trellis.generate import Output, Settings, generate
+from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
+from backend.trellis.stages import Output, Settings
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from backend.sampling import SamplerSettings, flow_euler, guided, timesteps
 from backend.selftest.golden import Golden, objects
 from backend.selftest.pictures import no_background_remover
 from backend.trellis.decoding import DECODERS
-from backend.trellis.generate import Output, Settings, generate
+from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
+from backend.trellis.stages import Output, Settings
 
 Answers = Iterator[tuple[str, Tensor] | tuple[str, Tensor, Tensor]]
 

@@ -16,9 +16,10 @@ from backend.errors import UserError
 from backend.image.background import remove_background
 from backend.image.decode import cut_out, open_picture
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
-from backend.trellis.generate import Output, Settings, generate
+from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import describe
+from backend.trellis.stages import Output, Settings
 from backend.version import VERSION
 from blender_trellis.protocol import PROTOCOL_VERSION, Device, Generate, Hello
 

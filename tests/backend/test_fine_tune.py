@@ -36,8 +36,9 @@ from backend.training.fine_tune_flows import (
 from backend.training.fine_tune_prepare import Preparation
 from backend.training.loop import LoopConfig, Trainer
 from backend.trellis.decoding import Voxels
-from backend.trellis.generate import Output, Settings, generate
+from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
+from backend.trellis.stages import Output, Settings
 
 CPU = torch.device("cpu")
 CONFIG = FineTuneConfig(

@@ -14,8 +14,9 @@ from backend.sampling import SamplerSettings
 from backend.server.cancellation import Cancelled
 from backend.trellis.decoding import Voxels
 from backend.trellis.engine import TrellisEngine
-from backend.trellis.generate import Output, Settings, Step, generate
+from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
+from backend.trellis.stages import Output, Settings, Step
 from blender_trellis.protocol import Array, Generate, SamplingParams
 
 FORMATS = ("mesh", "gaussian", "radiance_field")

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from backend.image import cut_out, open_picture
-from backend.trellis.generate import Output, Settings, generate
+from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
+from backend.trellis.stages import Output, Settings
 
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "chair.png"
 RECORDED = json.loads((Path(__file__).parent / "manifests" / "starter_chair_seed_3.json").read_text())
