@@ -30,14 +30,12 @@ from backend.models.dinov2 import DinoV2, DinoV2Config
 from backend.representations.gaussians import write_ply
 from backend.representations.glb import write_glb
 from backend.trellis.conditioning import Condition, PictureConditioner
-from backend.trellis.decoding import EmptyStructure, Voxels
+from backend.trellis.decoding import ROLES, EmptyStructure, Voxels
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings, Step
 from blender_trellis.protocol import Stage
 
-ROLES = {"gaussian": "slat_decoder_gs", "radiance_field": "slat_decoder_rf", "mesh": "slat_decoder_mesh"}
-"""The decoder that each format needs."""
 TEXT_TOKENS = (1, 77, 768)
 PROMPT = "a wooden chair"
 

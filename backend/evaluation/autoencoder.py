@@ -12,7 +12,7 @@ from backend.geometry.mesh_files import Asset
 from backend.lifting.surface import FEATURES
 from backend.models.structured_latent_vae import SLatEncoder
 from backend.training.dataset import Scene, occupancy, pooled_occupancy, voxel_features
-from backend.trellis.decoding import StructuredLatent, decode_mesh
+from backend.trellis.decoding import StructuredLatent, decode
 from backend.trellis.networks import Networks
 
 STRUCTURE_RESOLUTION = 64
@@ -35,7 +35,7 @@ class Autoencoder:
         places = torch.from_numpy(coords).to(self._pipeline.device)
         features = torch.from_numpy(voxel_features(scene, coords, resolution)).to(self._pipeline.device)
         latents = self._encoder(features, self._encoder.structure(places))[0].float()
-        return mesh_asset(decode_mesh(self._pipeline, StructuredLatent(places, latents, resolution)))
+        return mesh_asset(decode(self._pipeline, "mesh", StructuredLatent(places, latents, resolution)))
 
 
 def open_autoencoder(pipeline: Networks) -> Autoencoder | None:

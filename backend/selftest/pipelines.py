@@ -22,7 +22,7 @@ from backend.representations.radiance_field import RadianceField
 from backend.sampling import SamplerSettings, flow_euler, guided, timesteps
 from backend.selftest.golden import Golden, objects
 from backend.selftest.pictures import no_background_remover
-from backend.trellis.decoding import DECODERS
+from backend.trellis.decoding import ROLES
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings
@@ -76,7 +76,7 @@ def _run(golden: Golden, networks: Networks, name: str, files: list[Path], call:
     settings = Settings(
         folder.structure_sampler.merged(call.get("sparse_structure_sampler_params", {})),
         folder.slat_sampler.merged(call.get("slat_sampler_params", {})),
-        tuple(kind for kind in DECODERS if golden.names(f"{name}/{_RECORDED[kind]}")),
+        tuple(kind for kind in ROLES if golden.names(f"{name}/{_RECORDED[kind]}")),
         int(call.get("num_samples", 1)),
         call.get("mode", "stochastic"),
     )

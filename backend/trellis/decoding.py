@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from backend.errors import UserError
+from backend.layers.sparse import subdivide_coords
 from backend.representations.flexicubes import extract_mesh
 from backend.representations.gaussians import GaussianConfig, Gaussians, decode_gaussians
 from backend.representations.mesh import Mesh
@@ -24,6 +25,18 @@ from blender_trellis.protocol import Format, Stage
 
 Report = Callable[[Stage, int, int], None]
 """Told of a stage, what is done of it and how much there is; may raise to stop."""
+
+ROLES: dict[Format, str] = {
+    "gaussian": "slat_decoder_gs",  # first: they are quick, and the mesh is what takes time
+    "radiance_field": "slat_decoder_rf",
+    "mesh": "slat_decoder_mesh",
+}
+"""The decoder of each format, in the order in which they run."""
+STAGES: dict[Format, Stage] = {
+    "gaussian": "decode_gaussian",
+    "radiance_field": "decode_radiance_field",
+    "mesh": "decode_mesh",
+}
 
 _REPORTS = 20
 """How often a network reports its progress."""
@@ -76,26 +89,35 @@ def decode_structure(networks: Networks, latent: Tensor, report: Report = silent
 
 
 @torch.inference_mode()
-def decode_mesh(networks: Networks, latent: StructuredLatent, report: Report = silent) -> Mesh:
-    """The surface in the decoder's cubes, which are four times finer than the voxels, by FlexiCubes."""
-    cubes, features = _decode(networks, "slat_decoder_mesh", latent, "decode_mesh", report)
+def decode(networks: Networks, kind: Format, latent: StructuredLatent, report: Report = silent) -> Any:
+    """The mesh, Gaussians or radiance field of a structured latent."""
+    return finish(networks, kind, latent.coords, decode_rows(networks, kind, latent, report), report)
+
+
+@torch.inference_mode()
+def decode_rows(
+    networks: Networks, kind: Format, latent: StructuredLatent, report: Report = silent
+) -> Tensor:
+    """What the decoder says of each voxel, (L, K) raw numbers; of the mesh those of its 64 cubes in turn."""
+    decoder = networks[ROLES[kind]]
+    with _reporting(decoder, STAGES[kind], report):
+        raw = decoder(latent.feats, decoder.structure(latent.coords))
+    return raw[1].reshape(len(latent.coords), -1) if kind == "mesh" else raw
+
+
+@torch.inference_mode()
+def finish(
+    networks: Networks, kind: Format, coords: Tensor, rows: Tensor, report: Report = silent
+) -> Mesh | Gaussians | RadianceField:
+    """Rows (L, K) on voxels coords (L, 3) -> what they describe; the mesh by FlexiCubes in its fine cubes."""
+    decoder = networks[ROLES[kind]]
+    if kind == "gaussian":
+        return decode_gaussians(coords, rows, gaussian_config(decoder), decoder.offset_perturbation)
+    if kind == "radiance_field":
+        return decode_radiance_field(coords, rows, radiance_field_config(decoder))
     report("extract_mesh", 0, 1)
-    return extract_mesh(cubes, features, 4 * latent.resolution)
-
-
-@torch.inference_mode()
-def decode_splats(networks: Networks, latent: StructuredLatent, report: Report = silent) -> Gaussians:
-    """The 3D Gaussians of the latent."""
-    raw = _decode(networks, "slat_decoder_gs", latent, "decode_gaussian", report)
-    decoder = networks["slat_decoder_gs"]
-    return decode_gaussians(latent.coords, raw, gaussian_config(decoder), decoder.offset_perturbation)
-
-
-@torch.inference_mode()
-def decode_field(networks: Networks, latent: StructuredLatent, report: Report = silent) -> RadianceField:
-    """The tri-vector radiance field of the latent."""
-    raw = _decode(networks, "slat_decoder_rf", latent, "decode_radiance_field", report)
-    return decode_radiance_field(latent.coords, raw, radiance_field_config(networks["slat_decoder_rf"]))
+    cubes = subdivide_coords(subdivide_coords(coords))
+    return extract_mesh(cubes, rows.reshape(len(cubes), -1), 4 * decoder.config.resolution)
 
 
 def gaussian_config(decoder: nn.Module) -> GaussianConfig:
@@ -108,14 +130,6 @@ def radiance_field_config(decoder: nn.Module) -> RadianceFieldConfig:
     return RadianceFieldConfig.from_json(decoder.config.representation_config, decoder.config.resolution)
 
 
-DECODERS: dict[Format, Callable[[Networks, StructuredLatent, Report], Any]] = {
-    "gaussian": decode_splats,  # first: they are quick, and the mesh is what takes time
-    "radiance_field": decode_field,
-    "mesh": decode_mesh,
-}
-"""How each format is made of a structured latent, in the order in which they are made."""
-
-
 @contextlib.contextmanager
 def before_each_layer(network: nn.Module, call: Callable[[], None]) -> Iterator[None]:
     """While it lasts, `call` is made before each layer of the network; what it raises stops the network."""
@@ -125,12 +139,6 @@ def before_each_layer(network: nn.Module, call: Callable[[], None]) -> Iterator[
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _decode(networks: Networks, role: str, latent: StructuredLatent, stage: Stage, report: Report) -> Any:
-    decoder = networks[role]
-    with _reporting(decoder, stage, report):
-        return decoder(latent.feats, decoder.structure(latent.coords))
 
 
 def _reporting(network: nn.Module, stage: Stage, report: Report) -> contextlib.AbstractContextManager[None]:

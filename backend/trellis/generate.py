@@ -13,17 +13,18 @@ from torch import Tensor
 
 from backend.trellis.conditioning import Condition
 from backend.trellis.decoding import (
-    DECODERS,
+    ROLES,
+    STAGES,
     EmptyStructure,
     Report,
     StructuredLatent,
     Voxels,
+    decode,
     decode_structure,
     silent,
 )
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings, Step, sample_latents, sample_structure
-from blender_trellis.protocol import Stage
 
 Guide = Iterable[Image.Image] | str | Condition
 """What the object should be: cut-out pictures of it, a sentence, or a condition that was made before."""
@@ -94,9 +95,8 @@ def _structure(
 def _decode(
     networks: Networks, latent: StructuredLatent, formats: Sequence[str], sample: int, report: Report
 ) -> Iterator[Step | Output]:
-    for kind, decode in DECODERS.items():
+    for kind in ROLES:
         if kind in formats:
-            stage: Stage = f"decode_{kind}"  # type: ignore[assignment]
-            yield Step(stage, 0, 1, sample)
-            yield Output(kind, decode(networks, latent, report), sample)
-            yield Step(stage, 1, 1, sample)
+            yield Step(STAGES[kind], 0, 1, sample)
+            yield Output(kind, decode(networks, kind, latent, report), sample)
+            yield Step(STAGES[kind], 1, 1, sample)
