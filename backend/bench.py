@@ -5,9 +5,11 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,11 @@ from backend.models.dinov2 import DinoV2, DinoV2Config
 from backend.representations.gaussians import write_ply
 from backend.representations.glb import write_glb
 from backend.trellis.conditioning import Condition, PictureConditioner
-from backend.trellis.pipeline import Pipeline
+from backend.trellis.decoding import ROLES, EmptyStructure, Voxels
+from backend.trellis.generate import generate
+from backend.trellis.networks import Networks
+from backend.trellis.stages import Output, Settings, Step
+from blender_trellis.protocol import Stage
 
 TEXT_TOKENS = (1, 77, 768)
 PROMPT = "a wooden chair"
@@ -45,26 +51,42 @@ class Timing:
 
 
 class Clock:
-    """Times stages one after the other; waits for the device before it reads the time."""
+    """Gives the time since the last notice to the stage that ran; waits for the device before it looks."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self.timings: list[Timing] = []
+        self._stage = ""
+        self._since = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+        self.passes: Counter[str] = Counter()
+        self.details: dict[str, str] = {}
 
-    def time(self, stage: str, work: Callable[[], Any], counted: Sequence[torch.nn.Module] = ()) -> Any:
-        """Run `work` and note its time and the passes through the `counted` networks."""
-        passes: list[int] = []
-        with ExitStack() as hooks:
-            for network in counted:
-                handle = network.register_forward_pre_hook(lambda *_: passes.append(1))
-                hooks.callback(handle.remove)
-            began = time.perf_counter()
-            result = work()
-            if self._device.type == "cuda":
-                torch.cuda.synchronize(self._device)
-            elapsed = time.perf_counter() - began
-        self.timings.append(Timing(stage, round(elapsed, 4), len(passes)))
-        return result
+    def notice(self, stage: str) -> None:
+        """From now on it is this stage that runs."""
+        if stage == self._stage:
+            return
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        if self._stage:
+            self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._since
+        self._stage, self._since = stage, now
+
+    def report(self, stage: Stage, done: int, of: int) -> None:
+        """As `generate` reports from within long computations."""
+        self.notice(stage)
+
+    def count_passes(self, network: torch.nn.Module) -> Any:
+        """Count the passes through a network from now on; the handle ends it."""
+        return network.register_forward_hook(lambda *_: self.passes.update([self._stage]))
+
+    def timings(self) -> list[Timing]:
+        """All stages in the order in which they began."""
+        self.notice("")
+        return [
+            Timing(stage, round(seconds, 4), self.passes[stage], self.details.get(stage, ""))
+            for stage, seconds in self.seconds.items()
+        ]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -104,12 +126,14 @@ def _bench(options: argparse.Namespace) -> dict[str, Any]:
     dtype = choose_dtype(device, options.precision)
     engine = choose_engine(options.engine, device)
     clock = Clock(device)
+    clock.notice("load")
     with torch.inference_mode():
         if options.random_weights:
-            pipeline = clock.time("load", lambda: _random_pipeline(options.model, device, dtype, engine))
+            networks = _random_networks(options.model, device, dtype, engine)
         else:
-            pipeline = clock.time("load", lambda: _loaded_pipeline(options.model, device, dtype, engine))
-        meta = _run(pipeline, clock, options)
+            networks = _loaded_networks(options.model, device, dtype, engine)
+        meta = _run(networks, clock, options)
+    timings = clock.timings()
     return {
         "model": options.model,
         "random_weights": options.random_weights,
@@ -117,69 +141,89 @@ def _bench(options: argparse.Namespace) -> dict[str, Any]:
         "precision": str(dtype).removeprefix("torch."),
         "engine": engine.name,
         **meta,
-        "stages": [asdict(one) for one in clock.timings],
-        "forward_passes": sum(one.forward_passes for one in clock.timings),
-        "seconds": round(sum(one.seconds for one in clock.timings), 3),
+        "stages": [asdict(one) for one in timings],
+        "forward_passes": sum(one.forward_passes for one in timings),
+        "seconds": round(sum(one.seconds for one in timings), 3),
         "peak_memory_bytes": peak_memory_bytes(),
         "peak_device_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
     }
 
 
-def _loaded_pipeline(model: str, device: torch.device, dtype: torch.dtype, engine: Engine) -> Pipeline:
-    pipeline = Pipeline(open_folder(model), device, dtype, engine=engine)
-    for role in pipeline.folder.models:
-        pipeline.model(role)
-    _ = pipeline.conditioner
-    return pipeline
+def _loaded_networks(model: str, device: torch.device, dtype: torch.dtype, engine: Engine) -> Networks:
+    networks = Networks(open_folder(model), device, dtype, engine=engine)
+    for role in networks.folder.models:
+        _ = networks[role]
+    _ = networks.conditioner
+    return networks
 
 
-def _random_pipeline(model: str, device: torch.device, dtype: torch.dtype, engine: Engine) -> Pipeline:
+def _random_networks(model: str, device: torch.device, dtype: torch.dtype, engine: Engine) -> Networks:
     folder, models = random_models(model, device, dtype, engine)
     conditioner = None
     if folder.image_cond_model:
         conditioner = PictureConditioner(DinoV2(DinoV2Config()).to(device).eval(), device)
-    return Pipeline(folder, device, dtype, models, conditioner)
+    return Networks(folder, device, dtype, models, conditioner)
 
 
-def _run(pipeline: Pipeline, clock: Clock, options: argparse.Namespace) -> dict[str, Any]:
-    condition = clock.time("condition", lambda: _condition(pipeline, options))
-    generator = torch.Generator().manual_seed(1)
-    steps = options.steps or (1 if options.random_weights else None)
-    structure, slat = (
-        one.merged({"steps": steps})
-        for one in (pipeline.folder.structure_sampler, pipeline.folder.slat_sampler)
+def _run(networks: Networks, clock: Clock, options: argparse.Namespace) -> dict[str, Any]:
+    folder = networks.folder
+    steps = {"steps": options.steps or (1 if options.random_weights else None)}
+    settings = Settings(
+        folder.structure_sampler.merged(steps),
+        folder.slat_sampler.merged(steps),
+        tuple(kind for kind, role in ROLES.items() if role in folder.models),
     )
-    flow = pipeline.model("sparse_structure_flow_model")
-    latent = clock.time(
-        "sparse_structure", lambda: pipeline.sample_structure_latent(condition, structure, generator), [flow]
-    )
-    decoder = pipeline.model("sparse_structure_decoder")
-    if options.random_weights:
-        clock.time("decode_sparse_structure", lambda: decoder(latent), [decoder])
-        resolution = pipeline.model("slat_flow_model").config.resolution
-        coords = _shell(options.voxels, resolution).to(pipeline.device)
-    else:
-        coords = clock.time(
-            "decode_sparse_structure", lambda: pipeline.decode_structure(latent)[0], [decoder]
-        )
-    flow = pipeline.model("slat_flow_model")
-    sample = clock.time(
-        "structured_latent",
-        lambda: pipeline.sample_structured_latent(condition, [coords], slat, generator),
-        [flow],
-    )[0]
-    _decode(pipeline, clock, coords, sample)
-    return {"voxels": len(coords), "steps": [structure.steps, slat.steps]}
+    with ExitStack() as hooks:
+        for role in folder.models:
+            hooks.callback(clock.count_passes(networks[role]).remove)
+        clock.notice("condition")
+        condition = _condition(networks, options)
+        run = partial(generate, networks, condition, settings, torch.Generator().manual_seed(1))
+        shape = None
+        if options.random_weights:  # their structure is no object: the second stage gets a typical one
+            with suppress(EmptyStructure):
+                _follow(clock, run(report=clock.report), until="voxels")
+            resolution = networks["slat_flow_model"].config.resolution
+            coords = _shell(options.voxels, resolution).to(networks.device)
+            shape = [Voxels(coords, resolution, torch.empty(0))]
+        outputs = _follow(clock, run(voxels=shape, report=clock.report))
+    _write(clock, outputs)
+    voxels = len(outputs["structured_latent"].coords)
+    return {"voxels": voxels, "steps": [settings.structure.steps, settings.latent.steps]}
 
 
-def _condition(pipeline: Pipeline, options: argparse.Namespace) -> Condition:
-    if pipeline.folder.text_cond_model and options.random_weights:
-        tokens = torch.randn(TEXT_TOKENS, device=pipeline.device)
+def _follow(clock: Clock, events: Iterator[Step | Output], until: str = "") -> dict[str, Any]:
+    """The outputs by kind; no more of them than `until`."""
+    outputs: dict[str, Any] = {}
+    for event in events:
+        if isinstance(event, Step):
+            clock.notice(event.stage)
+            continue
+        outputs[event.kind] = event.value
+        if event.kind == until:
+            break
+    return outputs
+
+
+def _write(clock: Clock, outputs: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        if "gaussian" in outputs:
+            clock.notice("export_ply")
+            write_ply(Path(folder) / "splats.ply", outputs["gaussian"])
+        if "mesh" in outputs:
+            clock.notice("export_glb")
+            write_glb(Path(folder) / "mesh.glb", outputs["mesh"])
+            clock.details["extract_mesh"] = f"{len(outputs['mesh'].faces)} faces"
+
+
+def _condition(networks: Networks, options: argparse.Namespace) -> Condition:
+    if networks.folder.text_cond_model and options.random_weights:
+        tokens = torch.randn(TEXT_TOKENS, device=networks.device)
         return Condition((tokens,), torch.zeros_like(tokens))
-    if pipeline.folder.text_cond_model:
-        return pipeline.condition_on_text(PROMPT)
+    if networks.folder.text_cond_model:
+        return networks.conditioner.from_text(PROMPT)
     picture = open_picture(options.image) if options.image else _drawn_picture()
-    return pipeline.condition_on_pictures([cut_out(picture, remove_background)])
+    return networks.conditioner.from_pictures([cut_out(picture, remove_background)])
 
 
 def _drawn_picture() -> Image.Image:
@@ -199,25 +243,6 @@ def _shell(voxels: int, resolution: int) -> Tensor:
     return torch.stack(
         [nearest // resolution**2, nearest // resolution % resolution, nearest % resolution], 1
     ).int()
-
-
-def _decode(pipeline: Pipeline, clock: Clock, coords: Tensor, latent: Tensor) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        if "slat_decoder_gs" in pipeline.folder.models:
-            decoder = [pipeline.model("slat_decoder_gs")]
-            splats = clock.time("decode_gaussian", lambda: pipeline.decode_gaussians(coords, latent), decoder)
-            clock.time("export_ply", lambda: write_ply(Path(folder) / "splats.ply", splats))
-        if "slat_decoder_rf" in pipeline.folder.models:
-            decoder = [pipeline.model("slat_decoder_rf")]
-            clock.time(
-                "decode_radiance_field", lambda: pipeline.decode_radiance_field(coords, latent), decoder
-            )
-        if "slat_decoder_mesh" in pipeline.folder.models:
-            decoder = [pipeline.model("slat_decoder_mesh")]
-            cubes = clock.time("decode_mesh", lambda: pipeline.decode_cubes(coords, latent), decoder)
-            mesh = clock.time("extract_mesh", lambda: pipeline.extract_mesh(*cubes))
-            clock.timings[-1] = replace(clock.timings[-1], detail=f"{len(mesh.faces)} faces")
-            clock.time("export_glb", lambda: write_glb(Path(folder) / "mesh.glb", mesh))
 
 
 def _table(report: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ t = 0 is data. Everything that decides what runs next is a Python number known b
 step never waits for the device.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,6 @@ SIGMA_MIN = 1e-5
 
 Velocity = Callable[[Tensor, float, int], Tensor]
 ConditionalModel = Callable[[Tensor, Tensor, Any], Tensor]
-OnStep = Callable[[int, float, Tensor, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -71,20 +70,78 @@ def predict_x0(x: Tensor, t: float, velocity: Tensor, sigma_min: float = SIGMA_M
     return (1.0 - sigma_min) * x - (sigma_min + (1.0 - sigma_min) * t) * velocity
 
 
-def flow_euler(
-    velocity: Velocity, x: Tensor, times: Sequence[float], on_step: OnStep | None = None
-) -> Tensor:
-    """Integrate dx/dt = v from times[0] to times[-1] with Euler's method.
+@dataclass(frozen=True)
+class EulerStep:
+    """Step number `step` went from time `t` to the next one of the schedule."""
 
-    `on_step(step, t, x_before, v, x_after)` is called after every step and may raise to stop.
-    """
+    step: int
+    t: float
+    before: Tensor
+    velocity: Tensor
+    after: Tensor
+
+
+def euler_steps(velocity: Velocity, x: Tensor, times: Sequence[float]) -> Iterator[EulerStep]:
+    """Integrate dx/dt = v from times[0] to times[-1] with Euler's method, a step at a time."""
     for step, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
         v = velocity(x, t, step)
-        x_next = x - (t - t_next) * v
-        if on_step is not None:
-            on_step(step, t, x, v, x_next)
-        x = x_next
+        before, x = x, x - (t - t_next) * v
+        yield EulerStep(step, t, before, v, x)
+
+
+def flow_euler(velocity: Velocity, x: Tensor, times: Sequence[float]) -> Tensor:
+    """Where `euler_steps` ends."""
+    for one in euler_steps(velocity, x, times):
+        x = one.after
     return x
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a sampler must keep: `data` where `free` is False (both of x's shape, or broadcast to it).
+
+    jumps: passes of each step; between two of them the sample is noised back, so that the free part settles
+    beside the known one (RePaint, Lugmayr et al. 2022). `generator` draws that noise.
+    """
+
+    data: Tensor
+    free: Tensor
+    jumps: int = 1
+    generator: torch.Generator | None = None
+
+
+def known_steps(
+    velocity: Velocity,
+    x: Tensor,
+    noise: Tensor,
+    times: Sequence[float],
+    known: Known,
+    sigma_min: float = SIGMA_MIN,
+) -> Iterator[EulerStep]:
+    """As `euler_steps`, but the known part follows its own straight path, noised by `noise`.
+
+    It ends as `known.data` itself, bit for bit. Where all is free and jumps is 1 the result is that of
+    `euler_steps`, bit for bit.
+    """
+    x = torch.where(known.free, x, noised(known.data, noise, times[0], sigma_min))
+    for step, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        path = known.data if t_next == 0.0 else noised(known.data, noise, t_next, sigma_min)
+        for jump in range(known.jumps if t_next > 0.0 else 1):
+            if jump:
+                x = _jump_back(x, t_next, t, noise, known, sigma_min)
+            v = velocity(x, t, step)
+            before, x = x, torch.where(known.free, x - (t - t_next) * v, path)
+        yield EulerStep(step, t, before, v, x)
+
+
+def _jump_back(x: Tensor, s: float, t: float, noise: Tensor, known: Known, sigma_min: float) -> Tensor:
+    """From time s back to t > s with fresh noise, so that the marginals stay N((1 − t)·x_0, n_t²)."""
+    n_s, n_t = (sigma_min + (1.0 - sigma_min) * time for time in (s, t))
+    keep = (1.0 - t) / (1.0 - s)
+    # Drawn for the whole of x, so that the stream does not depend on what is free.
+    fresh = torch.randn(x.shape, generator=known.generator).to(x.device)
+    back = keep * x + max(0.0, n_t**2 - (keep * n_s) ** 2) ** 0.5 * fresh
+    return torch.where(known.free, back, noised(known.data, noise, t, sigma_min))
 
 
 def conditioned(model: ConditionalModel, context: Any) -> Velocity:

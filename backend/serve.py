@@ -101,14 +101,20 @@ class Server:
             where = (loaded.model, loaded.device, loaded.precision, loaded.model_hash)
             return Loaded(job.job, *where, _since(began))
         on_progress, on_result = self._on_progress(ticket, began), self._on_result(ticket)
-        made = self._engine.generate(job, on_progress, on_result, ticket.given_up.is_set)
+        made = self._engine.generate(job, on_progress, on_result)
         return Finished(job.job, _since(began), made.seed, made.model, made.model_hash, made.picture_hash)
 
     def _on_progress(self, ticket: Ticket, began: float) -> OnProgress:
+        told: tuple[Stage, int, int] | None = None
+
         def on_progress(stage: Stage, step: int, steps: int) -> None:
+            nonlocal told
             self._check(ticket)
-            if step == 0:
+            if told == (stage, step, steps):
+                return
+            if told is None or told[0] != stage:
                 log.info("%s: %s", ticket.name, stage)
+            told = stage, step, steps
             self._channel.send(Progress(ticket.name, stage, step, steps, _since(began)))
 
         return on_progress

@@ -12,7 +12,8 @@ from backend.geometry.mesh_files import Asset
 from backend.lifting.surface import FEATURES
 from backend.models.structured_latent_vae import SLatEncoder
 from backend.training.dataset import Scene, occupancy, pooled_occupancy, voxel_features
-from backend.trellis.pipeline import Pipeline
+from backend.trellis.decoding import StructuredLatent, decode
+from backend.trellis.networks import Networks
 
 STRUCTURE_RESOLUTION = 64
 _ENCODER = "ckpts/slat_enc_swin8_32l8"
@@ -21,7 +22,7 @@ _ENCODER = "ckpts/slat_enc_swin8_32l8"
 class Autoencoder:
     """The encoder beside a pipeline's mesh decoder."""
 
-    def __init__(self, encoder: SLatEncoder, pipeline: Pipeline) -> None:
+    def __init__(self, encoder: SLatEncoder, pipeline: Networks) -> None:
         self._encoder = encoder
         self._pipeline = pipeline
 
@@ -34,10 +35,10 @@ class Autoencoder:
         places = torch.from_numpy(coords).to(self._pipeline.device)
         features = torch.from_numpy(voxel_features(scene, coords, resolution)).to(self._pipeline.device)
         latents = self._encoder(features, self._encoder.structure(places))[0].float()
-        return mesh_asset(self._pipeline.decode_mesh(places, latents))
+        return mesh_asset(decode(self._pipeline, "mesh", StructuredLatent(places, latents, resolution)))
 
 
-def open_autoencoder(pipeline: Pipeline) -> Autoencoder | None:
+def open_autoencoder(pipeline: Networks) -> Autoencoder | None:
     """The autoencoder of a model trained here; None for others, whose encoders see other features."""
     path = pipeline.folder.path / _ENCODER
     if not is_view_aligned(pipeline.folder) or not path.with_name(path.name + ".json").is_file():

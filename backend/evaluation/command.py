@@ -75,14 +75,14 @@ def _evaluate(options: argparse.Namespace) -> int:
     from backend.evaluation.run import Evaluation, Settings
     from backend.files import make_writable_folder
     from backend.geometry.mesh_files import read_catalogue
-    from backend.trellis.pipeline import Pipeline
+    from backend.trellis.networks import Networks
 
     entries = read_catalogue(_given(options.meshes, "--meshes"))
     if options.sheets:
         make_writable_folder(options.sheets)
     torch.set_num_threads(options.threads)
     device = choose_device(options.device)
-    pipeline = Pipeline.open(options.model, device, choose_dtype(device, options.precision))
+    pipeline = Networks.open(options.model, device, choose_dtype(device, options.precision))
     bank = bank_of(read_catalogue(options.train), options.threads) if options.train else read_bank()
     settings = Settings(options.views, options.seed, options.sheets is not None, options.threads)
     faults: list[str] = []

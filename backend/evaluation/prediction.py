@@ -23,7 +23,7 @@ from backend.geometry.mesh_files import Asset
 from backend.image.background import remove_background
 from backend.image.decode import cut_out
 from backend.representations.gaussians import Gaussians
-from backend.trellis.pipeline import Pipeline
+from backend.trellis.networks import Networks
 
 EMPTY = Asset(np.zeros((0, 3)), np.zeros((0, 3), np.int32), np.zeros((0, 3, 3), np.uint8), np.zeros(0, bool))
 
@@ -46,7 +46,7 @@ def is_view_aligned(folder: ModelFolder) -> bool:
     return folder.image_cond_model is not None and "/" in folder.image_cond_model
 
 
-def predict(pipeline: Pipeline, case: Case, seed: int) -> Prediction:
+def predict(pipeline: Networks, case: Case, seed: int) -> Prediction:
     """The case's picture through preprocessing and pipeline, as Generate takes it."""
     started = time.monotonic()
     picture = cut_out(case.cutout, remove_background)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
@@ -11,7 +12,10 @@ from torch import Tensor
 
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh
-from backend.trellis.pipeline import Pipeline
+from backend.trellis.decoding import EmptyStructure
+from backend.trellis.generate import generate
+from backend.trellis.networks import Networks
+from backend.trellis.stages import Output, Settings
 
 
 @dataclass(frozen=True)
@@ -28,20 +32,18 @@ class Reconstruction:
 
 
 @torch.inference_mode()
-def reconstruct(pipeline: Pipeline, picture: Image.Image, seed: int = 1) -> Reconstruction:
+def reconstruct(networks: Networks, picture: Image.Image, seed: int = 1) -> Reconstruction:
     """A picture as cut out -> what Generate makes of it."""
     started = time.monotonic()
-    generator = torch.Generator().manual_seed(seed)
-    folder = pipeline.folder
-    condition = pipeline.condition_on_pictures([picture])
-    latent = pipeline.sample_structure_latent(condition, folder.structure_sampler, generator)
-    occupied = pipeline.model("sparse_structure_decoder")(latent)[0, 0] > 0
+    folder = networks.folder
+    settings = Settings(folder.structure_sampler, folder.slat_sampler, ("gaussian", "mesh"))
+    outputs: dict[str, Any] = {}
+    try:
+        for event in generate(networks, [picture], settings, torch.Generator().manual_seed(seed)):
+            if isinstance(event, Output):
+                outputs[event.kind] = event.value
+        occupied = outputs["voxels"].occupied
+    except EmptyStructure:
+        occupied = networks["sparse_structure_decoder"](outputs["structure_latent"])[0, 0] > 0
     seconds = time.monotonic() - started
-    if not occupied.any():
-        return Reconstruction(occupied.cpu(), None, None, seconds)
-    started = time.monotonic()  # decoded once more, so that the time is that of Generate
-    coords = pipeline.decode_structure(latent)
-    (latents,) = pipeline.sample_structured_latent(condition, coords, folder.slat_sampler, generator)
-    gaussians = pipeline.decode_gaussians(coords[0], latents)
-    mesh = pipeline.decode_mesh(coords[0], latents)
-    return Reconstruction(occupied.cpu(), mesh, gaussians, seconds + time.monotonic() - started)
+    return Reconstruction(occupied.cpu(), outputs.get("mesh"), outputs.get("gaussian"), seconds)

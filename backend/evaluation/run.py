@@ -20,7 +20,7 @@ from backend.evaluation.prediction import Prediction, predict
 from backend.evaluation.report import ObjectReport, Report
 from backend.geometry.mesh_files import Entry
 from backend.memory import peak_memory_bytes
-from backend.trellis.pipeline import Pipeline
+from backend.trellis.networks import Networks
 
 OnFault = Callable[[str], None]
 
@@ -49,7 +49,7 @@ class Outcome:
 class Evaluation:
     """A pipeline with its rivals, ready to be measured."""
 
-    def __init__(self, pipeline: Pipeline, bank: Bank, settings: Settings) -> None:
+    def __init__(self, pipeline: Networks, bank: Bank, settings: Settings) -> None:
         self._pipeline = pipeline
         self._settings = settings
         self._shapes = len(bank.shapes)

@@ -16,7 +16,7 @@ from backend.representations.gaussians import (
 from backend.representations.mesh import Mesh
 from backend.representations.radiance_field import decode_radiance_field
 from backend.selftest.golden import Golden, objects
-from backend.trellis.pipeline import gaussian_config, radiance_field_config
+from backend.trellis.decoding import gaussian_config, radiance_field_config
 
 Answers = Iterator[tuple[str, Tensor]]
 

@@ -17,17 +17,22 @@ from torch import Tensor
 from backend.geometry.voxelize import voxelize
 from backend.image.decode import open_picture, preprocess
 from backend.representations.gaussians import Gaussians, read_ply, write_ply
+from backend.representations.mesh import Mesh
+from backend.representations.radiance_field import RadianceField
 from backend.sampling import SamplerSettings, flow_euler, guided, timesteps
 from backend.selftest.golden import Golden, objects
 from backend.selftest.pictures import no_background_remover
-from backend.trellis.pipeline import Pipeline
+from backend.trellis.decoding import ROLES
+from backend.trellis.generate import generate
+from backend.trellis.networks import Networks
+from backend.trellis.stages import Output, Settings
 
 Answers = Iterator[tuple[str, Tensor] | tuple[str, Tensor, Tensor]]
 
 
 def image_pipeline(golden: Golden) -> Answers:
     """Every recorded run: condition, noises, both stages, and each representation."""
-    pipeline = Pipeline.open(golden.folder, golden.device, torch.float32, golden.engine.name)
+    networks = Networks.open(golden.folder, golden.device, torch.float32, golden.engine.name)
     runs = golden.sidecar["runs"]
     for name, recorded in runs.items():
         call = parse_call(recorded["call"])
@@ -36,7 +41,7 @@ def image_pipeline(golden: Golden) -> Answers:
             if "images" in recorded
             else [golden.root / (recorded.get("image_file") or _picture_of_first_run(runs))]
         )
-        yield from _run(golden, pipeline, name, files, call)
+        yield from _run(golden, networks, name, files, call)
 
 
 def _picture_of_first_run(runs: dict[str, Any]) -> str:
@@ -63,33 +68,46 @@ def _number(text: str) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _run(golden: Golden, pipeline: Pipeline, name: str, files: list[Path], call: dict[str, Any]) -> Answers:
+def _run(golden: Golden, networks: Networks, name: str, files: list[Path], call: dict[str, Any]) -> Answers:
     pictures = [preprocess(open_picture(path), no_background_remover) for path in files]
-    condition = pipeline.condition_on_pictures(pictures)
+    condition = networks.conditioner.from_pictures(pictures)
     yield from _condition(golden, torch.cat(condition.tokens))
+    folder = networks.folder
+    settings = Settings(
+        folder.structure_sampler.merged(call.get("sparse_structure_sampler_params", {})),
+        folder.slat_sampler.merged(call.get("slat_sampler_params", {})),
+        tuple(kind for kind in ROLES if golden.names(f"{name}/{_RECORDED[kind]}")),
+        int(call.get("num_samples", 1)),
+        call.get("mode", "stochastic"),
+    )
     generator = torch.Generator().manual_seed(int(call["seed"]))
-    samples, multi = int(call.get("num_samples", 1)), call.get("mode", "stochastic")
     yield f"{name}/ss_noise", _same_draw(generator, golden[f"{name}/ss_noise"])
-    settings = pipeline.folder.structure_sampler.merged(call.get("sparse_structure_sampler_params", {}))
-    latent = pipeline.sample_structure_latent(condition, settings, generator, samples, multi)
+    outputs: dict[str, list[Any]] = {}
+    for event in generate(networks, condition, settings, generator):
+        if not isinstance(event, Output):
+            continue
+        if event.kind == "voxels" and event.sample == 0:  # the generator has drawn the structure's noise only
+            yield f"{name}/slat_noise", _same_draw(generator, golden[f"{name}/slat_noise"])
+        outputs.setdefault(event.kind, []).append(event.value)
+        if event.kind in _RECORDED and golden.names(f"{name}/{_RECORDED[event.kind]}{event.sample}/"):
+            yield from _ANSWERS[event.kind](golden, name, event.sample, event.value)
+    yield from _latents(golden, networks, name, outputs)
+
+
+def _latents(golden: Golden, networks: Networks, name: str, outputs: dict[str, list[Any]]) -> Answers:
+    latent = torch.cat(outputs["structure_latent"])
     yield f"{name}/ss_sample", latent
     yield f"{name}/z_s", latent
-    yield (
-        f"{name}/ss_logits",
-        torch.cat([pipeline.model("sparse_structure_decoder")(one[None]) for one in latent]),
-    )
-    coords = pipeline.decode_structure(latent)
+    decoder = networks["sparse_structure_decoder"]
+    yield f"{name}/ss_logits", torch.cat([decoder(one[None]) for one in latent])
+    coords = [one.coords for one in outputs["voxels"]]
     numbered = torch.cat([torch.nn.functional.pad(one, (1, 0), value=n) for n, one in enumerate(coords)])
     yield f"{name}/coords", numbered
     yield f"{name}/slat_coords", numbered
-    yield f"{name}/slat_noise", _same_draw(generator, golden[f"{name}/slat_noise"])
-    settings = pipeline.folder.slat_sampler.merged(call.get("slat_sampler_params", {}))
-    latents = pipeline.sample_structured_latent(condition, coords, settings, generator, multi)
-    mean, std = (torch.tensor(v, device=golden.device) for v in pipeline.folder.slat_normalization)
-    yield f"{name}/slat", torch.cat(latents)
-    yield f"{name}/slat_sample", (torch.cat(latents) - mean) / std
-    for n, (one, feats) in enumerate(zip(coords, latents, strict=True)):
-        yield from _representations(golden, pipeline, name, n, one, feats)
+    feats = torch.cat([one.feats for one in outputs["structured_latent"]])
+    mean, std = (torch.tensor(v, device=golden.device) for v in networks.folder.slat_normalization)
+    yield f"{name}/slat", feats
+    yield f"{name}/slat_sample", (feats - mean) / std
 
 
 def _same_draw(generator: torch.Generator, recorded: Tensor) -> Tensor:
@@ -107,26 +125,29 @@ def _condition(golden: Golden, tokens: Tensor) -> Answers:
             yield name, tokens[:, : golden[name].shape[1]]
 
 
-def _representations(
-    golden: Golden, pipeline: Pipeline, run: str, n: int, coords: Tensor, latent: Tensor
-) -> Answers:
-    if golden.names(f"{run}/mesh{n}/"):
-        mesh = pipeline.decode_mesh(coords, latent)
-        yield f"{run}/mesh{n}/vertices", mesh.vertices
-        yield f"{run}/mesh{n}/faces", mesh.faces.int()
-        yield f"{run}/mesh{n}/vertex_attrs", torch.cat([mesh.colors, mesh.normals], dim=1)
-    if golden.names(f"{run}/gaussian{n}/"):
-        splats = pipeline.decode_gaussians(coords, latent)
-        yield f"{run}/gaussian{n}/get_xyz", splats.position
-        yield f"{run}/gaussian{n}/_features_dc", splats.color_dc[:, None]
-        yield f"{run}/gaussian{n}/get_scaling", splats.scale
-        yield f"{run}/gaussian{n}/get_rotation", torch.nn.functional.normalize(splats.rotation, dim=-1)
-        yield f"{run}/gaussian{n}/get_opacity", splats.opacity
-        yield from ply_files(golden.folder / f"{run}_gaussian", splats) if n == 0 else ()
-    if golden.names(f"{run}/rf{n}/"):
-        field = pipeline.decode_radiance_field(coords, latent)
-        for attribute in ("position", "trivec", "density", "features_dc"):
-            yield f"{run}/rf{n}/{attribute}", getattr(field, attribute)
+def _mesh(golden: Golden, run: str, n: int, mesh: Mesh) -> Answers:
+    yield f"{run}/mesh{n}/vertices", mesh.vertices
+    yield f"{run}/mesh{n}/faces", mesh.faces.int()
+    yield f"{run}/mesh{n}/vertex_attrs", torch.cat([mesh.colors, mesh.normals], dim=1)
+
+
+def _gaussians(golden: Golden, run: str, n: int, splats: Gaussians) -> Answers:
+    yield f"{run}/gaussian{n}/get_xyz", splats.position
+    yield f"{run}/gaussian{n}/_features_dc", splats.color_dc[:, None]
+    yield f"{run}/gaussian{n}/get_scaling", splats.scale
+    yield f"{run}/gaussian{n}/get_rotation", torch.nn.functional.normalize(splats.rotation, dim=-1)
+    yield f"{run}/gaussian{n}/get_opacity", splats.opacity
+    yield from ply_files(golden.folder / f"{run}_gaussian", splats) if n == 0 else ()
+
+
+def _radiance_field(golden: Golden, run: str, n: int, field: RadianceField) -> Answers:
+    for attribute in ("position", "trivec", "density", "features_dc"):
+        yield f"{run}/rf{n}/{attribute}", getattr(field, attribute)
+
+
+_RECORDED = {"gaussian": "gaussian", "radiance_field": "rf", "mesh": "mesh"}
+"""What the goldens call each format."""
+_ANSWERS = {"gaussian": _gaussians, "radiance_field": _radiance_field, "mesh": _mesh}
 
 
 def ply_files(stem: Path, splats: Gaussians) -> Answers:

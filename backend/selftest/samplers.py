@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from backend.checkpoints.weights import read_model
-from backend.sampling import SamplerSettings, flow_euler, guided, predict_x0, timesteps
+from backend.sampling import SamplerSettings, euler_steps, guided, predict_x0, timesteps
 from backend.selftest.golden import Golden
 
 Answers = Iterator[tuple[str, Tensor]]
@@ -32,16 +32,10 @@ def run(
     model: Callable, noise: Tensor, cond: Any, null: Any, settings: SamplerSettings, sigma_min: float
 ) -> tuple[Tensor, Tensor]:
     """(steps, …) x_t after every step and the x_0 estimates."""
-    trail: list[Tensor] = []
-    estimates: list[Tensor] = []
-
-    def record(step: int, t: float, x: Tensor, v: Tensor, after: Tensor) -> None:
-        trail.append(after)
-        estimates.append(predict_x0(x, t, v, sigma_min))
-
     times = timesteps(settings.steps, settings.rescale_t)
-    flow_euler(guided(model, [cond], null, settings), noise, times, record)
-    return torch.stack(trail), torch.stack(estimates)
+    steps = list(euler_steps(guided(model, [cond], null, settings), noise, times))
+    trail = torch.stack([one.after for one in steps])
+    return trail, torch.stack([predict_x0(one.before, one.t, one.velocity, sigma_min) for one in steps])
 
 
 def analytic(golden: Golden) -> Answers:

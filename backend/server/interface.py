@@ -8,9 +8,8 @@ import numpy as np
 
 from blender_trellis.protocol import Generate, Hello, ResultKind, Scalar, Stage
 
-OnProgress = Callable[[Stage, int, int], None]  # stage, step, steps; raises Cancelled
+OnProgress = Callable[[Stage, int, int], None]  # stage, step, steps, often the same again; raises Cancelled
 OnResult = Callable[[ResultKind, Mapping[str, Scalar], Mapping[str, np.ndarray]], None]  # kind, info, arrays
-ShouldCancel = Callable[[], bool]  # for long work without progress
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,5 @@ class Engine(Protocol):
     def load(self, model: str, device: str, precision: str, engine: str) -> LoadedInfo:
         """Bring a model into memory."""
 
-    def generate(
-        self, request: Generate, on_progress: OnProgress, on_result: OnResult, should_cancel: ShouldCancel
-    ) -> FinishedInfo:
+    def generate(self, request: Generate, on_progress: OnProgress, on_result: OnResult) -> FinishedInfo:
         """Make one object, telling of each part as soon as it exists."""

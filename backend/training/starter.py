@@ -28,7 +28,7 @@ from backend.training.export import export, export_networks
 from backend.training.packing import pack
 from backend.training.state import read_counters
 from backend.training.workshop import PARTS, Workshop
-from backend.trellis.pipeline import Pipeline
+from backend.trellis.networks import Networks
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def measure(
     folder: Path, workshop: Workshop, sheet: Path, until: float = math.inf
 ) -> dict[str, dict[str, float]]:
     """Scores of some objects from directions training never saw, and a contact sheet; at least one object."""
-    pipeline = Pipeline.open(folder, workshop.device, torch.float32)
+    pipeline = Networks.open(folder, workshop.device, torch.float32)
     scores: dict[str, dict[str, float]] = {}
     rows = []
     for entry in spread_over_families(workshop.source.entries, SHOWN) or workshop.source.entries[:1]:

@@ -1,33 +1,36 @@
-"""One request in, results out as they exist; keeps the last pipeline in memory."""
+"""One request in, results out as they exist; keeps the networks of the last one in memory."""
 
 import hashlib
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
+from PIL import Image
 
+from backend.checkpoints.model_folder import ModelFolder
 from backend.checkpoints.weights import available_models, text_models
 from backend.device import choose_device, choose_dtype, devices
 from backend.errors import UserError
 from backend.image.background import remove_background
 from backend.image.decode import cut_out, open_picture
-from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult, ShouldCancel
-from backend.trellis.conditioning import Condition
-from backend.trellis.outputs import Voxels, describe
-from backend.trellis.pipeline import Pipeline
+from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
+from backend.trellis.generate import generate
+from backend.trellis.networks import Networks
+from backend.trellis.outputs import describe
+from backend.trellis.stages import Output, Settings
 from backend.version import VERSION
 from blender_trellis.protocol import PROTOCOL_VERSION, Device, Generate, Hello
 
-OnPart = Callable[[str, Any], None]
+OnOutput = Callable[[str, Any], None]
 
 
 class TrellisEngine:
-    """Runs requests; keeps the pipeline of the last one so that the next starts warm."""
+    """Runs requests; keeps the networks of the last one so that the next starts warm."""
 
     def __init__(self) -> None:
-        self._pipeline: Pipeline | None = None
+        self._networks: Networks | None = None
         self._key: tuple[str, str, str, str] | None = None
 
     def hello(self) -> Hello:
@@ -40,45 +43,45 @@ class TrellisEngine:
 
     def load(self, model: str, device: str, precision: str, engine: str) -> LoadedInfo:
         """Bring every model of a folder into memory."""
-        pipeline = self._open(model, device, precision, engine)
-        for role in pipeline.folder.models:
-            pipeline.model(role)
-        used = str(pipeline.dtype).removeprefix("torch.")
-        return LoadedInfo(model, str(pipeline.device), used, pipeline.folder.hash)
+        networks = self._open(model, device, precision, engine)
+        for role in networks.folder.models:
+            _ = networks[role]
+        used = str(networks.dtype).removeprefix("torch.")
+        return LoadedInfo(model, str(networks.device), used, networks.folder.hash)
 
-    def generate(
-        self, request: Generate, on_progress: OnProgress, on_result: OnResult, should_cancel: ShouldCancel
-    ) -> FinishedInfo:
-        """Make one object, handing on each part's arrays as soon as they exist."""
-        return self.make(request, on_progress, lambda kind, part: on_result(kind, *describe(part)))
+    def generate(self, request: Generate, on_progress: OnProgress, on_result: OnResult) -> FinishedInfo:
+        """Make one object, handing on each output's arrays as soon as they exist."""
+        return self.make(request, on_progress, lambda kind, value: on_result(kind, *describe(value)))
 
-    def make(self, request: Generate, on_progress: OnProgress, on_part: OnPart) -> FinishedInfo:
-        """Make one object; `on_part(kind, part)` gets Voxels, Gaussians, RadianceField, Mesh as they exist.
+    def make(self, request: Generate, on_progress: OnProgress, on_output: OnOutput) -> FinishedInfo:
+        """Make one object; `on_output(kind, value)` gets each output as it exists.
 
-        Both callbacks may raise to stop, which takes effect within one sampler step.
+        Both callbacks may raise to stop; `on_progress` is called at least once a layer of a network.
         """
         _check(request)
         on_progress("load", 0, 1)
-        pipeline = self._open(request.model, request.device, request.precision, request.engine)
+        networks = self._open(request.model, request.device, request.precision, request.engine)
+        settings = _settings(networks.folder, request)
         on_progress("load", 1, 1)
         files = [bytes(picture.data) for picture in request.pictures]
-        condition = _condition(pipeline, request, files, on_progress)
-        generator = torch.Generator().manual_seed(request.seed)
-        coords = _structure(pipeline, request, condition, generator, on_progress)
-        on_part("voxels", Voxels(coords, pipeline.model("slat_flow_model").config.resolution))
-        latent = _latent(pipeline, request, condition, coords, generator, on_progress)
-        _decode(pipeline, request.formats, coords, latent, on_progress, on_part)
+        guide = _pictures(request, files) if files else request.prompt
+        random = torch.Generator().manual_seed(request.seed)
+        for event in generate(networks, guide, settings, random, report=on_progress):
+            if isinstance(event, Output):
+                on_output(event.kind, event.value)
+            else:
+                on_progress(event.stage, event.step, event.steps)
         digest = hashlib.sha256(b"".join(files)).hexdigest() if files else ""
-        return FinishedInfo(request.seed, request.model, pipeline.folder.hash, digest)
+        return FinishedInfo(request.seed, request.model, networks.folder.hash, digest)
 
-    def _open(self, model: str, device: str, precision: str, engine: str) -> Pipeline:
+    def _open(self, model: str, device: str, precision: str, engine: str) -> Networks:
         key = (model, device, precision, engine)
-        if self._pipeline is None or self._key != key:
-            self._pipeline = None  # the old weights go before the new ones come
+        if self._networks is None or self._key != key:
+            self._networks = None  # the old weights go before the new ones come
             chosen = choose_device(device)
-            self._pipeline = Pipeline.open(model, chosen, choose_dtype(chosen, precision), engine)
+            self._networks = Networks.open(model, chosen, choose_dtype(chosen, precision), engine)
             self._key = key
-        return self._pipeline
+        return self._networks
 
 
 def _check(request: Generate) -> None:
@@ -90,71 +93,17 @@ def _check(request: Generate) -> None:
         raise UserError("There is neither a picture nor a prompt; give one of them.")
 
 
-def _condition(
-    pipeline: Pipeline, request: Generate, files: Sequence[bytes], on_progress: OnProgress
-) -> Condition:
-    on_progress("condition", 0, 1)
-    if files:
-        names = request.picture_names or tuple(f"picture {n + 1}" for n in range(len(files)))
-        opened = [open_picture(data, name) for data, name in zip(files, names, strict=True)]
-        pictures = [cut_out(picture, remove_background) for picture in opened]
-        condition = pipeline.condition_on_pictures(pictures)
-    else:
-        condition = pipeline.condition_on_text(request.prompt)
-    on_progress("condition", 1, 1)
-    return condition
+def _settings(folder: ModelFolder, request: Generate) -> Settings:
+    return Settings(
+        folder.structure_sampler.merged(asdict(request.sparse_structure)),
+        folder.slat_sampler.merged(asdict(request.structured_latent)),
+        request.formats,
+        multi_picture=request.multi_image,
+    )
 
 
-def _structure(
-    pipeline: Pipeline,
-    request: Generate,
-    condition: Condition,
-    generator: torch.Generator,
-    on_progress: OnProgress,
-) -> torch.Tensor:
-    """Stage 1: occupied voxels (L, 3)."""
-    settings = pipeline.folder.structure_sampler.merged(asdict(request.sparse_structure))
-    on_step = _stage(on_progress, "sparse_structure")
-    latent = pipeline.sample_structure_latent(condition, settings, generator, 1, request.multi_image, on_step)
-    return pipeline.decode_structure(latent)[0]
-
-
-def _latent(
-    pipeline: Pipeline,
-    request: Generate,
-    condition: Condition,
-    coords: torch.Tensor,
-    generator: torch.Generator,
-    on_progress: OnProgress,
-) -> torch.Tensor:
-    """Stage 2: the structured latent (L, C)."""
-    settings = pipeline.folder.slat_sampler.merged(asdict(request.structured_latent))
-    on_step = _stage(on_progress, "structured_latent")
-    multi = request.multi_image
-    return pipeline.sample_structured_latent(condition, [coords], settings, generator, multi, on_step)[0]
-
-
-def _stage(on_progress: OnProgress, stage: str) -> Callable[[int, int], None]:
-    on_progress(stage, 0, 1)
-    return lambda step, steps: on_progress(stage, step, steps)
-
-
-def _decode(
-    pipeline: Pipeline,
-    formats: Sequence[str],
-    coords: torch.Tensor,
-    latent: torch.Tensor,
-    on_progress: OnProgress,
-    on_part: OnPart,
-) -> None:
-    """Gaussians first: they are quick, and the mesh is what takes time."""
-    decoders = {
-        "gaussian": pipeline.decode_gaussians,
-        "radiance_field": pipeline.decode_radiance_field,
-        "mesh": pipeline.decode_mesh,
-    }
-    for kind, decode in decoders.items():
-        if kind in formats:
-            on_progress(f"decode_{kind}", 0, 1)
-            on_part(kind, decode(coords, latent))
-            on_progress(f"decode_{kind}", 1, 1)
+def _pictures(request: Generate, files: Sequence[bytes]) -> Iterator[Image.Image]:
+    """The object of each picture, cut out when it is asked for."""
+    names = request.picture_names or tuple(f"picture {n + 1}" for n in range(len(files)))
+    for data, name in zip(files, names, strict=True):
+        yield cut_out(open_picture(data, name), remove_background)

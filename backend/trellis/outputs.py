@@ -1,7 +1,6 @@
 """The parts of a generated object as named numpy arrays, as the protocol sends them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -11,18 +10,11 @@ from backend.errors import UserError
 from backend.representations.gaussians import Gaussians, stored_values
 from backend.representations.mesh import Mesh
 from backend.representations.radiance_field import RadianceField
+from backend.trellis.decoding import StructuredLatent, Voxels
 
 
 def _numpy(tensor: torch.Tensor, dtype: str) -> numpy.ndarray:
     return numpy.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=dtype)
-
-
-@dataclass(frozen=True)
-class Voxels:
-    """The sparse structure: occupied voxels coords (L, 3) int32 of a grid of `resolution`³."""
-
-    coords: torch.Tensor
-    resolution: int
 
 
 def voxel_arrays(voxels: Voxels) -> dict[str, numpy.ndarray]:
@@ -58,5 +50,10 @@ def describe(part: Any) -> tuple[Mapping[str, int], dict[str, numpy.ndarray]]:
     """What a Result says of a part: its facts and its arrays."""
     if isinstance(part, Voxels):
         return {"resolution": part.resolution}, voxel_arrays(part)
+    if isinstance(part, StructuredLatent):
+        arrays = {"coords": _numpy(part.coords, "<i4"), "feats": _numpy(part.feats, "<f4")}
+        return {"resolution": part.resolution}, arrays
+    if isinstance(part, torch.Tensor):
+        return {}, {"latent": _numpy(part[0], "<f4")}
     writers = {Mesh: mesh_arrays, Gaussians: gaussian_arrays, RadianceField: radiance_field_arrays}
     return {}, writers[type(part)](part)

@@ -1,13 +1,14 @@
 """Jobs and their order: messages in, new values out. Nothing waits, sends or changes in place; no bpy."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from ..protocol import (
     Cancelled,
     Failed,
     FailureKind,
     Finished,
+    Format,
     FromBackend,
     Generate,
     Loaded,
@@ -26,10 +27,12 @@ STAGES: dict[str, tuple[float, str]] = {
     "load": (10.0, "Loading the model"),
     "condition": (5.0, "Looking at the picture"),
     "sparse_structure": (30.0, "Shaping"),
-    "structured_latent": (35.0, "Detailing"),
+    "decode_sparse_structure": (2.0, "Finding the shape"),
+    "structured_latent": (33.0, "Detailing"),
     "decode_gaussian": (5.0, "Making Gaussians"),
     "decode_radiance_field": (5.0, "Making the radiance field"),
-    "decode_mesh": (10.0, "Making the mesh"),
+    "decode_mesh": (8.0, "Making the mesh"),
+    "extract_mesh": (2.0, "Drawing the surface"),
 }
 
 
@@ -99,12 +102,10 @@ def _fraction(job: Job, stage: str, done: float) -> float:
     """Where `done` of a stage lies within the whole job, by the weights of the stages it goes through."""
     if isinstance(job.request, LoadModel):
         return done
-    asked = {f"decode_{name}" for name in job.request.formats}
-    weights = {
-        name: weight
-        for name, (weight, _) in STAGES.items()
-        if name in asked or name == stage or not name.startswith("decode_")
-    }
+    left_out = {f"decode_{name}" for name in get_args(Format) if name not in job.request.formats}
+    if "mesh" not in job.request.formats:
+        left_out.add("extract_mesh")
+    weights = {name: weight for name, (weight, _) in STAGES.items() if name == stage or name not in left_out}
     names = list(weights)
     before = sum(weights[name] for name in names[: names.index(stage)])
     return (before + done * weights[stage]) / sum(weights.values())

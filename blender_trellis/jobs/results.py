@@ -11,7 +11,9 @@ import numpy as np
 from ..protocol import ProtocolError, Result, ResultKind, Scalar
 
 SHAPES: dict[str, dict[str, tuple[str, tuple[str | int, ...]]]] = {
+    "structure_latent": {"latent": ("f4", ("C", "r", "r", "r"))},
     "voxels": {"coords": ("i4", ("L", 3))},
+    "structured_latent": {"coords": ("i4", ("L", 3)), "feats": ("f4", ("L", "C"))},
     "gaussian": {
         "position": ("f4", ("N", 3)),
         "f_dc": ("f4", ("N", 3)),
@@ -75,7 +77,7 @@ def _fits(found: tuple[int, ...], wanted: tuple[str | int, ...], lengths: dict[s
 
 
 def _check_values(result: Result, arrays: Mapping[str, np.ndarray]) -> None:
-    if result.kind == "voxels":
+    if result.kind in ("voxels", "structured_latent"):
         resolution = result.info.get("resolution")
         if not isinstance(resolution, int) or not 1 <= resolution <= 4096:
             raise _fault(result, f"has the resolution {resolution}")

@@ -18,12 +18,14 @@ Stage = Literal[
     "load",
     "condition",
     "sparse_structure",
+    "decode_sparse_structure",
     "structured_latent",
     "decode_gaussian",
     "decode_radiance_field",
     "decode_mesh",
+    "extract_mesh",
 ]
-ResultKind = Literal["voxels", "gaussian", "mesh", "radiance_field"]
+ResultKind = Literal["structure_latent", "voxels", "structured_latent", "gaussian", "radiance_field", "mesh"]
 FailureKind = Literal["bad_input", "missing_model", "out_of_memory", "protocol", "internal", "backend_died"]
 Scalar = str | int | float
 Buffer = bytes | bytearray | memoryview

@@ -17,6 +17,7 @@ import backend.server.request_queue
 from backend.errors import MissingModel, UserError
 from backend.serve import Server, open_pipes
 from backend.server.interface import FinishedInfo, LoadedInfo
+from backend.server.request_queue import Inbox
 from blender_trellis.protocol import PROTOCOL_VERSION, Hello
 
 COORDS = np.array([[1, 2, 3], [4, 5, 6]], np.int32)
@@ -28,6 +29,9 @@ class FakeEngine:
     "slow" is in its first step until it is given up, "steady" tells of its first step again and again.
     """
 
+    def __init__(self, inbox: Inbox):
+        self._inbox = inbox
+
     def hello(self) -> Hello:
         return Hello(PROTOCOL_VERSION, "0.1.0", "3.11", "none")
 
@@ -36,11 +40,11 @@ class FakeEngine:
             raise MissingModel("There is no model called absent; download it in the preferences.")
         return LoadedInfo(model, "cpu", "float32", "hash")
 
-    def generate(self, request, on_progress, on_result, should_cancel):
+    def generate(self, request, on_progress, on_result):
         for step in range(10):
             on_progress("sparse_structure", step + 1, 10)
-            while request.prompt == "slow" and not should_cancel():
-                time.sleep(0.01)
+            if request.prompt == "slow":
+                self._inbox._tickets[request.job].given_up.wait()
             while request.prompt == "steady":
                 on_progress("sparse_structure", 1, 10)
                 time.sleep(0.01)
@@ -79,4 +83,4 @@ class FakeEngine:
 if __name__ == "__main__":
     backend.server.request_queue.WAITING_BYTES = 1 << 20
     inbox, channel = open_pipes()
-    sys.exit(Server(FakeEngine(), inbox, channel).run())
+    sys.exit(Server(FakeEngine(inbox), inbox, channel).run())

@@ -16,10 +16,10 @@ def test_every_stage_is_timed(tiny_model, capsys):
         "decode_sparse_structure",
         "structured_latent",
         "decode_gaussian",
-        "export_ply",
         "decode_radiance_field",
         "decode_mesh",
         "extract_mesh",
+        "export_ply",
         "export_glb",
     ]
     # three steps from t = 1, 0.86 and 0.6, all of them guided: two passes each

@@ -23,7 +23,7 @@ from backend.evaluation.reconstruct import reconstruct
 from backend.evaluation.report import BEGIN, END
 from backend.geometry.mesh_files import read_catalogue
 from backend.trellis.engine import TrellisEngine
-from backend.trellis.pipeline import Pipeline
+from backend.trellis.networks import Networks
 from blender_trellis.protocol import Array, Generate
 
 CPU = ("--device", "cpu", "--precision", "fp32", "--threads", "1")
@@ -115,7 +115,7 @@ def test_the_extension_says_that_it_does_not_hold_the_command(monkeypatch, capsy
 
 
 def test_what_is_scored_is_what_generate_makes(meshes, tiny_model):
-    pipeline = Pipeline.open(tiny_model, torch.device("cpu"), torch.float32)
+    pipeline = Networks.open(tiny_model, torch.device("cpu"), torch.float32)
     (case,) = scored_cases(read_catalogue(meshes)[0], 1, 0)
     scored = reconstruct(pipeline, case.picture, seed=3)
     parts = {}
@@ -133,7 +133,7 @@ def test_what_is_scored_is_what_generate_makes(meshes, tiny_model):
 
 def test_the_starter_is_view_aligned_and_its_autoencoder_keeps_a_ball(meshes, tiny_model):
     assert is_view_aligned(open_folder("starter")) and not is_view_aligned(open_folder(tiny_model))
-    pipeline = Pipeline.open("starter", torch.device("cpu"), torch.float32)
+    pipeline = Networks.open("starter", torch.device("cpu"), torch.float32)
     (case,) = scored_cases(read_catalogue(meshes)[0], 1, 0)
     autoencoder = open_autoencoder(pipeline)
     assert autoencoder is not None

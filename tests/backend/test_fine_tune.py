@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,10 @@ from backend.training.fine_tune_flows import (
 )
 from backend.training.fine_tune_prepare import Preparation
 from backend.training.loop import LoopConfig, Trainer
-from backend.trellis.pipeline import Pipeline
+from backend.trellis.decoding import Voxels
+from backend.trellis.generate import generate
+from backend.trellis.networks import Networks
+from backend.trellis.stages import Output, Settings
 
 CPU = torch.device("cpu")
 CONFIG = FineTuneConfig(
@@ -105,16 +109,19 @@ def test_a_stopped_run_ends_like_one_that_was_not(teachable, entries, tmp_path):
 @torch.inference_mode()
 def generates(folder: Path) -> None:
     """The pipeline makes a structured latent of a picture by the models of this folder."""
-    pipeline = Pipeline.open(folder, CPU, torch.float32)
-    generator = torch.Generator().manual_seed(0)
-    condition = pipeline.condition_on_pictures([Image.new("RGB", (518, 518), (90, 20, 40))])
-    settings = replace(pipeline.folder.structure_sampler, steps=2)
-    latent = pipeline.sample_structure_latent(condition, settings, generator)
-    assert pipeline.model("sparse_structure_decoder")(latent).isfinite().all()
+    networks = Networks.open(folder, CPU, torch.float32)
+    sampler = replace(networks.folder.structure_sampler, steps=2)
     coords = torch.tensor(np.argwhere(np.ones((4, 4, 4))), dtype=torch.int32)
-    (structured,) = pipeline.sample_structured_latent(condition, [coords], settings, generator)
-    assert structured.isfinite().all()
-    assert len(pipeline.decode_gaussians(coords, structured)) > 0
+    guide = networks.conditioner.from_pictures([Image.new("RGB", (518, 518), (90, 20, 40))])
+    run = partial(generate, networks, guide, Settings(sampler, sampler, ("gaussian",)))
+    latent = next(one.value for one in run(torch.Generator().manual_seed(0)) if isinstance(one, Output))
+    assert networks["sparse_structure_decoder"](latent).isfinite().all()
+    resolution = networks["slat_flow_model"].config.resolution
+    shape = Voxels(coords, resolution, torch.empty(0))
+    events = run(torch.Generator().manual_seed(0), voxels=[shape])
+    outputs = {one.kind: one.value for one in events if isinstance(one, Output)}
+    assert outputs["structured_latent"].feats.isfinite().all()
+    assert len(outputs["gaussian"].position) > 0
 
 
 def test_the_starter_learns_with_the_encoder_that_guesses(entries, tmp_path):
@@ -135,7 +142,7 @@ def test_a_text_model_learns_from_captions(text_model, entries, tmp_path):
     config = replace(CONFIG, parts=("structure_flow",), steps=2)
     taught = fine_tune(text_model, entries, tmp_path / "run", CPU, config, captions)
     (record,) = (tmp_path / "run" / "prepared").glob("*.tokens.safetensors")
-    condition = Pipeline.open(taught, CPU, torch.float32).condition_on_text("cat")
+    condition = Networks.open(taught, CPU, torch.float32).conditioner.from_text("cat")
     tokens = load_file(record)
     assert torch.allclose(tokens["tokens"][1].float(), condition.tokens[0][0], atol=2e-3)
     assert torch.allclose(tokens["null"].float(), condition.null, atol=2e-3)

@@ -12,8 +12,11 @@ from backend.errors import MissingModel, UserError
 from backend.image.decode import open_picture, preprocess
 from backend.sampling import SamplerSettings
 from backend.server.cancellation import Cancelled
+from backend.trellis.decoding import Voxels
 from backend.trellis.engine import TrellisEngine
-from backend.trellis.pipeline import Pipeline
+from backend.trellis.generate import generate
+from backend.trellis.networks import Networks
+from backend.trellis.stages import Output, Settings, Step
 from blender_trellis.protocol import Array, Generate, SamplingParams
 
 FORMATS = ("mesh", "gaussian", "radiance_field")
@@ -31,14 +34,23 @@ def run(engine: TrellisEngine, request: Generate) -> tuple[dict, list]:
         request,
         lambda *step: progress.append(step),
         lambda kind, info, arrays: parts.__setitem__(kind, (info, arrays)),
-        lambda: False,
     )
     return parts, progress
 
 
 def test_every_part_comes_in_order_and_is_sound(tiny_model, picture):
     parts, progress = run(TrellisEngine(), request_for(tiny_model, picture))
-    assert list(parts) == ["voxels", "gaussian", "radiance_field", "mesh"]
+    assert list(parts) == [
+        "structure_latent",
+        "voxels",
+        "structured_latent",
+        "gaussian",
+        "radiance_field",
+        "mesh",
+    ]
+    latent = parts["structured_latent"][1]
+    assert numpy.array_equal(latent["coords"], parts["voxels"][1]["coords"])
+    assert len(latent["feats"]) == len(latent["coords"]) and numpy.isfinite(latent["feats"]).all()
     coords = parts["voxels"][1]["coords"]
     assert (
         coords.dtype == numpy.int32 and coords.min() >= 0 and coords.max() < parts["voxels"][0]["resolution"]
@@ -56,12 +68,18 @@ def test_every_part_comes_in_order_and_is_sound(tiny_model, picture):
         "load",
         "condition",
         "sparse_structure",
+        "decode_sparse_structure",
         "structured_latent",
         "decode_gaussian",
         "decode_radiance_field",
         "decode_mesh",
+        "extract_mesh",
     ]
-    assert [step for stage, step, _ in progress if stage == "sparse_structure"] == [0, 1, 2, 3]
+    for stage in stages:
+        done = [step / steps for of, step, steps in progress if of == stage]
+        assert done == sorted(done)
+    steps = [step for stage, step, _ in progress if stage == "sparse_structure"]
+    assert list(dict.fromkeys(steps)) == [0, 1, 2, 3]
 
 
 def test_a_seed_gives_the_same_object_again_and_another_seed_another(tiny_model, picture):
@@ -123,18 +141,76 @@ def test_a_job_taken_back_stops_within_one_step(tiny_model, picture):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        TrellisEngine().generate(
-            request_for(tiny_model, picture), on_progress, lambda *part: None, lambda: False
-        )
+        TrellisEngine().generate(request_for(tiny_model, picture), on_progress, lambda *part: None)
     assert calls[-1] == ("sparse_structure", 1)
 
 
+@pytest.mark.parametrize("stage", ["decode_sparse_structure", "decode_gaussian", "decode_mesh"])
+def test_a_job_taken_back_stops_within_a_decoder(tiny_model, picture, stage):
+    calls = []
+
+    def on_progress(*progress):
+        calls.append(progress)
+        if progress[0] == stage and len(calls) > 1 and calls[-2][0] == stage:
+            raise Cancelled
+
+    engine = TrellisEngine()
+    with pytest.raises(Cancelled):
+        engine.generate(request_for(tiny_model, picture), on_progress, lambda *part: None)
+    assert calls[-1][0] == stage and calls[-1][1] < calls[-1][2]
+    assert run(engine, request_for(tiny_model, picture))[0].keys() >= {"mesh"}
+
+
 def test_an_empty_structure_is_one_sentence(tiny_model, picture):
-    pipeline = Pipeline.open(tiny_model, torch.device("cpu"), torch.float32)
+    networks = Networks.open(tiny_model, torch.device("cpu"), torch.float32)
     with torch.no_grad():
-        pipeline.model("sparse_structure_decoder").out_layer[2].bias.fill_(-1e4)
+        networks["sparse_structure_decoder"].out_layer[2].bias.fill_(-1e4)
+    pictures = [preprocess(open_picture(picture), lambda image: image)]
     with pytest.raises(UserError, match="no shape"):
-        pipeline.decode_structure(torch.zeros(1, 4, 4, 4, 4))
+        list(generate(networks, pictures, settings_of(networks), torch.Generator()))
+
+
+def settings_of(networks: Networks, **changes) -> Settings:
+    folder = networks.folder
+    return replace(Settings(folder.structure_sampler, folder.slat_sampler, ("gaussian",)), **changes)
+
+
+def test_steps_hand_on_the_sample_and_the_estimate_of_the_data(tiny_model, picture):
+    networks = Networks.open(tiny_model, torch.device("cpu"), torch.float32)
+    pictures = [preprocess(open_picture(picture), lambda image: image)]
+    events = list(generate(networks, pictures, settings_of(networks), torch.Generator().manual_seed(3)))
+    outputs = {one.kind: one.value for one in events if isinstance(one, Output)}
+    steps = [one for one in events if isinstance(one, Step) and one.stage == "sparse_structure" and one.step]
+    assert [one.step for one in steps] == [1, 2, 3]
+    # The last Euler step goes to t = 0 along the velocity that the estimate is made of.
+    assert torch.allclose(steps[-1].x0, outputs["structure_latent"], atol=1e-4)
+    assert torch.equal(steps[-1].x, outputs["structure_latent"])
+
+
+def test_two_samples_are_those_that_their_noise_makes(tiny_model, picture):
+    """Samples share one draw of noise, and each is decoded on its own."""
+    networks = Networks.open(tiny_model, torch.device("cpu"), torch.float32)
+    pictures = [preprocess(open_picture(picture), lambda image: image)]
+    events = generate(networks, pictures, settings_of(networks, samples=2), torch.Generator().manual_seed(3))
+    outputs = {(one.kind, one.sample): one.value for one in events if isinstance(one, Output)}
+    alone = generate(networks, pictures, settings_of(networks), torch.Generator().manual_seed(3))
+    first = next(one.value for one in alone if isinstance(one, Output) and one.kind == "structure_latent")
+    assert torch.equal(outputs["structure_latent", 0], first)
+    assert not torch.equal(outputs["structure_latent", 1], first)
+    assert len(outputs["gaussian", 1].position) == 4 * len(outputs["voxels", 1].coords)
+
+
+def test_a_given_shape_keeps_its_voxels(tiny_model, picture):
+    networks = Networks.open(tiny_model, torch.device("cpu"), torch.float32)
+    pictures = [preprocess(open_picture(picture), lambda image: image)]
+    resolution = networks["slat_flow_model"].config.resolution
+    shape = Voxels(torch.tensor([[0, 1, 2], [3, 2, 1]], dtype=torch.int32), resolution, torch.empty(0))
+    events = list(
+        generate(networks, pictures, settings_of(networks), torch.Generator().manual_seed(3), voxels=[shape])
+    )
+    outputs = {one.kind: one.value for one in events if isinstance(one, Output)}
+    assert "structure_latent" not in outputs
+    assert torch.equal(outputs["structured_latent"].coords, shape.coords)
 
 
 @pytest.mark.parametrize(
@@ -166,17 +242,21 @@ def test_an_absent_model_is_said_to_be_missing(picture):
 
 
 def test_a_start_latent_at_small_strength_stays_near_it(tiny_model, picture):
-    pipeline = Pipeline.open(tiny_model, torch.device("cpu"), torch.float32)
-    condition = pipeline.condition_on_pictures([preprocess(open_picture(picture), lambda image: image)])
+    networks = Networks.open(tiny_model, torch.device("cpu"), torch.float32)
+    condition = networks.conditioner.from_pictures([preprocess(open_picture(picture), lambda image: image)])
     start = torch.randn(1, 4, 4, 4, 4)
-    near, far = (
-        pipeline.sample_structure_latent(
+
+    def structure(strength: float) -> torch.Tensor:
+        sampler = SamplerSettings(2, 1.0, 0.0, strength=strength)
+        events = generate(
+            networks,
             replace(condition, structure_start=start),
-            SamplerSettings(2, 1.0, 0.0, strength=strength),
+            settings_of(networks, structure=sampler),
             torch.Generator().manual_seed(0),
         )
-        for strength in (0.01, 1.0)
-    )
+        return next(one.value for one in events if isinstance(one, Output))
+
+    near, far = structure(0.01), structure(1.0)
     assert (near - start).abs().mean() < 0.1 < (far - start).abs().mean()
 
 

@@ -15,7 +15,7 @@ from backend.training.command import main
 from backend.training.recipe import Recipe
 from backend.training.settings import Settings, kept_settings
 from backend.training.workshop import PARTS
-from backend.trellis.pipeline import Pipeline
+from backend.trellis.networks import Networks
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +43,7 @@ def test_one_command_leaves_few_files_that_hold_a_model(tmp_path):
     assert 0 <= report["calibration"]["voxel_score"] <= 1 and report["minutes"] < 5
     model = tmp_path / "model"
     assert main(["--unpack", str(out), "--export", str(model)]) == 0
-    pipeline = Pipeline.open(model, torch.device("cpu"), torch.float32)
+    pipeline = Networks.open(model, torch.device("cpu"), torch.float32)
     assert pipeline.folder.structure_sampler.steps in (2, 12)
 
 

@@ -20,7 +20,7 @@ from backend.training.export import attribution, export
 from backend.training.loop import Trainer
 from backend.training.starter import SAMPLING
 from backend.training.workshop import PARTS, Workshop
-from backend.trellis.pipeline import Pipeline
+from backend.trellis.networks import Networks
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_the_exported_folder_is_whole_and_makes_a_mesh(trained, tmp_path):
 
     picture = Image.new("RGB", (518, 518))
     picture.paste((200, 80, 40), (100, 100, 400, 400))
-    result = reconstruct(Pipeline.open(folder, torch.device("cpu"), torch.float32), picture)
+    result = reconstruct(Networks.open(folder, torch.device("cpu"), torch.float32), picture)
     assert result.mesh is not None and result.gaussians is not None and len(result.gaussians.position) > 0
 
 

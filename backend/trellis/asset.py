@@ -1,0 +1,95 @@
+"""The latents that an asset was decoded from, and their file: what later edits start from.
+
+L voxels of the structured latent · r³ cells of the structure latent · R³ voxels of the structure decoder.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from backend.errors import UserError
+from backend.files import atomic_path
+
+SUFFIX = ".latents.safetensors"
+_FORMAT = "1"
+
+
+@dataclass(frozen=True)
+class AssetLatents:
+    """structure_latent (1, C, r, r, r), feats (L, C) f32 on coords (L, 3) i32 in their sorted order, and the
+    voxels that the structure decoder occupied, (R, R, R) bool. Half precision would break the recomputation.
+    """
+
+    structure_latent: Tensor
+    occupied: Tensor
+    coords: Tensor
+    feats: Tensor
+    resolution: int
+    model: str
+    model_hash: str
+
+    def to(self, device: torch.device) -> "AssetLatents":
+        """The same on a device."""
+        return replace(
+            self,
+            structure_latent=self.structure_latent.to(device),
+            occupied=self.occupied.to(device),
+            coords=self.coords.to(device),
+            feats=self.feats.to(device),
+        )
+
+
+def write_latents(path: Path, asset: AssetLatents) -> None:
+    """One safetensors file, which appears whole or not at all."""
+    bits = np.packbits(asset.occupied.cpu().numpy().ravel())
+    tensors = {
+        "structure_latent": asset.structure_latent.float(),
+        "occupied": torch.from_numpy(bits),
+        "coords": asset.coords.to(torch.int32),
+        "feats": asset.feats.float(),
+    }
+    about = {
+        "format": _FORMAT,
+        "resolution": str(asset.resolution),
+        "structure_resolution": str(len(asset.occupied)),
+        "model": asset.model,
+        "model_hash": asset.model_hash,
+    }
+    with atomic_path(path) as temporary:
+        save_file({name: one.cpu().contiguous() for name, one in tensors.items()}, temporary, about)
+
+
+def read_latents(path: Path) -> AssetLatents:
+    """What `write_latents` wrote; UserError that names the file where it is something else."""
+    if not path.is_file():
+        raise UserError(f"There are no latents at {path}; give the {SUFFIX} file that generation wrote.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read ({error}); give the file that generation wrote.") from error
+    if about.get("format") != _FORMAT:
+        raise UserError(f"{path} holds no latents of an asset; give the {SUFFIX} file that generation wrote.")
+    try:
+        return _checked(tensors, about)
+    except (KeyError, ValueError, IndexError, AssertionError) as error:
+        raise UserError(f"The latents in {path} are damaged; generate the asset again.") from error
+
+
+def _checked(tensors: dict[str, Tensor], about: dict[str, str]) -> AssetLatents:
+    resolution, finer = int(about["resolution"]), int(about["structure_resolution"])
+    bits = np.unpackbits(tensors["occupied"].numpy(), count=finer**3).astype(bool)
+    coords, feats, latent = tensors["coords"], tensors["feats"], tensors["structure_latent"]
+    assert coords.dtype == torch.int32 and coords.shape == (len(feats), 3) and len(feats) > 0
+    assert 0 <= coords.min() and coords.max() < resolution and latent.ndim == 5 and feats.ndim == 2
+    assert feats.isfinite().all() and latent.isfinite().all() and finer % resolution == 0
+    keys = (coords.long() * torch.tensor([resolution**2, resolution, 1])).sum(1)
+    assert (keys[1:] > keys[:-1]).all()
+    occupied = torch.from_numpy(bits).reshape((finer,) * 3)
+    return AssetLatents(latent, occupied, coords, feats, resolution, about["model"], about["model_hash"])

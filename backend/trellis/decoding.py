@@ -1,0 +1,153 @@
+"""Latents -> what they stand for: occupied voxels, meshes, Gaussians, radiance fields (paper section 3.2).
+
+The one place where networks and representations meet. `report` is called between the layers of a network and
+between the blocks of mesh extraction, and may raise to stop.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from backend.errors import UserError
+from backend.layers.sparse import subdivide_coords
+from backend.representations.flexicubes import extract_mesh
+from backend.representations.gaussians import GaussianConfig, Gaussians, decode_gaussians
+from backend.representations.mesh import Mesh
+from backend.representations.radiance_field import RadianceField, RadianceFieldConfig, decode_radiance_field
+from backend.representations.structure import occupied_voxels
+from backend.trellis.networks import Networks
+from blender_trellis.protocol import Format, Stage
+
+Report = Callable[[Stage, int, int], None]
+"""Told of a stage, what is done of it and how much there is; may raise to stop."""
+
+ROLES: dict[Format, str] = {
+    "gaussian": "slat_decoder_gs",  # first: they are quick, and the mesh is what takes time
+    "radiance_field": "slat_decoder_rf",
+    "mesh": "slat_decoder_mesh",
+}
+"""The decoder of each format, in the order in which they run."""
+STAGES: dict[Format, Stage] = {
+    "gaussian": "decode_gaussian",
+    "radiance_field": "decode_radiance_field",
+    "mesh": "decode_mesh",
+}
+
+_REPORTS = 20
+"""How often a network reports its progress."""
+
+
+class EmptyStructure(UserError):
+    """The structure has no occupied voxel, so that nothing can be made of it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The model found no shape; try another seed or more steps, or give a picture that shows one whole"
+            " object, or other words."
+        )
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """The sparse structure: occupied voxels coords (L, 3) int32, sorted, of a grid of `resolution`³.
+
+    occupied: (R, R, R) bool at the resolution of the structure decoder, of which the coords are pooled where
+    the structured latent is coarser.
+    """
+
+    coords: Tensor
+    resolution: int
+    occupied: Tensor
+
+
+@dataclass(frozen=True)
+class StructuredLatent:
+    """Latents feats (L, C), de-normalised, on the voxels coords (L, 3) of a grid of `resolution`³."""
+
+    coords: Tensor
+    feats: Tensor
+    resolution: int
+
+
+def silent(stage: Stage, done: int, of: int) -> None:
+    """A report that nobody hears."""
+
+
+@torch.inference_mode()
+def decode_structure(networks: Networks, latent: Tensor, report: Report = silent) -> Voxels:
+    """The voxels of a structure latent (1, C, r, r, r): where the decoder's logit is above 0."""
+    resolution = networks["slat_flow_model"].config.resolution
+    decoder = networks["sparse_structure_decoder"]
+    with _reporting(decoder, "decode_sparse_structure", report):
+        logits = decoder(latent)[0, 0]
+    return Voxels(occupied_voxels(logits, resolution).int(), resolution, logits > 0)
+
+
+@torch.inference_mode()
+def decode(networks: Networks, kind: Format, latent: StructuredLatent, report: Report = silent) -> Any:
+    """The mesh, Gaussians or radiance field of a structured latent."""
+    return finish(networks, kind, latent.coords, decode_rows(networks, kind, latent, report), report)
+
+
+@torch.inference_mode()
+def decode_rows(
+    networks: Networks, kind: Format, latent: StructuredLatent, report: Report = silent
+) -> Tensor:
+    """What the decoder says of each voxel, (L, K) raw numbers; of the mesh those of its 64 cubes in turn."""
+    decoder = networks[ROLES[kind]]
+    with _reporting(decoder, STAGES[kind], report):
+        raw = decoder(latent.feats, decoder.structure(latent.coords))
+    return raw[1].reshape(len(latent.coords), -1) if kind == "mesh" else raw
+
+
+@torch.inference_mode()
+def finish(
+    networks: Networks, kind: Format, coords: Tensor, rows: Tensor, report: Report = silent
+) -> Mesh | Gaussians | RadianceField:
+    """Rows (L, K) on voxels coords (L, 3) -> what they describe; the mesh by FlexiCubes in its fine cubes."""
+    decoder = networks[ROLES[kind]]
+    if kind == "gaussian":
+        return decode_gaussians(coords, rows, gaussian_config(decoder), decoder.offset_perturbation)
+    if kind == "radiance_field":
+        return decode_radiance_field(coords, rows, radiance_field_config(decoder))
+    report("extract_mesh", 0, 1)
+    cubes = subdivide_coords(subdivide_coords(coords))
+    return extract_mesh(cubes, rows.reshape(len(cubes), -1), 4 * decoder.config.resolution)
+
+
+def gaussian_config(decoder: nn.Module) -> GaussianConfig:
+    """How the raw numbers of a Gaussian decoder become Gaussians."""
+    return GaussianConfig.from_json(decoder.config.representation_config, decoder.config.resolution)
+
+
+def radiance_field_config(decoder: nn.Module) -> RadianceFieldConfig:
+    """How the raw numbers of a radiance-field decoder become a field."""
+    return RadianceFieldConfig.from_json(decoder.config.representation_config, decoder.config.resolution)
+
+
+@contextlib.contextmanager
+def before_each_layer(network: nn.Module, call: Callable[[], None]) -> Iterator[None]:
+    """While it lasts, `call` is made before each layer of the network; what it raises stops the network."""
+    hooks = [layer.register_forward_pre_hook(lambda layer, inputs: call()) for layer in _layers(network)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _reporting(network: nn.Module, stage: Stage, report: Report) -> contextlib.AbstractContextManager[None]:
+    """Reports before each layer of the coming pass what share of the layers is done."""
+    count, done = len(_layers(network)), itertools.count()
+    return before_each_layer(
+        network, lambda: report(stage, min(_REPORTS - 1, _REPORTS * next(done) // count), _REPORTS)
+    )
+
+
+def _layers(network: nn.Module) -> list[nn.Module]:
+    return [layer for layer in network.modules() if not any(True for _ in layer.children())]

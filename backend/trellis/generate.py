@@ -1,0 +1,102 @@
+"""The order in which an object is made (arXiv 2412.01506 section 3), as a generator of steps and outputs.
+
+    guide -> condition -> structure latent -> voxels -> structured latent -> Gaussians, radiance field, mesh
+
+Every random number comes from the one CPU generator that is given, in the published order.
+"""
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from backend.trellis.conditioning import Condition
+from backend.trellis.decoding import (
+    ROLES,
+    STAGES,
+    EmptyStructure,
+    Report,
+    StructuredLatent,
+    Voxels,
+    decode,
+    decode_structure,
+    silent,
+)
+from backend.trellis.networks import Networks
+from backend.trellis.stages import Output, Settings, Step, sample_latents, sample_structure
+
+Guide = Iterable[Image.Image] | str | Condition
+"""What the object should be: cut-out pictures of it, a sentence, or a condition that was made before."""
+
+
+@torch.inference_mode()
+def generate(
+    networks: Networks,
+    guide: Guide,
+    settings: Settings,
+    generator: torch.Generator,
+    voxels: Sequence[Voxels] | None = None,
+    report: Report = silent,
+) -> Iterator[Step | Output]:
+    """All steps and outputs of making an object; with `voxels`, one for each sample, its shape is given.
+
+    Between them `report` tells how far a long computation is, and may raise to stop. Raises EmptyStructure
+    where no voxel is occupied, and UserError where the model lacks what is asked for.
+    """
+    yield Step("condition", 0, 1)
+    condition = condition_on(networks, guide)
+    yield Step("condition", 1, 1)
+    if voxels is None:
+        voxels = yield from _structure(networks, condition, settings, generator, report)
+    coords = [one.coords for one in voxels]
+    sampled = yield from sample_latents(networks, condition, coords, settings, generator, report)
+    mean, std = normalization(networks)
+    latents = [
+        StructuredLatent(one.coords, x * std + mean, one.resolution)
+        for one, x in zip(voxels, sampled, strict=True)
+    ]
+    for sample, latent in enumerate(latents):
+        yield Output("structured_latent", latent, sample)
+    for sample, latent in enumerate(latents):
+        yield from _decode(networks, latent, settings.formats, sample, report)
+
+
+def condition_on(networks: Networks, guide: Guide) -> Condition:
+    """The condition of the flows that a guide stands for."""
+    if isinstance(guide, Condition):
+        return guide
+    if isinstance(guide, str):
+        return networks.conditioner.from_text(guide)
+    return networks.conditioner.from_pictures(list(guide))
+
+
+def normalization(networks: Networks) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (C,) of the structured latent."""
+    mean, std = (torch.tensor(v, device=networks.device) for v in networks.folder.slat_normalization)
+    return mean, std
+
+
+def _structure(
+    networks: Networks, condition: Condition, settings: Settings, generator: torch.Generator, report: Report
+) -> Generator[Step | Output, None, list[Voxels]]:
+    latents = yield from sample_structure(networks, condition, settings, generator, report)
+    for sample, latent in enumerate(latents):
+        yield Output("structure_latent", latent, sample)
+    yield Step("decode_sparse_structure", 0, 1)
+    voxels = [decode_structure(networks, latent, report) for latent in latents]
+    if any(len(one.coords) == 0 for one in voxels):
+        raise EmptyStructure
+    for sample, one in enumerate(voxels):
+        yield Output("voxels", one, sample)
+    return voxels
+
+
+def _decode(
+    networks: Networks, latent: StructuredLatent, formats: Sequence[str], sample: int, report: Report
+) -> Iterator[Step | Output]:
+    for kind in ROLES:
+        if kind in formats:
+            yield Step(STAGES[kind], 0, 1, sample)
+            yield Output(kind, decode(networks, kind, latent, report), sample)
+            yield Step(STAGES[kind], 1, 1, sample)

@@ -1,0 +1,55 @@
+"""The networks of one model folder on one device: read from disk when first needed, then kept."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from backend.checkpoints.weights import ModelFolder, open_folder, read_model
+from backend.errors import MissingModel
+from backend.layers.engines import TORCH, Engine, choose_engine
+from backend.trellis.conditioning import Conditioner, load_conditioner
+
+
+class Networks:
+    """`networks["slat_decoder_gs"]` is the network of that role in pipeline.json."""
+
+    def __init__(
+        self,
+        folder: ModelFolder,
+        device: torch.device,
+        dtype: torch.dtype,
+        loaded: dict[str, nn.Module] | None = None,
+        conditioner: Conditioner | None = None,
+        engine: Engine = TORCH,
+    ) -> None:
+        self.folder = folder
+        self.device = device
+        self.dtype = dtype
+        self.engine = engine
+        self._loaded = dict(loaded or {})
+        self._conditioner = conditioner
+
+    @classmethod
+    def open(
+        cls, model: str | Path, device: torch.device, dtype: torch.dtype, engine: str = "torch"
+    ) -> "Networks":
+        """Those of a model's folder or bundled name; nothing is loaded yet."""
+        return cls(open_folder(model), device, dtype, engine=choose_engine(engine, device))
+
+    def __getitem__(self, role: str) -> nn.Module:
+        if role not in self._loaded:
+            if role not in self.folder.models:
+                raise MissingModel(
+                    f"The model {self.folder.name} has no {role}; choose other formats or another model."
+                )
+            path = self.folder.models[role]
+            self._loaded[role] = read_model(path, self.dtype, self.device, self.engine)
+        return self._loaded[role]
+
+    @property
+    def conditioner(self) -> Conditioner:
+        """The encoder of pictures or text that pipeline.json names."""
+        if self._conditioner is None:
+            self._conditioner = load_conditioner(self.folder, self.device)
+        return self._conditioner

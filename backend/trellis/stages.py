@@ -1,0 +1,168 @@
+"""The two stages of the flow, each as a generator of steps that returns the latents it has sampled.
+
+Source: arXiv 2412.01506 section 3.3. Noise of all samples is drawn at once, in the published order.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from backend.errors import UserError
+from backend.sampling import (
+    ConditionalModel,
+    Known,
+    SamplerSettings,
+    euler_steps,
+    guided,
+    known_steps,
+    noised,
+    predict_x0,
+    timesteps,
+)
+from backend.trellis.conditioning import Condition
+from backend.trellis.decoding import Report, before_each_layer, silent
+from backend.trellis.networks import Networks
+from blender_trellis.protocol import Stage
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the object is made; `samples` objects are made at once, from noise that is drawn at once."""
+
+    structure: SamplerSettings
+    latent: SamplerSettings
+    formats: tuple[str, ...]
+    samples: int = 1
+    multi_picture: str = "stochastic"
+
+
+@dataclass(frozen=True)
+class Step:
+    """`step` of `steps` of a stage are done, over all samples.
+
+    After a sampler's step, x is what it has come to and x0 the estimate of the data: of the structure latent
+    (1, C, r, r, r), or of the normalised structured latent (L, C).
+    """
+
+    stage: Stage
+    step: int
+    steps: int
+    sample: int = 0
+    x: Tensor | None = None
+    x0: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """A result of one sample, as soon as it exists.
+
+    By kind: "structure_latent" (1, C, r, r, r) · "voxels" Voxels · "structured_latent" StructuredLatent ·
+    "gaussian" Gaussians · "radiance_field" RadianceField · "mesh" Mesh.
+    """
+
+    kind: str
+    value: Any
+    sample: int = 0
+
+
+def sample_structure(
+    networks: Networks,
+    condition: Condition,
+    settings: Settings,
+    generator: torch.Generator,
+    report: Report = silent,
+    known: Known | None = None,
+) -> Generator[Step, None, list[Tensor]]:
+    """Stage 1, where the object is: one structure latent (1, C, r, r, r) for each sample.
+
+    `known` is what every sample must keep of a former latent.
+    """
+    yield Step("sparse_structure", 0, 1)
+    flow = networks["sparse_structure_flow_model"]
+    sampler = _Sampler(
+        "sparse_structure", flow, condition, settings, networks.folder.structure_sigma_min, report
+    )
+    size = (flow.config.in_channels, *(flow.config.resolution,) * 3)
+    noise = torch.randn(settings.samples, *size, generator=generator).to(networks.device)
+    latents = []
+    for sample, one in enumerate(noise.split(1)):
+        latents.append((yield from sampler.run(flow, one, condition.structure_start, sample, known)))
+    return latents
+
+
+def sample_latents(
+    networks: Networks,
+    condition: Condition,
+    coords: Sequence[Tensor],
+    settings: Settings,
+    generator: torch.Generator,
+    report: Report = silent,
+    known: Known | None = None,
+) -> Generator[Step, None, list[Tensor]]:
+    """Stage 2, what is on each voxel: normalised latents (L, C) on each sample's voxels (L, 3)."""
+    yield Step("structured_latent", 0, 1)
+    flow = networks["slat_flow_model"]
+    sampler = _Sampler("structured_latent", flow, condition, settings, networks.folder.slat_sigma_min, report)
+    lengths = [len(one) for one in coords]
+    noise = torch.randn(sum(lengths), flow.config.in_channels, generator=generator).to(networks.device)
+    latents = []
+    for sample, (one, rows) in enumerate(zip(coords, noise.split(lengths), strict=True)):
+        on_voxels = partial(flow, structure=flow.structure(one))
+        latents.append(
+            (yield from sampler.run(on_voxels, rows, condition.latent_start_at(one), sample, known))
+        )
+    return latents
+
+
+class _Sampler:
+    """Samples one stage's latents under one condition."""
+
+    def __init__(
+        self,
+        stage: Literal["sparse_structure", "structured_latent"],
+        flow: nn.Module,
+        condition: Condition,
+        settings: Settings,
+        sigma_min: float,
+        report: Report,
+    ) -> None:
+        self._stage: Stage = stage
+        self._flow = flow
+        # Cross-attention keys and values of every condition and of its absence, computed once.
+        self._contexts = [flow.context(tokens) for tokens in condition.tokens], flow.context(condition.null)
+        self._settings = settings.structure if stage == "sparse_structure" else settings.latent
+        self._multi_picture = settings.multi_picture
+        self._samples = settings.samples
+        self._sigma_min = sigma_min
+        self._report = report
+
+    def run(
+        self, model: ConditionalModel, noise: Tensor, start: Tensor | None, sample: int, known: Known | None
+    ) -> Generator[Step, None, Tensor]:
+        """Integrate one sample from noise, or from a start latent noised to t = strength."""
+        settings = self._settings
+        velocity = guided(model, *self._contexts, settings, self._multi_picture)
+        x = self._noised(start, noise)
+        done, of = sample * settings.steps, self._samples * settings.steps
+        times = timesteps(settings.steps, settings.rescale_t, settings.strength)
+        if known is None:
+            steps = euler_steps(velocity, x, times)
+        else:
+            steps = known_steps(velocity, x, noise, times, known, self._sigma_min)
+        with before_each_layer(self._flow, lambda: self._report(self._stage, done, of)):
+            for one in steps:
+                x, done = one.after, done + 1
+                estimate = predict_x0(one.before, one.t, one.velocity, self._sigma_min)
+                yield Step(self._stage, done, of, sample, x, estimate)
+        return x
+
+    def _noised(self, start: Tensor | None, noise: Tensor) -> Tensor:
+        if start is not None:
+            return noised(start, noise, self._settings.strength, self._sigma_min)
+        if self._settings.strength < 1.0:
+            raise UserError("This model has no latent to start from; set the strength to 1.")
+        return noise

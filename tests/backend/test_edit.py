@@ -1,0 +1,251 @@
+"""Regions change and the rest stays, array by array, on the tiny model, where every value counts."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_model import write_tiny_model
+
+from backend.errors import UserError
+from backend.geometry.region import Region, make_box
+from backend.image import open_picture, preprocess
+from backend.trellis.asset import AssetLatents, read_latents, write_latents
+from backend.trellis.decoding import StructuredLatent, decode
+from backend.trellis.edit import EditSettings, edit, masks_of
+from backend.trellis.generate import generate
+from backend.trellis.networks import Networks
+from backend.trellis.stages import Output, Settings
+
+FORMATS = ("gaussian", "radiance_field", "mesh")
+CUBE = 1 / 64  # a fine cube of the tiny model's mesh
+
+
+def outputs_of(events) -> dict:
+    return {one.kind: one.value for one in events if isinstance(one, Output)}
+
+
+class Tiny:
+    """The tiny model, two conditions, and an asset made under the first."""
+
+    def __init__(self, folder, picture):
+        self.networks = Networks.open(folder, torch.device("cpu"), torch.float32)
+        pictures = [preprocess(open_picture(picture), lambda image: image)]
+        self.condition = self.networks.conditioner.from_pictures(pictures)
+        tokens = tuple(one.flip(1) * 2 for one in self.condition.tokens)
+        self.other = replace(self.condition, tokens=tokens)
+        found = self.networks.folder
+        self.sampling = Settings(found.structure_sampler, found.slat_sampler, FORMATS)
+        self.made = self.generate(self.condition, 7)
+        latent, voxels = self.made["structured_latent"], self.made["voxels"]
+        self.asset = AssetLatents(
+            self.made["structure_latent"],
+            voxels.occupied,
+            voxels.coords,
+            latent.feats,
+            voxels.resolution,
+            "tiny",
+            found.hash,
+        )
+
+    def generate(self, condition, seed: int) -> dict:
+        return outputs_of(
+            generate(self.networks, condition, self.sampling, torch.Generator().manual_seed(seed))
+        )
+
+    def edit(self, region: Region, asset: AssetLatents | None = None, **changes) -> dict:
+        chosen = EditSettings(self.sampling, **({"seed": 11} | changes))
+        guide = None if chosen.mode == "remove" else self.other
+        return outputs_of(edit(self.networks, asset or self.asset, guide, region, chosen))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Tiny:
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("edit")
+    picture = np.zeros((96, 96, 4), np.uint8)
+    picture[20:80, 20:80] = [200, 120, 40, 255]
+    Image.fromarray(picture).save(folder / "square.png")
+    return Tiny(write_tiny_model(folder / "tiny"), folder / "square.png")
+
+
+HALF = Region((make_box([0.25, 0, 0], [0.5, 1, 1]),))
+EVERYTHING = Region((make_box([0, 0, 0], [1, 1, 1]),))
+
+
+def kept_faces(mesh, far: np.ndarray) -> np.ndarray:
+    """The corners (F, 3, 9) with colours of faces whose vertices all lie in the far part, in their order."""
+    values = np.concatenate([mesh.vertices.numpy(), mesh.colors.numpy(), mesh.normals.numpy()], axis=1)
+    inside = far[mesh.faces.numpy()].all(axis=1)
+    return values[mesh.faces.numpy()[inside]]
+
+
+def outside(points: np.ndarray, region: Region, asset: AssetLatents, margin: int) -> np.ndarray:
+    """Which points lie more than two fine cubes outside of the region's voxels and their margin."""
+    grown = masks_of(region, asset, margin).grown.numpy()
+    clear = np.ones(len(points), bool)
+    for reach in np.stack(np.meshgrid(*[[-1, 0, 1]] * 3), -1).reshape(-1, 3) * (2 * CUBE + 1e-6):
+        cells = np.floor((points + reach + 0.5) * asset.resolution).astype(int).clip(0, asset.resolution - 1)
+        clear &= ~grown[cells[:, 0], cells[:, 1], cells[:, 2]]
+    return clear
+
+
+def check_outside(tiny: Tiny, before: dict, asset: AssetLatents, region: Region, after: dict, margin: int):
+    """Latents, voxels, splats and faces outside of the region are those of before, bit for bit."""
+    masks = masks_of(region, asset, 0)
+    edited: AssetLatents = after["asset"]
+    assert torch.equal(edited.occupied[~masks.structure], asset.occupied[~masks.structure])
+    rows = {tuple(c): n for n, c in enumerate(asset.coords.tolist())}
+    out_new = ~masks.voxels[tuple(edited.coords.long().T)]
+    out_old = ~masks.voxels[tuple(asset.coords.long().T)]
+    assert torch.equal(edited.coords[out_new], asset.coords[out_old])
+    assert torch.equal(edited.feats[out_new], asset.feats[out_old])
+    grown = masks_of(region, asset, margin).grown
+    far = ~grown[tuple(edited.coords.long().T)]
+    old = torch.tensor([rows[tuple(c)] for c in edited.coords[far].tolist()], dtype=torch.long)
+    for name in ("position", "color_dc", "opacity", "scale", "rotation"):
+        now, then = getattr(after["gaussian"], name), getattr(before["gaussian"], name)
+        now, then = now.unflatten(0, (len(edited.coords), -1)), then.unflatten(0, (len(asset.coords), -1))
+        assert torch.equal(now[far], then[old])
+    for name in ("trivec", "density", "features_dc"):
+        assert torch.equal(
+            getattr(after["radiance_field"], name)[far], getattr(before["radiance_field"], name)[old]
+        )
+    faces = [
+        kept_faces(one["mesh"], outside(one["mesh"].vertices.numpy(), region, asset, margin))
+        for one in (before, after)
+    ]
+    assert np.array_equal(*faces)
+    return len(faces[0])
+
+
+@pytest.mark.parametrize("mode", ["replace", "add", "look", "remove"])
+@pytest.mark.parametrize("margin", [0, 2])
+def test_what_lies_outside_stays_bit_for_bit(tiny, mode, margin):
+    after = tiny.edit(HALF, mode=mode, margin=margin, jumps=2)
+    kept = check_outside(tiny, tiny.made, tiny.asset, HALF, after, margin)
+    assert kept > 100
+    assert not torch.equal(after["mesh"].vertices, tiny.made["mesh"].vertices) or not torch.equal(
+        after["mesh"].colors, tiny.made["mesh"].colors
+    )
+
+
+def test_decoding_anew_keeps_nothing_outside(tiny):
+    """Guards the comparison above: without mixed rows every value moves."""
+    after = tiny.edit(HALF)
+    edited = after["asset"]
+    mesh = decode(tiny.networks, "mesh", StructuredLatent(edited.coords, edited.feats, edited.resolution))
+    naive = kept_faces(mesh, outside(mesh.vertices.numpy(), HALF, tiny.asset, 2))
+    true = kept_faces(tiny.made["mesh"], outside(tiny.made["mesh"].vertices.numpy(), HALF, tiny.asset, 2))
+    same = {one.tobytes() for one in naive} & {one.tobytes() for one in true}
+    assert len(true) > 100 and not same
+
+
+def test_a_region_round_everything_is_plain_generation(tiny):
+    plain, after = tiny.generate(tiny.other, 11), tiny.edit(EVERYTHING)
+    assert torch.equal(after["structure_latent"], plain["structure_latent"])
+    assert torch.equal(after["voxels"].coords, plain["voxels"].coords)
+    assert torch.equal(after["structured_latent"].feats, plain["structured_latent"].feats)
+    assert torch.equal(after["mesh"].vertices, plain["mesh"].vertices)
+    assert torch.equal(after["gaussian"].position, plain["gaussian"].position)
+
+
+def test_the_same_request_gives_the_same_result_and_another_seed_does_not(tiny):
+    first, again, other = (tiny.edit(HALF, seed=seed, jumps=2) for seed in (3, 3, 4))
+    assert torch.equal(first["mesh"].vertices, again["mesh"].vertices)
+    assert not torch.equal(first["asset"].feats[:50], other["asset"].feats[:50]) or not torch.equal(
+        first["structure_latent"], other["structure_latent"]
+    )
+
+
+def test_an_edit_starts_from_the_edit_before(tiny):
+    other = Region((make_box([-0.35, 0, 0], [0.3, 1, 1]),))
+    first = tiny.edit(HALF)
+    second = tiny.edit(other, asset=first["asset"], seed=5)
+    check_outside(tiny, first, first["asset"], other, second, 2)
+
+
+def test_only_colours_change_where_the_look_does(tiny):
+    after = tiny.edit(HALF, mode="look")
+    mesh, before = after["mesh"], tiny.made["mesh"]
+    assert torch.equal(mesh.vertices, before.vertices) and torch.equal(mesh.faces, before.faces)
+    assert torch.equal(mesh.normals, before.normals) and not torch.equal(mesh.colors, before.colors)
+    splats, then = after["gaussian"], tiny.made["gaussian"]
+    assert torch.equal(splats.position, then.position) and torch.equal(splats.opacity, then.opacity)
+    assert not torch.equal(splats.color_dc, then.color_dc)
+
+
+def test_remove_takes_the_voxels_away_and_draws_no_noise(tiny):
+    after = tiny.edit(HALF, mode="remove")
+    assert not masks_of(HALF, tiny.asset, 0).voxels[tuple(after["voxels"].coords.long().T)].any()
+    assert len(after["voxels"].coords) < len(tiny.asset.coords)
+
+
+def test_no_new_edge_is_left_open_at_the_seam(tiny):
+    for mode in ("replace", "remove"):
+        mesh = tiny.edit(HALF, mode=mode)["mesh"]
+        edges = np.sort(mesh.faces.numpy()[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+        pairs, counts = np.unique(edges, axis=0, return_counts=True)
+        ends = mesh.vertices.numpy()[pairs[counts == 1]]
+        at_border = (np.abs(ends) > 0.5 - 2 * CUBE).any(axis=(1, 2))
+        assert at_border.all()
+
+
+@given(
+    st.tuples(*[st.floats(-0.4, 0.4)] * 3),
+    st.tuples(*[st.floats(0.15, 0.6)] * 3),
+    st.sampled_from(["replace", "add", "look", "remove"]),
+    st.integers(0, 3),
+)
+@settings(max_examples=6, deadline=None)
+def test_any_box_keeps_what_lies_outside(tiny, center, size, mode, margin):
+    region = Region((make_box(center, size, [1, 0.2, 0.1, 0.4]),))
+    try:
+        after = tiny.edit(region, mode=mode, margin=margin)
+    except UserError as error:
+        assert any(word in str(error) for word in ("region", "Nothing would be left"))
+        return
+    check_outside(tiny, tiny.made, tiny.asset, region, after, margin)
+
+
+@pytest.mark.parametrize(
+    ("region", "changes", "words"),
+    [
+        (Region((make_box([3, 0, 0], [1, 1, 1]),)), {}, "no voxel"),
+        (Region((make_box([0.03, 0.03, 0.03], [0.001, 0.001, 0.001]),)), {}, "1/16"),
+        (EVERYTHING, {"mode": "remove"}, "Nothing would be left"),
+        (HALF, {"margin": -1}, "margin"),
+        (HALF, {"jumps": 0}, "jumps"),
+        (HALF, {"growth": 9}, "growth"),
+    ],
+)
+def test_regions_that_cannot_be_are_one_sentence(tiny, region, changes, words):
+    with pytest.raises(UserError, match=words):
+        tiny.edit(region, **changes)
+
+
+def test_latents_are_read_as_they_were_written(tiny, tmp_path):
+    path = tmp_path / "asset.latents.safetensors"
+    write_latents(path, tiny.asset)
+    read = read_latents(path)
+    for name in ("structure_latent", "occupied", "coords", "feats"):
+        assert torch.equal(getattr(read, name), getattr(tiny.asset, name))
+    assert (read.resolution, read.model, read.model_hash) == (16, "tiny", tiny.asset.model_hash)
+
+
+def test_what_are_no_latents_is_one_sentence(tiny, tmp_path):
+    path = tmp_path / "asset.latents.safetensors"
+    with pytest.raises(UserError, match="no latents"):
+        read_latents(path)
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_latents(path)
+    write_latents(path, replace(tiny.asset, feats=tiny.asset.feats * float("nan")))
+    with pytest.raises(UserError, match="damaged"):
+        read_latents(path)
+    write_latents(path, replace(tiny.asset, coords=tiny.asset.coords.flip(0)))
+    with pytest.raises(UserError, match="damaged"):
+        read_latents(path)
