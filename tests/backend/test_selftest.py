@@ -2,13 +2,17 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from backend.representations.gaussians import Gaussians, write_ply
 from backend.selftest import BUNDLED, main
+from backend.selftest.golden import largest_error
+from backend.selftest.pipelines import ply_files
 
 
 @pytest.fixture
@@ -99,6 +103,19 @@ def test_an_allowance_that_makes_no_sense_is_one_sentence(primitives, capsys, na
     assert main(["--goldens", str(primitives)]) == 2
     said = capsys.readouterr()
     assert words in said.err and "primitives" in said.err and len(said.err.splitlines()) == 1
+
+
+def test_a_turned_rotation_may_differ_by_what_roots_near_zero_make_of_rounding(tmp_path):
+    """Every component is the root of a difference of numbers of size one, which carries 4e-7 in fp32."""
+    exact = torch.tensor([[0.7, 0.1, -0.5, 0.5]])  # turned to y up, y + z becomes a component: zero
+    for component, passes in ((0.0, True), (3e-4, True), (1e-2, False)):
+        splats = Gaussians(
+            *(torch.full((1, width), 0.1) for width in (3, 3, 1, 3)),
+            rotation=exact + component / 2**0.5 * torch.tensor([[0.0, 0.0, 1.0, 1.0]]),
+        )
+        write_ply(tmp_path / "run.ply", splats)
+        answers = {name: pair for name, *pair in ply_files(tmp_path / "run", replace(splats, rotation=exact))}
+        assert (largest_error(*answers["run.ply rotation"]) <= 1e-5) == passes
 
 
 def test_a_wrong_weight_fails(goldens, capsys):
