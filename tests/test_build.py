@@ -17,7 +17,7 @@ LARGEST_ZIP = 60e6
 def build(output: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the script."""
     command = [sys.executable, str(SCRIPT), "--output", str(output)]
-    return subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, timeout=900)
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,7 @@ def run_setup(checkout: Path, **more: str) -> subprocess.CompletedProcess[str]:
         env=environ(checkout, **more),
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
 
 
