@@ -219,7 +219,8 @@ def test_a_colour_in_the_sentence_reaches_the_latents(workshop, tmp_path, monkey
         starts = encoder(tokens)
         red, blue = encoder.colors(volume, tokens)[:, :, *places.long().unbind(1)].mean(-1)
     assert red[0] > red[2] + 0.3 and blue[2] > blue[0] + 0.3
-    assert torch.equal(*starts.structure_start) and not torch.allclose(*starts.latent_start, atol=1e-3)
+    assert torch.allclose(*starts.structure_start, atol=1e-5)
+    assert not torch.allclose(*starts.latent_start, atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -262,7 +263,6 @@ def test_a_trained_folder_makes_objects_of_sentences(workshop, tmp_path):
             request,
             lambda *step: None,
             lambda kind, info, arrays, prompt=prompt: made.__setitem__((prompt, kind), arrays),
-            lambda: False,
         )
     one, two = (made[prompt, "gaussian"]["f_dc"] for prompt in ("a red chair", "a tree"))
     assert np.isfinite(one).all() and (one.shape != two.shape or not np.allclose(one, two))
