@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from backend.background.remove import remove_background
 from backend.checkpoints.published_models import random_models
 from backend.checkpoints.weights import open_folder
 from backend.device import choose_device, choose_dtype
 from backend.errors import UserError
-from backend.image.background import remove_background
 from backend.image.decode import cut_out, open_picture
 from backend.layers.engines import ENGINES, Engine, choose_engine
 from backend.memory import peak_memory_bytes

@@ -1,7 +1,7 @@
 """The U²-Net background remover (Qin et al. 2020): where its file lies, how it is fetched, how it is run.
 
 Run through the rembg package with a model file on this machine; nothing is fetched unasked.
-`python -m backend.image.u2net [FOLDER]` fetches the file.
+`python -m backend.background.u2net [FOLDER]` fetches the file.
 """
 
 import functools
@@ -149,7 +149,7 @@ def _copy(answer, file, on_progress: Callable[[int, int], None] | None) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m backend.image.u2net [FOLDER]`: download, say where the file lies; 0 or 2."""
+    """`python -m backend.background.u2net [FOLDER]`: download, say where the file lies; 0 or 2."""
     folder = Path(arguments[0]).expanduser() if arguments else models_folder()
     try:
         sys.stdout.write(f"{download_u2net(folder)}\n")
