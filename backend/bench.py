@@ -23,7 +23,7 @@ from backend.checkpoints.published_models import random_models
 from backend.checkpoints.weights import open_folder
 from backend.device import choose_device, choose_dtype
 from backend.errors import UserError
-from backend.image.decode import cut_out, open_picture
+from backend.image import cut_out, open_picture
 from backend.layers.engines import ENGINES, Engine, choose_engine
 from backend.memory import peak_memory_bytes
 from backend.models.dinov2 import DinoV2, DinoV2Config

@@ -16,7 +16,7 @@ from backend.background.remove import remove_background
 from backend.geometry.mesh_files import Asset, Entry, load_asset
 from backend.geometry.render import cutout, render
 from backend.geometry.views import View, fixed_view, held_out_azimuth, held_out_view, random_view
-from backend.image.decode import cut_out
+from backend.image import cut_out
 from backend.training.dataset import Scene, make_scene
 
 PICTURE_SIZE = 512

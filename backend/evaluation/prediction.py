@@ -21,7 +21,7 @@ from backend.evaluation.unit_cube import (
     unit_occupancy,
 )
 from backend.geometry.mesh_files import Asset
-from backend.image.decode import cut_out
+from backend.image import cut_out
 from backend.representations.gaussians import Gaussians
 from backend.trellis.networks import Networks
 

@@ -16,7 +16,7 @@ from backend.background.plain import key_out_plain_background
 from backend.background.remove import remove_background
 from backend.background.u2net import download_u2net, find_u2net
 from backend.errors import MissingModel, UserError
-from backend.image.decode import preprocess
+from backend.image import preprocess
 
 
 @pytest.fixture(autouse=True)
