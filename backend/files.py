@@ -63,6 +63,13 @@ def check_writable_folder(folder: Path) -> None:
         probe.unlink()
 
 
+def check_target(final: Path) -> None:
+    """Raise UserError where no file can get the name `final`: it is a folder's, or its folder is missing."""
+    final = Path(os.path.realpath(final))
+    with _explained(final, final):
+        _check_target(final)
+
+
 def _create(path: Path) -> None:
     # Not tempfile: that makes files only their owner can read, and the mode would stay after the rename.
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))

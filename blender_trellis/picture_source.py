@@ -1,6 +1,7 @@
 """The bytes of a picture, from a file or from an image open in Blender. The backend decodes them."""
 
 import hashlib
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,10 @@ def read_picture(path: str | Path) -> Picture:
         raise Fault("No picture is chosen: choose a PNG, JPEG or WebP file.")
     file = Path(path)
     try:
-        size = file.stat().st_size
-        if size > LARGEST_FILE:
+        info = file.stat()
+        if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
+            raise Fault(f'"{file}" is a device or pipe: choose a picture file.')
+        if info.st_size > LARGEST_FILE:
             raise Fault(f'The picture "{file}" is larger than {LARGEST_FILE >> 20} MB: choose a smaller one.')
         data = file.read_bytes()
     except FileNotFoundError as error:
