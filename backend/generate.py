@@ -107,7 +107,7 @@ def _make(
     parts: list[tuple[str, Any]] = []
     summary = engine.make(
         _request(item, options),
-        lambda stage, step, steps: bar.update(step / steps, stage, stage.replace("_", " ")),
+        lambda stage, step, steps: bar.update(step / max(steps, 1), stage, stage.replace("_", " ")),
         lambda kind, part: parts.append((kind, checked(part))),
     )
     outcome.seed, outcome.model_hash = summary.seed, summary.model_hash

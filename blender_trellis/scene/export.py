@@ -5,6 +5,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,8 +41,14 @@ def check_targets(base: Path, kinds: tuple[str, ...], preview_name: str = "") ->
 
 
 def check_target(path: Path) -> None:
-    """Fault where the name is that of a folder or device."""
-    if os.path.lexists(path) and not os.path.isfile(path):
+    """Fault where no file can get this name, because it is a folder's or a device's, or too long."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _write_fault(path, error) from error
+    if not stat.S_ISREG(mode):
         raise Fault(f'"{path}" is not an ordinary file: choose another output folder, or move it away.')
 
 
@@ -143,5 +150,5 @@ def operator_reason(error: BaseException) -> str:
 
 
 def _is_full(path: Path) -> bool:
-    folder = next((parent for parent in (path, *path.parents) if parent.is_dir()), None)
+    folder = next((parent for parent in (path, *path.parents) if os.path.isdir(parent)), None)
     return folder is not None and shutil.disk_usage(folder).free < FULL_BELOW

@@ -169,6 +169,8 @@ def test_a_target_that_is_a_folder_is_a_sentence(tmp_path, kind, name):
     (tmp_path / name).mkdir()
     with pytest.raises(Fault, match="not an ordinary file"):
         check_targets(tmp_path / "ball", ("ply", kind))
+    with pytest.raises(Fault, match="too long"):
+        check_targets(tmp_path / ("x" * 253), (kind,))
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):

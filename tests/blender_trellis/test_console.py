@@ -76,7 +76,15 @@ def test_descriptors_that_are_closed_from_the_start(closed, tmp_path):
     assert done.returncode == 7 and (tmp_path / "file").read_text() == "whole"
 
 
-@pytest.mark.parametrize("words", [("-m", "backend", "--help"), ("scripts/build_extension.py", "--help")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-m", "backend", "--help"),
+        ("scripts/build_extension.py", "--help"),
+        ("scripts/setup.py", "--help"),
+        ("scripts/batch.py", "--help"),
+    ],
+)
 def test_help_goes_to_a_closed_pipe_without_a_word(words):
     reading, writing = os.pipe()
     os.close(reading)
