@@ -10,6 +10,6 @@ def require_finite(what: str, *values: Tensor) -> None:
     # The sum is finite only if all of its terms are, and takes no memory of their size.
     if not all(bool(one.sum(dtype=float32).isfinite()) for one in values):
         raise UserError(
-            f"The model gave {what} with values that are no numbers: its weights are damaged, or they need more"
-            " precision; choose the precision fp32, or get the model's files again."
+            f"The model gave {what} with values that are no numbers: its weights are damaged, or they need"
+            " more precision; choose the precision fp32, or get the model's files again."
         )

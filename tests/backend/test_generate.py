@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 import trimesh
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -152,18 +151,30 @@ def test_folders_are_searched_for_every_suffix_that_the_backend_reads(tmp_path):
             assert open_picture(path).size == (32, 24)
 
 
-def test_values_that_are_no_numbers_write_no_file(tiny_model, picture, tmp_path, capsys):
-    """The mesh decoder overflows; the Gaussians, sound and made before it, are not written either."""
+@pytest.mark.parametrize(
+    ("role", "what"),
+    [
+        ("sparse_structure_flow_model", "a structure"),
+        ("sparse_structure_decoder", "a structure"),
+        ("slat_flow_model", "a structured latent"),
+        ("slat_decoder_gs", "Gaussians"),
+        ("slat_decoder_rf", "a radiance field"),
+        ("slat_decoder_mesh", "a mesh"),  # what was sound and made before it is not written either
+    ],
+)
+def test_values_that_are_no_numbers_write_no_file(tiny_model, picture, tmp_path, capsys, role, what):
+    """Weights that are numbers themselves, but so large that what they give is none."""
     model = tmp_path / "overflowing"
     shutil.copytree(tiny_model, model)
-    (weights,) = (model / "ckpts").glob("*dec*mesh*.safetensors")
-    tensors = load_file(weights)
-    tensors["out_layer.bias"] = torch.full_like(tensors["out_layer.bias"], torch.finfo(torch.float32).max)
-    tensors["out_layer.weight"] = tensors["out_layer.weight"] * 1e38
-    save_file(tensors, weights)
-    code, report = generate(capsys, picture, "--model", model, "--output", tmp_path / "out")
+    weights = model / (
+        json.loads((model / "pipeline.json").read_text())["args"]["models"][role] + ".safetensors"
+    )
+    save_file({name: 1e38 * tensor for name, tensor in load_file(weights).items()}, weights)
+    options = ("--model", model, "--output", tmp_path / "out", "--formats", "mesh,gaussian,radiance_field")
+    code, report = generate(capsys, picture, *options)
     error = report["objects"][0]["error"]
-    assert code == 2 and "damaged" in error and "fp32" in error
+    assert code == 2 and f"gave {what} with values that are no numbers" in error
+    assert "damaged" in error and "fp32" in error
     assert list((tmp_path / "out").iterdir()) == [] and report["objects"][0]["files"] == []
 
 

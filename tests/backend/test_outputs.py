@@ -10,7 +10,8 @@ from backend.errors import UserError
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh
 from backend.representations.radiance_field import RadianceField
-from backend.trellis.outputs import Voxels, checked, describe
+from backend.trellis.decoding import StructuredLatent, Voxels
+from backend.trellis.outputs import checked, describe
 
 N = 5
 
@@ -38,7 +39,14 @@ def spoilt(part, name: str, value: float):
     return dataclasses.replace(part, **{name: values})
 
 
-@pytest.mark.parametrize("part", [MESH, GAUSSIANS, FIELD, Voxels(torch.zeros(N, 3, dtype=torch.int32), 4)])
+COORDS = torch.zeros(N, 3, dtype=torch.int32)
+LATENT = StructuredLatent(COORDS, numbers(N, 8), 4)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [MESH, GAUSSIANS, FIELD, LATENT, numbers(1, 8, 4, 4, 4), Voxels(COORDS, 4, torch.ones(4, 4, 4) > 0)],
+)
 def test_sound_parts_go_through(part):
     assert checked(part) is part
 
@@ -49,6 +57,7 @@ def test_sound_parts_go_through(part):
     [
         *((MESH, name) for name in ("vertices", "colors")),
         *((GAUSSIANS, name) for name in ("position", "color_dc", "scale", "rotation")),
+        (LATENT, "feats"),
         *((FIELD, name) for name in ("position", "trivec", "density", "features_dc")),
     ],
 )
@@ -59,11 +68,11 @@ def test_one_value_that_is_no_number_is_enough(part, name, value):
         describe(spoilt(part, name, value))
 
 
-def test_gaussians_need_a_direction_and_an_opacity():
+def test_a_direction_an_opacity_and_a_structure_must_be_numbers():
     still = dataclasses.replace(
         GAUSSIANS, rotation=GAUSSIANS.rotation * torch.tensor([1, 1, 1, 0, 1.0])[:, None]
     )
-    for part in (still, spoilt(GAUSSIANS, "opacity", math.nan)):
+    for part in (still, spoilt(GAUSSIANS, "opacity", math.nan), torch.full((1, 8, 4, 4, 4), math.nan)):
         with pytest.raises(UserError, match="no numbers"):
             describe(part)
 
