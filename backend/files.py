@@ -59,7 +59,10 @@ def check_writable_folder(folder: Path) -> None:
     probe = Path(folder) / f".{secrets.token_hex(8)}"
     with _explained(Path(folder), probe):
         _check_folder(probe.parent)
-        _create(probe)
+        try:
+            _create(probe)
+        except FileNotFoundError as error:  # as of /proc, which is a folder for other things than files
+            raise UserError(f"{folder} takes no files; choose another folder.") from error
         probe.unlink()
 
 

@@ -151,4 +151,7 @@ def operator_reason(error: BaseException) -> str:
 
 def _is_full(path: Path) -> bool:
     folder = next((parent for parent in (path, *path.parents) if os.path.isdir(parent)), None)
-    return folder is not None and shutil.disk_usage(folder).free < FULL_BELOW
+    if folder is None:
+        return False
+    usage = shutil.disk_usage(folder)
+    return usage.total > 0 and usage.free < FULL_BELOW  # /proc and its like have no size at all

@@ -111,12 +111,11 @@ def test_a_target_that_is_a_folder_is_refused_before_a_model_is_opened(picture, 
     assert code == 2 and f"disc{suffix} is not an ordinary file" in report["objects"][0]["error"]
 
 
-def test_an_empty_folder_and_an_output_below_a_file_are_refused(picture, tmp_path, capsys):
+def test_an_empty_folder_and_an_output_that_takes_no_files_are_refused(picture, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    for inputs, output, word in (
-        ("empty", "out", "no picture"),
-        ("disc.png", "disc.png/out", "cannot be made"),
-    ):
+    cases = [("empty", "out", "no picture"), ("disc.png", "disc.png/out", "cannot be made")]
+    folders = filter(os.path.exists, ("/proc", "/sys", "/dev/full"))
+    for inputs, output, word in [*cases, *(("disc.png", folder, folder) for folder in folders)]:
         argv = [str(tmp_path / inputs), "--model", "no-such-model", "--output", str(tmp_path / output)]
         assert main(argv) == 2
         said = capsys.readouterr()

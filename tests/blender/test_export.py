@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import struct
+from pathlib import Path
 
 import bpy
 import numpy as np
@@ -177,6 +178,13 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(Fault, match="cannot be written"):
         prepare_folder(tmp_path / "file" / "folder")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="there is no folder that takes no files")
+def test_a_folder_that_takes_no_files_is_not_called_full():
+    with pytest.raises(Fault) as told:
+        prepare_folder(Path("/proc"))
+    assert "space" not in str(told.value) and '"/proc"' in str(told.value)
 
 
 def test_glb_where_the_exporter_is_switched_off(tmp_path):
