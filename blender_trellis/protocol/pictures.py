@@ -3,6 +3,6 @@
 PICTURE_SUFFIXES = (
     *(".png", ".apng"),
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    *(".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".webp", ".avif", ".avifs", ".bmp", ".gif", ".tif", ".tiff"),
 )
 """In lower case; a file's is compared without regard to case."""

@@ -59,8 +59,8 @@ def test_names_that_some_file_system_takes_for_the_same_are_told_apart(one, othe
     assert first == one and second == f"{other}_png"
 
 
-def test_a_thousand_names_are_distinct_on_every_system():
-    """All spellings of one name by case and form, twice."""
+def test_all_spellings_of_a_name_are_distinct_on_every_system():
+    """By case and by Unicode form, each from two folders."""
     letters = [("a", "A", "\uff41"), ("\u00e9", "e\u0301", "\u00c9", "E\u0301"), ("k", "K", "\u212a")]
     spelt = [f"{a}{b}{c}.{end}" for a in letters[0] for b in letters[1] for c in letters[2] for end in "xy"]
     made = names(*spelt, *spelt)
