@@ -33,8 +33,9 @@ def _to_nowhere(number: int) -> io.TextIOWrapper:
 
 def _lasting(stream: io.TextIOWrapper, number: int) -> io.TextIOWrapper:
     stream.flush()
+    raw = _Lasting(number, "w", closefd=False)
     return io.TextIOWrapper(
-        io.BufferedWriter(_Lasting(number, "w", closefd=False)),
+        raw if stream.write_through else io.BufferedWriter(raw),  # python -u buffers nothing
         encoding=stream.encoding,
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,

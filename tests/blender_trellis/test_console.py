@@ -44,6 +44,16 @@ def test_nothing_is_lost_or_turned_round_where_all_is_well():
     assert (done.returncode, done.stdout, done.stderr) == (7, b"a\nb\nc", b"")
 
 
+def test_what_is_not_buffered_stays_so():
+    """As of python -u: written although the program has no time to flush."""
+    environ = os.environ | {"PYTHONUNBUFFERED": "1"}
+    code = f"{BEGIN}import os\nsys.stdout.write('half a line')\nos._exit(7)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environ, cwd=ROOT, capture_output=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (7, b"half a line")
+
+
 def test_a_pipe_that_nobody_reads():
     reading, writing = os.pipe()
     os.close(reading)
