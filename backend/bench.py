@@ -34,6 +34,7 @@ from backend.trellis.decoding import ROLES, EmptyStructure, Voxels
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings, Step
+from blender_trellis.batch.options import steps
 from blender_trellis.protocol import Stage
 
 TEXT_TOKENS = (1, 77, 768)
@@ -113,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     wanted.add_argument("--precision", default="auto")
     wanted.add_argument("--engine", default="torch", choices=ENGINES)
     wanted.add_argument(
-        "--steps", type=int, help="sampler steps (default: the model's; 1 with random weights)"
+        "--steps", type=steps, help="sampler steps (default: the model's; 1 with random weights)"
     )
     wanted.add_argument("--voxels", type=int, default=8192, help="voxels of stage 2 with random weights")
     wanted.add_argument("--image", type=Path, help="a picture (default: a drawn one)")

@@ -9,6 +9,7 @@ from pathlib import Path
 import bpy
 
 from .faults import Fault
+from .protocol.pictures import PICTURE_SUFFIXES
 
 LARGEST_FILE = 128 << 20
 
@@ -36,10 +37,10 @@ def read_picture(path: str | Path) -> Picture:
         raise Fault("No picture is chosen: choose a PNG, JPEG or WebP file.")
     file = Path(path)
     try:
-        about = file.stat()
-        if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
-            raise Fault(f'"{file}" is a device: choose a picture file.')
-        if about.st_size > LARGEST_FILE:
+        info = file.stat()
+        if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
+            raise Fault(f'"{file}" is a device or pipe: choose a picture file.')
+        if info.st_size > LARGEST_FILE:
             raise Fault(f'The picture "{file}" is larger than {LARGEST_FILE >> 20} MB: choose a smaller one.')
         data = file.read_bytes()
     except FileNotFoundError as error:
@@ -62,7 +63,7 @@ def read_image(image: bpy.types.Image) -> Picture:
     shown_as_stored = not image.is_dirty and not image.is_float and image.colorspace_settings.name == "sRGB"
     if shown_as_stored and image.packed_file is not None:
         return Picture(image.name, bytes(image.packed_file.data))
-    if shown_as_stored and image.filepath:
+    if shown_as_stored and Path(image.filepath).suffix.lower() in PICTURE_SUFFIXES:
         return read_picture(bpy.path.abspath(image.filepath, library=image.library))
     if not image.has_data and not len(image.pixels):
         raise Fault(f'The image "{image.name}" has no pixels: open another one.')

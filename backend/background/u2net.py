@@ -21,6 +21,7 @@ from PIL import Image
 
 from backend.checkpoints.model_folder import models_folder
 from backend.errors import MissingModel, UserError
+from blender_trellis.batch.console import prepare_streams
 
 log = logging.getLogger(__name__)
 
@@ -160,4 +161,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    prepare_streams()
     sys.exit(main(sys.argv[1:]))

@@ -40,12 +40,6 @@ _DECODE_ERRORS = (
 )
 
 
-def suffixes() -> tuple[str, ...]:
-    """The endings of file names that stand for a picture that can be read, in lower case, with their dot."""
-    Image.init()
-    return tuple(sorted(ending for ending, kind in Image.EXTENSION.items() if kind in FORMATS))
-
-
 def open_picture(source: Path | bytes, name: str | None = None) -> Image.Image:
     """Decode one picture, upright, as 8-bit RGB or (where it has transparency) RGBA.
 
