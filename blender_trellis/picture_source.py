@@ -58,7 +58,7 @@ def read_picture(path: str | Path) -> Picture:
 def read_image(image: bpy.types.Image) -> Picture:
     """Takes an image that is open in Blender: its packed or original file, else its pixels as they are shown.
 
-    A file's bytes stand for the image only while nothing was painted on it and its colour space is the file's.
+    A file's bytes stand for it only while nothing was painted on it and its colour space is the file's.
     """
     shown_as_stored = not image.is_dirty and not image.is_float and image.colorspace_settings.name == "sRGB"
     if shown_as_stored and image.packed_file is not None:

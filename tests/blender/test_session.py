@@ -130,8 +130,7 @@ def test_an_image_in_blender_is_a_picture_too(addon, tmp_path):
 
 @pytest.mark.parametrize(
     ("space", "shown"),
-    # What the encoded colour is in sRGB: as it is stored, by the primaries of Display P3, and through the curve
-    # of sRGB from linear light.
+    # What the stored colour is in sRGB: the same, by the primaries of Display P3, and from linear light.
     [("sRGB", (160, 110, 70)), ("Display P3", (169, 107, 62)), ("Linear Rec.709", (208, 175, 143))],
 )
 def test_an_image_is_read_in_the_colours_that_blender_shows(addon, tmp_path, space, shown):
