@@ -5,6 +5,8 @@ import importlib.util
 import logging
 import sys
 
+from blender_trellis.batch.console import prepare_streams
+
 COMMANDS = {
     "serve": "answer the add-on over stdin and stdout (what happens without a command)",
     "generate": "turn pictures into files, without Blender",
@@ -42,4 +44,5 @@ def usage() -> str:
 
 
 if __name__ == "__main__":
+    prepare_streams()
     sys.exit(main(sys.argv[1:]))

@@ -18,12 +18,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from backend.background.remove import remove_background
 from backend.checkpoints.published_models import random_models
 from backend.checkpoints.weights import open_folder
 from backend.device import choose_device, choose_dtype
 from backend.errors import UserError
-from backend.image.background import remove_background
-from backend.image.decode import cut_out, open_picture
+from backend.image import cut_out, open_picture
 from backend.layers.engines import ENGINES, Engine, choose_engine
 from backend.memory import peak_memory_bytes
 from backend.models.dinov2 import DinoV2, DinoV2Config
@@ -34,6 +34,7 @@ from backend.trellis.decoding import ROLES, EmptyStructure, Voxels
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings, Step
+from blender_trellis.batch.options import steps
 from blender_trellis.protocol import Stage
 
 TEXT_TOKENS = (1, 77, 768)
@@ -113,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     wanted.add_argument("--precision", default="auto")
     wanted.add_argument("--engine", default="torch", choices=ENGINES)
     wanted.add_argument(
-        "--steps", type=int, help="sampler steps (default: the model's; 1 with random weights)"
+        "--steps", type=steps, help="sampler steps (default: the model's; 1 with random weights)"
     )
     wanted.add_argument("--voxels", type=int, default=8192, help="voxels of stage 2 with random weights")
     wanted.add_argument("--image", type=Path, help="a picture (default: a drawn one)")

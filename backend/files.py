@@ -59,8 +59,18 @@ def check_writable_folder(folder: Path) -> None:
     probe = Path(folder) / f".{secrets.token_hex(8)}"
     with _explained(Path(folder), probe):
         _check_folder(probe.parent)
-        _create(probe)
+        try:
+            _create(probe)
+        except FileNotFoundError as error:  # as of /proc, which is a folder for other things than files
+            raise UserError(f"{folder} takes no files; choose another folder.") from error
         probe.unlink()
+
+
+def check_target(final: Path) -> None:
+    """Raise UserError where no file can get the name `final`: it is a folder's, or its folder is missing."""
+    final = Path(os.path.realpath(final))
+    with _explained(final, final):
+        _check_target(final)
 
 
 def _create(path: Path) -> None:

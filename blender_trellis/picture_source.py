@@ -1,6 +1,7 @@
 """The bytes of a picture, from a file or from an image open in Blender. The backend decodes them."""
 
 import hashlib
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import bpy
 
 from .faults import Fault
+from .protocol.pictures import PICTURE_SUFFIXES
 
 LARGEST_FILE = 128 << 20
 
@@ -35,8 +37,10 @@ def read_picture(path: str | Path) -> Picture:
         raise Fault("No picture is chosen: choose a PNG, JPEG or WebP file.")
     file = Path(path)
     try:
-        size = file.stat().st_size
-        if size > LARGEST_FILE:
+        info = file.stat()
+        if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
+            raise Fault(f'"{file}" is a device or pipe: choose a picture file.')
+        if info.st_size > LARGEST_FILE:
             raise Fault(f'The picture "{file}" is larger than {LARGEST_FILE >> 20} MB: choose a smaller one.')
         data = file.read_bytes()
     except FileNotFoundError as error:
@@ -52,22 +56,33 @@ def read_picture(path: str | Path) -> Picture:
 
 
 def read_image(image: bpy.types.Image) -> Picture:
-    """Takes an image that is open in Blender: its packed or original file, else its pixels."""
-    name = image.name
-    if image.packed_file is not None and not image.is_dirty:
-        return Picture(name, bytes(image.packed_file.data))
-    if image.filepath and not image.is_dirty:
+    """Takes an image that is open in Blender: its packed or original file, else its pixels as they are shown.
+
+    A file's bytes stand for it only while nothing was painted on it and its colour space is the file's.
+    """
+    shown_as_stored = not image.is_dirty and not image.is_float and image.colorspace_settings.name == "sRGB"
+    if shown_as_stored and image.packed_file is not None:
+        return Picture(image.name, bytes(image.packed_file.data))
+    if shown_as_stored and Path(image.filepath).suffix.lower() in PICTURE_SUFFIXES:
         return read_picture(bpy.path.abspath(image.filepath, library=image.library))
-    if not image.has_data:
+    if not image.has_data and not len(image.pixels):
         raise Fault(f'The image "{image.name}" has no pixels: open another one.')
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "picture.png"
-        copy = image.copy()  # saving would give the user's image another path
-        try:
-            copy.file_format = "PNG"
-            copy.save(filepath=str(file))
-        except RuntimeError as error:
-            raise Fault(f'The image "{image.name}" cannot be read ({error}): open it from a file.') from error
-        finally:
-            bpy.data.images.remove(copy)
-        return Picture(name, file.read_bytes())
+    return Picture(image.name, _shown_pixels(image))
+
+
+def _shown_pixels(image: bpy.types.Image) -> bytes:
+    """A PNG of the image in sRGB, as Blender shows it without any look; the image itself stays as it is."""
+    scene = bpy.data.scenes.new("TRELLIS picture")
+    try:
+        scene.display_settings.display_device = "sRGB"
+        scene.view_settings.view_transform = "Standard"
+        settings = scene.render.image_settings
+        settings.file_format, settings.color_mode, settings.color_depth = "PNG", "RGBA", "8"
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "picture.png"
+            image.save_render(str(file), scene=scene)
+            return file.read_bytes()
+    except (RuntimeError, OSError) as error:
+        raise Fault(f'The image "{image.name}" cannot be read ({error}): open it from a file.') from error
+    finally:
+        bpy.data.scenes.remove(scene)

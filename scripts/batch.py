@@ -11,9 +11,17 @@ import argparse
 import os
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from blender_trellis.batch import options as shared
+from blender_trellis.batch.console import prepare_streams
+from blender_trellis.batch.outcomes import exit_code, make_all, report, table
+from blender_trellis.batch.plan import plan_batch
+from blender_trellis.faults import Fault
+from blender_trellis.protocol import Generate
 
 FILES = ("blend", "glb", "ply", "preview")
 
@@ -39,17 +47,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_generation_options(wanted: argparse.ArgumentParser) -> None:
-    """Options on how objects are made, and with what."""
-    wanted.add_argument("--model", default="starter", help="name of a model, or its folder")
-    wanted.add_argument("--seed", type=int, default=1)
-    wanted.add_argument("--steps", type=int, help="sampling steps of both stages; default: the model's own")
-    wanted.add_argument("--guidance", type=float, help="guidance of both stages; default: the model's own")
+    """Options on how objects are made, and with what; some default to what the preferences say."""
+    shared.add_generation_options(wanted, Generate(job="", device="", precision="", engine=""))
     wanted.add_argument("--formats", nargs="+", choices=("mesh", "gaussian"), default=["mesh", "gaussian"])
-    wanted.add_argument("--device", default="", help="auto, cpu, cuda, cuda:1, mps")
-    wanted.add_argument("--precision", default="", help="auto, fp32, fp16, bf16")
-    wanted.add_argument(
-        "--engine", default="", choices=("", "torch", "cuda"), help="torch, or cuda's libraries"
-    )
     wanted.add_argument("--python", default="", help="interpreter that has the backend's packages")
     wanted.add_argument("--models", type=Path, help="folder with downloaded models")
 
@@ -65,48 +65,31 @@ def run(
     options: argparse.Namespace, inputs: list[Path], kinds: tuple[str, ...], preview_name: str = ""
 ) -> int:
     """One backend makes all the inputs; writes the files, the report and the table."""
-    from blender_trellis.batch import run as headless
-    from blender_trellis.faults import Fault
-    from blender_trellis.scene.export import prepare_folder
+    from blender_trellis.batch import run as in_blender  # imports bpy
+    from blender_trellis.scene.export import check_target, prepare_folder
 
     try:
-        items = headless.find_items(inputs)
+        plan = plan_batch(inputs)
         prepare_folder(options.output)
-        runner = headless.open_runner(options.python, options.models)
+        check_target(options.output / "report.json")
+        runner = in_blender.open_runner(options.python, options.models)
     except Fault as fault:
         sys.stderr.write(f"{fault}\n")
         return 2
+    output = options.output.resolve()
+    request = in_blender.with_settings(shared.request_of(options, tuple(options.formats)))
+    written = in_blender.Written(output, kinds, preview_name)
     try:
-        output = options.output.resolve()
-        outcomes = headless.make_all(runner, items, request(options), output, kinds, sys.stderr, preview_name)
+        make = partial(in_blender.make, runner, request, written)
+        outcomes = make_all(plan.items, output, options.seed, make, in_blender.explain, sys.stderr)
     finally:
         runner.close()
     try:
-        headless.write_report(outcomes, options.output / "report.json")
+        in_blender.write_report(report(outcomes, plan.skipped, "pictures"), output / "report.json")
     except Fault as fault:
         sys.stderr.write(f"{fault}\n")
-    sys.stdout.write(headless.table(outcomes))
-    return headless.exit_code(outcomes)
-
-
-def request(options: argparse.Namespace):
-    """The request that every picture is sent with."""
-    from blender_trellis.backend_settings import backend_settings
-    from blender_trellis.protocol import Generate, SamplingParams
-
-    settings = backend_settings()
-    params = SamplingParams(steps=options.steps, cfg_strength=options.guidance)
-    return Generate(
-        job="",
-        model=options.model,
-        device=options.device or settings.device,
-        precision=options.precision or settings.precision,
-        engine=options.engine or settings.engine,
-        seed=options.seed,
-        sparse_structure=params,
-        structured_latent=params,
-        formats=tuple(options.formats),
-    )
+    sys.stdout.write(table(outcomes, plan.skipped))
+    return exit_code(outcomes)
 
 
 def own_arguments() -> list[str]:
@@ -127,6 +110,7 @@ def leave(code: int) -> None:
 
 def run_and_leave(function) -> None:
     """Runs a main function and ends the process with its code, whatever happens in it."""
+    prepare_streams()
     try:
         code = function(own_arguments())
     except SystemExit as request:  # argparse's

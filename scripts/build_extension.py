@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv-blender"
 sys.path.insert(0, str(ROOT))
 
+from blender_trellis.batch.console import prepare_streams  # noqa: E402
 from blender_trellis.install.python_environment import interpreter  # noqa: E402
 
 
@@ -35,7 +36,7 @@ def main() -> int:
         ["build", "--source-dir", str(ROOT), "--output-filepath", str(part)],
         ["validate", str(part)],
     ):
-        result = subprocess.run([*builder, *arguments], capture_output=True, text=True)
+        result = subprocess.run([*builder, *arguments], capture_output=True, text=True, errors="replace")
         if result.returncode:
             part.unlink(missing_ok=True)
             sys.stderr.write(f"{result.stdout}{result.stderr}The extension's {arguments[0]} failed.\n")
@@ -75,4 +76,5 @@ def find_builder() -> list[str] | None:
 
 
 if __name__ == "__main__":
+    prepare_streams()
     sys.exit(main())

@@ -69,4 +69,6 @@ def install(packages: list[str]) -> str:
 def _apt(command: list[str]) -> subprocess.CompletedProcess[str]:
     environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     command = [*command, "-o", "DPkg::Lock::Timeout=300"]
-    return subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return subprocess.run(
+        command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+    )

@@ -57,6 +57,7 @@ def relaunch(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    batch.prepare_streams()
     if importlib.util.find_spec("bpy") is None:
         sys.exit(relaunch(sys.argv[1:]))
     batch.run_and_leave(main)

@@ -26,6 +26,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts this may have an 
         "Python 3.11 or newer is needed: run `make setup PYTHON=python3.11` or `python3.11 scripts/setup.py`."
     )
 
+from blender_trellis.batch.console import prepare_streams  # noqa: E402
 from blender_trellis.install.python_environment import ACCELERATORS, Environment, build, is_current, read_mark  # noqa: E402
 from blender_trellis.process.run_program import InstallError  # noqa: E402
 from scripts import debian_packages  # noqa: E402
@@ -125,7 +126,7 @@ def find_python311() -> str | None:
     for command in (["python3.11"], ["py", "-3.11"]):
         if shutil.which(command[0]):
             probe = [*command, "-c", "import sys, ensurepip; print(sys.executable, *sys.version_info[:2])"]
-            answer = subprocess.run(probe, capture_output=True, text=True).stdout.strip()
+            answer = subprocess.run(probe, capture_output=True, text=True, errors="replace").stdout.strip()
             if answer.endswith(" 3 11"):
                 return answer.removesuffix(" 3 11")
     return None
@@ -181,4 +182,5 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    prepare_streams()
     sys.exit(main())

@@ -60,18 +60,24 @@ def test_the_add_on_imports_neither_torch_nor_the_backend():
     )
 
 
-def test_the_backend_knows_only_the_protocol_of_the_add_on():
+SHARED = (
+    "blender_trellis.protocol",
+    *(f"blender_trellis.batch.{name}" for name in ("console", "options", "outcomes", "plan", "progress_bar")),
+)
+"""What both sides go by: the messages, and how commands make many objects."""
+
+
+def test_the_backend_knows_only_the_protocol_and_the_batches_of_the_add_on():
     paths = sources("backend")
     assert not breaches(paths, "bpy", "bmesh", "mathutils")
-    assert not breaches(paths, "blender_trellis", besides=("blender_trellis.protocol",))
+    assert not breaches(paths, "blender_trellis", besides=SHARED)
 
 
-def test_the_protocol_imports_the_standard_library_only():
-    for path in sources("blender_trellis.protocol"):
+def test_what_both_sides_share_imports_the_standard_library_only():
+    allowed = (*SHARED, "blender_trellis.faults")
+    for path in sources(*allowed):
         for name in imports(path):
-            assert name.partition(".")[0] in sys.stdlib_module_names or within(
-                name, "blender_trellis.protocol"
-            )
+            assert name.partition(".")[0] in sys.stdlib_module_names or within(name, *allowed), path
 
 
 def test_layers_know_neither_models_nor_representations():
@@ -102,9 +108,7 @@ def test_what_talks_to_the_backend_needs_no_blender(module):
 
 def test_importing_the_add_on_imports_no_bpy():
     """Registration does; the child process enters this package for the protocol and has no bpy."""
-    code = (
-        "import sys, blender_trellis.protocol\nsys.exit(bool({'bpy', 'numpy', 'torch'} & set(sys.modules)))"
-    )
+    code = f"import sys, {', '.join(SHARED)}\nsys.exit(bool({{'bpy', 'numpy', 'torch'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-E", "-s", "-c", code], cwd=ROOT, timeout=300).returncode == 0
 
 

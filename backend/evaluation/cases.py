@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from backend.background.remove import remove_background
 from backend.geometry.mesh_files import Asset, Entry, load_asset
 from backend.geometry.render import cutout, render
 from backend.geometry.views import View, fixed_view, held_out_azimuth, held_out_view, random_view
-from backend.image.background import remove_background
-from backend.image.decode import cut_out
+from backend.image import cut_out
 from backend.training.dataset import Scene, make_scene
 
 PICTURE_SIZE = 512

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backend.errors import UserError
+from blender_trellis.batch.options import seed
 
 _NEEDED = ("numba", "scipy")
 
@@ -37,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     wanted.add_argument("--meshes", type=Path, help="folder of glb, gltf, obj, ply, stl or npz objects")
     wanted.add_argument("--model", default="starter", help="a bundled or installed model, or a folder")
     wanted.add_argument("--views", type=_positive, default=2, help="pictures of each object (default 2)")
-    wanted.add_argument("--seed", type=int, default=1, help="of the sampling and of the random views")
+    wanted.add_argument("--seed", type=seed, default=1, help="of the sampling and of the random views")
     wanted.add_argument("--json", action="store_true", help="end with one JSON object on a line")
     wanted.add_argument("--train", type=Path, help="the training objects (default: a bundled copy of theirs)")
     wanted.add_argument("--sheets", type=Path, help="folder for contact sheets of all objects")

@@ -16,7 +16,7 @@ from PIL import Image
 from backend.evaluation.drawing import sheet_gaussians, sheet_mesh
 from backend.files import atomic_path
 from backend.geometry.mesh_files import Asset
-from backend.image.decode import on_black
+from backend.image import on_black
 from backend.representations.gaussians import Gaussians
 
 ROWS_A_PAGE = 10

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backend.background.remove import remove_background
 from backend.checkpoints.model_folder import ModelFolder
 from backend.evaluation.cases import Case
 from backend.evaluation.reconstruct import Reconstruction, reconstruct
@@ -20,8 +21,7 @@ from backend.evaluation.unit_cube import (
     unit_occupancy,
 )
 from backend.geometry.mesh_files import Asset
-from backend.image.background import remove_background
-from backend.image.decode import cut_out
+from backend.image import cut_out
 from backend.representations.gaussians import Gaussians
 from backend.trellis.networks import Networks
 

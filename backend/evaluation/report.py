@@ -108,7 +108,8 @@ def write_markdown(report: Report, sheets: Sequence[Sheet], path: Path) -> None:
         raise UserError(f"The document {path} lacks the lines {BEGIN} and {END}; add them.")
     with atomic_path(path) as temporary:
         pages = "".join(_page(sheet, path.parent) for sheet in sheets)
-        temporary.write_text(f"{head}{BEGIN}\n{report.markdown}{pages}{END}{tail}", encoding="utf-8")
+        content = f"{head}{BEGIN}\n{report.markdown}{pages}{END}{tail}"
+        temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
 
 
 def _page(sheet: Sheet, folder: Path) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 from backend.evaluation.unit_cube import turn
 from backend.geometry.render import CROP_MARGIN
 from backend.geometry.views import fitting_distance
-from backend.image.decode import crop_box
+from backend.image import crop_box
 
 SIZE = 32
 _SAMPLES = 2 * SIZE

@@ -22,7 +22,7 @@ from backend.lifting.occupancy import OccupancyGuess, OccupancyGuessConfig
 from backend.lifting.surface import SurfaceGuess, SurfaceGuessConfig, shape_starts
 from backend.models.sparse_structure_flow import unpatchify
 
-_CROP_MARGIN = 1.2  # backend.image.decode crops pictures to the alpha box times this factor
+_CROP_MARGIN = 1.2  # backend.image.crop crops pictures to the alpha box times this factor
 _LEAST_ALPHA = 0.05  # what background removers leave of the background is less
 
 

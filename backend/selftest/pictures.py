@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from backend.errors import UserError
-from backend.image.decode import crop_box, open_picture, preprocess
+from backend.image import crop_box, open_picture, preprocess
 from backend.models.dinov2 import DinoV2, DinoV2Config, load_dinov2
 from backend.models.local_weights import read_tensors
 from backend.selftest.golden import Golden

@@ -15,7 +15,7 @@ import trimesh
 from torch import Tensor
 
 from backend.geometry.voxelize import voxelize
-from backend.image.decode import open_picture, preprocess
+from backend.image import open_picture, preprocess
 from backend.representations.gaussians import Gaussians, read_ply, write_ply
 from backend.representations.mesh import Mesh
 from backend.representations.radiance_field import RadianceField

@@ -16,14 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from backend.background.remove import remove_background
 from backend.checkpoints.model_folder import ModelFolder, models_folder
 from backend.errors import UserError
 from backend.geometry.mesh_files import Asset, Entry
 from backend.geometry.render import cutout, render
 from backend.geometry.views import training_view
 from backend.geometry.voxelize import voxelize
-from backend.image.background import remove_background
-from backend.image.decode import cut_out
+from backend.image import cut_out
 from backend.lifting.surface import FEATURES
 from backend.models.dinov2 import load_image_encoder
 from backend.training.canonical_features import averaged_features

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from backend.checkpoints.weights import ModelFolder, models_folder, read_model
 from backend.errors import UserError
-from backend.image.decode import on_black
+from backend.image import on_black
 from backend.lifting.text_encoder import LiftingTextEncoder
 from backend.models.clip_text import load_text_encoder
 from backend.models.dinov2 import load_image_encoder

@@ -20,6 +20,7 @@ from backend.representations.gaussians import GaussianConfig, Gaussians, decode_
 from backend.representations.mesh import Mesh
 from backend.representations.radiance_field import RadianceField, RadianceFieldConfig, decode_radiance_field
 from backend.representations.structure import occupied_voxels
+from backend.trellis.finite import require_finite
 from backend.trellis.networks import Networks
 from blender_trellis.protocol import Format, Stage
 
@@ -37,6 +38,7 @@ STAGES: dict[Format, Stage] = {
     "radiance_field": "decode_radiance_field",
     "mesh": "decode_mesh",
 }
+OUTPUTS: dict[Format, str] = {"gaussian": "Gaussians", "radiance_field": "a radiance field", "mesh": "a mesh"}
 
 _REPORTS = 20
 """How often a network reports its progress."""
@@ -85,6 +87,7 @@ def decode_structure(networks: Networks, latent: Tensor, report: Report = silent
     decoder = networks["sparse_structure_decoder"]
     with _reporting(decoder, "decode_sparse_structure", report):
         logits = decoder(latent)[0, 0]
+    require_finite("a structure", logits)
     return Voxels(occupied_voxels(logits, resolution).int(), resolution, logits > 0)
 
 
@@ -102,7 +105,9 @@ def decode_rows(
     decoder = networks[ROLES[kind]]
     with _reporting(decoder, STAGES[kind], report):
         raw = decoder(latent.feats, decoder.structure(latent.coords))
-    return raw[1].reshape(len(latent.coords), -1) if kind == "mesh" else raw
+    rows = raw[1].reshape(len(latent.coords), -1) if kind == "mesh" else raw
+    require_finite(OUTPUTS[kind], rows)
+    return rows
 
 
 @torch.inference_mode()

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from PIL import Image
 
+from backend.background.remove import remove_background
 from backend.checkpoints.model_folder import ModelFolder
 from backend.checkpoints.weights import available_models, text_models
 from backend.device import choose_device, choose_dtype, devices
 from backend.errors import UserError
-from backend.image.background import remove_background
-from backend.image.decode import cut_out, open_picture
+from backend.image import cut_out, open_picture
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks

@@ -11,6 +11,7 @@ from backend.representations.gaussians import Gaussians, stored_values
 from backend.representations.mesh import Mesh
 from backend.representations.radiance_field import RadianceField
 from backend.trellis.decoding import StructuredLatent, Voxels
+from backend.trellis.finite import require_finite
 
 
 def _numpy(tensor: torch.Tensor, dtype: str) -> numpy.ndarray:
@@ -26,6 +27,7 @@ def mesh_arrays(mesh: Mesh) -> dict[str, numpy.ndarray]:
     if len(mesh.faces) == 0:
         raise UserError("The decoded mesh has no faces; try another seed or more steps.")
     colors = mesh.colors if mesh.colors is not None else torch.full_like(mesh.vertices, 0.8)
+    require_finite("a mesh", mesh.vertices, colors)  # before infinite colours are clamped
     return {
         "vertices": _numpy(mesh.vertices, "<f4"),
         "faces": _numpy(mesh.faces, "<i4"),
@@ -37,23 +39,34 @@ def gaussian_arrays(gaussians: Gaussians) -> dict[str, numpy.ndarray]:
     """INRIA values in the z-up frame: logit opacity, log scale, unit quaternion w x y z."""
     position, f_dc, opacity, scale, rotation = stored_values(gaussians)
     unit = torch.nn.functional.normalize(rotation, dim=-1)
+    length = rotation.norm(dim=-1)  # a rotation whose length is 0 or overflows has no direction
+    require_finite("Gaussians", position, f_dc, opacity, scale, length, 1 / length)
     parts = {"position": position, "f_dc": f_dc, "opacity": opacity, "scale": scale, "rotation": unit}
     return {name: _numpy(part, "<f4") for name, part in parts.items()}
 
 
 def radiance_field_arrays(field: RadianceField) -> dict[str, numpy.ndarray]:
     names = ("position", "trivec", "density", "features_dc")
+    require_finite("a radiance field", *(getattr(field, name) for name in names))
     return {name: _numpy(getattr(field, name), "<f4") for name in names}
 
 
 def describe(part: Any) -> tuple[Mapping[str, int], dict[str, numpy.ndarray]]:
-    """What a Result says of a part: its facts and its arrays."""
+    """What a Result says of a part: its facts and its arrays. UserError where its values are no numbers."""
     if isinstance(part, Voxels):
         return {"resolution": part.resolution}, voxel_arrays(part)
     if isinstance(part, StructuredLatent):
+        require_finite("a structured latent", part.feats)
         arrays = {"coords": _numpy(part.coords, "<i4"), "feats": _numpy(part.feats, "<f4")}
         return {"resolution": part.resolution}, arrays
     if isinstance(part, torch.Tensor):
+        require_finite("a structure", part)
         return {}, {"latent": _numpy(part[0], "<f4")}
     writers = {Mesh: mesh_arrays, Gaussians: gaussian_arrays, RadianceField: radiance_field_arrays}
     return {}, writers[type(part)](part)
+
+
+def checked(part: Any) -> Any:
+    """The part, which may be written to files; UserError where its values are no numbers."""
+    describe(part)
+    return part

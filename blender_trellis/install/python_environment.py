@@ -218,7 +218,12 @@ def _has_own_sources(python: str) -> bool:
     """Whether this machine's pip is told where to find packages (a mirror, a folder of wheels)."""
     command = [python, "-m", "pip", "config", "list"]
     result = subprocess.run(
-        command, capture_output=True, text=True, timeout=ANSWER_SECONDS, env=scrubbed(os.environ)
+        command,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=ANSWER_SECONDS,
+        env=scrubbed(os.environ),
     )
     return bool(re.search(r"(index-url|find-links)\b", result.stdout))
 

@@ -34,6 +34,8 @@ SHAPES: dict[str, dict[str, tuple[str, tuple[str | int, ...]]]] = {
     },
 }
 
+NOT_FINITE_CAUSE = ": the model's weights are damaged, or they need more precision (choose fp32)"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -59,7 +61,7 @@ def check_result(result: Result) -> Part:
             raise _fault(result, f"has {name} of {found} instead of {asked}")
         arrays[name] = np.frombuffer(array.data, f"<{dtype}").reshape(array.shape)
         if not np.isfinite(arrays[name]).all():
-            raise _fault(result, f"has {name} with values that are not finite")
+            raise _fault(result, f"has {name} with values that are not finite{NOT_FINITE_CAUSE}")
     _check_values(result, arrays)
     return Part(result.kind, result.info, arrays)
 

@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import os
+import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import addon_utils
 import bpy
 
 from ..faults import Fault
+from ..protocol.fields import is_text
 from .collection import Asset, is_gaussian
 from .preview import render_preview
 from .splat_ply import write_splat_ply
@@ -31,6 +34,24 @@ def prepare_folder(folder: Path) -> None:
         raise _write_fault(folder, error) from error
 
 
+def check_targets(base: Path, kinds: tuple[str, ...], preview_name: str = "") -> None:
+    """Fault where a file that `export_asset` would write has the name of something that is no file."""
+    for path in (_target(base, kind, preview_name) for kind in kinds):
+        check_target(path)
+
+
+def check_target(path: Path) -> None:
+    """Fault where no file can get this name, because it is a folder's or a device's, or too long."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _write_fault(path, error) from error
+    if not stat.S_ISREG(mode):
+        raise Fault(f'"{path}" is not an ordinary file: choose another output folder, or move it away.')
+
+
 def export_asset(
     asset: Asset,
     collection: bpy.types.Collection,
@@ -44,36 +65,55 @@ def export_asset(
     """
     written: list[Path] = []
     if "glb" in kinds and asset.mesh is not None:
-        with atomic(base.with_name(base.name + ".glb"), written) as path:
+        with atomic(_target(base, "glb"), written) as path:
             _write_glb(collection, path)
     if "ply" in kinds and asset.gaussian is not None:
-        with atomic(base.with_name(base.name + ".ply"), written) as path:
+        with atomic(_target(base, "ply"), written) as path:
             write_splat_ply(path, **asset.gaussian)
     if "preview" in kinds:
-        with atomic(base.with_name(preview_name or f"{base.name}_preview.png"), written) as path:
+        with atomic(_target(base, "preview", preview_name), written) as path:
             render_preview(collection, path)
     if "blend" in kinds:
-        with atomic(base.with_name(base.name + ".blend"), written) as path:
+        with atomic(_target(base, "blend"), written) as path:
             bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, compress=True, check_existing=False)
     return written
 
 
+def _target(base: Path, kind: str, preview_name: str = "") -> Path:
+    if kind == "preview":
+        return base.with_name(preview_name or f"{base.name}_preview.png")
+    return base.with_name(f"{base.name}.{kind}")
+
+
 @contextlib.contextmanager
 def atomic(final: Path, written: list[Path] | None = None) -> Iterator[Path]:
-    """Gives a name beside `final` to write to; the file gets its final name only if nothing went wrong."""
-    part = final.with_name(f".{final.stem[:60]}.{os.getpid()}{final.suffix}")
-    try:
-        yield part
-        if not part.exists():
-            raise Fault(f'"{final}" was not written; the console says why.')
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, final)
-    except (OSError, RuntimeError) as error:  # Blender's operators raise RuntimeError for all of their errors
-        raise _write_fault(final, error) from error
-    finally:
-        for leftover in (part, part.with_name(part.name + "@")):  # Blender writes a .blend under name@ first
-            leftover.unlink(missing_ok=True)
+    """Gives another name to write to; the file gets its final name only if nothing went wrong.
+
+    The name that is given is plain text whatever `final` is, because Blender's operators take nothing else.
+    """
+    part = final.with_name(f".{secrets.token_hex(8)}{final.suffix}")
+    with contextlib.ExitStack() as stack:
+        own = part
+        if not is_text(str(part)):  # the folder's name: then through one whose name is text
+            own = Path(stack.enter_context(tempfile.TemporaryDirectory())) / part.name
+        try:
+            yield own
+            if not own.exists():
+                raise Fault(f'"{final}" was not written; the console says why.')
+            if own != part:
+                shutil.copyfile(own, part)
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(part, final)
+        except (
+            OSError,
+            RuntimeError,
+        ) as error:  # Blender's operators raise RuntimeError for all their errors
+            raise _write_fault(final, error) from error
+        finally:
+            # Blender writes a .blend under name@ first.
+            for leftover in (part, part.with_name(part.name + "@")):
+                leftover.unlink(missing_ok=True)
     if written is not None:
         written.append(final)
 
@@ -96,10 +136,22 @@ def _write_fault(path: Path, error: OSError | RuntimeError) -> Fault:
         return Fault(f'There is no space left to write "{path}": free some space or choose another folder.')
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return Fault(f'"{path}" may not be written: choose another folder or change its permissions.')
-    reason = getattr(error, "strerror", None) or (str(error).strip().splitlines() or ["unknown"])[-1]
+    reason = getattr(error, "strerror", None) or operator_reason(error)
     return Fault(f'"{path}" cannot be written ({reason}): choose another folder.')
 
 
+def operator_reason(error: BaseException) -> str:
+    """Why an operator of Blender failed, without the line "Location: …", which says where it was called."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line.removeprefix("Error: ") for line in lines if line and not line.startswith("Location: ")]
+    if any("Traceback (most recent call last)" in line for line in told):
+        told = told[-1:]
+    return "; ".join(told).rstrip(".") or "Blender gives no reason"
+
+
 def _is_full(path: Path) -> bool:
-    folder = next((parent for parent in (path, *path.parents) if parent.is_dir()), None)
-    return folder is not None and shutil.disk_usage(folder).free < FULL_BELOW
+    folder = next((parent for parent in (path, *path.parents) if os.path.isdir(parent)), None)
+    if folder is None:
+        return False
+    usage = shutil.disk_usage(folder)
+    return usage.total > 0 and usage.free < FULL_BELOW  # /proc and its like have no size at all

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from backend.background import u2net
+from backend.background.plain import key_out_plain_background
+from backend.background.remove import remove_background
+from backend.background.u2net import download_u2net, find_u2net
 from backend.errors import MissingModel, UserError
-from backend.image import u2net
-from backend.image.background import remove_background
-from backend.image.decode import preprocess
-from backend.image.plain_background import key_out_plain_background
-from backend.image.u2net import download_u2net, find_u2net
+from backend.image import preprocess
 
 
 @pytest.fixture(autouse=True)
@@ -164,7 +164,7 @@ def test_other_backgrounds_give_a_sentence_with_the_remedies(background):
     assert key_out_plain_background(image) is None
     with pytest.raises(UserError) as error:
         remove_background(image)
-    for words in ("transparency", "plain background", "python -m backend.image.u2net", "u2net.onnx"):
+    for words in ("transparency", "plain background", "python -m backend.background.u2net", "u2net.onnx"):
         assert words in str(error.value)
 
 

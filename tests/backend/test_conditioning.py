@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from backend.image.decode import PICTURE_SIZE, cut_out, preprocess
+from backend.image import cut_out, preprocess
+from backend.image.crop import PICTURE_SIZE
 from backend.trellis.conditioning import cutout_to_pixels, picture_to_pixels
 
 CPU = torch.device("cpu")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import pytest
 import trimesh
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from backend.generate import main
+from backend.image.decode import FORMATS, open_picture
 from backend.representations.gaussians import read_ply
+from blender_trellis.protocol.pictures import PICTURE_SUFFIXES
 
 
 def generate(capsys, *argv: object) -> tuple[int, dict]:
@@ -49,7 +53,11 @@ def bad_pictures(folder: Path, good: Path) -> dict[str, Path]:
     Image.new("RGBA", (64, 64), (255, 0, 0, 0)).save(folder / "clear.png")
     Image.new("1", (20000, 20000)).save(folder / "huge.png")
     paths = {path.stem: path for path in folder.iterdir()}
-    return paths | {"absent": folder / "absent.png", "folder": folder}
+    os.mkfifo(folder / "pipe.png")
+    with open(folder / "endless.png", "wb") as file:
+        file.truncate(3 << 30)
+    new = ("absent", "pipe", "endless")
+    return paths | {name: folder / f"{name}.png" for name in new} | {"device": Path("/dev/zero")}
 
 
 def test_a_bad_picture_never_stops_the_next(tiny_model, picture, tmp_path, capsys):
@@ -72,18 +80,130 @@ def test_nothing_made_is_exit_code_two(tiny_model, tmp_path, capsys):
     assert code == 2 and report["made"] == 0
 
 
+def test_a_model_that_is_not_there_is_one_sentence(picture, tmp_path, capsys):
+    code, report = generate(capsys, picture, "--output", tmp_path / "out", "--model", "no-such-model")
+    assert code == 2 and "no model" in report["objects"][0]["error"]
+
+
 @pytest.mark.parametrize(
-    ("options", "word"),
+    "option",
     [
-        (("--model", "no-such-model"), "no model"),
-        (("--formats", "mesh,obj"), "obj"),
-        (("--formats", ""), "format"),
+        *(f"--steps={value}" for value in ("0", "-3", "1001", "2.5", "nan", "many")),
+        *(f"--guidance={value}" for value in ("nan", "inf", "-inf", "1e9", "strong")),
+        *(f"--seed={value}" for value in ("-1", str(1 << 63), "1.5", "")),
+        *(f"--formats={value}" for value in ("mesh,obj", "", ",", "Mesh")),
+        "--engine=steam",
     ],
 )
-def test_bad_options_are_one_sentence(tiny_model, picture, tmp_path, capsys, options, word):
-    argv = (picture, "--output", tmp_path / "out", "--model", tiny_model, *options)
-    code, report = generate(capsys, *argv)
-    assert code == 2 and word in report["objects"][0]["error"]
+def test_settings_that_make_no_sense_are_refused_before_anything_is_done(picture, tmp_path, capsys, option):
+    with pytest.raises(SystemExit) as refused:
+        main([str(picture), "--model", "no-such-model", "--output", str(tmp_path / "out"), option])
+    assert refused.value.code == 2 and not (tmp_path / "out").exists()
+    name = option.partition("=")[0]
+    assert f"error: argument {name}: " in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".glb"])
+def test_a_target_that_is_a_folder_is_refused_before_a_model_is_opened(picture, tmp_path, capsys, suffix):
+    """There is no such model: a sentence on the target shows that nothing asked for it."""
+    (tmp_path / "out" / f"disc{suffix}").mkdir(parents=True)
+    code, report = generate(capsys, picture, "--model", "no-such-model", "--output", tmp_path / "out")
+    assert code == 2 and f"disc{suffix} is not an ordinary file" in report["objects"][0]["error"]
+
+
+def test_an_empty_folder_and_an_output_that_takes_no_files_are_refused(picture, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    cases = [("empty", "out", "no picture"), ("disc.png", "disc.png/out", "cannot be made")]
+    folders = filter(os.path.exists, ("/proc", "/sys", "/dev/full"))
+    for inputs, output, word in [*cases, *(("disc.png", folder, folder) for folder in folders)]:
+        argv = [str(tmp_path / inputs), "--model", "no-such-model", "--output", str(tmp_path / output)]
+        assert main(argv) == 2
+        said = capsys.readouterr()
+        assert word in said.err and not said.out
+
+
+def test_a_folder_is_taken_with_all_its_pictures(tiny_model, picture, tmp_path, capsys):
+    """What is no picture is told of and is no failure."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    Image.open(picture).save(folder / "a.GIF")
+    Image.open(picture).save(folder / "b.webp")
+    for name in ("._a.GIF", ".hidden.png", "Thumbs.db", "desktop.ini", "notes.txt"):
+        (folder / name).write_bytes(b"no picture")
+    (folder / "__MACOSX").mkdir()
+    options = ("--model", tiny_model, "--output", tmp_path / "out", "--formats", "gaussian")
+    code, report = generate(capsys, folder, *options)
+    assert code == 0 and [one["name"] for one in report["objects"]] == ["a", "b"]
+    reasons = {Path(one["path"]).name: one["reason"] for one in report["skipped"]}
+    assert list(reasons) == ["._a.GIF", ".hidden.png", "Thumbs.db", "__MACOSX", "desktop.ini", "notes.txt"]
+    assert "AppleDouble" in reasons["._a.GIF"] and reasons[".hidden.png"] == "hidden"
+
+
+def test_folders_are_searched_for_every_suffix_that_the_backend_reads(tmp_path):
+    """As Pillow knows the suffixes of each format; each file is read whatever it is called."""
+    known = Image.registered_extensions()
+    assert {suffix for suffix, kind in known.items() if kind in FORMATS} <= set(PICTURE_SUFFIXES)
+    for suffix in PICTURE_SUFFIXES:
+        if known.get(suffix) in (*FORMATS, "MPO"):
+            path = tmp_path / f"picture{suffix.upper()}"
+            Image.new("RGB", (32, 24), (200, 30, 30)).save(path, known[suffix])
+            assert open_picture(path).size == (32, 24)
+
+
+@pytest.mark.parametrize(
+    ("role", "what"),
+    [
+        ("sparse_structure_flow_model", "a structure"),
+        ("sparse_structure_decoder", "a structure"),
+        ("slat_flow_model", "a structured latent"),
+        ("slat_decoder_gs", "Gaussians"),
+        ("slat_decoder_rf", "a radiance field"),
+        ("slat_decoder_mesh", "a mesh"),  # what was sound and made before it is not written either
+    ],
+)
+def test_values_that_are_no_numbers_write_no_file(tiny_model, picture, tmp_path, capsys, role, what):
+    """Weights that are numbers themselves, but so large that what they give is none."""
+    model = tmp_path / "overflowing"
+    shutil.copytree(tiny_model, model)
+    weights = model / (
+        json.loads((model / "pipeline.json").read_text())["args"]["models"][role] + ".safetensors"
+    )
+    save_file({name: 1e38 * tensor for name, tensor in load_file(weights).items()}, weights)
+    options = ("--model", model, "--output", tmp_path / "out", "--formats", "mesh,gaussian,radiance_field")
+    code, report = generate(capsys, picture, *options)
+    error = report["objects"][0]["error"]
+    assert code == 2 and f"gave {what} with values that are no numbers" in error
+    assert "damaged" in error and "fp32" in error
+    assert list((tmp_path / "out").iterdir()) == [] and report["objects"][0]["files"] == []
+
+
+def test_the_name_of_a_picture_never_ends_a_run(tiny_model, picture, tmp_path):
+    """Names that the output's encoding lacks, that are no text, and that hold line ends."""
+    names = [b"\xe6\xa4\x85\xe5\xad\x90.png", b"caf\xe9.png", b"two\nlines.png"]
+    paths = [os.path.join(os.fsencode(tmp_path), name) for name in names]
+    for path in paths:
+        Path(os.fsdecode(path)).write_bytes(picture.read_bytes())
+    command = [sys.executable, "-m", "backend", "generate", *paths, "--model", tiny_model, "--steps", "1"]
+    command += ["--output", tmp_path / "out", "--formats", "gaussian"]
+    environ = os.environ | {"PYTHONIOENCODING": "cp1252:strict"}
+    done = subprocess.run(command, capture_output=True, env=environ, timeout=300)
+    assert done.returncode == 0 and b"Traceback" not in done.stderr
+    *rows, last = done.stdout.decode("cp1252").splitlines()
+    assert last == "3 of 3 made." and ["made" == row.split()[0] for row in rows] == [True] * 3
+    made = {os.fsencode(path.name) for path in (tmp_path / "out").iterdir()}
+    assert made == {name.replace(b".png", b".ply") for name in names}
+
+
+def test_nobody_listens_and_the_work_is_done(tiny_model, picture, tmp_path):
+    """Closed pipes on both streams: the exit code still says what was made."""
+    command = [sys.executable, "-m", "backend", "generate", picture, "absent.png", "--model", tiny_model]
+    command += ["--steps", "1", "--output", tmp_path / "out", "--formats", "gaussian", "--json"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as closed:
+        done = subprocess.run(command, stdout=closed, stderr=closed, timeout=300)
+    assert done.returncode == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["disc.ply"]
 
 
 def test_the_same_name_twice_does_not_overwrite(tiny_model, picture, tmp_path, capsys):

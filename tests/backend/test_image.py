@@ -11,9 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy import ndimage
 
+from backend.background import remove_background
 from backend.errors import UserError
-from backend.image.decode import MAX_CROP_SIDE, PICTURE_SIZE, crop_box, open_picture, preprocess
+from backend.image import crop_box, open_picture, preprocess, read_picture_file
+from backend.image import cut_out as cut_out_picture
+from backend.image.crop import MAX_CROP_SIDE, PICTURE_SIZE
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -287,7 +291,7 @@ def test_hidden_colours_do_not_bleed_into_the_edge():
 
 
 def test_half_transparent_colours_are_darkened_and_truncated():
-    image = np.asarray(cut_out(64, 64, (0, 0, 64, 64), (255, 101, 0))).copy()
+    image = np.asarray(cut_out(64, 64, (8, 8, 56, 56), (255, 101, 0))).copy()
     image[16:48, 16:48, 3] = 128
     pixels = np.asarray(preprocess(Image.fromarray(image), never))
     # 101 · 128 / 255 = 50.7 -> 50
@@ -313,8 +317,8 @@ def test_grey_with_alpha_works_too():
     assert preprocess(cut_out().convert("LA"), never).mode == "RGB"
 
 
-@pytest.mark.parametrize("alpha", [0, 204])
-def test_nothing_opaque(alpha):
+@pytest.mark.parametrize("alpha", [0, 20])
+def test_nothing_to_be_seen(alpha):
     with pytest.raises(UserError, match="shows no object"):
         preprocess(Image.new("RGBA", (64, 64), (200, 0, 0, alpha)), never)
 
@@ -330,8 +334,8 @@ def test_one_pixel_in_all():
 
 
 def test_a_very_long_object_does_not_take_memory_in_the_square_of_its_length():
-    image = Image.new("RGBA", (60_000, 20), (200, 100, 50, 255))
-    image.putpixel((0, 0), (0, 0, 0, 0))
+    image = Image.new("RGBA", (60_000, 20), (0, 0, 0, 0))
+    image.paste((200, 100, 50, 255), (0, 4, 60_000, 16))
     boxes = []
     original = Image.Image.crop
 
@@ -343,6 +347,342 @@ def test_a_very_long_object_does_not_take_memory_in_the_square_of_its_length():
         patch.setattr(Image.Image, "crop", spy)
         assert preprocess(image, never).size == (PICTURE_SIZE, PICTURE_SIZE)
     assert boxes[0][2] - boxes[0][0] <= MAX_CROP_SIDE * 1.2
+
+
+# --- what transparency says --------------------------------------------------------------------------
+
+
+def toy(background=(250, 250, 250, 255)) -> np.ndarray:
+    """A red bottle on a plain background: (200, 160, 4) uint8. It fills x 50 to 110, y 40 to 179."""
+    pixels = np.zeros((200, 160, 4), np.uint8)
+    pixels[:] = background
+    pixels[40:180, 70:90] = pixels[80:180, 50:111] = (200, 40, 30, 255)
+    return pixels
+
+
+def outline(pixels: np.ndarray) -> np.ndarray:
+    """What of the 518 × 518 picture shows the object."""
+    image = cut_out_picture(Image.fromarray(pixels), remove_background)
+    return np.asarray(image.getchannel("A")) > 128
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    return (a & b).sum() / (a | b).sum()
+
+
+def rounded(pixels: np.ndarray, radius: int) -> np.ndarray:
+    """With transparent black corners, as a screenshot of a window has."""
+    height, width = pixels.shape[:2]
+    y, x = np.mgrid[0:height, 0:width]
+    dy = np.maximum(np.maximum(radius - y, y - (height - 1 - radius)), 0)
+    dx = np.maximum(np.maximum(radius - x, x - (width - 1 - radius)), 0)
+    pixels = pixels.copy()
+    pixels[dx**2 + dy**2 > radius**2] = 0
+    return pixels
+
+
+def with_alpha(alpha: int) -> np.ndarray:
+    pixels = toy()
+    pixels[..., 3] = alpha
+    return pixels
+
+
+def one_clear_pixel() -> np.ndarray:
+    pixels = toy()
+    pixels[0, 0] = 0
+    return pixels
+
+
+def framed() -> np.ndarray:
+    """One clear pixel all round."""
+    pixels = np.zeros((202, 162, 4), np.uint8)
+    pixels[1:-1, 1:-1] = toy()
+    return pixels
+
+
+def noisy() -> np.ndarray:
+    pixels = toy()
+    pixels[..., 3] = np.random.default_rng(1).integers(250, 256, pixels.shape[:2])
+    return pixels
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        with_alpha(254),
+        with_alpha(120),
+        one_clear_pixel(),
+        framed(),
+        noisy(),
+        *(rounded(toy(), r) for r in (8, 25)),
+    ],
+    ids=["254", "120", "one pixel", "frame", "noise", "corners", "round corners"],
+)
+def test_transparency_that_cuts_nothing_out_leaves_it_to_the_background_remover(pixels):
+    assert overlap(outline(pixels), outline(toy())) > 0.95
+
+
+def test_transparency_that_says_nothing_over_a_textured_background_is_told_of():
+    pixels = rounded(toy(), 10)
+    pixels[..., :3] = np.random.default_rng(2).integers(0, 256, (*pixels.shape[:2], 3))
+    with pytest.raises(UserError, match="neither transparency nor a plain background"):
+        outline(pixels)
+
+
+def test_an_object_that_touches_three_sides_is_still_cut_out_by_its_alpha():
+    bust = np.zeros((200, 160, 4), np.uint8)
+    bust[90:, :] = bust[30:90, 50:110] = (90, 120, 160, 255)
+    image = cut_out_picture(Image.fromarray(bust), never)
+    assert (np.asarray(image.getchannel("A")) > 128).any()
+
+
+# --- specks ------------------------------------------------------------------------------------------
+
+
+def clear_toy() -> np.ndarray:
+    return toy((0, 0, 0, 0))
+
+
+def test_specks_far_from_the_object_take_no_part_in_the_crop():
+    specked = clear_toy()
+    for y, x in ((1, 1), (0, 150), (198, 158), (195, 3), (20, 120)):
+        specked[y, x] = (255, 255, 255, 255)
+    specked[3:5, 80:82] = (9, 9, 9, 255)
+    assert overlap(outline(specked), outline(clear_toy())) > 0.99
+
+
+def test_a_small_part_of_the_object_far_away_stays():
+    """A moon beside a planet: a hundredth of its size."""
+    pair = clear_toy()
+    pair[4:14, 140:150] = (240, 240, 200, 255)
+    alpha = np.asarray(cut_out_picture(Image.fromarray(pair), never).getchannel("A")) > 128
+    _, count = ndimage.label(alpha)
+    assert count == 2
+
+
+def test_a_dotted_line_is_no_row_of_specks():
+    line = np.zeros((600, 600, 4), np.uint8)
+    line[200:500, 100:400] = (200, 40, 30, 255)
+    line[300:302, 400:590:4] = (20, 20, 20, 255)  # dots of two pixels with gaps of three
+    alpha = np.asarray(cut_out_picture(Image.fromarray(line), never).getchannel("A")) > 100
+    columns = np.nonzero(alpha.any(axis=0))[0]
+    assert np.ptp(columns) == pytest.approx(PICTURE_SIZE / 1.2, abs=12)
+
+
+def test_specks_that_a_background_remover_leaves_take_no_part_either():
+    def careless(image: Image.Image) -> Image.Image:
+        pixels = clear_toy()
+        pixels[0, 0] = pixels[199, 159] = (1, 2, 3, 255)
+        return Image.fromarray(pixels)
+
+    made = cut_out_picture(Image.fromarray(toy()[..., :3]), careless)
+    assert overlap(np.asarray(made.getchannel("A")) > 128, outline(clear_toy())) > 0.99
+
+
+# --- what can be seen through ------------------------------------------------------------------------
+
+
+def extent(pixels: np.ndarray, threshold: int) -> tuple[int, int]:
+    alpha = np.asarray(cut_out_picture(Image.fromarray(pixels), never).getchannel("A"))
+    rows, columns = np.nonzero(alpha > threshold)
+    return np.ptp(rows), np.ptp(columns)
+
+
+@pytest.mark.parametrize("percent", [30, 55, 70, 80])
+def test_a_glass_is_cropped_like_an_opaque_object(percent):
+    glass = clear_toy()
+    glass[..., 3] = glass[..., 3].astype(int) * percent // 100
+    assert np.abs(np.subtract(extent(glass, 100 * percent // 100), extent(clear_toy(), 100))).max() <= 1
+
+
+def test_the_see_through_part_of_a_bottle_is_not_cut_off():
+    bottle = clear_toy()
+    bottle[80:180, 50:111, 3] = 140
+    assert np.abs(np.subtract(extent(bottle, 30), extent(clear_toy(), 30))).max() <= 1
+
+
+def test_a_cast_shadow_does_not_make_the_object_smaller():
+    """Published pre-processing crops to what is opaque."""
+    shaded = np.zeros((300, 400, 4), np.uint8)
+    shaded[60:200, 50:150] = (200, 40, 30, 255)
+    y, x = np.mgrid[0:300, 0:400]
+    soft = np.clip(1 - np.hypot((x - 200) / 180, (y - 205) / 25), 0, 1)
+    shadow = shaded[..., 3] == 0
+    shaded[shadow, 3] = (soft * 150)[shadow]
+    plain = shaded.copy()
+    plain[shadow] = 0
+    assert np.abs(np.subtract(extent(shaded, 200), extent(plain, 200))).max() <= 1
+
+
+def test_noise_of_a_mask_is_not_to_be_seen():
+    noise = clear_toy()
+    noise[noise[..., 3] == 0] = (30, 30, 30, 20)
+    assert np.abs(np.subtract(extent(noise, 100), extent(clear_toy(), 100))).max() <= 1
+
+
+# --- colour profiles ---------------------------------------------------------------------------------
+
+
+def srgb_of(data: bytes) -> np.ndarray:
+    return np.asarray(open_picture(data))[10, 10].astype(int)
+
+
+def rgb_profile(gamma: float, primaries: list[list[float]]) -> bytes:
+    """A matrix profile with these colorants (the D50 XYZ of red, green and blue) and one gamma."""
+
+    def fixed(value: float) -> bytes:
+        return struct.pack(">i", round(value * 65536))
+
+    def xyz(values: list[float]) -> bytes:
+        return b"XYZ \0\0\0\0" + b"".join(map(fixed, values))
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(4 + 4 + 2 + 1 + 67)
+    text += bytes(-len(text) % 4)
+    copyright = b"text\0\0\0\0none\0\0\0\0"
+    tags = [(b"desc", text), (b"cprt", copyright), (b"wtpt", xyz([0.9642, 1.0, 0.8249]))]
+    tags += [(name, xyz(c)) for name, c in zip((b"rXYZ", b"gXYZ", b"bXYZ"), primaries, strict=True)]
+    tags += [(name, curve) for name in (b"rTRC", b"gTRC", b"bTRC")]
+    table, data, offset = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, content in tags:
+        table += name + struct.pack(">II", offset + len(data), len(content))
+        data += content
+    size = offset + len(data)
+    head = struct.pack(">I4sI4s4s4s", size, b"lcms", 0x02400000, b"mntr", b"RGB ", b"XYZ ")
+    head += (
+        struct.pack(">6H", 2024, 1, 1, 0, 0, 0)
+        + b"acsp"
+        + bytes(28)
+        + b"".join(map(fixed, [0.9642, 1.0, 0.8249]))
+    )
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + data
+
+
+# Colorants for the white D50, from each space's published primaries by the Bradford adaptation.
+PHOTO_SPACES = {
+    "Adobe RGB": (
+        2.2,
+        [[0.60974, 0.31111, 0.01947], [0.20528, 0.62567, 0.06087], [0.14919, 0.06322, 0.74457]],
+    ),
+    "ProPhoto": (1.8, [[0.79767, 0.28804, 0.0], [0.13519, 0.71187, 0.0], [0.03134, 0.00009, 0.82521]]),
+    "Display P3": (
+        2.2,
+        [[0.5151, 0.2412, -0.0011], [0.292, 0.6922, 0.0419], [0.1571, 0.0666, 0.7841]],
+    ),
+}
+COLOR = [160, 110, 70]
+# Linear sRGB of CIE XYZ for the white D50.
+D50_TO_LINEAR_SRGB = np.array(
+    [[3.13386, -1.61687, -0.49061], [-0.97877, 1.91614, 0.03345], [0.07195, -0.22899, 1.40524]]
+)
+
+
+def expected_srgb(color: list[int], space: str) -> np.ndarray:
+    gamma, primaries = PHOTO_SPACES[space]
+    light = (np.array(color) / 255) ** gamma @ np.array(primaries)
+    linear = (D50_TO_LINEAR_SRGB @ light).clip(0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
+
+
+@pytest.mark.parametrize("space", PHOTO_SPACES)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_photographs_are_converted_to_srgb(space, kind):
+    options = {"quality": 100} if kind in ("JPEG", "WEBP") else {}
+    image = Image.new("RGB", (32, 32), tuple(COLOR))
+    data = encode(image, kind, icc_profile=rgb_profile(*PHOTO_SPACES[space]), **options)
+    assert np.abs(srgb_of(data) - expected_srgb(COLOR, space)).max() <= 4
+    assert np.abs(np.array(COLOR) - expected_srgb(COLOR, space)).max() > 4  # the profile matters
+
+
+def test_alpha_and_palettes_keep_their_transparency_beside_a_profile():
+    profile = rgb_profile(*PHOTO_SPACES["Adobe RGB"])
+    opened = open_picture(encode(cut_out(color=tuple(COLOR)), icc_profile=profile))
+    assert opened.mode == "RGBA" and opened.getpixel((0, 0))[3] == 0
+    assert np.abs(np.array(opened.getpixel((40, 30))[:3]) - expected_srgb(COLOR, "Adobe RGB")).max() <= 2
+    image = cut_out(color=tuple(COLOR)).convert("RGB").quantize(4)
+    opened = open_picture(encode(image, transparency=image.getpixel((0, 0)), icc_profile=profile))
+    assert opened.getpixel((0, 0))[3] == 0 and opened.getpixel((40, 30))[3] == 255
+    assert np.abs(np.array(opened.getpixel((40, 30))[:3]) - expected_srgb(COLOR, "Adobe RGB")).max() <= 4
+
+
+def test_a_camera_that_says_adobe_rgb_without_a_profile():
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA001] = 65535
+    exif.get_ifd(0x8769)[0xA005] = {1: "R03"}
+    data = encode(Image.new("RGB", (32, 32), tuple(COLOR)), "JPEG", quality=100, exif=exif)
+    assert np.abs(srgb_of(data) - expected_srgb(COLOR, "Adobe RGB")).max() <= 4
+
+
+@pytest.mark.parametrize(
+    "profile", [b"nothing of the kind", rgb_profile(*PHOTO_SPACES["ProPhoto"])[:200], b"\0" * 500]
+)
+def test_a_broken_profile_does_not_stop_the_picture(profile):
+    assert srgb_of(encode(Image.new("RGB", (32, 32), tuple(COLOR)), icc_profile=profile)).tolist() == COLOR
+
+
+def test_a_profile_of_another_kind_of_picture_is_left_out():
+    data = encode(Image.new("L", (32, 32), 90), icc_profile=rgb_profile(*PHOTO_SPACES["ProPhoto"]))
+    assert srgb_of(data).tolist() == [90, 90, 90]
+
+
+def test_lab_pictures_have_their_colours():
+    """L* = 53.6 without chroma is middle grey, (128, 128, 128) in sRGB."""
+    image = Image.merge("LAB", [Image.new("L", (32, 32), v) for v in (round(53.6 * 2.55), 128, 128)])
+    assert np.abs(srgb_of(encode(image, "TIFF")) - 128).max() <= 2
+
+
+# --- keys, frames, files -----------------------------------------------------------------------------
+
+
+def png(width: int, height: int, bits: int, kind: int, rows: bytes, *extra: tuple[bytes, bytes]) -> bytes:
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    middle = b"".join(chunk(*one) for one in extra)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + middle
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def test_a_sixteen_bit_transparent_colour_is_compared_with_all_its_bits():
+    key, near, other = (0x1234, 0x5678, 0x9ABC), (0x1234, 0x5678, 0x9ABD), (0x4444, 0x5678, 0x9ABC)
+    row = b"\0" + b"".join(struct.pack(">3H", *one) for one in (key, near, other, key) * 5)
+    opened = open_picture(png(20, 20, 16, 2, row * 20, (b"tRNS", struct.pack(">3H", *key))))
+    assert np.asarray(opened.getchannel("A"))[3, :4].tolist() == [0, 255, 255, 0]
+    assert opened.getpixel((2, 3))[:3] == (0x44, 0x56, 0x9A)
+
+
+def test_the_first_frame_that_shows_something_is_taken():
+    empty, shown = Image.new("RGBA", (32, 32)), cut_out(32, 32, (8, 8, 24, 24))
+    for kind, options in (("GIF", {"disposal": 2}), ("PNG", {}), ("WEBP", {"lossless": True})):
+        data = encode(empty, kind, save_all=True, append_images=[empty, shown, empty], **options)
+        image = open_picture(data)
+        assert image.convert("RGBA").getchannel("A").getextrema()[1] == 255, kind
+        assert np.abs(np.array(image.convert("RGB").getpixel((16, 16))) - [200, 100, 50]).max() <= 8, kind
+
+
+def test_the_first_of_several_frames_that_all_show_something_is_taken():
+    frames = [cut_out(32, 32, (8, 8, 24, 24), color) for color in ((10, 200, 30), (200, 30, 10))]
+    image = open_picture(encode(frames[0], "PNG", save_all=True, append_images=frames[1:]))
+    assert image.getpixel((16, 16))[:3] == (10, 200, 30)
+
+
+def test_what_is_too_large_or_no_file_is_refused_before_it_is_read(tmp_path):
+    large = tmp_path / "large.png"
+    with open(large, "wb") as file:
+        file.truncate(3 << 30)
+    with pytest.raises(UserError, match="larger than 256 MiB"):
+        open_picture(large)
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(UserError, match="a device"):
+            read_picture_file(path)
 
 
 @pytest.mark.skipif(not os.environ.get("TRELLIS_GOLDENS"), reason="TRELLIS_GOLDENS is not set")

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from backend.errors import MissingModel, UserError
-from backend.image.decode import open_picture, preprocess
+from backend.image import open_picture, preprocess
 from backend.sampling import SamplerSettings
 from backend.server.cancellation import Cancelled
 from backend.trellis.decoding import Voxels

@@ -1,6 +1,7 @@
 """scripts/batch.py and scripts/demo.py as people run them."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def _run(script: str, *arguments) -> subprocess.CompletedProcess[str]:
+def _run(script: str, *arguments, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, ROOT / "scripts" / script, *arguments]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, cwd=ROOT)
+    environ = os.environ | variables
+    return subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=300, cwd=ROOT, env=environ
+    )
 
 
 @pytest.fixture
@@ -30,7 +34,8 @@ def pictures(tmp_path):
 
 def test_a_failed_file_never_stops_the_next(fake_python, pictures, tmp_path):
     folder = pictures(a=b"ball", b=b"die", c=b"bad", d=b"ball")
-    (folder / "notes.txt").write_text("no picture")
+    for name in ("notes.txt", "._a.png", ".hidden.png", "Thumbs.db"):
+        (folder / name).write_text("no picture")
     done = _run("batch.py", "--input", folder, "--output", tmp_path / "out", "--seed", "9")
     assert done.returncode == 1, done.stderr
     made = {f"{name}.{suffix}" for name in "ad" for suffix in ("blend", "glb", "ply")}
@@ -40,7 +45,60 @@ def test_a_failed_file_never_stops_the_next(fake_python, pictures, tmp_path):
     errors = {picture["name"]: picture["error"] for picture in report["pictures"]}
     assert not errors["a"] and not errors["d"]
     assert "stopped" in errors["b"] and errors["c"] == "c.png is no picture."
-    assert "2 of 4 made." in done.stdout
+    assert {Path(one["path"]).name: one["reason"] for one in report["skipped"]} == {
+        "._a.png": "AppleDouble file, which accompanies another file",
+        ".hidden.png": "hidden",
+        "Thumbs.db": "not the suffix of a picture (.db)",
+        "notes.txt": "not the suffix of a picture (.txt)",
+    }
+    assert "2 of 4 made." in done.stdout and done.stdout.count("skipped ") == 4
+
+
+def test_every_suffix_and_every_name_is_taken(fake_python, pictures, tmp_path):
+    """Names that the output's encoding lacks, that are no text, and that differ only by case or form."""
+    folder = pictures()
+    names = ["\u6905.JFIF", "Toy.gif", "toy.Bmp", "e\u0301.tif", "\u00e9.WEBP", os.fsdecode(b"caf\xe9.avif")]
+    for name in names:
+        (folder / name).write_bytes(b"ball")
+    done = _run(
+        "batch.py", "--input", folder, "--output", tmp_path / "out", "--glb", PYTHONIOENCODING="ascii"
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert "6 of 6 made." in done.stdout and "\\u6905.glb" in done.stdout
+    made = {path.stem for path in (tmp_path / "out").glob("*.glb")}
+    assert made == {"\u6905", "Toy", "toy_bmp", "e\u0301", "\u00e9_webp", os.fsdecode(b"caf\xe9")}
+    report = json.loads((tmp_path / "out" / "report.json").read_bytes().decode("utf-8"))
+    assert {Path(path).stem for one in report["pictures"] for path in one["files"]} == made
+
+
+def test_what_is_no_picture_file_is_refused_at_once(fake_python, pictures, tmp_path):
+    folder = pictures()
+    os.mkfifo(folder / "pipe.png")
+    with open(folder / "endless.png", "wb") as file:
+        file.truncate(3 << 30)
+    inputs = (folder / "pipe.png", folder / "endless.png", "/dev/zero", folder / "absent.png")
+    assert _run("batch.py", "--input", *inputs, "--output", tmp_path / "out").returncode == 2
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    words = {
+        "pipe": "device or pipe",
+        "endless": "larger than",
+        "zero": "device or pipe",
+        "absent": "not exist",
+    }
+    assert [words[one["name"]] in one["error"] for one in report["pictures"]] == [True] * 4
+
+
+def test_nobody_reads_the_table(fake_python, pictures, tmp_path):
+    folder = pictures(good=b"ball", broken=b"bad")
+    command = [sys.executable, ROOT / "scripts" / "batch.py", "--input", folder, "--ply"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as closed:
+        done = subprocess.run(
+            [*command, "--output", tmp_path / "out"], stdout=closed, stderr=closed, timeout=300
+        )
+    assert done.returncode == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.ply", "report.json"}
 
 
 def test_all_and_none(fake_python, pictures, tmp_path):
@@ -60,6 +118,10 @@ def test_all_and_none(fake_python, pictures, tmp_path):
         (("--input", "FILE", "--output", "OUT", "--wrong"), "unrecognized arguments: --wrong"),
         (("--output", "OUT"), "--input"),
         (("--input", "FILE", "--output", "OUT", "--seed", "many"), "invalid int value"),
+        (("--input", "FILE", "--output", "OUT", "--seed", "-1"), "argument --seed: "),
+        (("--input", "FILE", "--output", "OUT", "--steps", "0"), "argument --steps: "),
+        (("--input", "FILE", "--output", "OUT", "--guidance", "nan"), "argument --guidance: "),
+        (("--input", "FILE", "--output", "OUT", "--formats", "obj"), "argument --formats: "),
     ],
 )
 def test_arguments_that_make_no_sense(fake_python, tmp_path, arguments, words):

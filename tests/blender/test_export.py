@@ -1,8 +1,12 @@
 """Files on disk: whole or not there, and readable by others."""
 
+import dataclasses
 import errno
 import json
+import os
+import shutil
 import struct
+from pathlib import Path
 
 import bpy
 import numpy as np
@@ -12,7 +16,7 @@ from fake_backend import ball
 from blender_trellis.faults import Fault
 from blender_trellis.scene.asset import Asset
 from blender_trellis.scene.collection import add_asset
-from blender_trellis.scene.export import atomic, export_asset, prepare_folder
+from blender_trellis.scene.export import atomic, check_targets, export_asset, operator_reason, prepare_folder
 from blender_trellis.scene.splat_ply import PROPERTIES, turned, write_splat_ply
 
 
@@ -109,10 +113,78 @@ def test_a_bug_in_writing_is_no_fault_of_the_user(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_reason_of_an_operator_is_told_and_not_the_place_of_its_call(tmp_path):
+    """Blender ends what an operator raises with a line "Location: …"; the reason stands before it."""
+    image = tmp_path / "picture.png"
+    image.write_bytes(b"no .blend file")
+    with pytest.raises(Fault) as told, atomic(tmp_path / "a.blend"):
+        bpy.ops.wm.open_mainfile(filepath=str(image))
+    assert "Location" not in str(told.value) and "picture.png" in str(told.value)
+    with pytest.raises(Fault) as told, atomic(tmp_path / "a.glb"):
+        bpy.ops.export_scene.gltf(filepath=str(image / "a.glb"), export_format="GLB")
+    assert "Location" not in str(told.value) and "picture.png" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "said, reason",
+    [
+        ("Error: Cannot read it\nLocation: /a/ops.py:109\n", "Cannot read it"),
+        (
+            "Error: Python: Traceback (most recent call last):\n  File x\nOSError: full\n\nLocation: /a.py:1",
+            "OSError: full",
+        ),
+        (
+            "Error: Cannot write: no room\nError: It could not be saved.\n",
+            "Cannot write: no room; It could not be saved",
+        ),
+        ("Location: /a/ops.py:109", "Blender gives no reason"),
+        ("", "Blender gives no reason"),
+    ],
+)
+def test_the_reason_is_told_in_one_line(said, reason):
+    assert operator_reason(RuntimeError(said)) == reason
+
+
+NOT_TEXT = os.fsdecode(b"caf\xe9")
+
+
+def test_names_that_are_no_text_are_kept_by_files_and_printable_in_blender(tmp_path):
+    """Of the picture and of the folder alike."""
+    folder = tmp_path / NOT_TEXT
+    folder.mkdir()
+    asset = dataclasses.replace(_asset(), name=NOT_TEXT)
+    collection = add_asset(asset, bpy.context.scene, bpy.context.view_layer)
+    written = export_asset(asset, collection, folder / NOT_TEXT, ("glb", "ply", "blend"))
+    assert sorted(os.listdir(os.fsencode(folder))) == [b"caf\xe9.blend", b"caf\xe9.glb", b"caf\xe9.ply"]
+    data = written[0].read_bytes()
+    gltf = json.loads(data[20 : 20 + struct.unpack("<I", data[12:16])[0]])
+    assert [node["name"] for node in gltf["nodes"]] == ["caf?"]
+    shutil.copy(written[2], tmp_path / "copy.blend")
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "copy.blend"))
+    assert {item.name for item in bpy.data.collections["caf?"].objects} == {"caf?", "caf? Gaussians"}
+
+
+@pytest.mark.parametrize("kind, name", [("glb", "ball.glb"), ("preview", "ball_preview.png")])
+def test_a_target_that_is_a_folder_is_a_sentence(tmp_path, kind, name):
+    check_targets(tmp_path / "ball", (kind,))
+    (tmp_path / name).mkdir()
+    with pytest.raises(Fault, match="not an ordinary file"):
+        check_targets(tmp_path / "ball", ("ply", kind))
+    with pytest.raises(Fault, match="too long"):
+        check_targets(tmp_path / ("x" * 253), (kind,))
+
+
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(Fault, match="cannot be written"):
         prepare_folder(tmp_path / "file" / "folder")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="there is no folder that takes no files")
+def test_a_folder_that_takes_no_files_is_not_called_full():
+    with pytest.raises(Fault) as told:
+        prepare_folder(Path("/proc"))
+    assert "space" not in str(told.value) and '"/proc"' in str(told.value)
 
 
 def test_glb_where_the_exporter_is_switched_off(tmp_path):

@@ -123,6 +123,28 @@ def test_an_image_in_blender_is_a_picture_too(addon, tmp_path):
     assert read_image(image).data.startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("space", "shown"),
+    # What the stored colour is in sRGB: the same, by the primaries of Display P3, and from linear light.
+    [("sRGB", (160, 110, 70)), ("Display P3", (169, 107, 62)), ("Linear Rec.709", (208, 175, 143))],
+)
+def test_an_image_is_read_in_the_colours_that_blender_shows(addon, tmp_path, space, shown):
+    from blender_trellis.picture_source import read_image
+
+    stored = bpy.data.images.new("stored", 20, 20)
+    stored.pixels[:] = [160 / 255, 110 / 255, 70 / 255, 1] * 400
+    stored.filepath_raw, stored.file_format = str(tmp_path / "stored.png"), "PNG"
+    stored.save()
+    image = bpy.data.images.load(str(tmp_path / "stored.png"))
+    image.colorspace_settings.name = space
+    (tmp_path / "read.png").write_bytes(read_image(image).data)
+    read = bpy.data.images.load(str(tmp_path / "read.png"))
+    read.colorspace_settings.name = "Non-Color"
+    assert [value * 255 for value in read.pixels[:3]] == pytest.approx(shown, abs=1.5)
+    assert image.colorspace_settings.name == space and not image.is_dirty
+    assert len(bpy.data.scenes) == 1
+
+
 def test_a_random_seed_is_shown(addon, picture):
     bpy.context.scene.trellis.use_random_seed = True
     _press_generate(picture())

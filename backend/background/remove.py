@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from backend.background.plain import key_out_plain_background
+from backend.background.u2net import FILE_NAME, download_u2net, find_u2net, remove_with_u2net
 from backend.checkpoints.model_folder import models_folder
 from backend.errors import UserError
-from backend.image.plain_background import key_out_plain_background
-from backend.image.u2net import FILE_NAME, download_u2net, find_u2net, remove_with_u2net
 
 __all__ = ["download_u2net", "remove_background"]
 
@@ -26,7 +26,7 @@ def remove_background(image: Image.Image, model_file: Path | None = None) -> Ima
     if cutout is None:
         raise UserError(
             "The picture has neither transparency nor a plain background; give one that has one,"
-            f" or download the background remover with 'python -m backend.image.u2net'"
+            f" or download the background remover with 'python -m backend.background.u2net'"
             f" (it can also be put by hand at '{models_folder() / FILE_NAME}')."
         )
     if not np.asarray(cutout.getchannel("A")).any():

@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from backend.image.specks import without_specks
+
 # Distances are in CIE L*a*b*, where 2 is just visible.
 _MIN_TOLERANCE, _MAX_TOLERANCE = 4.0, 12.0
 # A border pixel farther than this from the fitted colour belongs to something else.
@@ -20,9 +22,8 @@ _MIN_BORDER_SHARE = 0.75
 # ... without texture, and not change its colour more than a lit wall does.
 _MAX_ROUGHNESS = 4.0
 _MAX_DRIFT = 35.0
-# A part smaller than this share of the largest one is a speck of noise or of JPEG ringing.
-_MIN_PART = 0.002
-_MIN_PART_PIXELS = 24
+# JPEG ringing is a few pixels large whatever the object's size.
+_LEAST_PIXELS = 24
 _BLEEDING_PIXELS = 4
 _BLEEDING_SHARE = 0.4
 
@@ -48,7 +49,7 @@ def key_out_plain_background(image: Image.Image) -> Image.Image | None:
     plain = distance < background.tolerance
     # JPEG ringing closes narrow gaps; through them the flood passes at a wider tolerance.
     reached = plain & _reached_from_border(distance < 1.5 * background.tolerance)
-    mask = _without_specks(~(reached | _bleeding(distance, reached)))
+    mask = without_specks(~(reached | _bleeding(distance, reached)), _LEAST_PIXELS)
     return Image.fromarray(_soft_cutout(rgb, mask))
 
 
@@ -111,16 +112,6 @@ def _bleeding(distance: np.ndarray, reached: np.ndarray) -> np.ndarray:
     faint = reach & ~reached & (distance < _BLEEDING_SHARE * beside)
     labels, _ = ndimage.label(reached | faint)
     return faint & np.isin(labels, np.unique(labels[reached]))
-
-
-def _without_specks(mask: np.ndarray) -> np.ndarray:
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    if not count:
-        return mask
-    areas = np.bincount(labels.ravel())
-    areas[0] = 0
-    keep = areas >= max(_MIN_PART * areas.max(), _MIN_PART_PIXELS)
-    return keep[labels]
 
 
 def _soft_cutout(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The U²-Net background remover (Qin et al. 2020): where its file lies, how it is fetched, how it is run.
 
 Run through the rembg package with a model file on this machine; nothing is fetched unasked.
-`python -m backend.image.u2net [FOLDER]` fetches the file.
+`python -m backend.background.u2net [FOLDER]` fetches the file.
 """
 
 import functools
@@ -21,6 +21,7 @@ from PIL import Image
 
 from backend.checkpoints.model_folder import models_folder
 from backend.errors import MissingModel, UserError
+from blender_trellis.batch.console import prepare_streams
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ def _copy(answer, file, on_progress: Callable[[int, int], None] | None) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m backend.image.u2net [FOLDER]`: download, say where the file lies; 0 or 2."""
+    """`python -m backend.background.u2net [FOLDER]`: download, say where the file lies; 0 or 2."""
     folder = Path(arguments[0]).expanduser() if arguments else models_folder()
     try:
         sys.stdout.write(f"{download_u2net(folder)}\n")
@@ -160,4 +161,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    prepare_streams()
     sys.exit(main(sys.argv[1:]))

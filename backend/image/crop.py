@@ -1,0 +1,151 @@
+"""One object out of its picture: by the picture's transparency or a background remover, centred, 518 × 518.
+
+H, W: height and width of the picture.
+"""
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from backend.errors import UserError
+from backend.image.decode import eight_bit
+from backend.image.specks import without_specks
+
+log = logging.getLogger(__name__)
+
+# The square round a very long object takes memory in the square of its length: longer ones are scaled down.
+MAX_CROP_SIDE = 4096
+# The background remover sees at most this many pixels a side.
+MAX_OPAQUE_SIDE = 1024
+
+PICTURE_SIZE = 518
+ALPHA_THRESHOLD = 0.8 * 255
+CROP_FACTOR = 1.2
+
+# Alpha up to here is noise of masks and removers: a pixel that nobody sees.
+_CLEAR = 25
+# A cut-out is clear along a good part of the picture's border and over a good part of the picture. A window
+# with round corners, a canvas one pixel too large or an alpha channel that was only kept are not.
+_LEAST_CLEAR_BORDER = 0.2
+_LEAST_CLEAR_AREA = 0.05
+_BORDER_SHARE = 0.02
+# A cast shadow is black and soft; it is no part of the object.
+_SHADOW_ALPHA = 0.65 * 255
+_SHADOW_LEVEL = 40
+# What is half visible farther than this from the opaque pixels is no soft edge. Share of the longer side.
+_SOFT_EDGE = 0.02
+_LEAST_SEE_THROUGH = 0.01
+_JOINED_WITHIN = 0.004
+
+BackgroundRemover = Callable[[Image.Image], Image.Image]
+
+
+def preprocess(image: Image.Image, remove_background: BackgroundRemover) -> Image.Image:
+    """As `cut_out`, but RGB on black, as the published image models see it."""
+    return on_black(cut_out(image, remove_background))
+
+
+def cut_out(image: Image.Image, remove_background: BackgroundRemover) -> Image.Image:
+    """Cut one object out of its picture: transparent or removed background, centred, 518×518 RGBA.
+
+    `remove_background` (RGB -> RGBA) is called where the picture's own transparency cuts nothing out.
+    Raises UserError where nothing, or only a speck, is visible.
+    """
+    image = eight_bit(image, "picture")
+    if image.mode == "RGBA" and _cuts_out(np.asarray(image.getchannel("A"))):
+        cutout = _shrink(image, MAX_CROP_SIDE)
+    else:
+        cutout = remove_background(_shrink(_without_alpha(image), MAX_OPAQUE_SIDE))
+    cutout = cutout.crop(crop_box(_alpha_of_the_object(cutout)))
+    # Pillow weighs RGBA by its alpha while it resizes, so that hidden colours do not bleed into the edge.
+    return cutout.resize((PICTURE_SIZE, PICTURE_SIZE), Image.Resampling.LANCZOS)
+
+
+def crop_box(alpha: np.ndarray) -> tuple[float, float, float, float]:
+    """The square (left, top, right, bottom) in pixels round the object that `alpha` (H, W) uint8 shows.
+
+    Its side is 1.2 times the longer side of the object; it may reach beyond the picture, and its bounds may
+    be halves: Pillow's crop rounds them to the nearest even whole number, as the published weights expect.
+    """
+    rows, columns = np.nonzero(_object(alpha))
+    if not len(rows):
+        raise UserError(
+            "The picture shows no object (every pixel is transparent or nearly so);"
+            " give a picture with one opaque object."
+        )
+    left, top, right, bottom = (int(v) for v in (columns.min(), rows.min(), columns.max(), rows.max()))
+    half = int(max(right - left, bottom - top) * CROP_FACTOR) // 2
+    if half == 0:
+        raise UserError(
+            "The object in the picture is only one or two pixels large; give a picture in which it is larger."
+        )
+    x, y = (left + right) / 2, (top + bottom) / 2
+    return x - half, y - half, x + half, y + half
+
+
+def on_black(cutout: Image.Image) -> Image.Image:
+    """RGBA -> RGB over black; truncates instead of rounding, as in training."""
+    pixels = np.asarray(cutout).astype(np.float32) / 255
+    return Image.fromarray((pixels[:, :, :3] * pixels[:, :, 3:] * 255).astype(np.uint8))
+
+
+def _cuts_out(alpha: np.ndarray) -> bool:
+    """Whether the picture's transparency (H, W) uint8 separates an object from its surroundings."""
+    clear = alpha <= _CLEAR
+    rim = max(2, round(_BORDER_SHARE * min(alpha.shape)))
+    border = np.ones_like(clear)
+    border[rim:-rim, rim:-rim] = False
+    return bool(clear.mean() >= _LEAST_CLEAR_AREA and clear[border].mean() >= _LEAST_CLEAR_BORDER)
+
+
+def _without_alpha(image: Image.Image) -> Image.Image:
+    """RGB; clear pixels, whose own colour may be anything, get that of the nearest other one."""
+    if image.mode != "RGBA":
+        return image.convert("RGB")
+    pixels = np.array(image)
+    clear = pixels[..., 3] <= _CLEAR
+    if clear.all():
+        raise UserError(
+            "The picture shows no object (every pixel is transparent or nearly so);"
+            " give a picture with one opaque object."
+        )
+    if clear.any():
+        rows, columns = ndimage.distance_transform_edt(clear, return_distances=False, return_indices=True)
+        pixels = pixels[rows, columns]
+    log.info("the picture's transparency cuts nothing out; its background is removed instead")
+    return Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
+
+
+def _alpha_of_the_object(cutout: Image.Image) -> np.ndarray:
+    """Alpha (H, W) without cast shadows, which are black and at most half opaque."""
+    pixels = np.asarray(cutout)
+    alpha = pixels[..., 3]
+    shadow = (alpha <= _SHADOW_ALPHA) & (pixels[..., :3].max(axis=2) <= _SHADOW_LEVEL)
+    # An object that is all dark and see-through is no shadow of anything.
+    return np.where(shadow, 0, alpha) if (alpha > ALPHA_THRESHOLD).any() else alpha
+
+
+def _object(alpha: np.ndarray) -> np.ndarray:
+    """The pixels (H, W) that the crop must hold, without specks: the opaque ones, as the published models
+    have it, or all that can be seen where a part of the object is see-through.
+    """
+    reach = max(1, round(_JOINED_WITHIN * max(alpha.shape)))
+    visible = without_specks(alpha > _CLEAR, reach=reach)
+    opaque = visible & (alpha > ALPHA_THRESHOLD)
+    if not opaque.any():
+        return visible
+    opaque = without_specks(opaque, reach=reach)
+    edge = max(2, round(_SOFT_EDGE * max(alpha.shape)))
+    see_through = visible & (ndimage.distance_transform_edt(~opaque) > edge)
+    return visible if see_through.sum() >= _LEAST_SEE_THROUGH * visible.sum() else opaque
+
+
+def _shrink(image: Image.Image, longest: int) -> Image.Image:
+    scale = longest / max(image.size)
+    if scale >= 1:
+        return image
+    width, height = (max(1, int(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)

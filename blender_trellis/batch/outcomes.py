@@ -1,0 +1,106 @@
+"""What became of a batch: the loop over its objects, the report, the table and the exit code."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TextIO
+
+from .plan import Item, Skipped, name_for
+from .progress_bar import ProgressBar
+
+INTERRUPTED = "Interrupted."
+_ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))}
+
+
+@dataclass
+class Outcome:
+    """What became of one object; `error` is empty when all went well."""
+
+    name: str
+    picture: str = ""  # the first of several views, "" of a sentence
+    seconds: float = 0.0
+    seed: int = 0
+    files: list[str] = field(default_factory=list)
+    error: str = ""  # one sentence
+    log: str = ""  # of the backend, where it died
+    model_hash: str = ""
+    picture_hash: str = ""
+
+
+Make = Callable[[Item, Outcome, ProgressBar], None]
+"""Makes one object and notes its files; whatever it raises is the reason why the object was not made."""
+
+
+def make_all(
+    items: Sequence[Item],
+    output: Path,
+    seed: int,
+    make: Make,
+    explain: Callable[[Exception], str],
+    stream: TextIO,
+) -> list[Outcome]:
+    """Makes every item; a failure is noted as `explain` puts it, and the next one follows.
+
+    `explain` gives one sentence, and where there is a log, that on further lines. Progress goes to `stream`.
+    """
+    outcomes = []
+    for number, item in enumerate(items, start=1):
+        item = replace(item, name=name_for(output, item.name))
+        outcome = Outcome(item.name, item.picture, seed=seed)
+        bar = ProgressBar(stream, _one_line(f"[{number}/{len(items)}] {item.name}"))
+        began = time.monotonic()
+        try:
+            make(item, outcome, bar)
+        except KeyboardInterrupt:
+            outcome.error = INTERRUPTED
+        except Exception as error:  # noqa: BLE001 (whatever is wrong with one, the others are still to be made)
+            outcome.error, _, outcome.log = explain(error).partition("\n")
+        outcome.seconds = round(time.monotonic() - began, 2)
+        bar.end(_what(outcome))
+        outcomes.append(outcome)
+        if outcome.error == INTERRUPTED:
+            break
+    return outcomes
+
+
+def report(outcomes: Sequence[Outcome], skipped: Sequence[Skipped], heading: str) -> str:
+    """Everything as a JSON object in ASCII, the outcomes as the list `heading`."""
+    content = {
+        "made": _made(outcomes),
+        "of": len(outcomes),
+        heading: [asdict(outcome) for outcome in outcomes],
+        "skipped": [{"path": str(one.path), "reason": one.reason} for one in skipped],
+    }
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def table(outcomes: Sequence[Outcome], skipped: Sequence[Skipped]) -> str:
+    """Everything as lines of text, ending with how many were made."""
+    rows = [
+        ("FAILED" if one.error else "made", one.name, f"{one.seconds:.1f} s", _what(one)) for one in outcomes
+    ]
+    rows += [("skipped", one.path.name, "", one.reason) for one in skipped]
+    width = max((len(_one_line(name)) for _, name, _, _ in rows), default=0)
+    lines = [f"{state:<7} {_one_line(name):<{width}} {time:>9}  {what}" for state, name, time, what in rows]
+    return "\n".join([*lines, f"{_made(outcomes)} of {len(outcomes)} made.", ""])
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """0 when all objects were made, 1 when some were, 2 when none was."""
+    made = _made(outcomes)
+    return 2 if not made else 0 if made == len(outcomes) else 1
+
+
+def _made(outcomes: Sequence[Outcome]) -> int:
+    return sum(not outcome.error for outcome in outcomes)
+
+
+def _what(outcome: Outcome) -> str:
+    return _one_line(outcome.error or ", ".join(Path(name).name for name in outcome.files))
+
+
+def _one_line(text: str) -> str:
+    """File names may hold line ends and what moves a terminal's cursor."""
+    return text.translate(_ESCAPES)
