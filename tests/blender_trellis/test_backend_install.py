@@ -98,16 +98,14 @@ def test_install_verify_and_upgrade(extension, tmp_path, monkeypatch):
     assert [path.name for path in user.iterdir()] == ["backend-venv"]
 
 
-@pytest.mark.parametrize(
-    ("torch", "reason"), [("9.9", r"torch==9\.9"), ("3.0", "libcudart is missing")], ids=["absent", "broken"]
-)
-def test_a_failed_installation_leaves_the_earlier_one(extension, tmp_path, torch, reason):
+def test_a_failed_installation_leaves_the_earlier_one(extension, tmp_path):
     python = install(tmp_path, extension, "cpu", quiet)
-    write_lock(extension, torch)
-    with pytest.raises(InstallError, match=reason) as fault:
-        install(tmp_path, extension, "cpu", quiet)
-    assert fault.value.log
-    assert "torch 1.0" in str(verify(python))
+    for torch, reason in (("9.9", r"torch==9\.9"), ("3.0", "libcudart is missing")):
+        write_lock(extension, torch)
+        with pytest.raises(InstallError, match=reason) as fault:
+            install(tmp_path, extension, "cpu", quiet)
+        assert fault.value.log
+        assert "torch 1.0" in str(verify(python))
 
 
 def test_cancel_takes_effect_at_once_and_leaves_nothing_that_is_found(extension, tmp_path):

@@ -16,7 +16,7 @@ def run(code: str, encoding: str = "", **streams) -> subprocess.CompletedProcess
     command = [sys.executable, "-c", f"{BEGIN}{code}\nsys.exit(7)"]
     environ = os.environ | ({"PYTHONIOENCODING": encoding} if encoding else {})
     streams = streams or {"capture_output": True}
-    return subprocess.run(command, env=environ, cwd=ROOT, timeout=60, **streams)
+    return subprocess.run(command, env=environ, cwd=ROOT, timeout=300, **streams)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_what_is_not_buffered_stays_so():
     environ = os.environ | {"PYTHONUNBUFFERED": "1"}
     code = f"{BEGIN}import os\nsys.stdout.write('half a line')\nos._exit(7)"
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environ, cwd=ROOT, capture_output=True, timeout=60
+        [sys.executable, "-c", code], env=environ, cwd=ROOT, capture_output=True, timeout=300
     )
     assert (done.returncode, done.stdout) == (7, b"half a line")
 
@@ -81,7 +81,7 @@ def test_descriptors_that_are_closed_from_the_start(closed, tmp_path):
     )
     command = f'exec "$0" -c "$1" {closed}'
     done = subprocess.run(
-        ["sh", "-c", command, sys.executable, BEGIN + code], cwd=ROOT, capture_output=True, timeout=60
+        ["sh", "-c", command, sys.executable, BEGIN + code], cwd=ROOT, capture_output=True, timeout=300
     )
     assert done.returncode == 7 and (tmp_path / "file").read_text() == "whole"
 
@@ -100,6 +100,6 @@ def test_help_goes_to_a_closed_pipe_without_a_word(words):
     os.close(reading)
     with open(writing, "wb") as closed:
         done = subprocess.run(
-            [sys.executable, *words], stdout=closed, stderr=subprocess.PIPE, cwd=ROOT, timeout=60
+            [sys.executable, *words], stdout=closed, stderr=subprocess.PIPE, cwd=ROOT, timeout=300
         )
     assert (done.returncode, done.stderr) == (0, b"")
