@@ -30,6 +30,7 @@ def test_a_picture_becomes_files_that_others_can_read(tiny_model, picture, tmp_p
     assert code == 0 and report["made"] == 1
     assert sorted(path.name for path in output.iterdir()) == [
         "disc.glb",
+        "disc.latents.safetensors",
         "disc.ply",
         "disc.radiance_field.safetensors",
     ]
