@@ -108,8 +108,9 @@ def _make(
 ) -> None:
     """Make one object; its files are written once all of its parts are there and sound."""
     stem = options.output / item.name
-    for kind in options.formats:
-        check_target(_path(kind, stem))
+    latents = stem.with_name(stem.name + LATENTS)
+    for path in (*(_path(kind, stem) for kind in options.formats), latents):
+        check_target(path)
     parts: list[tuple[str, Any]] = []
     summary = engine.make(
         _request(item, options),
@@ -119,7 +120,6 @@ def _make(
     outcome.seed, outcome.model_hash = summary.seed, summary.model_hash
     outcome.picture_hash = summary.picture_hash
     outcome.files += write_results(dict(parts), stem)
-    latents = stem.with_name(stem.name + LATENTS)
     write_latents(latents, latents_of(dict(parts), options.model, summary.model_hash))
     outcome.files.append(latents.name)
 
