@@ -18,7 +18,7 @@ import torch
 from backend.evaluation.cases import front_case, held_out_case
 from backend.evaluation.contact_sheet import contact_sheet, object_row
 from backend.evaluation.prediction import predict
-from backend.evaluation.surface_scores import surface_scores
+from backend.evaluation.scores import surface_scores
 from backend.files import atomic_path
 from backend.geometry.mesh_files import Asset, spread_over_families
 from backend.training.calibrate import GUESS, best_latent, best_structure
