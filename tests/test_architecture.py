@@ -129,7 +129,6 @@ def test_geometry_stands_below_models_and_all_that_uses_them():
         sources("backend.geometry"),
         "torch",
         *(f"backend.{name}" for name in ("models", "layers", "lifting", "trellis", "training", "evaluation")),
-        besides=(),
     )
 
 

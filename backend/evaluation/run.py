@@ -47,7 +47,7 @@ class Outcome:
 
 
 class Evaluation:
-    """A pipeline with its rivals, ready to be measured."""
+    """A pipeline with both baselines, ready to be measured."""
 
     def __init__(self, pipeline: Pipeline, trained: TrainingShapes, settings: Settings) -> None:
         self._pipeline = pipeline
@@ -58,7 +58,7 @@ class Evaluation:
         self._mean_shape: Prediction = mean_shape(trained.mean_occupied)
 
     def run(self, entries: Sequence[Entry], on_fault: OnFault) -> Outcome:
-        """Scores every entry; one that cannot be read or drawn is told and left out.
+        """Scores every entry; one that cannot be read or drawn is reported and left out.
 
         Raises UserError where none is left.
         """
