@@ -163,6 +163,8 @@ def test_a_mesh_drawn_unlit_shows_its_base_colour():
         assert picture.shape == (256, 256, 3)
         assert picture[128, 128] == pytest.approx(np.array([200, 100, 50]) / 255, abs=1e-3)
         assert picture[0, 0].max() == 0
+    assert [picture.shape for picture in mesh_renders(EMPTY)] == [(256, 256, 3)] * 4
+    assert not np.any(mesh_renders(EMPTY))
 
 
 def test_points_and_their_placement_go_back_and_forth():
