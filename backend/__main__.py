@@ -1,4 +1,4 @@
-"""`python -m backend [COMMAND]`: serve (also without one), generate, selftest, bench, train, evaluate."""
+"""`python -m backend [COMMAND]`: serve (also without one), generate, edit, vary, selftest …"""
 
 import importlib
 import importlib.util
@@ -10,6 +10,8 @@ from blender_trellis.batch.console import prepare_streams
 COMMANDS = {
     "serve": "answer the add-on over stdin and stdout (what happens without a command)",
     "generate": "turn pictures into files, without Blender",
+    "edit": "change a region of an asset and keep the rest",
+    "vary": "make variants of an asset",
     "selftest": "compare this machine's results with stored ones",
     "bench": "time every stage",
     "train": "make the starter model from a folder of objects (in the repository, not in the extension)",

@@ -1,9 +1,12 @@
-"""`python -m backend generate`: pictures, folders of pictures or a sentence to .glb and .ply files."""
+"""`python -m backend generate`: pictures, folders of pictures or a sentence to .glb and .ply files.
+
+Beside them lie the latents that they were decoded from, with which `edit` and `vary` go on.
+"""
 
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -17,6 +20,8 @@ from backend.memory import is_out_of_memory
 from backend.representations.gaussians import write_ply
 from backend.representations.glb import write_glb
 from backend.serve import INTERNAL, OUT_OF_MEMORY
+from backend.trellis.asset import SUFFIX as LATENTS
+from backend.trellis.asset import latents_of, write_latents
 from backend.trellis.engine import TrellisEngine
 from backend.trellis.outputs import checked, radiance_field_arrays
 from blender_trellis.batch.options import add_generation_options, request_of
@@ -66,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     wanted.add_argument("--output", type=Path, required=True, help="folder for the results")
     wanted.add_argument(
         "--formats",
-        type=_formats,
+        type=formats,
         default=("mesh", "gaussian"),
         help=f"comma-separated, of {', '.join(FORMATS)} (default: mesh,gaussian)",
     )
@@ -76,7 +81,8 @@ def parser() -> argparse.ArgumentParser:
     return wanted
 
 
-def _formats(text: str) -> tuple[str, ...]:
+def formats(text: str) -> tuple[str, ...]:
+    """The type of an option: names of formats with commas between them."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if unknown := [name for name in names if name not in FORMATS]:
         raise argparse.ArgumentTypeError(f"unknown format {unknown[0]!r}; choose of {', '.join(FORMATS)}")
@@ -102,8 +108,9 @@ def _make(
 ) -> None:
     """Make one object; its files are written once all of its parts are there and sound."""
     stem = options.output / item.name
-    for kind in options.formats:
-        check_target(_path(kind, stem))
+    latents = stem.with_name(stem.name + LATENTS)
+    for path in (*(_path(kind, stem) for kind in options.formats), latents):
+        check_target(path)
     parts: list[tuple[str, Any]] = []
     summary = engine.make(
         _request(item, options),
@@ -112,10 +119,9 @@ def _make(
     )
     outcome.seed, outcome.model_hash = summary.seed, summary.model_hash
     outcome.picture_hash = summary.picture_hash
-    for kind, part in parts:
-        if kind in SUFFIXES:
-            _write(kind, part, _path(kind, stem))
-            outcome.files.append(_path(kind, stem).name)
+    outcome.files += write_results(dict(parts), stem)
+    write_latents(latents, latents_of(dict(parts), options.model, summary.model_hash))
+    outcome.files.append(latents.name)
 
 
 def _explain(error: Exception) -> str:
@@ -136,6 +142,14 @@ def _request(item: Item, options: argparse.Namespace) -> Generate:
         prompt=options.prompt,
         multi_image=options.multi_image,
     )
+
+
+def write_results(outputs: Mapping[str, Any], stem: Path) -> list[str]:
+    """Write the mesh, Gaussians and radiance field among the outputs; the names of the files."""
+    kinds = [kind for kind in outputs if kind in SUFFIXES]
+    for kind in kinds:
+        _write(kind, outputs[kind], _path(kind, stem))
+    return [_path(kind, stem).name for kind in kinds]
 
 
 def _path(kind: str, stem: Path) -> Path:

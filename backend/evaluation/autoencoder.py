@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -9,9 +11,10 @@ from backend.checkpoints.weights import read_model
 from backend.evaluation.prediction import is_view_aligned
 from backend.evaluation.unit_cube import mesh_asset
 from backend.geometry.mesh_files import Asset
+from backend.geometry.scene import Scene, occupancy, pooled_occupancy
+from backend.lifting.mesh_features import voxel_features
 from backend.lifting.surface import FEATURES
 from backend.models.structured_latent_vae import SLatEncoder
-from backend.training.dataset import Scene, occupancy, pooled_occupancy, voxel_features
 from backend.trellis.decoding import StructuredLatent, decode
 from backend.trellis.networks import Networks
 
@@ -19,23 +22,23 @@ STRUCTURE_RESOLUTION = 64
 _ENCODER = "ckpts/slat_enc_swin8_32l8"
 
 
+@dataclass(frozen=True)
 class Autoencoder:
     """The encoder beside a pipeline's mesh decoder."""
 
-    def __init__(self, encoder: SLatEncoder, pipeline: Networks) -> None:
-        self._encoder = encoder
-        self._pipeline = pipeline
+    encoder: SLatEncoder
+    pipeline: Networks
 
     @torch.inference_mode()
     def mesh(self, scene: Scene) -> Asset:
         """The scene's mesh after encoding and decoding, as it stands; without faces if none is left."""
-        resolution = self._encoder.config.resolution
+        resolution = self.encoder.config.resolution
         voxels = pooled_occupancy(occupancy(scene, STRUCTURE_RESOLUTION), resolution)
         coords = np.argwhere(voxels).astype(np.int32)
-        places = torch.from_numpy(coords).to(self._pipeline.device)
-        features = torch.from_numpy(voxel_features(scene, coords, resolution)).to(self._pipeline.device)
-        latents = self._encoder(features, self._encoder.structure(places))[0].float()
-        return mesh_asset(decode(self._pipeline, "mesh", StructuredLatent(places, latents, resolution)))
+        places = torch.from_numpy(coords).to(self.pipeline.device)
+        features = torch.from_numpy(voxel_features(scene, coords, resolution)).to(self.pipeline.device)
+        latents = self.encoder(features, self.encoder.structure(places))[0].float()
+        return mesh_asset(decode(self.pipeline, "mesh", StructuredLatent(places, latents, resolution)))
 
 
 def open_autoencoder(pipeline: Networks) -> Autoencoder | None:

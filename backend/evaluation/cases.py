@@ -12,15 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from backend.background.remove import remove_background
+from backend.background import remove_background
 from backend.geometry.mesh_files import Asset, Entry, load_asset
-from backend.geometry.render import cutout, render
+from backend.geometry.render import draw_cutout
+from backend.geometry.scene import Scene, make_scene
 from backend.geometry.views import View, fixed_view, held_out_azimuth, held_out_view, random_view
 from backend.image import cut_out
-from backend.training.dataset import Scene, make_scene
-
-PICTURE_SIZE = 512
-_MARGIN = 1.3
 
 
 @dataclass(frozen=True)
@@ -35,12 +32,13 @@ class Case:
 def held_out_case(entry: Entry) -> Case:
     """The entry from inside its held-out sector."""
     rng = np.random.default_rng(zlib.crc32(entry.name.encode()))
-    return make_case(entry, held_out_view(entry.name, rng))
+    return _case(entry.name, load_asset(entry.path), held_out_view(entry.name, rng))
 
 
 def front_case(entry: Entry) -> Case:
     """The entry from the middle of its held-out sector, at a calm elevation and light."""
-    return make_case(entry, fixed_view(held_out_azimuth(entry.name), np.radians(18.0), np.radians(38.0)))
+    view = fixed_view(held_out_azimuth(entry.name), np.radians(18.0), np.radians(38.0))
+    return _case(entry.name, load_asset(entry.path), view)
 
 
 def scored_cases(entry: Entry, count: int, seed: int) -> list[Case]:
@@ -55,21 +53,8 @@ def scored_cases(entry: Entry, count: int, seed: int) -> list[Case]:
     return [_case(entry.name, asset, view) for view in views]
 
 
-def make_case(entry: Entry, view: View) -> Case:
-    """Draws the picture and sends it through the preprocessing that every picture gets."""
-    return _case(entry.name, load_asset(entry.path), view)
-
-
 def _case(name: str, asset: Asset, view: View) -> Case:
+    """Draws the picture and sends it through the preprocessing that every picture gets."""
     scene = make_scene(name, asset, view)
-    drawn = draw_cutout(scene)
+    drawn = draw_cutout(scene.mesh, scene.view)
     return Case(scene, drawn, cut_out(drawn, remove_background))
-
-
-def draw_cutout(scene: Scene) -> Image.Image:
-    """The scene as an RGBA picture of 512²."""
-    return cutout(
-        render(
-            scene.vertices, scene.faces, scene.corner_colors, scene.smooth, scene.view, PICTURE_SIZE, _MARGIN
-        )
-    )

@@ -1,21 +1,23 @@
-"""What a model makes of a case, brought into the unit cube. R resolution."""
+"""What a model makes of a case with its own settings, timed, and brought into the unit cube. R resolution."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
 
-from backend.background.remove import remove_background
+from backend.background import remove_background
 from backend.checkpoints.model_folder import ModelFolder
 from backend.evaluation.cases import Case
-from backend.evaluation.reconstruct import Reconstruction, reconstruct
 from backend.evaluation.unit_cube import (
     RESOLUTION,
     Placement,
     mesh_asset,
-    place_asset,
     place_gaussians,
     placement,
     unit_occupancy,
@@ -23,9 +25,26 @@ from backend.evaluation.unit_cube import (
 from backend.geometry.mesh_files import Asset
 from backend.image import cut_out
 from backend.representations.gaussians import Gaussians
+from backend.representations.mesh import Mesh
+from backend.trellis.decoding import EmptyStructure
+from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
+from backend.trellis.stages import Output, Settings
 
 EMPTY = Asset(np.zeros((0, 3)), np.zeros((0, 3), np.int32), np.zeros((0, 3, 3), np.uint8), np.zeros(0, bool))
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """occupied (R, R, R) bool at the structure's full resolution · mesh · gaussians · seconds of wall time.
+
+    Mesh and Gaussians are None where the model finds no shape at all.
+    """
+
+    occupied: Tensor
+    mesh: Mesh | None
+    gaussians: Gaussians | None
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,24 @@ def predict(pipeline: Networks, case: Case, seed: int) -> Prediction:
     return placed(result, azimuth, preprocessing + result.seconds)
 
 
+@torch.inference_mode()
+def reconstruct(networks: Networks, picture: Image.Image, seed: int = 1) -> Reconstruction:
+    """A picture as cut out -> what Generate makes of it."""
+    started = time.monotonic()
+    folder = networks.folder
+    settings = Settings(folder.structure_sampler, folder.slat_sampler, ("gaussian", "mesh"))
+    outputs: dict[str, Any] = {}
+    try:
+        for event in generate(networks, [picture], settings, torch.Generator().manual_seed(seed)):
+            if isinstance(event, Output):
+                outputs[event.kind] = event.value
+        occupied = outputs["voxels"].occupied
+    except EmptyStructure:
+        occupied = networks["sparse_structure_decoder"](outputs["structure_latent"])[0, 0] > 0
+    seconds = time.monotonic() - started
+    return Reconstruction(occupied.cpu(), outputs.get("mesh"), outputs.get("gaussian"), seconds)
+
+
 def placed(result: Reconstruction, azimuth: float | None, seconds: float) -> Prediction:
     """The result as it stands, or turned by an azimuth and normalised, mesh and Gaussians by the mesh's
     bounding box.
@@ -67,7 +104,7 @@ def placed(result: Reconstruction, azimuth: float | None, seconds: float) -> Pre
     mesh = mesh_asset(result.mesh)
     where = Placement() if azimuth is None else placement(mesh.vertices[np.unique(mesh.faces)], azimuth)
     splats = None if result.gaussians is None else place_gaussians(result.gaussians, where)
-    return Prediction(occupied, place_asset(mesh, where), splats, seconds)
+    return Prediction(occupied, replace(mesh, vertices=where.apply(mesh.vertices)), splats, seconds)
 
 
 def _split(occupied: np.ndarray) -> np.ndarray:

@@ -1,5 +1,5 @@
 """How a trained starter is sampled best: where to cut the occupancy, and how far its flows go beyond the
-encoder's first guess. Chosen on pictures of training objects from directions that training never saw.
+encoder's prediction. Chosen on pictures of training objects from directions that training never saw.
 
 R resolution · L voxels.
 """
@@ -20,14 +20,13 @@ import torch
 from torch import Tensor
 
 from backend.evaluation.cases import Case
-from backend.evaluation.surface_scores import surface_scores
+from backend.evaluation.scores import distances, f_score_of_distances, iou, surface_scores
 from backend.evaluation.unit_cube import mesh_asset
-from backend.evaluation.voxel_scores import distances, f_score_of_distances, iou
+from backend.geometry.scene import occupancy
 from backend.lifting.image_encoder import LiftedCondition
 from backend.representations.flexicubes import extract_mesh
 from backend.representations.structure import occupied_voxels
 from backend.sampling import SIGMA_MIN, SamplerSettings, Velocity, flow_euler, guided, noised, timesteps
-from backend.training.dataset import occupancy
 from backend.training.workshop import Workshop
 from backend.trellis.conditioning import cutout_to_pixels
 
@@ -49,9 +48,9 @@ def _settings(strength: float, steps: int, guidance: float) -> dict[str, Any]:
     }
 
 
-# As good as the encoder's guess: what a flow has to beat.
-GUESS = _settings(0.03, 2, 0.0)
-CANDIDATES = (GUESS, *(_settings(s, 12, g) for s in (0.3, 0.5, 0.7, 1.0) for g in (0.0, 3.0)))
+# As good as the encoder's prediction: what a flow has to beat.
+AS_PREDICTED = _settings(0.03, 2, 0.0)
+CANDIDATES = (AS_PREDICTED, *(_settings(s, 12, g) for s in (0.3, 0.5, 0.7, 1.0) for g in (0.0, 3.0)))
 
 
 def settings_of(params: dict[str, Any]) -> SamplerSettings:
@@ -188,7 +187,7 @@ def _velocity(model: Callable[..., Tensor], flow: Any, tokens: Tensor, settings:
     return guided(model, [flow.context(tokens)], flow.context(torch.zeros_like(tokens)), settings)
 
 
-def _sampled(velocity: Velocity, guess: Tensor, settings: SamplerSettings, seed: int) -> Tensor:
-    noise = torch.randn(guess.shape, generator=torch.Generator().manual_seed(seed)).to(guess.device)
-    start = noised(guess, noise, settings.strength, SIGMA_MIN)
+def _sampled(velocity: Velocity, predicted: Tensor, settings: SamplerSettings, seed: int) -> Tensor:
+    noise = torch.randn(predicted.shape, generator=torch.Generator().manual_seed(seed)).to(predicted.device)
+    start = noised(predicted, noise, settings.strength, SIGMA_MIN)
     return flow_euler(velocity, start, timesteps(settings.steps, settings.rescale_t, settings.strength))

@@ -12,7 +12,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
-from backend.geometry.surface import voxel_colors
+from backend.geometry.voxelize import sampled_colors
 from backend.lifting.image_encoder import LiftingImageEncoder
 from backend.lifting.surface import SurfaceGuess
 from backend.training.dataset import ObjectSource, Scene, picture
@@ -48,7 +48,7 @@ def color_batch(recipe: Recipe, source: ObjectSource, step: int) -> ColorBatch:
 
 def surface_tints(scene: Scene, resolution: int) -> tuple[np.ndarray, np.ndarray]:
     """Colours (3, r, r, r) u8 of the surface nearest to each voxel, and which voxels are near, bool."""
-    tint, known = voxel_colors(scene.vertices, scene.faces, scene.corner_colors, resolution)
+    tint, known = sampled_colors(scene.vertices, scene.faces, scene.corner_colors, resolution)
     # A guessed surface lies beside the true one, and should look like it there too.
     distance, nearest = ndimage.distance_transform_edt(~known, return_indices=True)
     return np.rint(tint[tuple(nearest)] * 255).astype(np.uint8).transpose(3, 0, 1, 2), distance <= COLOR_REACH

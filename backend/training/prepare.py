@@ -22,6 +22,7 @@ import numpy as np
 from backend.errors import UserError
 from backend.files import atomic_path
 from backend.geometry.mesh_files import Asset, Entry, load_asset
+from backend.geometry.stored_shape import measure_shape, write_shape
 from backend.geometry.views import training_view
 from backend.lifting.surface import COARSE_CELLS
 from backend.training.dataset import FINE_CELLS, make_scene
@@ -29,7 +30,6 @@ from backend.training.distributed import ALONE, World
 from backend.training.prepared_source import PreparedSource
 from backend.training.progress import ProgressBar
 from backend.training.recipe import Recipe
-from backend.training.stored_shape import measure_shape, write_shape
 
 log = logging.getLogger(__name__)
 _QUEUE = 4  # jobs a thread that are handed out at a time

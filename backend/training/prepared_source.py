@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from backend.geometry.mesh_files import Asset, Entry, group_weights
+from backend.geometry.stored_shape import read_shape
 from backend.geometry.views import training_view
 from backend.training.dataset import ObjectSource, Scene, Variety, make_scene, recolored
-from backend.training.stored_shape import read_shape
 
 
 class PreparedSource(ObjectSource):

@@ -3,8 +3,10 @@
 L voxels of the structured latent · r³ cells of the structure latent · R³ voxels of the structure decoder.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +44,20 @@ class AssetLatents:
             coords=self.coords.to(device),
             feats=self.feats.to(device),
         )
+
+
+def latents_of(outputs: Mapping[str, Any], model: str, model_hash: str) -> AssetLatents:
+    """What the outputs of a generation, by kind, say of the asset that they are of."""
+    voxels, latent = outputs["voxels"], outputs["structured_latent"]
+    return AssetLatents(
+        outputs["structure_latent"],
+        voxels.occupied,
+        latent.coords,
+        latent.feats,
+        latent.resolution,
+        model,
+        model_hash,
+    )
 
 
 def write_latents(path: Path, asset: AssetLatents) -> None:

@@ -1,5 +1,6 @@
 """Regions change and the rest stays, array by array, on the tiny model, where every value counts."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import write_tiny_model
 
+from backend.edit import main as edit_main
 from backend.errors import UserError
+from backend.generate import main as generate_main
 from backend.geometry.region import Region, make_box
 from backend.image import open_picture, preprocess
 from backend.trellis.asset import AssetLatents, read_latents, write_latents
@@ -18,6 +21,8 @@ from backend.trellis.edit import EditSettings, edit, masks_of
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings
+from backend.trellis.vary import vary
+from backend.vary import main as vary_main
 
 FORMATS = ("gaussian", "radiance_field", "mesh")
 CUBE = 1 / 64  # a fine cube of the tiny model's mesh
@@ -249,3 +254,71 @@ def test_what_are_no_latents_is_one_sentence(tiny, tmp_path):
     write_latents(path, replace(tiny.asset, coords=tiny.asset.coords.flip(0)))
     with pytest.raises(UserError, match="damaged"):
         read_latents(path)
+
+
+# --- the commands ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def files(tiny, tmp_path_factory):
+    """The folder of an asset that the command line made of the tiny model, and its picture."""
+    folder = tmp_path_factory.mktemp("commands")
+    model = tiny.networks.folder.path
+    picture = model.parent / "square.png"
+    made = ["--output", str(folder), "--seed", "7", "--precision", "fp32", "--device", "cpu"]
+    assert generate_main([str(picture), "--model", str(model), *made]) == 0
+    assert (folder / "square.latents.safetensors").is_file()
+    (folder / "half.json").write_text(json.dumps({"boxes": [{"center": [0.25, 0, 0], "size": [0.5, 1, 1]}]}))
+    return folder, picture
+
+
+def run_edit(files, *options, main=edit_main) -> int:
+    folder, picture = files
+    common = ["--output", str(folder), "--precision", "fp32", "--device", "cpu", "--picture", str(picture)]
+    return main([str(folder / "square.latents.safetensors"), *common, *options])
+
+
+def test_an_edit_from_the_command_line_keeps_the_outside(tiny, files):
+    folder = files[0]
+    assert run_edit(files, "--region", str(folder / "half.json"), "--seed", "11", "--name", "new") == 0
+    assert (folder / "new.glb").is_file() and (folder / "new.ply").is_file()
+    before, after = (read_latents(folder / f"{name}.latents.safetensors") for name in ("square", "new"))
+    outside = [one.coords[:, 0] < 8 for one in (before, after)]
+    assert torch.equal(before.coords[outside[0]], after.coords[outside[1]])
+    assert torch.equal(before.feats[outside[0]], after.feats[outside[1]])
+    assert not torch.equal(before.structure_latent, after.structure_latent)
+
+
+def test_variants_from_the_command_line_keep_the_voxels(files):
+    folder = files[0]
+    assert run_edit(files, "--count", "2", "--seed", "5", main=vary_main) == 0
+    base, *variants = (
+        read_latents(folder / f"{name}.latents.safetensors")
+        for name in ("square", "square_variant_1", "square_variant_2")
+    )
+    assert all(torch.equal(base.coords, one.coords) for one in variants)
+    assert not torch.equal(variants[0].feats, variants[1].feats)
+
+
+def test_a_touch_stays_nearer_than_an_invention(tiny):
+    moved = []
+    for strength in (0.05, 1.0):
+        sampling = replace(tiny.sampling, latent=replace(tiny.sampling.latent, strength=strength))
+        made = outputs_of(vary(tiny.networks, tiny.asset, tiny.condition, sampling, seed=3))
+        moved.append((made["structured_latent"].feats - tiny.asset.feats).abs().mean())
+    assert moved[0] < 0.3 * moved[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--region", "nowhere.json"], "region nowhere.json cannot be read"),
+        (["--model", "starter"], "another model"),
+        (["--margin", "99"], "margin"),
+    ],
+)
+def test_what_cannot_be_edited_is_one_sentence(files, capsys, options, words):
+    given = options if "--region" in options else ["--region", str(files[0] / "half.json"), *options]
+    assert run_edit(files, *given) == 2
+    said = capsys.readouterr().err
+    assert words in said and "Traceback" not in said

@@ -10,12 +10,12 @@ from training_shapes import cube, save, sphere
 
 from backend.errors import UserError
 from backend.geometry.mesh_files import read_catalogue
+from backend.geometry.stored_shape import measure_shape, read_shape, write_shape
 from backend.geometry.views import training_view
 from backend.lifting.surface import COARSE_CELLS
 from backend.training.dataset import FINE_CELLS, make_scene, occupancy, voxel_features
 from backend.training.packing import pack, unpack
 from backend.training.prepare import prepare
-from backend.training.stored_shape import measure_shape, read_shape, write_shape
 from backend.training.surface_sample import fine_field
 
 RESOLUTION = 16

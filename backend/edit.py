@@ -1,0 +1,159 @@
+"""`python -m backend edit`: changes a region of an asset, from the latents that lie beside its files."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from backend.background import remove_background
+from backend.device import choose_device, choose_dtype
+from backend.errors import UserError
+from backend.files import make_writable_folder
+from backend.generate import formats, write_results
+from backend.geometry.region import Region, read_region
+from backend.image import cut_out, open_picture
+from backend.sampling import SamplerSettings
+from backend.trellis.asset import SUFFIX, AssetLatents, latents_of, read_latents, write_latents
+from backend.trellis.edit import EditSettings, Mode, edit
+from backend.trellis.generate import Guide
+from backend.trellis.networks import Networks
+from backend.trellis.outputs import checked
+from backend.trellis.stages import Output, Settings, Step
+from blender_trellis.batch.options import add_generation_options
+from blender_trellis.batch.progress_bar import ProgressBar
+from blender_trellis.protocol import Generate
+
+Made = Iterator[tuple[str, Iterator[Step | Output]]]
+"""Names of results and how each is made."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Change a region of an asset: 0, or 2 with a sentence."""
+    return make_from_latents(_parser().parse_args(argv), _edited)
+
+
+def make_from_latents(
+    options: argparse.Namespace, make: Callable[[Networks, AssetLatents, argparse.Namespace], Made]
+) -> int:
+    """Read the asset, open its model, and write all that `make` yields: 0, or 2 with a sentence."""
+    try:
+        make_writable_folder(options.output)
+        asset = read_latents(options.asset)
+        networks = _open(asset, options)
+        for name, events in make(networks, asset, options):
+            sys.stdout.write(f"{', '.join(_finish(name, events, asset, options.output))}\n")
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+def _edited(networks: Networks, asset: AssetLatents, options: argparse.Namespace) -> Made:
+    settings = EditSettings(
+        sampling_of(networks, options),
+        options.mode,
+        options.seed,
+        options.start,
+        options.margin,
+        options.growth,
+        options.jumps,
+    )
+    guide = None if options.mode == "remove" else guide_of(options)
+    name = options.name or f"{stem_of(options.asset)}_edited"
+    yield name, edit(networks, asset, guide, _read_region(options.region), settings)
+
+
+def _finish(name: str, events: Iterator[Step | Output], asset: AssetLatents, folder: Path) -> list[str]:
+    """Follow the events with a bar, check every output, and write all files."""
+    bar = ProgressBar(sys.stderr, name)
+    outputs: dict[str, Any] = {}
+    for event in events:
+        if isinstance(event, Step):
+            bar.update(event.step / max(event.steps, 1), event.stage, event.stage.replace("_", " "))
+        else:
+            outputs[event.kind] = event.value if event.kind == "asset" else checked(event.value)
+    stem = folder / name
+    files = write_results(outputs, stem)
+    write_latents(stem.with_name(name + SUFFIX), latents_of(outputs, asset.model, asset.model_hash))
+    bar.end(", ".join(files))
+    return [*files, name + SUFFIX]
+
+
+def _open(asset: AssetLatents, options: argparse.Namespace) -> Networks:
+    """The networks of the model that made the asset; its latents mean nothing to another."""
+    device = choose_device(options.device)
+    model = options.model or asset.model
+    networks = Networks.open(model, device, choose_dtype(device, options.precision), options.engine)
+    if networks.folder.hash != asset.model_hash:
+        raise UserError(
+            f"The asset was made by another model or version ({asset.model}); name that one with --model, or"
+            " generate the asset again."
+        )
+    return networks
+
+
+def sampling_of(networks: Networks, options: argparse.Namespace) -> Settings:
+    """The model's own settings with what the options say instead."""
+
+    def chosen(own: SamplerSettings) -> SamplerSettings:
+        return own.merged(
+            {"steps": options.steps, "cfg_strength": options.guidance, "strength": options.strength}
+        )
+
+    folder = networks.folder
+    return Settings(chosen(folder.structure_sampler), chosen(folder.slat_sampler), options.formats)
+
+
+def guide_of(options: argparse.Namespace) -> Guide:
+    """The pictures, cut out, or the sentence; UserError where there is neither."""
+    if options.prompt:
+        return options.prompt
+    if not options.picture:
+        raise UserError("There is neither a picture nor a prompt; give what the whole object should be.")
+    return [cut_out(open_picture(path), remove_background) for path in options.picture]
+
+
+def _read_region(path: Path) -> Region:
+    try:
+        return read_region(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"The region {path} cannot be read ({error}); give a JSON file.") from error
+
+
+def stem_of(path: Path) -> str:
+    """What the asset's files are called."""
+    return path.name.removesuffix(SUFFIX)
+
+
+def options_of(command: str, text: str) -> argparse.ArgumentParser:
+    """The options that edits and variants share."""
+    wanted = argparse.ArgumentParser(prog=f"python -m backend {command}", description=text)
+    add = wanted.add_argument
+    add("asset", type=Path, help=f"the {SUFFIX} file that generate wrote beside the asset")
+    add("--picture", type=Path, action="append", help="what the whole object should be; may come again")
+    add("--prompt", default="", help="the same as a sentence, for text models")
+    add("--output", type=Path, required=True, help="folder for the results")
+    add("--name", default="", help="name of the results, without suffix")
+    add("--strength", type=float, help="1 invents, less stays near what is there (default: the model's)")
+    add("--formats", type=formats, default=("mesh", "gaussian"), help="comma-separated")
+    add_generation_options(wanted, Generate(job="", model=""))
+    return wanted
+
+
+def _parser() -> argparse.ArgumentParser:
+    wanted = options_of("edit", "Change a region of an asset and keep the rest as it is.")
+    add = wanted.add_argument
+    add("--region", type=Path, required=True, help="JSON file of boxes and closed meshes, in its frame")
+    add("--mode", choices=get_args(Mode), default="replace", help="what becomes of the region")
+    add("--start", choices=("guide", "asset"), default="guide", help="where less than full strength starts")
+    add("--margin", type=int, default=2, help="voxels round the region whose surface may adapt")
+    add(
+        "--growth",
+        type=int,
+        default=1,
+        help="cells of the structure latent sampled round the region",
+    )
+    add("--jumps", type=int, default=1, help="passes of each sampling step, which settle the new part")
+    return wanted
