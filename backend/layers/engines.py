@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from backend.errors import UserError
-from backend.layers.sparse_conv import ConvolutionTable, find_neighbours
+from backend.layers.neighbours import find_neighbours
+from backend.layers.sparse_conv import ConvolutionTable
 from backend.layers.window_attention import AttentionTable, cut_into_windows
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 
 from backend.errors import UserError
 from backend.layers.engines import TORCH, Engine, choose_engine
-from backend.layers.sparse_conv import find_neighbours, subdivided_conv, submanifold_conv
+from backend.layers.neighbours import find_neighbours
+from backend.layers.submanifold import subdivided_conv, submanifold_conv
 from backend.layers.window_attention import attend_within, cut_into_windows, sort_by_window
 from backend.models.structured_latent_flow import SLatFlowModel
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
