@@ -3,7 +3,10 @@
 import importlib
 import importlib.util
 import logging
+import os
 import sys
+
+from backend.waiting_threads import let_waiting_threads_sleep
 
 COMMANDS = {
     "serve": "answer the add-on over stdin and stdout (what happens without a command)",
@@ -42,4 +45,5 @@ def usage() -> str:
 
 
 if __name__ == "__main__":
+    let_waiting_threads_sleep(os.environ)  # before anything loads torch
     sys.exit(main(sys.argv[1:]))
