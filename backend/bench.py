@@ -1,4 +1,7 @@
-"""`python -m backend bench`: wall time of every stage, forward passes, and peak memory."""
+"""`python -m backend bench`: wall time of every stage, forward passes, peak memory, share of the matrix peak.
+
+The share says how much of the speed of plain matrix products a stage reaches: what is left to win.
+"""
 
 import argparse
 import json
@@ -23,6 +26,7 @@ from backend.errors import UserError
 from backend.image.background import remove_background
 from backend.image.decode import cut_out, open_picture
 from backend.layers.engines import ENGINES, Engine, choose_engine
+from backend.matrix_peak import matrix_peak, operation_counter
 from backend.memory import peak_memory_bytes
 from backend.models.dinov2 import DinoV2, DinoV2Config
 from backend.representations.gaussians import write_ply
@@ -36,16 +40,21 @@ PROMPT = "a wooden chair"
 
 @dataclass(frozen=True)
 class Timing:
-    """One stage: wall time, and how often a network ran in it."""
+    """One stage: wall time, passes through its network, matrix operations, the card's high-water mark."""
 
     stage: str
     seconds: float
     forward_passes: int = 0
+    operations: int = 0
+    device_memory_bytes: int = 0
     detail: str = ""
 
 
 class Clock:
-    """Times stages one after the other; waits for the device before it reads the time."""
+    """Times stages one after the other; waits for the device before it reads the time.
+
+    Counting the operations adds some microseconds to each of torch's calls.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -54,16 +63,22 @@ class Clock:
     def time(self, stage: str, work: Callable[[], Any], counted: Sequence[torch.nn.Module] = ()) -> Any:
         """Run `work` and note its time and the passes through the `counted` networks."""
         passes: list[int] = []
+        on_card = self._device.type == "cuda"
+        if on_card:
+            torch.cuda.reset_peak_memory_stats(self._device)
         with ExitStack() as hooks:
             for network in counted:
                 handle = network.register_forward_pre_hook(lambda *_: passes.append(1))
                 hooks.callback(handle.remove)
+            operations = hooks.enter_context(operation_counter())
             began = time.perf_counter()
             result = work()
-            if self._device.type == "cuda":
+            if on_card:
                 torch.cuda.synchronize(self._device)
             elapsed = time.perf_counter() - began
-        self.timings.append(Timing(stage, round(elapsed, 4), len(passes)))
+        memory = torch.cuda.max_memory_allocated(self._device) if on_card else 0
+        timing = Timing(stage, round(elapsed, 4), len(passes), operations.get_total_flops(), memory)
+        self.timings.append(timing)
         return result
 
 
@@ -110,6 +125,8 @@ def _bench(options: argparse.Namespace) -> dict[str, Any]:
         else:
             pipeline = clock.time("load", lambda: _loaded_pipeline(options.model, device, dtype, engine))
         meta = _run(pipeline, clock, options)
+        half = dtype if dtype != torch.float32 else torch.bfloat16
+        peaks = {str(one).removeprefix("torch."): matrix_peak(device, one) for one in (torch.float32, half)}
     return {
         "model": options.model,
         "random_weights": options.random_weights,
@@ -117,11 +134,13 @@ def _bench(options: argparse.Namespace) -> dict[str, Any]:
         "precision": str(dtype).removeprefix("torch."),
         "engine": engine.name,
         **meta,
+        "threads": torch.get_num_threads(),
+        "matrix_peak": peaks,  # operations a second by precision
         "stages": [asdict(one) for one in clock.timings],
         "forward_passes": sum(one.forward_passes for one in clock.timings),
         "seconds": round(sum(one.seconds for one in clock.timings), 3),
         "peak_memory_bytes": peak_memory_bytes(),
-        "peak_device_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
+        "peak_device_memory_bytes": max(one.device_memory_bytes for one in clock.timings),
     }
 
 
@@ -221,12 +240,23 @@ def _decode(pipeline: Pipeline, clock: Clock, coords: Tensor, latent: Tensor) ->
 
 
 def _table(report: dict[str, Any]) -> str:
+    peaks = ", ".join(f"{name} {peak / 1e9:.0f}" for name, peak in report["matrix_peak"].items())
     head = f"{report['model']} on {report['device']} in {report['precision']}, {report['voxels']} voxels\n"
-    rows = [
-        f"  {one['stage']:26}{one['seconds']:9.3f} s  {one['forward_passes'] or '':>4} {one['detail']}\n"
-        for one in report["stages"]
-    ]
+    head += f"matrix peak in GFLOP/s at {report['threads']} threads: {peaks}\n"
+    head += f"  {'stage':26}{'time':>9}    runs    GFLOP  of peak\n"
+    rows = [_row(one, report["matrix_peak"][report["precision"]]) for one in report["stages"]]
     gigabytes = max(report["peak_memory_bytes"], report["peak_device_memory_bytes"]) / 2**30
     tail = f"  {'all':26}{report['seconds']:9.3f} s  {report['forward_passes']:>4} passes"
     tail += f", peak memory {gigabytes:.1f} GiB\n"
     return head + "".join(rows) + tail
+
+
+def _row(stage: dict[str, Any], peak: float) -> str:
+    """One line of the table; shares of stages without matrix operations are left out."""
+    row = f"  {stage['stage']:26}{stage['seconds']:9.3f} s  {stage['forward_passes'] or '':>4}"
+    if stage["operations"]:
+        share = stage["operations"] / stage["seconds"] / peak
+        row += f"  {stage['operations'] / 1e9:7.1f}  {share:7.0%}"
+    if stage["device_memory_bytes"]:
+        row += f"  {stage['device_memory_bytes'] / 2**30:.1f} GiB on the card"
+    return f"{row}  {stage['detail']}".rstrip() + "\n"
