@@ -130,6 +130,31 @@ def classifier_free_guidance(
     return velocity
 
 
+def guidance_in_one_pass(
+    model: ConditionalModel,
+    pairs: Sequence[Any],
+    contexts: Sequence[Any],
+    settings: SamplerSettings,
+    times: Times | None = None,
+) -> Velocity:
+    """`classifier_free_guidance` of dense x (1, …) with both passes as a batch of two.
+
+    pairs: for each context what joins it with the absence of a condition, as a batch of two. With several the
+    steps take them in turn.
+    """
+    cond, both = cycle_conditions(model, contexts, times), cycle_conditions(model, pairs, times)
+    low, high = settings.cfg_interval
+    strength = settings.cfg_strength
+
+    def velocity(x: Tensor, t: float, step: int) -> Tensor:
+        if strength == 0.0 or not low <= t <= high:
+            return cond(x, t, step)
+        v, v_null = both(x.expand(2, *x.shape[1:]), t, step).chunk(2)
+        return (1.0 + strength) * v - strength * v_null
+
+    return velocity
+
+
 MULTI_PICTURE = {"stochastic": cycle_conditions, "multidiffusion": average_conditions}
 
 

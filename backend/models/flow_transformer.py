@@ -22,6 +22,11 @@ class Context:
 
     keys_values: tuple[KeysValues, ...]
 
+    def beside(self, other: "Context") -> "Context":
+        """Both as one batch: (B, …) and (B', …) of equal length -> (B + B', …)."""
+        blocks = zip(self.keys_values, other.keys_values, strict=True)
+        return Context(tuple((torch.cat([k, k_]), torch.cat([v, v_])) for (k, v), (k_, v_) in blocks))
+
 
 @dataclass(frozen=True)
 class TimeModulation:
