@@ -16,6 +16,7 @@ from torch import Tensor
 
 from backend.geometry.voxelize import voxelize
 from backend.image.decode import open_picture, preprocess
+from backend.representations.flexicubes import extract_mesh
 from backend.representations.gaussians import Gaussians, read_ply, write_ply
 from backend.sampling import SamplerSettings, flow_euler, guided, timesteps
 from backend.selftest.golden import Golden, objects
@@ -111,7 +112,8 @@ def _representations(
     golden: Golden, pipeline: Pipeline, run: str, n: int, coords: Tensor, latent: Tensor
 ) -> Answers:
     if golden.names(f"{run}/mesh{n}/"):
-        mesh = pipeline.decode_mesh(coords, latent)
+        resolution = 4 * pipeline.model("slat_decoder_mesh").config.resolution
+        mesh = extract_mesh(*pipeline.decode_cubes(coords, latent), resolution, close_border=False)
         yield f"{run}/mesh{n}/vertices", mesh.vertices
         yield f"{run}/mesh{n}/faces", mesh.faces.int()
         yield f"{run}/mesh{n}/vertex_attrs", torch.cat([mesh.colors, mesh.normals], dim=1)
