@@ -11,10 +11,14 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.errors import UserError
+
+if TYPE_CHECKING:
+    import trimesh
 
 SUFFIXES = (".npz", ".glb", ".gltf", ".obj", ".ply", ".stl")
 _Y_UP = (".glb", ".gltf", ".obj")
@@ -152,14 +156,32 @@ def _load_npz(path: Path) -> Asset:
 def _load_with_trimesh(path: Path) -> Asset:
     try:
         import trimesh  # heavy, and only foreign formats need it
+
+        from backend.geometry import gltf_files
     except ImportError:
         raise UserError(f"Reading {path} needs the package trimesh; install it or convert to npz.") from None
 
-    mesh = trimesh.load(path, force="mesh", process=False)
-    vertices = np.asarray(mesh.vertices, dtype=np.float32).reshape(-1, 3)
-    faces = np.asarray(mesh.faces, dtype=np.int32).reshape(-1, 3)
+    if path.suffix.lower() in gltf_files.SUFFIXES:
+        meshes = gltf_files.read_gltf(path)
+    else:
+        parts = trimesh.load_scene(path, process=False).dump()
+        meshes = [(part, _stored_colors(part)) for part in parts if isinstance(part, trimesh.Trimesh)]
+    if not meshes:
+        raise UserError(f"The file {path} holds no mesh, only points or nothing; take it out of the folder.")
+    starts = np.cumsum([0] + [len(mesh.vertices) for mesh, _ in meshes])
+    faces = [np.asarray(mesh.faces) + start for (mesh, _), start in zip(meshes, starts, strict=False)]
+    vertices = np.concatenate([mesh.vertices for mesh, _ in meshes]).astype(np.float32)
     if path.suffix.lower() in _Y_UP:
         vertices = np.stack([vertices[:, 0], -vertices[:, 2], vertices[:, 1]], axis=1)
-    colors = mesh.visual.to_color() if mesh.visual.kind == "texture" else mesh.visual
-    vertex_colors = np.asarray(colors.vertex_colors, dtype=np.uint8).reshape(-1, 4)[:, :3]
-    return Asset(vertices, faces, vertex_colors[faces], np.zeros(len(faces), bool))
+    joined = np.concatenate(faces).astype(np.int32)
+    colors = np.concatenate([colors for _, colors in meshes])
+    return Asset(vertices, joined, colors[joined], np.zeros(len(joined), bool))
+
+
+def _stored_colors(mesh: trimesh.Trimesh) -> np.ndarray:
+    """Colours (V, 3) u8 sRGB of a mesh in a format whose colours are sRGB-encoded."""
+    from trimesh.visual import ColorVisuals, TextureVisuals
+
+    visual = mesh.visual.to_color() if isinstance(mesh.visual, TextureVisuals) else mesh.visual
+    colors = visual if isinstance(visual, ColorVisuals) else ColorVisuals(mesh)
+    return np.asarray(colors.vertex_colors, dtype=np.uint8).reshape(-1, 4)[:, :3]

@@ -16,15 +16,17 @@ from backend.representations.flexicubes_tables import CORNERS
 class CornerGrid:
     """Active cubes and their corners, each corner once."""
 
-    resolution: int
+    resolution: int  # cubes along a side, those beyond the unit cube included
+    border: int  # layers of cubes on every side that lie beyond the unit cube
     cubes: torch.Tensor  # (N,) cube keys in the order given
     keys: torch.Tensor  # (K,) corner keys, ascending
     index: torch.Tensor  # (N, 8) row in `keys` of each cube's corners
 
 
-def corner_grid(coords: torch.Tensor, resolution: int) -> CornerGrid:
-    """The grid of distinct cubes `coords` (N, 3) in [0, resolution)."""
-    coords = coords.long()
+def corner_grid(coords: torch.Tensor, resolution: int, border: int = 0) -> CornerGrid:
+    """The grid of distinct cubes `coords` (N, 3) in [0, resolution), and `border` layers of cubes around."""
+    coords = coords.long() + border
+    resolution += 2 * border
     side = resolution + 1
     first = linear(coords, side)
     keys = torch.unique(first)
@@ -32,7 +34,7 @@ def corner_grid(coords: torch.Tensor, resolution: int) -> CornerGrid:
     for step in (1, side, side * side):
         keys = torch.unique(torch.cat([keys, keys + step]))
     index = torch.searchsorted(keys, first[:, None] + corner_steps(side, coords.device))
-    return CornerGrid(resolution, linear(coords, resolution), keys, index)
+    return CornerGrid(resolution, border, linear(coords, resolution), keys, index)
 
 
 def linear(coords: torch.Tensor, side: int) -> torch.Tensor:
@@ -75,7 +77,14 @@ def corner_mean(values: list[torch.Tensor], target: torch.Tensor, count: int) ->
     return torch.cat(totals, dim=1) / shares[:, None]
 
 
-def corner_positions(keys: torch.Tensor, deform: torch.Tensor, resolution: int) -> torch.Tensor:
-    """Positions (K, 3) in the unit cube of the corners `keys` (K,), moved by less than half a cube."""
+def corner_positions(grid: CornerGrid, keys: torch.Tensor, deform: torch.Tensor) -> torch.Tensor:
+    """Positions (K, 3) of the corners `keys` (K,) of the unit cube, moved by less than half a cube."""
+    resolution = grid.resolution - 2 * grid.border
     reach = (1 - 1e-8) / (2 * resolution)
-    return unlinear(keys, resolution + 1).to(deform.dtype) / resolution - 0.5 + reach * torch.tanh(deform)
+    steps = unlinear(keys, grid.resolution + 1) - grid.border
+    return steps.to(deform.dtype) / resolution - 0.5 + reach * torch.tanh(deform)
+
+
+def beyond(coords: torch.Tensor, side: int, border: int) -> torch.Tensor:
+    """Whether `coords` (…, 3) lie below (-1), in (0) or above (1) the inner part of a grid, by axis."""
+    return (coords >= side - border).long() - (coords < border).long()

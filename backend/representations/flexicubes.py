@@ -1,7 +1,8 @@
 """Surface mesh of signed distances on sparse cubes (FlexiCubes, Shen et al. 2023, section 4).
 
 In: active cubes and, for each, 8 corner distances, 8 corner offsets, 21 weights and, if there is colour,
-8 × 6 corner attributes. Out: a Mesh in the unit cube. It follows the mesh decoder of the paper's section 3.2.
+8 × 6 corner attributes. Out: a Mesh in the unit cube, closed along its border
+on request. It follows the mesh decoder of the paper's section 3.2.
 Dims: N active cubes · S surface cubes · K corners · D dual vertices · Q quads.
 """
 
@@ -12,6 +13,7 @@ import torch
 
 from backend.representations.cube_grid import (
     CornerGrid,
+    beyond,
     corner_grid,
     corner_mean,
     corner_positions,
@@ -62,16 +64,23 @@ class TrainingMesh(NamedTuple):
 
 
 @torch.no_grad()
-def extract_mesh(coords: torch.Tensor, features: torch.Tensor, resolution: int) -> Mesh:
+def extract_mesh(
+    coords: torch.Tensor,
+    features: torch.Tensor,
+    resolution: int,
+    close_border: bool = True,
+) -> Mesh:
     """Mesh of distinct active cubes `coords` (N, 3) with `features` (N, 53 or 101) in `resolution`³ cubes.
 
-    What no active cube touches counts as outside. Without a surface the mesh is empty.
+    What no active cube touches counts as outside. Without a surface the mesh is empty. `close_border` caps a
+    solid where it reaches the border of the grid; the reference leaves the surface open there.
     """
-    surface = _surface(coords, features, resolution)[0]
-    cases = cube_cases(surface, resolution)
+    surface, _, grid, _ = _surface(coords, features, resolution, border=int(close_border))
+    cases = cube_cases(surface, grid.resolution)
     duals = _dual_vertices(surface, cases, training=False)
-    loops = _quads(surface, cases, duals.first, resolution)
-    return _mesh(duals.points, _two_triangles(loops, _gamma(surface)[duals.cubes]))
+    loops = _quads(surface, cases, duals.first, grid.resolution)
+    faces = _two_triangles(loops, _gamma(surface)[duals.cubes])
+    return _mesh(_caps_facing_out(duals, surface, grid), faces)
 
 
 def training_mesh(coords: torch.Tensor, features: torch.Tensor, resolution: int) -> TrainingMesh:
@@ -90,16 +99,16 @@ def training_mesh(coords: torch.Tensor, features: torch.Tensor, resolution: int)
     reg_loss = spread + 0.2 * split.weights[:, :20].abs().mean()
     if len(duals.points):
         reg_loss = reg_loss + 0.5 * _deviations(duals).mean()
-    positions = corner_positions(grid.keys, means[:, 1:4], resolution)
+    positions = corner_positions(grid, grid.keys, means[:, 1:4])
     return TrainingMesh(_mesh(points, faces), reg_loss, positions, sdf)
 
 
 def _surface(
-    coords: torch.Tensor, features: torch.Tensor, resolution: int
+    coords: torch.Tensor, features: torch.Tensor, resolution: int, border: int = 0
 ) -> tuple[SurfaceCubes, CubeFeatures, CornerGrid, torch.Tensor]:
     """The surface, and what it was found from: named channels, the grid and its corners' distances."""
     split = split_features(features, resolution)
-    grid = corner_grid(coords, resolution)
+    grid = corner_grid(coords, resolution, border)
     sdf = corner_mean([split.sdf], grid.index, len(grid.keys))[:, 0]
     return find_surface(grid, sdf, split), split, grid, sdf
 
@@ -153,6 +162,18 @@ def _dual_vertices(surface: SurfaceCubes, cases: torch.Tensor, training: bool) -
         if training:
             plain.append((rows, _crossings(surface, torch.ones_like(alpha), cube, edge)[:, :3]))
     return _DualVertices(points / total[:, None], cubes, first, plain)
+
+
+def _caps_facing_out(duals: _DualVertices, surface: SurfaceCubes, grid: CornerGrid) -> torch.Tensor:
+    """Points (D, ·) whose normals, if they have any, point out of the grid in the cubes beyond it."""
+    cubes = unlinear(surface.keys, grid.resolution)[duals.cubes]
+    out = torch.nn.functional.normalize(
+        beyond(cubes, grid.resolution, grid.border).to(duals.points.dtype), dim=1
+    )
+    on_cap = out.any(1, keepdim=True)
+    normals = duals.points[:, 6:]
+    normals = torch.where(on_cap, (out + 1) / 2, normals) if normals.shape[1] else normals
+    return torch.cat([duals.points[:, :6], normals], dim=1)
 
 
 def _crossings(

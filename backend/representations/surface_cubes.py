@@ -9,6 +9,7 @@ import torch
 
 from backend.representations.cube_grid import (
     CornerGrid,
+    beyond,
     corner_mean,
     corner_positions,
     corner_steps,
@@ -71,6 +72,9 @@ def find_surface(grid: CornerGrid, sdf: torch.Tensor, split: CubeFeatures) -> Su
 
     An inactive cube belongs to them when it touches an inside corner: it closes the surface there. A corner
     that no active cube touches has the defaults: distance 1, no offset, grey.
+
+    Corners beyond the unit cube lie outside, each at the place of the nearest one in it and with its
+    attributes: so the cubes there close the surface with a cap along the border.
     """
     inside = (sdf < 0)[grid.index]
     active = torch.nonzero(inside.any(1) & ~inside.all(1))[:, 0]
@@ -107,8 +111,14 @@ def _corner_points(
     """Position and, with colour, attributes of the corners `keys` (K,); from `known` on with defaults."""
     means = corner_mean(split.attributes[1:], number[grid.index], known)
     means = torch.nn.functional.pad(means, (0, 0, 0, len(keys) - known))
-    points = corner_positions(keys, means[:, :3], grid.resolution)
-    return torch.cat([points, torch.sigmoid(means[:, 3:])], dim=1)
+    side = grid.resolution + 1
+    coords = unlinear(keys[known:], side)
+    nearest = linear(coords - beyond(coords, side, grid.border), side)
+    points = corner_positions(grid, torch.cat([keys[:known], nearest]), means[:, :3])
+    points = torch.cat([points, torch.sigmoid(means[:, 3:])], dim=1)
+    rows = find(keys[:known], nearest)
+    points[known:] = torch.where((rows >= 0)[:, None], points[rows], points[known:])
+    return points
 
 
 def _inactive_surface(grid: CornerGrid, inside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -79,6 +79,7 @@ def _run(golden: Golden, networks: Networks, name: str, files: list[Path], call:
         tuple(kind for kind in ROLES if golden.names(f"{name}/{_RECORDED[kind]}")),
         int(call.get("num_samples", 1)),
         call.get("mode", "stochastic"),
+        close_border=False,
     )
     generator = torch.Generator().manual_seed(int(call["seed"]))
     yield f"{name}/ss_noise", _same_draw(generator, golden[f"{name}/ss_noise"])

@@ -92,9 +92,16 @@ def decode_structure(networks: Networks, latent: Tensor, report: Report = silent
 
 
 @torch.inference_mode()
-def decode(networks: Networks, kind: Format, latent: StructuredLatent, report: Report = silent) -> Any:
+def decode(
+    networks: Networks,
+    kind: Format,
+    latent: StructuredLatent,
+    report: Report = silent,
+    close_border: bool = True,
+) -> Any:
     """The mesh, Gaussians or radiance field of a structured latent."""
-    return finish(networks, kind, latent.coords, decode_rows(networks, kind, latent, report), report)
+    rows = decode_rows(networks, kind, latent, report)
+    return finish(networks, kind, latent.coords, rows, report, close_border)
 
 
 @torch.inference_mode()
@@ -112,7 +119,12 @@ def decode_rows(
 
 @torch.inference_mode()
 def finish(
-    networks: Networks, kind: Format, coords: Tensor, rows: Tensor, report: Report = silent
+    networks: Networks,
+    kind: Format,
+    coords: Tensor,
+    rows: Tensor,
+    report: Report = silent,
+    close_border: bool = True,
 ) -> Mesh | Gaussians | RadianceField:
     """Rows (L, K) on voxels coords (L, 3) -> what they describe; the mesh by FlexiCubes in its fine cubes."""
     decoder = networks[ROLES[kind]]
@@ -122,7 +134,8 @@ def finish(
         return decode_radiance_field(coords, rows, radiance_field_config(decoder))
     report("extract_mesh", 0, 1)
     cubes = subdivide_coords(subdivide_coords(coords))
-    return extract_mesh(cubes, rows.reshape(len(cubes), -1), 4 * decoder.config.resolution)
+    features = rows.reshape(len(cubes), -1)
+    return extract_mesh(cubes, features, 4 * decoder.config.resolution, close_border=close_border)
 
 
 def gaussian_config(decoder: nn.Module) -> GaussianConfig:

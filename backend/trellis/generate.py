@@ -59,7 +59,7 @@ def generate(
     for sample, latent in enumerate(latents):
         yield Output("structured_latent", latent, sample)
     for sample, latent in enumerate(latents):
-        yield from _decode(networks, latent, settings.formats, sample, report)
+        yield from _decode(networks, latent, settings, sample, report)
 
 
 def condition_on(networks: Networks, guide: Guide) -> Condition:
@@ -93,10 +93,10 @@ def _structure(
 
 
 def _decode(
-    networks: Networks, latent: StructuredLatent, formats: Sequence[str], sample: int, report: Report
+    networks: Networks, latent: StructuredLatent, settings: Settings, sample: int, report: Report
 ) -> Iterator[Step | Output]:
     for kind in ROLES:
-        if kind in formats:
+        if kind in settings.formats:
             yield Step(STAGES[kind], 0, 1, sample)
-            yield Output(kind, decode(networks, kind, latent, report), sample)
+            yield Output(kind, decode(networks, kind, latent, report, settings.close_border), sample)
             yield Step(STAGES[kind], 1, 1, sample)

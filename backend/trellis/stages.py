@@ -31,13 +31,17 @@ from blender_trellis.protocol import Stage
 
 @dataclass(frozen=True)
 class Settings:
-    """How the object is made; `samples` objects are made at once, from noise that is drawn at once."""
+    """How the object is made; `samples` objects are made at once, from noise that is drawn at once.
+
+    close_border: whether a mesh is closed where it reaches the border of the unit cube.
+    """
 
     structure: SamplerSettings
     latent: SamplerSettings
     formats: tuple[str, ...]
     samples: int = 1
     multi_picture: str = "stochastic"
+    close_border: bool = True
 
 
 @dataclass(frozen=True)

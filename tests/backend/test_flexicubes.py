@@ -117,13 +117,77 @@ def test_one_inside_corner_is_wrapped_by_cubes_that_are_not_active():
     assert is_manifold(mesh.faces) and euler_number(mesh) == 2 and volume(mesh) > 0
 
 
-def test_at_the_border_of_the_grid_the_surface_is_open():
+def test_at_the_border_of_the_grid_the_surface_is_open_on_request():
     sdf = torch.ones(1, 8)
     sdf[0, 7] = -1
-    mesh = extract_mesh(torch.tensor([[7, 3, 3]]), features_of(sdf, 8), 8)
+    mesh = extract_mesh(torch.tensor([[7, 3, 3]]), features_of(sdf, 8), 8, close_border=False)
     # Of the eight cubes around the corner four are in the grid, and one edge has all its four cubes.
     assert len(mesh.vertices) == 4 and len(mesh.faces) == 2
     assert (mesh.vertices[:, 0] <= 0.5).all()
+
+
+def cut_solid(kind: str, axes: str, near_only: bool) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """A solid whose middle lies on the border of the grid along `axes`, with its volume inside the grid."""
+    resolution = 24
+    cubes = block(0, resolution)
+    centre = torch.tensor([0.5 * {"-": -1, "0": 0, "+": 1}[side] for side in axes])
+    p = (cubes[:, None] + torch.tensor(CORNERS)) / resolution - 0.5 - centre
+    if kind == "sphere":
+        sdf, whole = p.norm(dim=-1) - 0.4, 4 / 3 * torch.pi * 0.4**3
+    elif kind == "box":
+        sdf, whole = (p.abs() - 0.35).amax(-1), 0.7**3
+    else:
+        ring = p[..., :2].norm(dim=-1) - 0.3
+        sdf, whole = (ring.square() + p[..., 2].square()).sqrt() - 0.13, 2 * torch.pi**2 * 0.3 * 0.13**2
+    near = (sdf < (0 if near_only else 2 / resolution)).any(1)
+    features = features_of(sdf[near], resolution, 101)
+    return cubes[near], features, whole / 2 ** sum(side != "0" for side in axes)
+
+
+@pytest.mark.parametrize("near_only", [False, True])
+@pytest.mark.parametrize("axes", ["00+", "-00", "0-+", "+-0", "+++", "-+-"])
+@pytest.mark.parametrize("kind", ["sphere", "box", "torus"])
+def test_solids_cut_by_the_border_get_caps(kind, axes, near_only):
+    cubes, features, expected = cut_solid(kind, axes, near_only)
+    mesh = extract_mesh(cubes, features, 24)
+    assert is_manifold(mesh.faces)
+    assert volume(mesh) == pytest.approx(expected, rel=0.08)
+    assert mesh.vertices.abs().max() <= 0.5
+    for axis, side in enumerate(axes):
+        if side != "0":
+            sign = float(side + "1")
+            on_border = mesh.vertices[:, axis] * sign == 0.5
+            assert on_border.any()
+            assert (((mesh.normals[on_border, axis] * 2 - 1) * sign) > 0.57).all()
+    torch.testing.assert_close(mesh.colors, torch.full_like(mesh.colors, 0.5))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_fields_that_fill_the_grid_are_closed(seed):
+    """Whole or sparse, the part within the grid is that of the open mesh."""
+    cubes, features = noise(0, 8, seed, channels=101)
+    if seed % 2:
+        kept = torch.rand(len(cubes), generator=torch.Generator().manual_seed(seed)) < 0.5
+        cubes, features = cubes[kept], features[kept]
+    mesh, opened = extract_mesh(cubes, features, 8), extract_mesh(cubes, features, 8, close_border=False)
+    assert is_manifold(mesh.faces) and volume(mesh) > 0
+    assert not is_closed(opened.faces)
+
+    def triangles(mesh: Mesh) -> set[tuple[float, ...]]:
+        values = torch.cat([mesh.vertices, mesh.colors, mesh.normals], dim=1)[mesh.faces]
+        return {tuple(row) for row in values.flatten(1).tolist()}
+
+    assert triangles(opened) <= triangles(mesh)
+
+
+def test_a_cap_has_the_colours_of_the_solid_beneath():
+    cubes = block(0, 4)
+    features = features_of(torch.full((64, 8), -1.0), 4, 101)
+    color = torch.tensor([2.0, 0.0, -2.0])
+    features[:, 53:].unflatten(1, (8, 6))[..., :3] = color
+    mesh = extract_mesh(cubes, features, 4)
+    assert is_manifold(mesh.faces) and volume(mesh) > 0.9
+    torch.testing.assert_close(mesh.colors, torch.sigmoid(color).expand_as(mesh.colors))
 
 
 def test_an_untrained_decoder_shows_the_shell_of_its_voxels():
@@ -236,7 +300,7 @@ def test_the_meshes_of_the_reference_decoder():
         structure = decoder.structure(tensors["in/coords"][rows][:, 1:])
         with torch.no_grad():
             cubes, features = decoder(tensors["in/feats"][rows], structure)
-        mesh = extract_mesh(cubes, features, 64)
+        mesh = extract_mesh(cubes, features, 64, close_border=False)
         assert torch.equal(mesh.faces.int(), tensors[f"out/{item}/faces"])
         attributes = torch.cat([mesh.vertices, mesh.colors, mesh.normals], dim=1)
         expected = torch.cat([tensors[f"out/{item}/vertices"], tensors[f"out/{item}/vertex_attrs"]], dim=1)
@@ -257,6 +321,6 @@ def test_the_meshes_of_the_reference_extraction():
             torch.testing.assert_close(tsdf_v, tensors[f"{name}/tsdf_v"], atol=1e-5, rtol=0)
             torch.testing.assert_close(tsdf_s, tensors[f"{name}/tsdf_s"], atol=1e-5, rtol=0)
         else:
-            mesh = extract_mesh(cubes, features, case["res"])
+            mesh = extract_mesh(cubes, features, case["res"], close_border=False)
         assert torch.equal(mesh.faces.int(), tensors[f"{name}/faces"])
         torch.testing.assert_close(mesh.vertices, tensors[f"{name}/vertices"], atol=1e-5, rtol=0)

@@ -1,0 +1,142 @@
+"""glTF files as trimesh scenes, with the colours that the format's rules give to every vertex.
+
+trimesh itself drops vertex colours beside a material and takes linear colours and 16-bit values for 8-bit
+sRGB. So colours and texture coordinates are renamed before it parses the file: it hands on attributes of
+unknown names as stored.
+Dims: V vertices.
+"""
+
+import importlib.util
+import io
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+from numpy.typing import ArrayLike
+from PIL import Image
+from trimesh.resolvers import FilePathResolver
+from trimesh.visual.material import PBRMaterial
+
+from backend.errors import UserError
+
+SUFFIXES = (".glb", ".gltf")
+_COLOR, _UV = "_COLOR", "_UV"
+_DRACO, _MESHOPT = "KHR_draco_mesh_compression", "EXT_meshopt_compression"
+_HEADER, _CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")
+
+
+def read_gltf(path: Path) -> list[tuple[trimesh.Trimesh, np.ndarray]]:
+    """Every placed mesh of a .glb or .gltf file in the file's own axes, with colours (V, 3) u8 sRGB.
+
+    Raises UserError for a compression that no installed package reads.
+    """
+    data = path.read_bytes()
+    binary = b""
+    if data[:4] == b"glTF":
+        length, _ = _CHUNK.unpack_from(data, _HEADER.size)
+        start = _HEADER.size + _CHUNK.size
+        data, binary = data[start : start + length], data[start + length :]
+    document = json.loads(data)
+    _check_compression(path, document)
+    _rename_attributes(document)
+    text = json.dumps(document).encode()
+    if binary:
+        text += b" " * (-len(text) % 4)
+        start = _HEADER.size + _CHUNK.size
+        text = (
+            _HEADER.pack(b"glTF", 2, start + len(text) + len(binary))
+            + _CHUNK.pack(len(text), b"JSON")
+            + text
+            + binary
+        )
+    scene = trimesh.load_scene(
+        io.BytesIO(text),
+        file_type="glb" if binary else "gltf",
+        resolver=FilePathResolver(str(path)),
+        process=False,
+    )
+    return [
+        (mesh, _vertex_colors(mesh, document)) for mesh in scene.dump() if isinstance(mesh, trimesh.Trimesh)
+    ]
+
+
+def _check_compression(path: Path, document: dict[str, Any]) -> None:
+    required = document.get("extensionsRequired", [])
+    if _DRACO in required and importlib.util.find_spec("DracoPy") is None:
+        raise UserError(
+            f"The mesh {path} is compressed with Draco; install the package DracoPy or export it plain."
+        )
+    if _MESHOPT in required:
+        raise UserError(f"The mesh {path} is compressed with meshopt; export it uncompressed.")
+
+
+def _rename_attributes(document: dict[str, Any]) -> None:
+    """Give colours and texture coordinates names of their own, and materials their number as name."""
+    materials = document.get("materials", [])
+    for number, material in enumerate(materials):
+        material["name"] = str(number)
+    for mesh in document.get("meshes", []):
+        for primitive in mesh["primitives"]:
+            material = materials[primitive["material"]] if "material" in primitive else {}
+            names = {"COLOR_0": _COLOR, f"TEXCOORD_{_base_texture(material).get('texCoord', 0)}": _UV}
+            packed = primitive.get("extensions", {}).get(_DRACO, {})
+            for holder in (primitive, packed):
+                attributes = holder.get("attributes", {})
+                kept = {names.get(name, name): value for name, value in attributes.items()}
+                kept.pop("TEXCOORD_0", None)
+                if attributes:
+                    holder["attributes"] = kept
+
+
+def _base(material: dict[str, Any]) -> dict[str, Any]:
+    return material.get("pbrMetallicRoughness", {})
+
+
+def _base_texture(material: dict[str, Any]) -> dict[str, Any]:
+    return _base(material).get("baseColorTexture", {})
+
+
+def _vertex_colors(mesh: trimesh.Trimesh, document: dict[str, Any]) -> np.ndarray:
+    """Colours (V, 3) u8 sRGB: COLOR_0 · baseColorFactor · texture, multiplied in linear light."""
+    linear = np.ones((len(mesh.vertices), 3))
+    if _COLOR in mesh.vertex_attributes:
+        linear *= _unit_range(mesh.vertex_attributes[_COLOR])[:, :3]
+    material = getattr(mesh.visual, "material", None)
+    if isinstance(material, PBRMaterial) and material.name is not None:
+        stored = document["materials"][int(material.name)]
+        linear *= np.array(_base(stored).get("baseColorFactor", [1.0, 1.0, 1.0, 1.0]))[:3]
+        image = material.baseColorTexture
+        if image is not None and _UV in mesh.vertex_attributes:
+            linear *= _texture_colors(image, _unit_range(mesh.vertex_attributes[_UV]), _base_texture(stored))
+    return np.rint(_srgb_from_linear(linear.clip(0, 1)) * 255).astype(np.uint8)
+
+
+def _texture_colors(image: Image.Image, uv: np.ndarray, texture: dict[str, Any]) -> np.ndarray:
+    """Linear colours (V, 3) of the texels nearest to `uv` (V, 2), whose origin is the upper left corner."""
+    placed = texture.get("extensions", {}).get("KHR_texture_transform", {})
+    angle, scale = placed.get("rotation", 0.0), np.array(placed.get("scale", [1.0, 1.0]))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    uv = (uv * scale) @ turn + np.array(placed.get("offset", [0.0, 0.0]))
+    texels = np.asarray(image.convert("RGB"), dtype=np.float64) / 255
+    size = np.array([image.width, image.height])
+    # The border itself belongs to the last texel; beyond it the texture repeats.
+    inner = np.where((uv >= 0) & (uv <= 1), uv, uv % 1)
+    column, row = np.minimum((inner * size).astype(int), size - 1).T
+    return _linear_from_srgb(texels[row, column])
+
+
+def _unit_range(values: ArrayLike) -> np.ndarray:
+    """Stored values as floats; integers are fractions of their type's largest."""
+    values = np.asarray(values)
+    return values / np.iinfo(values.dtype).max if values.dtype.kind in "iu" else values.astype(np.float64)
+
+
+def _srgb_from_linear(color: np.ndarray) -> np.ndarray:
+    return np.where(color <= 0.0031308, color * 12.92, 1.055 * color ** (1 / 2.4) - 0.055)
+
+
+def _linear_from_srgb(color: np.ndarray) -> np.ndarray:
+    return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)

@@ -1,0 +1,149 @@
+"""Meshes as data: files of the product and of other tools, read with the colours that they state."""
+
+import importlib.util
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from backend.errors import UserError
+from backend.geometry.mesh_files import load_asset
+from backend.representations.glb import write_glb
+from backend.representations.mesh import Mesh
+
+TRIANGLE = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4")
+COMPONENTS = {"u1": 5121, "u2": 5123, "u4": 5125, "f4": 5126}
+KINDS = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
+
+
+def write_gltf_file(
+    path: Path, primitives: list[dict], materials: list[dict], nodes: list[dict], **more
+) -> None:
+    """A .glb of one mesh; a primitive maps attributes to arrays, "indices" too, and names its material."""
+    binary, views, accessors, stored = b"", [], [], []
+
+    def accessor(values: np.ndarray) -> int:
+        nonlocal binary
+        binary += b"\0" * (-len(binary) % 4)
+        views.append({"buffer": 0, "byteOffset": len(binary), "byteLength": values.nbytes})
+        binary += values.tobytes()
+        width = values.shape[1] if values.ndim == 2 else 1
+        component = COMPONENTS[values.dtype.str[1:]]
+        entry = {"bufferView": len(views) - 1, "componentType": component, "count": len(values)}
+        normalized = {"normalized": True} if values.ndim == 2 and values.dtype.kind == "u" else {}
+        accessors.append(entry | {"type": KINDS[width]} | normalized)
+        return len(accessors) - 1
+
+    for primitive in primitives:
+        arrays = {name: accessor(v) for name, v in primitive.items() if isinstance(v, np.ndarray)}
+        entry = {"indices": arrays.pop("indices")} if "indices" in arrays else {}
+        material = {"material": primitive["material"]} if "material" in primitive else {}
+        stored.append({"attributes": arrays} | entry | material)
+    document = {
+        "asset": {"version": "2.0"},
+        "scene": 0,
+        "scenes": [{"nodes": list(range(len(nodes)))}],
+        "nodes": nodes,
+        "meshes": [{"primitives": stored}],
+        "accessors": accessors,
+        "bufferViews": views,
+        "buffers": [{"byteLength": len(binary)}],
+    } | more
+    if materials:
+        document["materials"] = materials
+    text = json.dumps(document).encode()
+    text += b" " * (-len(text) % 4)
+    binary += b"\0" * (-len(binary) % 4)
+    header = struct.pack("<4sII", b"glTF", 2, 28 + len(text) + len(binary))
+    chunks = (
+        struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
+    )
+    path.write_bytes(header + chunks)
+
+
+def test_the_products_own_glb_gives_its_colours_again(tmp_path):
+    g = torch.Generator().manual_seed(0)
+    mesh = Mesh(
+        torch.rand(40, 3, generator=g) - 0.5,
+        torch.randint(40, (20, 3), generator=g),
+        torch.rand(40, 3, generator=g),
+    )
+    mesh.colors[:20] *= 0.1  # where linear light in 8 bits would be too coarse
+    write_glb(tmp_path / "a.glb", mesh)
+    asset = load_asset(tmp_path / "a.glb")
+    np.testing.assert_allclose(asset.vertices, mesh.vertices, atol=1e-6)
+    np.testing.assert_array_equal(asset.faces, mesh.faces)
+    expected = mesh.colors[mesh.faces].numpy() * 255
+    np.testing.assert_allclose(asset.corner_colors, expected, atol=0.51)
+
+
+@pytest.mark.parametrize("with_material", [False, True])
+@pytest.mark.parametrize("width", [3, 4])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+def test_vertex_colours_are_linear_and_tinted_by_the_material(tmp_path, dtype, width, with_material):
+    largest = {"u1": 255, "u2": 65535, "f4": 1}[dtype]
+    values = np.array([[0.2, 0.4, 1, 1], [0.6, 0, 0.8, 1], [1, 1, 1, 1]])[:, :width] * largest
+    primitive = {"POSITION": TRIANGLE, "COLOR_0": values.astype("<" + dtype)}
+    primitive |= {"material": 0} if with_material else {}
+    factor = [0.5, 1.0, 0.25, 1.0]
+    materials = [{"pbrMetallicRoughness": {"baseColorFactor": factor}}] if with_material else []
+    write_gltf_file(tmp_path / "a.glb", [primitive], materials, [{"mesh": 0}])
+    colors = load_asset(tmp_path / "a.glb").corner_colors[0]
+    # sRGB of 0.2, 0.4, 0.6, 0.8 is 124, 170, 203, 231; of 0.1, 0.3, 0.5, 0.25 it is 89, 149, 188, 137.
+    plain = [[124, 170, 255], [203, 0, 231], [255, 255, 255]]
+    tinted = [[89, 170, 137], [149, 0, 124], [188, 255, 137]]
+    assert np.abs(colors.astype(int) - (tinted if with_material else plain)).max() <= 1
+
+
+def test_primitives_and_nodes_are_joined(tmp_path):
+    """One primitive with indices and one without, the mesh placed twice, once mirrored."""
+    red, blue = ({"pbrMetallicRoughness": {"baseColorFactor": c}} for c in ([1, 0, 0, 1], [0, 0, 1, 1]))
+    first = {"POSITION": TRIANGLE, "indices": np.array([2, 0, 1], "<u2"), "material": 0}
+    second = {"POSITION": TRIANGLE + np.float32([0, 0, 1]), "material": 1}
+    nodes = [{"mesh": 0, "translation": [5, 0, 0]}, {"mesh": 0, "scale": [-1, 1, 1]}]
+    write_gltf_file(tmp_path / "a.glb", [first, second], [red, blue], nodes)
+    asset = load_asset(tmp_path / "a.glb")
+    assert len(asset.faces) == 4
+    assert sorted(map(tuple, asset.corner_colors[:, 0].tolist())) == [(0, 0, 255)] * 2 + [(255, 0, 0)] * 2
+    assert asset.vertices[:, 0].min() == -1 and asset.vertices[:, 0].max() == 6
+    a, b, c = asset.vertices[asset.faces].swapaxes(0, 1)
+    # Mirrored or not, the front of every triangle looks along the file's +z, which is -y here.
+    assert (np.cross(b - a, c - a)[:, 1] < 0).all()
+
+
+def test_a_texture_is_multiplied_with_the_rest(tmp_path):
+    from PIL import Image
+
+    image = Image.new("RGB", (2, 2))
+    for place, color in {(0, 0): (255, 0, 0), (1, 0): (188, 188, 188), (0, 1): (0, 0, 255)}.items():
+        image.putpixel(place, color)
+    material = trimesh.visual.material.PBRMaterial(
+        baseColorTexture=image, baseColorFactor=[255, 255, 255, 255]
+    )
+    uv = np.array([[0.25, 0.75], [0.75, 0.75], [0.25, 0.25]])  # trimesh counts from below
+    mesh = trimesh.Trimesh(TRIANGLE, [[0, 1, 2]], process=False)
+    mesh.visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
+    for name in ("a.glb", "b.obj"):
+        mesh.export(tmp_path / name)
+        colors = load_asset(tmp_path / name).corner_colors[0]
+        assert np.abs(colors.astype(int) - [[255, 0, 0], [188, 188, 188], [0, 0, 255]]).max() <= 1
+
+
+def test_ply_colours_are_taken_as_they_are(tmp_path):
+    colors = np.array([[1, 2, 3, 255], [200, 100, 0, 255], [255, 255, 255, 255]], np.uint8)
+    trimesh.Trimesh(TRIANGLE, [[0, 1, 2]], vertex_colors=colors, process=False).export(tmp_path / "a.ply")
+    np.testing.assert_array_equal(load_asset(tmp_path / "a.ply").corner_colors[0], colors[:, :3])
+
+
+def test_draco_without_its_package_is_named(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "DracoPy" else find(name))
+    path = tmp_path / "a.glb"
+    draco = ["KHR_draco_mesh_compression"]
+    write_gltf_file(path, [{"POSITION": TRIANGLE}], [], [{"mesh": 0}], extensionsRequired=draco)
+    with pytest.raises(UserError, match="install the package DracoPy"):
+        load_asset(path)
