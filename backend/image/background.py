@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from backend.checkpoints.model_folder import models_folder
+from backend.checkpoints.find_model import models_folder
 from backend.errors import UserError
 from backend.image.plain_background import key_out_plain_background
 from backend.image.u2net import FILE_NAME, download_u2net, find_u2net, remove_with_u2net
