@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from backend.checkpoints.model_info import nothing_found
 from backend.checkpoints.weights import ModelFolder, open_folder, read_model
 from backend.errors import MissingModel, UserError
 from backend.layers.engines import TORCH, Engine, choose_engine
@@ -21,15 +22,10 @@ from backend.representations.gaussians import GaussianConfig, Gaussians, decode_
 from backend.representations.mesh import Mesh
 from backend.representations.radiance_field import RadianceField, RadianceFieldConfig, decode_radiance_field
 from backend.representations.structure import occupied_voxels
-from backend.sampling import SIGMA_MIN, SamplerSettings, flow_euler, guided, noised, timesteps
+from backend.sampling import SamplerSettings, flow_euler, guided, noised, timesteps
 from backend.trellis.conditioning import Condition, Conditioner, load_conditioner
 
 OnStep = Callable[[int, int], None]
-
-EMPTY_STRUCTURE = (
-    "The model found no shape; try another seed or more steps, or give a picture that shows one whole object,"
-    " or other words."
-)
 
 
 def silent(step: int, steps: int) -> None:
@@ -121,7 +117,7 @@ class Pipeline:
         logits = [self.model("sparse_structure_decoder")(one[None])[0, 0] for one in latent]
         coords = [occupied_voxels(one, resolution).int() for one in logits]
         if any(len(one) == 0 for one in coords):
-            raise UserError(EMPTY_STRUCTURE)
+            raise UserError(nothing_found(self.folder))
         return coords
 
     @torch.inference_mode()
@@ -215,7 +211,7 @@ def _sample(
     """Integrate one sample from noise, or from a start latent noised to t = strength."""
     if start is None and settings.strength < 1.0:
         raise UserError("This model has no latent to start from; set the strength to 1.")
-    x = noise if start is None else noised(start, noise, settings.strength, SIGMA_MIN)
+    x = noise if start is None else noised(start, noise, settings.strength, settings.sigma_min)
     total = settings.steps * samples
 
     def report(step: int, t: float, before: Tensor, v: Tensor, after: Tensor) -> None:
