@@ -4,7 +4,7 @@ Tools that reserve a file's room first leave the right size and zeros behind whe
 disk or an overflow in training leaves values that are not finite.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -17,9 +17,8 @@ from backend.files import check_ordinary
 
 MAX_BYTES = 64 << 30
 _BLOCK = 1 << 16  # values looked at together; trained weights have no such run of zeros
-_SMALL = (
-    1 << 12
-)  # values; so few may be zero by design (registers, masks, scales), and runs of so few by chance
+_SMALL = 1 << 12  # values; so few may be zero by design: registers, masks, scales
+_TAIL = 1 << 9  # zeros at the end of a tensor, behind which no other value comes, that are no chance
 
 
 def read_tensors(path: Path, may_be_zero: Collection[str] | None = None) -> dict[str, Tensor]:
@@ -35,13 +34,12 @@ def read_tensors(path: Path, may_be_zero: Collection[str] | None = None) -> dict
     try:
         tensors = load_file(path)
         with safe_open(path, "pt") as file:
-            last = [key for key in file.offset_keys() if tensors[key].numel()][-1:]
+            order = file.offset_keys()
     except (OSError, SafetensorError) as error:
         raise UserError(f"The weights {path} are damaged ({error}): download them again.") from error
     for key, tensor in tensors.items():
         _check_finite_and_filled(tensor, key, path, may_be_zero is not None and key not in may_be_zero)
-    for key in last:
-        _check_tail(tensors[key], key, path)
+    _check_tail(tensors, order, path)
     return tensors
 
 
@@ -76,8 +74,11 @@ def _check_finite_and_filled(tensor: Tensor, key: str, path: Path, must_be_fille
 _AGAIN = "download them again."
 
 
-def _check_tail(tensor: Tensor, key: str, path: Path) -> None:
-    """A file cut off within its last tensor."""
-    end = tensor.flatten()[-_SMALL:]
-    if len(end) == _SMALL and not end.any() and tensor.any():
-        raise UserError(f"The weights {path} are damaged ({key} ends in zeros): {_AGAIN}")
+def _check_tail(tensors: dict[str, Tensor], order: Sequence[str], path: Path) -> None:
+    """A file cut off within a tensor, behind which all is zero, also what may be."""
+    for key in reversed(order):
+        flat = tensors[key].flatten()
+        if flat.any():
+            if len(flat) > _TAIL and not flat[-_TAIL:].any():
+                raise UserError(f"The weights {path} are damaged ({key} ends in zeros): {_AGAIN}")
+            return

@@ -93,7 +93,8 @@ class TRELLIS_PT_sparse_structure(TrellisPanel):
         self.layout.prop(context.scene.trellis.sparse_structure, "use_custom", text="")
 
     def draw(self, context: bpy.types.Context) -> None:
-        _draw_stage(self.layout, context, context.scene.trellis.sparse_structure)
+        settings = context.scene.trellis
+        _draw_stage(self.layout, settings, settings.sparse_structure, letters_across(context))
 
 
 class TRELLIS_PT_structured_latent(TrellisPanel):
@@ -108,10 +109,11 @@ class TRELLIS_PT_structured_latent(TrellisPanel):
         self.layout.prop(context.scene.trellis.structured_latent, "use_custom", text="")
 
     def draw(self, context: bpy.types.Context) -> None:
-        _draw_stage(self.layout, context, context.scene.trellis.structured_latent)
+        settings = context.scene.trellis
+        _draw_stage(self.layout, settings, settings.structured_latent, letters_across(context))
 
 
-def _draw_stage(layout: bpy.types.UILayout, context: bpy.types.Context, stage) -> None:
+def _draw_stage(layout: bpy.types.UILayout, settings, stage, letters: int) -> None:
     layout.use_property_split = True
     layout.use_property_decorate = False
     if not stage.use_custom:
@@ -120,13 +122,13 @@ def _draw_stage(layout: bpy.types.UILayout, context: bpy.types.Context, stage) -
             return  # which numbers these are shows once the backend has told of the model
     reasons = []
     for setting in ("steps", "cfg_strength"):
-        reasons.append(context.scene.trellis.why_idle(setting))
+        reasons.append(settings.why_idle(setting))
         row = layout.row()
         row.active = stage.use_custom and not reasons[-1]
         # What the model recommends can be read but not set until the box is ticked.
         row.enabled = stage.use_custom
         row.prop(stage, setting)
-    _draw_reasons(layout, tuple(reasons), letters_across(context))
+    _draw_reasons(layout, tuple(reasons), letters)
 
 
 class TRELLIS_PT_output(TrellisPanel):

@@ -228,6 +228,17 @@ def test_a_file_that_lacks_only_its_end_is_damaged(tmp_path: Path) -> None:
         read_tensors(tmp_path / "x.safetensors", ())
 
 
+def test_a_cut_within_what_may_be_zero_is_damaged(tmp_path: Path) -> None:
+    stored = {"a": torch.randn(100, 100), "b": torch.randn(100, 100), "c": torch.zeros(100, 100)}
+    save_file(stored, tmp_path / "x.safetensors")
+    read_tensors(tmp_path / "x.safetensors", ("b", "c"))
+    size = (tmp_path / "x.safetensors").stat().st_size
+    os.truncate(tmp_path / "x.safetensors", size - 70_000)
+    os.truncate(tmp_path / "x.safetensors", size)
+    with pytest.raises(UserError, match=r"damaged \(b ends in zeros"):
+        read_tensors(tmp_path / "x.safetensors", ("b", "c"))
+
+
 def test_a_piece_that_never_arrived_in_the_middle_is_damaged(tmp_path: Path) -> None:
     table = torch.randn(3000, 300)
     table[1000:2000] = 0
