@@ -79,6 +79,8 @@ def _without_effect(folder: ModelFolder, predicts: bool) -> dict[str, str]:
         reasons["steps"] = f"{why}: more steps change next to nothing."
         reasons["rescale_t"] = f"{why}: how the steps are spaced changes next to nothing."
         reasons["multi_image"] = f"{why}: further pictures change next to nothing."
+    if folder.text_cond_model:
+        reasons["multi_image"] = "This model takes no pictures."
     if not any(map(_guides, (folder.structure_sampler, folder.slat_sampler))):
         reasons["cfg_strength"] = "This model never reaches the part of sampling where guidance acts."
     return reasons
