@@ -73,6 +73,24 @@ def check_target(final: Path) -> None:
         _check_target(final)
 
 
+def check_ordinary(path: Path, largest: int) -> None:
+    """UserError unless `path` is an ordinary file of at most `largest` bytes, or nothing at all.
+
+    To be called before opening: a named pipe waits for ever, a device has no end.
+    """
+    try:
+        info = path.stat()
+    except (OSError, ValueError):  # whoever opens it says so
+        return
+    if not stat.S_ISREG(info.st_mode):
+        kind = "a folder" if stat.S_ISDIR(info.st_mode) else "a named pipe or a device"
+        raise UserError(f"{path} is {kind} and not a file; name an ordinary file.")
+    if info.st_size > largest:
+        raise UserError(
+            f"{path} has {info.st_size >> 20} MiB, and at most {largest >> 20} MiB are read; choose another."
+        )
+
+
 def _create(path: Path) -> None:
     # Not tempfile: that makes files only their owner can read, and the mode would stay after the rename.
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))

@@ -6,10 +6,10 @@ Beside them lie the latents that they were decoded from, with which `edit` and `
 import argparse
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from safetensors.numpy import save_file
 
@@ -19,6 +19,7 @@ from backend.image import read_picture_file
 from backend.memory import is_out_of_memory
 from backend.representations.gaussians import write_ply
 from backend.representations.glb import write_glb
+from backend.representations.radiance_field import RadianceField
 from backend.serve import INTERNAL, OUT_OF_MEMORY
 from backend.trellis.asset import SUFFIX as LATENTS
 from backend.trellis.asset import latents_of, write_latents
@@ -28,12 +29,9 @@ from blender_trellis.batch.options import add_generation_options, request_of
 from blender_trellis.batch.outcomes import Outcome, exit_code, make_all, report, table
 from blender_trellis.batch.plan import Item, NoPictures, Plan, plan_batch
 from blender_trellis.batch.progress_bar import ProgressBar
-from blender_trellis.protocol import Array, Format, Generate
+from blender_trellis.protocol import FORMATS, Array, Generate
 
 log = logging.getLogger(__name__)
-
-FORMATS: tuple[str, ...] = get_args(Format)
-SUFFIXES = {"mesh": ".glb", "gaussian": ".ply", "radiance_field": ".radiance_field.safetensors"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -146,22 +144,24 @@ def _request(item: Item, options: argparse.Namespace) -> Generate:
 
 def write_results(outputs: Mapping[str, Any], stem: Path) -> list[str]:
     """Write the mesh, Gaussians and radiance field among the outputs; the names of the files."""
-    kinds = [kind for kind in outputs if kind in SUFFIXES]
+    kinds = [kind for kind in outputs if kind in FORMATS]
     for kind in kinds:
-        _write(kind, outputs[kind], _path(kind, stem))
+        _WRITERS[kind](_path(kind, stem), outputs[kind])
     return [_path(kind, stem).name for kind in kinds]
 
 
 def _path(kind: str, stem: Path) -> Path:
-    return stem.with_name(stem.name + SUFFIXES[kind])
+    return stem.with_name(stem.name + FORMATS[kind].suffix)
 
 
-def _write(kind: str, part: Any, path: Path) -> None:
-    """The file appears whole or not at all."""
-    if kind == "mesh":
-        write_glb(path, part)
-    elif kind == "gaussian":
-        write_ply(path, part)
-    else:
-        with atomic_path(path) as temporary:
-            save_file(radiance_field_arrays(part), temporary)
+def _write_field(path: Path, field: RadianceField) -> None:
+    with atomic_path(path) as temporary:
+        save_file(radiance_field_arrays(field), temporary)
+
+
+_WRITERS: dict[str, Callable[[Path, Any], None]] = {
+    "mesh": write_glb,
+    "gaussian": write_ply,
+    "radiance_field": _write_field,
+}
+"""Writes the file of each format, which appears whole or not at all."""

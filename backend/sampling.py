@@ -32,6 +32,7 @@ class SamplerSettings:
     cfg_strength: float = 3.0
     cfg_interval: tuple[float, float] = (0.0, 1.0)
     strength: float = 1.0  # 1 starts from pure noise; below 1 from a start latent noised to t = strength
+    sigma_min: float = SIGMA_MIN  # noise that is left at t = 0; the Euler step does not use it
 
     def merged(self, overrides: dict[str, Any]) -> "SamplerSettings":
         """These settings with every override that is not None: merged key by key."""
@@ -49,6 +50,8 @@ class SamplerSettings:
             raise UserError(f"rescale_t is {self.rescale_t}; choose 0.01 to 100.")
         if not -100.0 <= self.cfg_strength <= 100.0:
             raise UserError(f"The guidance strength is {self.cfg_strength}; choose 0 to 100.")
+        if not 0.0 <= self.sigma_min < 1.0:
+            raise UserError(f"sigma_min is {self.sigma_min}; it must lie between 0 and 1.")
         return self
 
 

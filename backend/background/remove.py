@@ -7,7 +7,7 @@ from PIL import Image
 
 from backend.background.plain import key_out_plain_background
 from backend.background.u2net import FILE_NAME, download_u2net, find_u2net, remove_with_u2net
-from backend.checkpoints.model_folder import models_folder
+from backend.checkpoints.find_model import models_folder
 from backend.errors import UserError
 
 __all__ = ["download_u2net", "remove_background"]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from backend.checkpoints.model_folder import models_folder
+from backend.checkpoints.find_model import models_folder
 from backend.errors import MissingModel, UserError
 from blender_trellis.batch.console import prepare_streams
 

@@ -9,20 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from backend.checkpoints.model_folder import (
-    ModelFolder,
-    available_models,
-    bundled_models,
-    models_folder,
-    open_folder,
-    text_models,
-)
-from backend.config import config_args
-from backend.errors import MissingModel, UserError
+from backend.checkpoints.find_model import available_models, bundled_models, models_folder
+from backend.checkpoints.model_folder import ModelFolder, open_folder
+from backend.config import config_args, read_json
+from backend.errors import UserError
 from backend.files import atomic_path
 from backend.layers.engines import TORCH, Engine
 from backend.lifting.image_encoder import LiftingImageEncoder
@@ -33,6 +26,7 @@ from backend.models.sparse_structure_vae import SparseStructureDecoder, SparseSt
 from backend.models.structured_latent_flow import SLatFlowModel
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
 from backend.models.structured_latent_vae import SLatEncoder, SLatGaussianDecoder, SLatRadianceFieldDecoder
+from backend.tensor_files import read_tensors, zero_starts
 
 __all__ = [
     "MODEL_CLASSES",
@@ -43,7 +37,6 @@ __all__ = [
     "models_folder",
     "open_folder",
     "read_model",
-    "text_models",
     "write_model",
 ]
 
@@ -89,10 +82,14 @@ def read_model(
     UserError on a missing, broken or foreign file; the sentence names the file, field or key.
     """
     path = Path(path)
-    name, args = _read_settings(path.with_name(path.name + ".json"))
+    described = path.with_name(path.name + ".json")
+    name, args = _read_settings(described)
     weights = path.with_name(path.name + ".safetensors")
-    tensors = _read_tensors(weights)
-    model = _empty_model(name, args, dtype, device, engine)
+    try:
+        model = _empty_model(name, args, dtype, device, engine)
+    except UserError as error:
+        raise UserError(f"{described}: {error}") from error
+    tensors = read_tensors(weights, zero_starts(model))
     expected = model.state_dict()
     _compare(tensors, expected, weights)
     state = {key: tensors[key].to(device, value.dtype) for key, value in expected.items()}
@@ -142,26 +139,10 @@ def _halved_keys(module: Published) -> set[str]:
 
 
 def _read_settings(path: Path) -> tuple[str, dict]:
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MissingModel(
-            f"The model file {path} is missing: download the model's whole folder again."
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"The model file {path} cannot be read ({error}): download it again.") from error
-    if not isinstance(settings, dict) or not isinstance(settings.get("name"), str):
+    settings = read_json(path, "model file")
+    if not isinstance(settings.get("name"), str):
         raise UserError(f"The model file {path} does not name its class: download it again.")
     return settings["name"], settings.get("args", {})
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise MissingModel(f"The weights {path} are missing: download the model's whole folder again.")
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"The weights {path} are damaged ({error}): download them again.") from error
 
 
 def _compare(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:

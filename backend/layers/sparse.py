@@ -32,7 +32,7 @@ def check_coords(coords: Tensor) -> Tensor:
     if coords.ndim != 2 or coords.shape[1] != 3:
         raise ValueError(f"coords must be (L, 3), not {tuple(coords.shape)}")
     if coords.shape[0] == 0:
-        raise UserError("The structure has no occupied voxels: try another seed or another picture.")
+        raise UserError("The structure has no occupied voxels: start from another picture or other words.")
     return coords.long().contiguous()
 
 

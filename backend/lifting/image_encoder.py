@@ -21,6 +21,7 @@ from backend.config import parse_config
 from backend.layers.dense_conv import DenseConv3d
 from backend.lifting.occupancy import OccupancyGuess, OccupancyGuessConfig
 from backend.lifting.surface import SurfaceGuess, SurfaceGuessConfig, shape_starts
+from backend.models.network import zero_
 from backend.models.sparse_structure_flow import unpatchify
 
 _CROP_MARGIN = 1.2  # backend.image.crop crops pictures to the alpha box times this factor
@@ -65,8 +66,7 @@ class ResBlock(nn.Module):
         self.conv1 = conv(channels_in, channels, 3, padding=1)
         self.norm2 = nn.GroupNorm(8, channels)
         self.conv2 = conv(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        zero_(self.conv2)
         self.skip = conv(channels_in, channels, 1) if channels_in != channels else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -125,8 +125,7 @@ class LiftingImageEncoder(nn.Module):
         self.color_picture = nn.Conv2d(wide, hidden, 1)
         self.color_block = ResBlock(nn.Conv3d, hidden, hidden)
         self.color_head = _head(hidden, 3)
-        nn.init.zeros_(self.color_head[-1].weight)
-        nn.init.zeros_(self.color_head[-1].bias)
+        zero_(self.color_head[-1])
         for name, size in (
             ("volume_grid", config.volume_resolution),
             ("color_grid", 2 * config.volume_resolution),

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from backend.config import read_json
 from backend.errors import MissingModel, UserError
-from backend.models.local_weights import hub_folders, load_strictly, read_json, read_tensors
+from backend.models.local_weights import hub_folders, load_strictly, read_tensors, refuse_partial_download
 
 PUBLISHED = "openai/clip-vit-large-patch14"
 TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
@@ -86,6 +87,7 @@ def load_text_encoder(folder: Path, name: str = PUBLISHED, search: tuple[Path, .
     places = (folder / "text_cond_model", *hub_folders(name, (folder, *search)))
     found = next((place for place in places if (place / "model.safetensors").is_file()), None)
     if found is None:
+        refuse_partial_download(name, (folder, *search))
         target = (search[0] if search else folder) / name.rpartition("/")[2]
         raise MissingModel(
             f"The text encoder '{name}' is missing; download config.json, model.safetensors, vocab.json and"

@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from backend.config import read_json
 from backend.errors import MissingModel, UserError
-from backend.models.local_weights import hub_folders, load_strictly, read_json, read_tensors
+from backend.models.local_weights import hub_folders, load_strictly, read_tensors, refuse_partial_download
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -177,6 +178,7 @@ def load_image_encoder(folder: Path, name: str, search: tuple[Path, ...] = ()) -
         if (place / "model.safetensors").is_file():
             shape = DinoV2Config.from_hugging_face(read_json(place / "config.json"))
             return _load(shape, place / "model.safetensors")
+    refuse_partial_download(repository, (folder, *search))
     target = search[0] if search else folder
     raise MissingModel(
         f"The image encoder '{name}' is missing; download config.json and model.safetensors of {repository}"

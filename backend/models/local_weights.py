@@ -1,48 +1,38 @@
 """Weights of encoders that others publish (DINOv2, CLIP), found on this machine; nothing is fetched."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
+from backend import tensor_files
 from backend.errors import UserError
+from backend.hub_cache import cache_of, cached_repositories, hub_caches, refuse_partial_repository, snapshots
 
 
 def hub_folders(repository: str, search: tuple[Path, ...]) -> Iterator[Path]:
-    """Places where a Hugging Face repository `owner/name` may lie below the folders of `search`."""
-    owner, _, name = repository.rpartition("/")
+    """Places where a Hugging Face repository `owner/name` may lie: below `search`, or in a download cache."""
+    _, _, name = repository.rpartition("/")
     for folder in search:
         yield folder / repository
         yield folder / name
-        # The layout of the download cache of huggingface_hub.
-        yield from sorted((folder / f"models--{owner}--{name}" / "snapshots").glob("*"))
+    for cached in cached_repositories(_caches(search), repository):
+        yield from snapshots(cached)
 
 
-def read_json(path: Path) -> dict:
-    """Raises UserError where the file is missing or holds no JSON object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"The file '{path}' cannot be read ({error.strerror}); download it again.") from error
-    except ValueError as error:
-        raise UserError(f"The file '{path}' is damaged (not JSON); download it again.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"The file '{path}' is damaged (not a JSON object); download it again.")
-    return content
+def refuse_partial_download(repository: str, search: tuple[Path, ...]) -> None:
+    """UserError where nothing was found because a download has begun and not ended."""
+    refuse_partial_repository(repository, _caches(search))
+
+
+def _caches(search: tuple[Path, ...]) -> tuple[Path, ...]:
+    return (*(cache for folder in search for cache in (*cache_of(folder), folder)), *hub_caches())
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """All tensors of one safetensors file, in fp32 where they are floating point. Raises UserError."""
-    try:
-        tensors = load_file(path)
-    except OSError as error:
-        raise UserError(f"The file '{path}' cannot be read ({error.strerror}); download it again.") from error
-    except SafetensorError as error:
-        raise UserError(f"The file '{path}' is damaged ({error}); download it again.") from error
+    tensors = tensor_files.read_tensors(path, ())
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 
 

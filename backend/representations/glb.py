@@ -22,7 +22,9 @@ _MATERIAL = {
 def write_glb(path: Path, mesh: Mesh) -> None:
     """Write `mesh`, turned from z up to the y up of glTF; UserError if it has no faces."""
     if len(mesh.faces) == 0:
-        raise UserError("The mesh has no faces, so there is nothing to write; try another seed or picture.")
+        raise UserError(
+            "The mesh has no faces, so there is nothing to write; start from another picture or other words."
+        )
     write_bytes(path, glb_bytes(mesh))
 
 

@@ -4,11 +4,12 @@ Dims: L voxels · r rank · d samples of each vector · P points.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 
+from backend.config import parse_config
 from backend.errors import UserError
 
 SH_C0 = 0.28209479177387814
@@ -18,7 +19,7 @@ SH_C0 = 0.28209479177387814
 class RadianceFieldConfig:
     """The decoder's `representation_config` together with its grid resolution."""
 
-    resolution: int
+    resolution: int = field(metadata={"json": "grid"})  # the decoder's, no field of the file
     rank: int = 16
     dim: int = 8
 
@@ -28,13 +29,8 @@ class RadianceFieldConfig:
 
     @classmethod
     def from_json(cls, representation_config: dict, resolution: int) -> "RadianceFieldConfig":
-        """Parse the published field names; an unknown one is a UserError."""
-        unknown = sorted(set(representation_config) - {"rank", "dim"})
-        if unknown:
-            raise UserError(
-                f"The radiance-field decoder's configuration has unknown fields: {', '.join(unknown)}."
-            )
-        return cls(resolution=resolution, **representation_config)
+        """Parse the published field names; an unknown or wrong one is a UserError."""
+        return parse_config(cls, {**representation_config, "grid": resolution}, "The radiance-field decoder")
 
     @property
     def layout(self) -> dict[str, slice]:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backend.checkpoints.model_folder import ModelFolder, models_folder
+from backend.checkpoints.find_model import models_folder
+from backend.checkpoints.model_folder import ModelFolder
 from backend.checkpoints.weights import read_model
 from backend.errors import MissingModel, UserError
 from backend.lifting.surface import FEATURES

@@ -12,7 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from backend.checkpoints.model_folder import SUMS, ModelFolder
+from backend.checkpoints.checksums import SUMS
+from backend.checkpoints.model_folder import ModelFolder
 from backend.errors import UserError
 from backend.files import atomic_path, make_writable_folder
 from backend.geometry.mesh_files import Entry

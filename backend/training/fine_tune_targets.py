@@ -17,7 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from backend.background.remove import remove_background
-from backend.checkpoints.model_folder import ModelFolder, models_folder
+from backend.checkpoints.find_model import models_folder
+from backend.checkpoints.model_folder import ModelFolder
 from backend.errors import UserError
 from backend.geometry.mesh_files import Asset, Entry
 from backend.geometry.render import draw_cutout

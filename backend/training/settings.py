@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from backend.config import parse_config, read_json
 from backend.errors import UserError
 from backend.files import atomic_path
+
+_ANY = {"range": (0, 2**63)}
 
 
 @dataclass(frozen=True)
@@ -15,9 +18,9 @@ class Settings:
     """data is a folder · device cpu or cuda, for batches differ · minutes for everything."""
 
     data: str
-    seed: int
+    seed: int = field(metadata=_ANY)
     device: str
-    minutes: float
+    minutes: float = field(metadata=_ANY)
 
 
 def kept_settings(path: Path, asked: Settings, asked_minutes: float | None, writes: bool) -> Settings:
@@ -30,7 +33,7 @@ def kept_settings(path: Path, asked: Settings, asked_minutes: float | None, writ
             with atomic_path(path) as temporary:
                 temporary.write_text(json.dumps(asdict(asked), indent=1) + "\n", encoding="utf-8")
         return asked
-    kept = Settings(**json.loads(path.read_text(encoding="utf-8")))
+    kept = parse_config(Settings, read_json(path), str(path), "remove it, or choose another --state.")
     if asked_minutes is None:
         asked = replace(asked, minutes=kept.minutes)
     # Where the data lies may change; which data it is shows in its prepared form.

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -59,6 +61,16 @@ def names(entry: Entry) -> Names:
     # The title's plural or compound form of a word of the kind says nothing new.
     rest = [word for word in title if not any(word.startswith(k) or k.startswith(word) for k in kind)]
     return Names(" ".join(_ordered(kind)), " ".join([*dict.fromkeys(rest), *_ordered(kind)]))
+
+
+def known_words(entries: Sequence[Entry]) -> list[str]:
+    """The nouns that name the objects, those of most objects first.
+
+    They are the last words of the kinds, without those that name no object, which are listed in texts/.
+    """
+    others = (Path(__file__).parent / "texts" / "no_objects.txt").read_text(encoding="utf-8").split()
+    heads = Counter(names(entry).kind.rpartition(" ")[2] for entry in entries)
+    return [word for word, _ in heads.most_common() if len(word) > 2 and word not in others]
 
 
 def phrase(words: str, number: int) -> str:

@@ -11,8 +11,10 @@ from pathlib import Path
 from backend.checkpoints.weights import write_model
 from backend.files import atomic_path
 from backend.geometry.mesh_files import Entry
+from backend.lifting.known_words import KNOWN_WORDS
 from backend.training.export import attribution, write_sums
 from backend.training.roles import ROLES
+from backend.training.text_captions import known_words
 from backend.training.text_workshop import TextWorkshop
 
 TEXT_ENCODER = "ckpts/text_encoder"
@@ -59,6 +61,7 @@ def pipeline_settings(workshop: TextWorkshop, starter: str) -> dict:
 
 def _write_papers(folder: Path, entries: tuple[Entry, ...]) -> None:
     _write(folder / "ATTRIBUTION.md", "# Training data\n\n" + attribution(entries))
+    _write(folder / KNOWN_WORDS, "\n".join(known_words(entries)) + "\n")
     _write(folder / "README.md", (TEXTS / "README-text.md").read_text(encoding="utf-8"))
     _write(folder / "LICENSE", (TEXTS / "LICENSE").read_text(encoding="utf-8"))
 

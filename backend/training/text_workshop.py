@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import nn
 
-from backend.checkpoints.weights import models_folder
+from backend.checkpoints.find_model import models_folder
 from backend.errors import UserError
 from backend.geometry.mesh_files import Entry
 from backend.lifting.text_encoder import LiftingTextEncoder

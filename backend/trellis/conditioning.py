@@ -12,9 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from backend.checkpoints.weights import ModelFolder, models_folder, read_model
+from backend.checkpoints.find_model import models_folder
+from backend.checkpoints.weights import ModelFolder, read_model
 from backend.errors import UserError
 from backend.image import on_black
+from backend.lifting.known_words import KnownWords
 from backend.lifting.text_encoder import LiftingTextEncoder
 from backend.models.clip_text import load_text_encoder
 from backend.models.dinov2 import load_image_encoder
@@ -82,7 +84,8 @@ def _load_text_conditioner(folder: ModelFolder, name: str, device: torch.device)
         if not isinstance(lifting, LiftingTextEncoder):
             raise UserError(f"{name} of the model {folder.name} is no text encoder; download it again.")
         sentences = load_sentence_encoder(folder.path, lifting.config.sentence_encoder, search)
-        return LiftingTextConditioner(sentences.to(device), lifting)
+        sentences = sentences.to(device)
+        return LiftingTextConditioner(sentences, lifting, KnownWords.of_folder(folder.path, sentences))
     if name == MINILM:
         return TextConditioner(load_sentence_encoder(folder.path, name, search).to(device))
     return TextConditioner(load_text_encoder(folder.path, name, search).to(device))
@@ -166,14 +169,19 @@ class TextConditioner:
 class LiftingTextConditioner:
     """Tokens of the sentence model, and the start latents that the starter's text encoder makes of them."""
 
-    def __init__(self, sentences: MiniLmText, lifting: LiftingTextEncoder) -> None:
+    def __init__(
+        self, sentences: MiniLmText, lifting: LiftingTextEncoder, known: KnownWords | None = None
+    ) -> None:
         self._words = TextConditioner(sentences)
         self._lifting = lifting
+        self._known = known
 
     def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition:
         return self._words.from_pictures(pictures)
 
     def from_text(self, prompt: str) -> Condition:
         condition = self._words.from_text(prompt)
+        if self._known is not None:
+            self._known.check(prompt)
         starts = self._lifting(condition.tokens[0])
         return replace(condition, structure_start=starts.structure_start, latent_start=starts.latent_start)

@@ -22,16 +22,14 @@ from backend.representations.radiance_field import RadianceField, RadianceFieldC
 from backend.representations.structure import occupied_voxels
 from backend.trellis.finite import require_finite
 from backend.trellis.networks import Networks
-from blender_trellis.protocol import Format, Stage
+from blender_trellis.protocol import FORMATS, Format, Stage
 
 Report = Callable[[Stage, int, int], None]
 """Told of a stage, what is done of it and how much there is; may raise to stop."""
 
-ROLES: dict[Format, str] = {
-    "gaussian": "slat_decoder_gs",  # first: they are quick, and the mesh is what takes time
-    "radiance_field": "slat_decoder_rf",
-    "mesh": "slat_decoder_mesh",
-}
+# Gaussians first: they are quick, and the mesh is what takes time.
+_ORDER: tuple[Format, ...] = ("gaussian", "radiance_field", "mesh")
+ROLES: dict[Format, str] = {kind: FORMATS[kind].component for kind in _ORDER}
 """The decoder of each format, in the order in which they run."""
 STAGES: dict[Format, Stage] = {
     "gaussian": "decode_gaussian",
@@ -46,12 +44,6 @@ _REPORTS = 20
 
 class EmptyStructure(UserError):
     """The structure has no occupied voxel, so that nothing can be made of it."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The model found no shape; try another seed or more steps, or give a picture that shows one whole"
-            " object, or other words."
-        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from backend.background.remove import remove_background
 from backend.checkpoints.model_folder import ModelFolder
-from backend.checkpoints.weights import available_models, text_models
+from backend.checkpoints.model_info import available_model_infos
 from backend.device import choose_device, choose_dtype, devices
 from backend.errors import UserError
 from backend.image import cut_out, open_picture
@@ -37,9 +37,7 @@ class TrellisEngine:
         """Versions, devices and the models that lie on this machine."""
         found = tuple(Device(one.name, one.kind, one.memory_bytes) for one in devices())
         versions = (VERSION, platform.python_version(), torch.__version__)
-        return Hello(
-            PROTOCOL_VERSION, *versions, devices=found, models=available_models(), text_models=text_models()
-        )
+        return Hello(PROTOCOL_VERSION, *versions, devices=found, models=available_model_infos())
 
     def load(self, model: str, device: str, precision: str, engine: str) -> LoadedInfo:
         """Bring every model of a folder into memory."""

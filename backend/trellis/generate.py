@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from backend.checkpoints.model_info import nothing_found
 from backend.trellis.conditioning import Condition
 from backend.trellis.decoding import (
     ROLES,
@@ -86,7 +87,7 @@ def _structure(
     yield Step("decode_sparse_structure", 0, 1)
     voxels = [decode_structure(networks, latent, report) for latent in latents]
     if any(len(one.coords) == 0 for one in voxels):
-        raise EmptyStructure
+        raise EmptyStructure(nothing_found(networks.folder))
     for sample, one in enumerate(voxels):
         yield Output("voxels", one, sample)
     return voxels

@@ -25,7 +25,9 @@ def voxel_arrays(voxels: Voxels) -> dict[str, numpy.ndarray]:
 def mesh_arrays(mesh: Mesh) -> dict[str, numpy.ndarray]:
     """vertices (V, 3), faces (F, 3), colors (V, 3) sRGB in [0, 1]; UserError where the mesh is empty."""
     if len(mesh.faces) == 0:
-        raise UserError("The decoded mesh has no faces; try another seed or more steps.")
+        raise UserError(
+            "The decoded mesh has no faces; take the Gaussians, or start from another picture or other words."
+        )
     colors = mesh.colors if mesh.colors is not None else torch.full_like(mesh.vertices, 0.8)
     require_finite("a mesh", mesh.vertices, colors)  # before infinite colours are clamped
     return {

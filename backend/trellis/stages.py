@@ -87,9 +87,7 @@ def sample_structure(
     """
     yield Step("sparse_structure", 0, 1)
     flow = networks["sparse_structure_flow_model"]
-    sampler = _Sampler(
-        "sparse_structure", flow, condition, settings, networks.folder.structure_sigma_min, report
-    )
+    sampler = _Sampler("sparse_structure", flow, condition, settings, report)
     size = (flow.config.in_channels, *(flow.config.resolution,) * 3)
     noise = torch.randn(settings.samples, *size, generator=generator).to(networks.device)
     latents = []
@@ -110,7 +108,7 @@ def sample_latents(
     """Stage 2, what is on each voxel: normalised latents (L, C) on each sample's voxels (L, 3)."""
     yield Step("structured_latent", 0, 1)
     flow = networks["slat_flow_model"]
-    sampler = _Sampler("structured_latent", flow, condition, settings, networks.folder.slat_sigma_min, report)
+    sampler = _Sampler("structured_latent", flow, condition, settings, report)
     lengths = [len(one) for one in coords]
     noise = torch.randn(sum(lengths), flow.config.in_channels, generator=generator).to(networks.device)
     latents = []
@@ -131,7 +129,6 @@ class _Sampler:
         flow: nn.Module,
         condition: Condition,
         settings: Settings,
-        sigma_min: float,
         report: Report,
     ) -> None:
         self._stage: Stage = stage
@@ -141,7 +138,6 @@ class _Sampler:
         self._settings = settings.structure if stage == "sparse_structure" else settings.latent
         self._multi_picture = settings.multi_picture
         self._samples = settings.samples
-        self._sigma_min = sigma_min
         self._report = report
 
     def run(
@@ -157,17 +153,17 @@ class _Sampler:
         if known is None:
             steps = euler_steps(velocity, x, times)
         else:
-            steps = known_steps(velocity, x, noise, times, known, self._sigma_min)
+            steps = known_steps(velocity, x, noise, times, known, settings.sigma_min)
         with before_each_layer(self._flow, lambda: self._report(self._stage, done, of)):
             for one in steps:
                 x, done = one.after, done + 1
-                estimate = predict_x0(one.before, one.t, one.velocity, self._sigma_min)
+                estimate = predict_x0(one.before, one.t, one.velocity, settings.sigma_min)
                 yield Step(self._stage, done, of, sample, x, estimate)
         return x
 
     def _noised(self, start: Tensor | None, noise: Tensor) -> Tensor:
         if start is not None:
-            return noised(start, noise, self._settings.strength, self._sigma_min)
+            return noised(start, noise, self._settings.strength, self._settings.sigma_min)
         if self._settings.strength < 1.0:
             raise UserError("This model has no latent to start from; set the strength to 1.")
         return noise

@@ -8,38 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..protocol import ProtocolError, Result, ResultKind, Scalar
-
-SHAPES: dict[str, dict[str, tuple[str, tuple[str | int, ...]]]] = {
-    "structure_latent": {"latent": ("f4", ("C", "r", "r", "r"))},
-    "voxels": {"coords": ("i4", ("L", 3))},
-    "structured_latent": {"coords": ("i4", ("L", 3)), "feats": ("f4", ("L", "C"))},
-    "gaussian": {
-        "position": ("f4", ("N", 3)),
-        "f_dc": ("f4", ("N", 3)),
-        "opacity": ("f4", ("N", 1)),  # logit
-        "scale": ("f4", ("N", 3)),  # log
-        "rotation": ("f4", ("N", 4)),  # unit quaternion w, x, y, z
-    },
-    "mesh": {
-        "vertices": ("f4", ("V", 3)),
-        "faces": ("i4", ("F", 3)),
-        "colors": ("f4", ("V", 3)),  # sRGB in [0, 1]
-    },
-    "radiance_field": {
-        "position": ("f4", ("N", 3)),
-        "trivec": ("f4", ("N", "…")),
-        "density": ("f4", ("N", "…")),
-        "features_dc": ("f4", ("N", "…")),
-    },
-}
+from ..protocol import ARRAYS, ProtocolError, Result, ResultKind, Scalar
 
 NOT_FINITE_CAUSE = ": the model's weights are damaged, or they need more precision (choose fp32)"
 
 
 @dataclass(frozen=True)
 class Part:
-    """A checked part of an object: arrays by name, as SHAPES lists them for its kind."""
+    """A checked part of an object: arrays by name, as the protocol's ARRAYS lists them for its kind."""
 
     kind: ResultKind
     info: Mapping[str, Scalar]
@@ -48,7 +24,7 @@ class Part:
 
 def check_result(result: Result) -> Part:
     """The arrays of a result; ProtocolError that names the first fault in their names, shapes or values."""
-    wanted = SHAPES[result.kind]
+    wanted = ARRAYS[result.kind]
     if result.arrays.keys() != wanted.keys():
         raise _fault(result, f"holds {_listed(result.arrays)} instead of {_listed(wanted)}")
     lengths: dict[str, int] = {}

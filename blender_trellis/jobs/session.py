@@ -17,11 +17,12 @@ from ..extension_paths import extension_root, extension_version, user_folder
 from ..install.backend_install import find_python, install
 from ..install.self_test import run_self_test as self_test
 from ..process.background_task import BackgroundTask, Report, TaskState
-from ..protocol import Generate
+from ..protocol import Generate, ModelInfo
 from ..scene.asset import Asset
 from ..scene.window import place, redraw
 from .asset import asset_of
 from .job import Job
+from .known_models import read_models, write_models
 from .runner import JobRunner, Launch
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ class _State:
         self.fault = ""
         self.log: tuple[str, ...] = ()
         self.shown: tuple[object, ...] = ()  # as of the last redraw
+        self.told: tuple[ModelInfo, ...] | None = None  # models of an earlier session
+        self.stored: object = None  # the backend's greeting that has been stored
         self.python: Path | None = None
         self.python_known = float("-inf")
 
@@ -106,22 +109,20 @@ def task(name: str) -> TaskState | None:
     return held.state if held is not None else None
 
 
-def known_models() -> list[str]:
-    """The models that the backend has told of, or else those that lie in the models' folder."""
-    hello = _current().runner.hello
+def known_models() -> tuple[ModelInfo, ...]:
+    """The models that the backend has told of, now or in an earlier session; at first the bundled ones."""
+    state = _current()
+    hello = state.runner.hello
     if hello is not None:
-        return list(hello.models)
-    folder = backend_settings().models
-    found = sorted(path.parent.name for path in folder.glob("*/pipeline.json")) if folder is not None else []
-    return ["starter", "starter-text", *found]
+        return hello.models
+    if state.told is None:
+        state.told = read_models(user_folder())
+    return state.told
 
 
-def takes_text(model: str) -> bool:
-    """Whether the model takes words instead of a picture: as the backend has told, or else by its name."""
-    hello = _current().runner.hello
-    if hello is not None and model in hello.models:
-        return model in hello.text_models
-    return "text" in Path(model).name.lower()
+def model_info(model: str) -> ModelInfo | None:
+    """What is known of a model; None for one that no backend has told of yet, such as a folder's path."""
+    return next((one for one in known_models() if one.name == model), None)
 
 
 def known_devices() -> list[str]:
@@ -250,6 +251,7 @@ def _tick() -> float | None:
     state = _current()
     for job in state.runner.tick():
         _end_job(state, job)
+    _store_models(state)
     _place_arrived(state)
     _watch_tasks(state)
     shown = (status(), *(held.state for held in state.tasks.values()))
@@ -259,6 +261,14 @@ def _tick() -> float | None:
     if _is_busy(state):
         return BUSY_SECONDS
     return IDLE_SECONDS if state.runner.is_alive else None
+
+
+def _store_models(state: _State) -> None:
+    """Keeps what a new backend tells of its models for the next session."""
+    hello = state.runner.hello
+    if hello is not None and hello is not state.stored:
+        state.stored = hello
+        write_models(user_folder(create=True), hello.models)
 
 
 def _is_busy(state: _State) -> bool:

@@ -1,10 +1,12 @@
 """The words that the add-on and the backend share. Standard library only, so that both can import it.
 
 messages.py  the closed set of messages, their fields and defaults
+formats.py   what can be made of an object: names, arrays, files
 fields.py    dataclass fields to JSON and back, by reflection, with faults that name the field
 framing.py   a message as one line of JSON and the raw bytes of its arrays; the reader of such a stream
 """
 
+from .formats import ARRAYS, FORMATS, OutputFormat
 from .framing import Limits, Reader, encode
 from .messages import (
     ITEM_BYTES,
@@ -24,9 +26,11 @@ from .messages import (
     Generate,
     Heartbeat,
     Hello,
+    Input,
     Loaded,
     LoadModel,
     Message,
+    ModelInfo,
     MultiImage,
     Progress,
     ProtocolError,
@@ -36,10 +40,13 @@ from .messages import (
     Scalar,
     Shutdown,
     Stage,
+    StageInfo,
     ToBackend,
 )
 
 __all__ = [
+    "ARRAYS",
+    "FORMATS",
     "ITEM_BYTES",
     "MESSAGES",
     "PROTOCOL_VERSION",
@@ -57,11 +64,14 @@ __all__ = [
     "Generate",
     "Heartbeat",
     "Hello",
+    "Input",
     "Limits",
     "LoadModel",
     "Loaded",
     "Message",
+    "ModelInfo",
     "MultiImage",
+    "OutputFormat",
     "Progress",
     "ProtocolError",
     "Reader",
@@ -71,6 +81,7 @@ __all__ = [
     "Scalar",
     "Shutdown",
     "Stage",
+    "StageInfo",
     "ToBackend",
     "encode",
 ]

@@ -96,11 +96,17 @@ def _mapping(hint: Any, value: Any, where: str) -> dict[str, Any]:
     return {key: _value(hint, item, f"{where}.{key[:64]}") for key, item in named}
 
 
-_PLAIN = {str: "a text", int: "a whole number", float: "a number", Scalar: "a text or a number"}
+_PLAIN = {
+    str: "a text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    Scalar: "a text or a number",
+}
 
 
 def _plain(hint: Any, value: Any, where: str) -> Any:
-    if hint is str and is_text(value):
+    if (hint is str and is_text(value)) or (hint is bool and isinstance(value, bool)):
         return value
     if hint is int and isinstance(value, int) and _is_number(value):
         return value

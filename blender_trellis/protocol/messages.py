@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 Format = Literal["mesh", "gaussian", "radiance_field"]
 MultiImage = Literal["stochastic", "multidiffusion"]
+Input = Literal["pictures", "text"]
 Stage = Literal[
     "load",
     "condition",
@@ -61,6 +62,36 @@ class Device:
     name: str  # as `device` of a request takes it: "cpu", "cuda:0", "mps"
     kind: str  # what people call it, such as the card's name
     memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class StageInfo:
+    """One of a model's sampled stages, and what the model's own pipeline.json sets there."""
+
+    stage: Stage
+    steps: int
+    cfg_strength: float
+    rescale_t: float
+    strength: float
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model takes and gives, its stages in order, and the settings that it does not heed.
+
+    `without_effect`: fields of Generate and SamplingParams -> why, one sentence for an artist.
+    """
+
+    name: str
+    takes: tuple[Input, ...] = ()
+    several_pictures: bool = False  # whether more than one view of an object tells it more
+    gives: tuple[Format, ...] = ()
+    stages: tuple[StageInfo, ...] = ()
+    without_effect: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def stage(self, name: str) -> StageInfo | None:
+        """The stage of that name, where the model has it."""
+        return next((one for one in self.stages if one.stage == name), None)
 
 
 @dataclass(frozen=True)
@@ -124,15 +155,14 @@ class Shutdown:
 
 @dataclass(frozen=True)
 class Hello:
-    """The first word of a backend. `text_models` are those of the models that take sentences."""
+    """The first word of a backend, with the models that lie where it runs."""
 
     protocol: int
     version: str
     python: str
     torch: str
     devices: tuple[Device, ...] = ()
-    models: tuple[str, ...] = ()
-    text_models: tuple[str, ...] = ()
+    models: tuple[ModelInfo, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class TRELLIS_PT_main(TrellisPanel):
         settings = context.scene.trellis
         if session.backend_python() is None:
             draw_install(layout, session.task("install"), False, letters)
-        _draw_input(layout, settings)
+        _draw_input(layout, settings, letters)
         status = session.status()
         if status.job:
             column = layout.column(align=True)
@@ -41,12 +41,13 @@ class TRELLIS_PT_main(TrellisPanel):
             _draw_fault(layout, status, letters)
 
 
-def _draw_input(layout: bpy.types.UILayout, settings) -> None:
+def _draw_input(layout: bpy.types.UILayout, settings, letters: int) -> None:
     column = layout.column()
     column.use_property_decorate = False
-    if settings.takes_text():
+    takes = settings.takes()
+    if "text" in takes:
         column.prop(settings, "prompt", text="", icon="TEXT", placeholder="A wooden chair")
-    else:
+    if "pictures" in takes:
         column.row().prop(settings, "source", expand=True)
         if settings.source == "FILE":
             column.prop(settings, "picture", text="", icon="IMAGE_DATA")
@@ -55,8 +56,18 @@ def _draw_input(layout: bpy.types.UILayout, settings) -> None:
     column.use_property_split = True
     column.prop(settings, "model")
     row = column.row(align=True)
+    row.active = not settings.why_idle("seed")
     row.prop(settings, "seed")
     row.prop(settings, "use_random_seed", text="", icon="FILE_REFRESH")
+    _draw_reasons(column, (settings.why_idle("seed"),), letters)
+
+
+def _draw_reasons(layout: bpy.types.UILayout, reasons: tuple[str, ...], letters: int) -> None:
+    """Why settings above are grey, each reason once."""
+    for reason in dict.fromkeys(filter(None, reasons)):
+        column = layout.column()
+        column.active = False
+        draw_text(column, reason, "INFO", letters)
 
 
 def _draw_fault(layout: bpy.types.UILayout, status: "session.Status", letters: int) -> None:
@@ -82,7 +93,8 @@ class TRELLIS_PT_sparse_structure(TrellisPanel):
         self.layout.prop(context.scene.trellis.sparse_structure, "use_custom", text="")
 
     def draw(self, context: bpy.types.Context) -> None:
-        _draw_stage(self.layout, context.scene.trellis.sparse_structure)
+        settings = context.scene.trellis
+        _draw_stage(self.layout, settings, settings.sparse_structure, letters_across(context))
 
 
 class TRELLIS_PT_structured_latent(TrellisPanel):
@@ -97,18 +109,26 @@ class TRELLIS_PT_structured_latent(TrellisPanel):
         self.layout.prop(context.scene.trellis.structured_latent, "use_custom", text="")
 
     def draw(self, context: bpy.types.Context) -> None:
-        _draw_stage(self.layout, context.scene.trellis.structured_latent)
+        settings = context.scene.trellis
+        _draw_stage(self.layout, settings, settings.structured_latent, letters_across(context))
 
 
-def _draw_stage(layout: bpy.types.UILayout, stage) -> None:
+def _draw_stage(layout: bpy.types.UILayout, settings, stage, letters: int) -> None:
     layout.use_property_split = True
     layout.use_property_decorate = False
     if not stage.use_custom:
         layout.label(text="As the model recommends")
-    column = layout.column()
-    column.active = stage.use_custom
-    column.prop(stage, "steps")
-    column.prop(stage, "cfg_strength")
+        if stage.of_model() is None:
+            return  # which numbers these are shows once the backend has told of the model
+    reasons = []
+    for setting in ("steps", "cfg_strength"):
+        reasons.append(settings.why_idle(setting))
+        row = layout.row()
+        row.active = stage.use_custom and not reasons[-1]
+        # What the model recommends can be read but not set until the box is ticked.
+        row.enabled = stage.use_custom
+        row.prop(stage, setting)
+    _draw_reasons(layout, tuple(reasons), letters)
 
 
 class TRELLIS_PT_output(TrellisPanel):

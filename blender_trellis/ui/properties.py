@@ -1,6 +1,7 @@
 """What the sidebar lets people set, kept on the scene, and the request that it makes.
 
-Defaults are those of the protocol's messages; a stage's own settings act only where they are switched on.
+Defaults are those of the protocol's messages, of a stage those of the chosen model; a stage's own settings
+act only where they are switched on.
 """
 
 import secrets
@@ -10,18 +11,22 @@ import bpy
 from ..backend_settings import BackendSettings
 from ..jobs import session
 from ..picture_source import Picture, read_image, read_picture
-from ..protocol import Array, Generate, SamplingParams
+from ..protocol import FORMATS, Array, Generate, Input, SamplingParams, StageInfo
 
 DEFAULTS = Generate(job="")
 SEED_MAX = 2**31 - 1
+IN_BLENDER = {name: one for name, one in FORMATS.items() if one.in_blender}
 
 
 def _search_models(settings, context, typed: str):
-    return [name for name in session.known_models() if typed.lower() in name.lower()]
+    return [one.name for one in session.known_models() if typed.lower() in one.name.lower()]
 
 
 class TrellisStageSettings(bpy.types.PropertyGroup):
-    """How one of the two stages is sampled."""
+    """How one of the two stages is sampled. A number that nobody has set is the chosen model's own."""
+
+    own_steps: bpy.props.IntProperty(default=0, options={"HIDDEN"})  # 0: not set
+    own_cfg_strength: bpy.props.FloatProperty(default=-1.0, options={"HIDDEN"})  # below 0: not set
 
     use_custom: bpy.props.BoolProperty(
         name="Own Settings",
@@ -31,7 +36,8 @@ class TrellisStageSettings(bpy.types.PropertyGroup):
     steps: bpy.props.IntProperty(
         name="Steps",
         description="Sampling steps: more take longer and give finer results",
-        default=25,
+        get=lambda self: self.own_steps or getattr(self.of_model(), "steps", 1),
+        set=lambda self, value: setattr(self, "own_steps", value),
         min=1,
         max=1000,
         soft_max=50,
@@ -39,17 +45,32 @@ class TrellisStageSettings(bpy.types.PropertyGroup):
     cfg_strength: bpy.props.FloatProperty(
         name="Guidance",
         description="How strictly the picture is followed; 0 switches guidance off",
-        default=5.0,
+        get=lambda self: (
+            self.own_cfg_strength
+            if self.own_cfg_strength >= 0
+            else max(getattr(self.of_model(), "cfg_strength", 0.0), 0.0)
+        ),
+        set=lambda self, value: setattr(self, "own_cfg_strength", value),
         min=0.0,
         max=100.0,
         soft_max=10.0,
     )
 
+    def of_model(self) -> StageInfo | None:
+        """What the chosen model sets in this stage; None where that is not known yet."""
+        settings = self.id_data.trellis
+        info = session.model_info(settings.model)
+        # path_from_id is "trellis.sparse_structure" or "trellis.structured_latent".
+        return info.stage(self.path_from_id().rpartition(".")[2]) if info is not None else None
+
     def to_params(self) -> SamplingParams:
-        """As the protocol has it."""
+        """As the protocol has it: what somebody has set here, and nothing else."""
         if not self.use_custom:
             return SamplingParams()
-        return SamplingParams(steps=self.steps, cfg_strength=round(self.cfg_strength, 4))
+        return SamplingParams(
+            steps=self.own_steps or None,
+            cfg_strength=round(self.own_cfg_strength, 4) if self.own_cfg_strength >= 0 else None,
+        )
 
 
 class TrellisSettings(bpy.types.PropertyGroup):
@@ -97,30 +118,38 @@ class TrellisSettings(bpy.types.PropertyGroup):
     structured_latent: bpy.props.PointerProperty(type=TrellisStageSettings)
     formats: bpy.props.EnumProperty(
         name="Output",
-        items=(
-            ("mesh", "Mesh", "A mesh with vertex colors"),
-            ("gaussian", "Gaussians", "Gaussian splats, as points with attributes"),
-        ),
+        items=tuple((name, one.label, one.description) for name, one in IN_BLENDER.items()),
         options={"ENUM_FLAG"},
         default=set(DEFAULTS.formats),
     )
 
-    def takes_text(self) -> bool:
-        """Whether the model is one that takes words instead of a picture."""
-        return session.takes_text(self.model)
+    def takes(self) -> tuple[Input, ...]:
+        """What the model works from; both where that is not known yet, and then a picture goes first."""
+        info = session.model_info(self.model)
+        return info.takes if info is not None and info.takes else ("pictures", "text")
+
+    def why_idle(self, setting: str) -> str:
+        """Why a setting has no effect on the chosen model, one sentence; empty where it has one."""
+        info = session.model_info(self.model)
+        return info.without_effect.get(setting, "") if info is not None else ""
 
     def missing(self) -> str:
         """What is still to be chosen before anything can be generated; empty when nothing is."""
         if not self.formats:
             return "Choose at least one output"
-        if self.takes_text():
-            return "" if self.prompt.strip() else "Describe the object in the prompt"
-        chosen = self.picture if self.source == "FILE" else self.image
-        return "" if chosen else "Choose a picture"
+        if self._has_picture() or ("text" in self.takes() and self.prompt.strip()):
+            return ""
+        return {
+            ("pictures",): "Choose a picture",
+            ("text",): "Describe the object in the prompt",
+        }.get(self.takes(), "Choose a picture or describe the object in the prompt")
+
+    def _has_picture(self) -> bool:
+        return "pictures" in self.takes() and bool(self.picture if self.source == "FILE" else self.image)
 
     def read_pictures(self) -> tuple[Picture, ...]:
         """The chosen picture's bytes, none where the model takes text. Raises Fault."""
-        if self.takes_text():
+        if not self._has_picture():
             return ()
         if self.source == "IMAGE" and self.image is not None:
             return (read_image(self.image),)
@@ -141,11 +170,11 @@ class TrellisSettings(bpy.types.PropertyGroup):
             engine=backend.engine,
             pictures=tuple(Array("u1", (len(picture.data),), picture.data) for picture in pictures),
             picture_names=tuple(picture.name for picture in pictures),
-            prompt=self.prompt if self.takes_text() else "",
+            prompt=self.prompt if "text" in self.takes() and not pictures else "",
             seed=self.seed,
             sparse_structure=self.sparse_structure.to_params(),
             structured_latent=self.structured_latent.to_params(),
-            formats=tuple(kind for kind in ("mesh", "gaussian") if kind in self.formats),
+            formats=tuple(kind for kind in IN_BLENDER if kind in self.formats),
         )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from backend.checkpoints.weights import (
     write_model,
 )
 from backend.errors import MissingModel, UserError
+from backend.tensor_files import read_tensors
 
 FLOW = {
     "resolution": 4,
@@ -166,7 +168,7 @@ def test_foreign_weights_are_damaged(checkpoint: Path, data: bytes) -> None:
         ("{", "cannot be read"),
         ("[" * 100_000, "cannot be read"),
         ("\x00\xff", "cannot be read"),
-        ("[]", "does not name its class"),
+        ("[]", "not a JSON object"),
         ('{"args": {}}', "does not name its class"),
         ('{"name": "SLatFoo", "args": {}}', "no model class SLatFoo"),
         ('{"name": "SLatEncoder"}', "needs the setting"),
@@ -188,6 +190,109 @@ def test_missing_files_are_a_missing_model(checkpoint: Path) -> None:
         read_model(checkpoint)
     settings(checkpoint).unlink()
     with pytest.raises(MissingModel, match=r"flow\.v1\.json is missing"):
+        read_model(checkpoint)
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Path:
+    """A checkpoint with matrices of some size, and layers that training left as they began: at zero."""
+    torch.manual_seed(0)
+    write_model(
+        build_model("SparseStructureFlowModel", {**FLOW, "model_channels": 96}), tmp_path / "wide", half=True
+    )
+    return tmp_path / "wide"
+
+
+def test_layers_that_begin_at_zero_may_stay_so(wide: Path) -> None:
+    stored = load_file(weights(wide))
+    assert not stored["blocks.0.adaLN_modulation.1.weight"].any()
+    assert not stored["out_layer.weight"].any()
+    read_model(wide)
+
+
+def test_weights_whose_second_half_never_arrived_are_damaged(wide: Path) -> None:
+    size = weights(wide).stat().st_size
+    os.truncate(weights(wide), size // 2)
+    os.truncate(weights(wide), size)
+    with pytest.raises(UserError, match=r"wide\.safetensors are damaged \(\S+ (holds|ends in)"):
+        read_model(wide)
+
+
+def test_a_file_that_lacks_only_its_end_is_damaged(tmp_path: Path) -> None:
+    save_file({"a": torch.randn(8), "b": torch.randn(100, 100)}, tmp_path / "x.safetensors")
+    size = (tmp_path / "x.safetensors").stat().st_size
+    read_tensors(tmp_path / "x.safetensors", ())
+    os.truncate(tmp_path / "x.safetensors", size - 20_000)
+    os.truncate(tmp_path / "x.safetensors", size)
+    with pytest.raises(UserError, match=r"damaged \(b ends in zeros"):
+        read_tensors(tmp_path / "x.safetensors", ())
+
+
+def test_a_cut_within_what_may_be_zero_is_damaged(tmp_path: Path) -> None:
+    stored = {"a": torch.randn(100, 100), "b": torch.randn(100, 100), "c": torch.zeros(100, 100)}
+    save_file(stored, tmp_path / "x.safetensors")
+    read_tensors(tmp_path / "x.safetensors", ("b", "c"))
+    size = (tmp_path / "x.safetensors").stat().st_size
+    os.truncate(tmp_path / "x.safetensors", size - 70_000)
+    os.truncate(tmp_path / "x.safetensors", size)
+    with pytest.raises(UserError, match=r"damaged \(b ends in zeros"):
+        read_tensors(tmp_path / "x.safetensors", ("b", "c"))
+
+
+def test_a_piece_that_never_arrived_in_the_middle_is_damaged(tmp_path: Path) -> None:
+    table = torch.randn(3000, 300)
+    table[1000:2000] = 0
+    save_file({"table": table}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match=r"damaged \(table holds long runs of zeros"):
+        read_tensors(tmp_path / "x.safetensors", ())
+
+
+def test_what_may_be_zero(tmp_path: Path) -> None:
+    stored = {
+        "bias": torch.zeros(9000),
+        "mask_token": torch.zeros(1, 9000),
+        "register_tokens": torch.zeros(1, 4, 1024),
+        "padding": torch.cat([torch.zeros(4, 384), torch.randn(100, 384)]),
+        "position_ids": torch.zeros(1, 9000, 2, dtype=torch.int64),
+        "weight": torch.randn(100, 100),
+    }
+    save_file(stored, tmp_path / "x.safetensors")
+    assert read_tensors(tmp_path / "x.safetensors", ()).keys() == stored.keys()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_values_that_are_not_finite_are_named(tmp_path: Path, value: float, dtype: torch.dtype) -> None:
+    stored = {"weight": torch.ones(3, 3, dtype=dtype), "norm.bias": torch.zeros(7, dtype=dtype)}
+    stored["norm.bias"][5] = value
+    save_file(stored, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match=r"x\.safetensors are damaged \(norm\.bias .*not finite"):
+        read_tensors(tmp_path / "x.safetensors", ())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("suffix", ["json", "safetensors"])
+def test_a_named_pipe_is_refused_at_once(checkpoint: Path, suffix: str) -> None:
+    place = checkpoint.with_name(f"{checkpoint.name}.{suffix}")
+    place.unlink()
+    os.mkfifo(place)
+    with pytest.raises(UserError, match=rf"flow\.v1\.{suffix} is a named pipe"):
+        read_model(checkpoint)
+
+
+def test_a_huge_json_file_is_refused_at_once(checkpoint: Path) -> None:
+    os.truncate(settings(checkpoint), 1 << 40)
+    with pytest.raises(UserError, match=r"flow\.v1\.json has 1048576 MiB"):
+        read_model(checkpoint)
+
+
+def test_a_wrong_setting_is_named_with_its_file(checkpoint: Path) -> None:
+    content = json.loads(settings(checkpoint).read_text())
+    content["args"]["mlp_ratio"] = float("nan")
+    settings(checkpoint).write_text(json.dumps(content))
+    with pytest.raises(
+        UserError, match=r"flow\.v1\.json: SparseStructureFlowModel\.mlp_ratio must lie between"
+    ):
         read_model(checkpoint)
 
 
@@ -234,7 +339,7 @@ def test_folder_tells_roles_samplers_and_normalisation(folder: Path) -> None:
     assert model.structure_sampler.steps == 9
     assert model.structure_sampler.cfg_interval == (0.5, 1.0)
     assert model.slat_sampler.cfg_strength == 0.0  # this class has no guidance
-    assert (model.structure_sigma_min, model.slat_sigma_min) == (1e-3, 1e-3)
+    assert (model.structure_sampler.sigma_min, model.slat_sampler.sigma_min) == (1e-3, 1e-3)
     mean, std = model.slat_normalization
     assert (mean, std) == ((0.5, 1), (2, 3.5))
 
@@ -261,6 +366,13 @@ def test_optional_roles_may_lack(folder: Path) -> None:
         ({"slat_sampler": sampler("FlowEulerCfgSampler", cfg_interval=[1])}, "cfg_interval"),
         ({"slat_normalization": {"mean": [1, 2], "std": [1]}}, "slat_normalization.std"),
         ({"image_cond_model": 7}, "image_cond_model"),
+        (
+            {"slat_normalization": {"mean": [float("nan")], "std": [1]}},
+            r"pipeline\.json\.args\.slat_normalization\.mean",
+        ),
+        ({"slat_sampler": sampler("FlowEulerSampler", rescale_t=float("inf"))}, "rescale_t"),
+        ({"slat_sampler": {"args": {"sigma_min": "small"}}}, "sigma_min"),
+        ({"slat_sampler": {"args": {"sigma": 1}}}, "sigma"),
         ({"refiner": {}}, "refiner"),
     ],
     ids=str,

@@ -238,7 +238,7 @@ def test_a_missing_encoder_says_what_to_download_and_where_to_put_it(tmp_path):
     [
         (lambda t: t.pop("norm.bias"), "layernorm.bias is missing"),
         (lambda t: t.update(extra=torch.zeros(1)), "extra is unknown"),
-        (lambda t: t.update(pos_embed=torch.zeros(1, 5, WIDTH)), "position_embeddings has shape"),
+        (lambda t: t.update(pos_embed=torch.ones(1, 5, WIDTH)), "position_embeddings has shape"),
     ],
 )
 def test_weights_that_do_not_fit(tmp_path, change, words):

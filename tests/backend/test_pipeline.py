@@ -233,7 +233,7 @@ def test_requests_that_cannot_be_are_one_sentence(tiny_model, picture, changes, 
 
 def test_hello_tells_of_downloaded_models_too(tiny_model, monkeypatch):
     monkeypatch.setenv("TRELLIS_MODELS", str(tiny_model.parent))
-    assert {"starter", "tiny"} <= set(TrellisEngine().hello().models)
+    assert {"starter", "tiny"} <= {one.name for one in TrellisEngine().hello().models}
 
 
 def test_an_absent_model_is_said_to_be_missing(picture):
@@ -258,6 +258,28 @@ def test_a_start_latent_at_small_strength_stays_near_it(tiny_model, picture):
 
     near, far = structure(0.01), structure(1.0)
     assert (near - start).abs().mean() < 0.1 < (far - start).abs().mean()
+
+
+def test_the_models_own_sigma_min_is_applied_where_the_start_is_noised(tiny_model, picture):
+    networks = Networks.open(tiny_model, torch.device("cpu"), torch.float32)
+    condition = networks.conditioner.from_pictures([preprocess(open_picture(picture), lambda image: image)])
+    start = torch.randn(1, 4, 4, 4, 4, generator=torch.Generator().manual_seed(1))
+    noise = torch.randn(1, 4, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    for sigma in (1e-5, 0.25):
+        seen = []
+        hook = networks["sparse_structure_flow_model"].register_forward_pre_hook(
+            lambda module, inputs, seen=seen: seen.append(inputs[0].clone())
+        )
+        sampler = SamplerSettings(1, 1.0, 0.0, strength=0.5, sigma_min=sigma)
+        events = generate(
+            networks,
+            replace(condition, structure_start=start),
+            settings_of(networks, structure=sampler),
+            torch.Generator().manual_seed(0),
+        )
+        next(one for one in events if isinstance(one, Output))
+        hook.remove()
+        torch.testing.assert_close(seen[0], 0.5 * start + (sigma + (1 - sigma) * 0.5) * noise)
 
 
 def test_bf16_and_fp32_agree_roughly(tiny_model, picture):

@@ -7,7 +7,8 @@ import numpy
 import pytest
 import trimesh
 
-from backend.checkpoints.model_folder import WEIGHTS, open_folder
+from backend.checkpoints.find_model import WEIGHTS
+from backend.checkpoints.model_folder import open_folder
 from backend.generate import main
 from backend.representations.gaussians import read_ply
 

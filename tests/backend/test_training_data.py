@@ -9,7 +9,7 @@ from training_shapes import cube, save, sphere
 
 pytest.importorskip("numba")
 
-from backend.checkpoints.model_folder import WEIGHTS
+from backend.checkpoints.find_model import WEIGHTS
 from backend.errors import UserError
 from backend.evaluation.training_list import read_list, same_shapes, write_list
 from backend.geometry.mesh_files import Asset, read_catalogue

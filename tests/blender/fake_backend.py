@@ -23,6 +23,16 @@ import numpy as np
 from blender_trellis import protocol as p
 
 STEPS = 4
+STARTER = p.ModelInfo(
+    "starter",
+    ("pictures",),
+    gives=("mesh", "gaussian"),
+    stages=(
+        p.StageInfo("sparse_structure", 2, 0.0, 1.0, 0.03),
+        p.StageInfo("structured_latent", 3, 1.5, 1.0, 0.03),
+    ),
+    without_effect={"seed": "Another seed changes next to nothing."},
+)
 
 
 def ball(rows: int = 24) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -72,7 +82,7 @@ class FakeBackend:
 
     def serve(self) -> None:
         device = p.Device("cpu", "Processor", 8 << 30)
-        self.send(p.Hello(p.PROTOCOL_VERSION, "0.1.0", "3.11", "fake", (device,), ("starter",)))
+        self.send(p.Hello(p.PROTOCOL_VERSION, "0.1.0", "3.11", "fake", (device,), (STARTER,)))
         reader = p.Reader(sys.stdin.buffer)
         while (message := reader.read()) is not None and not isinstance(message, p.Shutdown):
             if isinstance(message, p.Cancel):

@@ -5,7 +5,9 @@ import json
 import bpy
 import pytest
 
+from blender_trellis.backend_settings import BackendSettings
 from blender_trellis.jobs import session
+from blender_trellis.protocol import SamplingParams
 from tests.waiting import PATIENCE, wait_until
 
 
@@ -104,7 +106,7 @@ def test_the_button_is_grey_for_a_reason(addon, picture, monkeypatch):
     assert operators._why_not(bpy.context) == ""
     bpy.context.scene.trellis.formats = set()
     assert operators._why_not(bpy.context) == "Choose at least one output"
-    bpy.context.scene.trellis.model = "text-large"
+    bpy.context.scene.trellis.model = "starter-text"
     bpy.context.scene.trellis.formats = {"mesh"}
     assert "prompt" in operators._why_not(bpy.context)
     monkeypatch.setattr(session, "find_python", lambda *_: None)
@@ -158,3 +160,52 @@ def test_a_python_that_does_not_start(addon, picture, monkeypatch):
     _press_generate(picture())
     assert session.pump_until_done(PATIENCE)
     assert "/nowhere/python" in session.status().fault
+
+
+def test_a_stage_shows_the_models_own_numbers_until_somebody_sets_others(addon, picture):
+    _press_generate(picture())
+    assert session.pump_until_done(60)
+    settings = bpy.context.scene.trellis
+    structure, latent = settings.sparse_structure, settings.structured_latent
+    assert (structure.steps, latent.steps) == (2, 3)
+    assert (structure.cfg_strength, latent.cfg_strength) == (0.0, 1.5)
+    latent.use_custom = True
+    assert (latent.steps, latent.cfg_strength) == (3, 1.5)
+    assert latent.to_params() == SamplingParams()
+    latent.cfg_strength = 0.0
+    assert latent.to_params() == SamplingParams(cfg_strength=0.0)
+    latent.steps = 9
+    assert latent.to_params() == SamplingParams(steps=9, cfg_strength=0.0)
+    settings.model = "somebody's"
+    assert latent.steps == 9 and latent.of_model() is None
+
+
+def test_a_setting_without_effect_says_why(addon, picture):
+    _press_generate(picture())
+    assert session.pump_until_done(60)
+    settings = bpy.context.scene.trellis
+    assert settings.why_idle("seed") == "Another seed changes next to nothing."
+    assert settings.why_idle("steps") == ""
+
+
+def test_what_a_model_takes_is_not_guessed_from_its_name(addon):
+    settings = bpy.context.scene.trellis
+    assert settings.takes() == ("pictures",)
+    settings.model = "starter-text"
+    assert settings.takes() == ("text",) and settings.missing() == "Describe the object in the prompt"
+    settings.model = "my-textured-cars"
+    assert settings.takes() == ("pictures", "text")
+    assert settings.missing() == "Choose a picture or describe the object in the prompt"
+    settings.prompt = "a car"
+    assert not settings.missing()
+    assert settings.to_request((), BackendSettings()).prompt == "a car"
+
+
+def test_what_the_backend_told_is_known_in_the_next_session(addon, picture):
+    assert len(session.known_models()) == 2
+    _press_generate(picture())
+    assert session.pump_until_done(60)
+    told = session.known_models()
+    session.end()
+    session.begin()
+    assert session.known_models() == told and told[0].stage("structured_latent").steps == 3

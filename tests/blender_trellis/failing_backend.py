@@ -40,6 +40,7 @@ from blender_trellis.protocol import (
     Hello,
     Loaded,
     LoadModel,
+    ModelInfo,
     Progress,
     Reader,
     Result,
@@ -105,7 +106,14 @@ class FakeBackend:
     def hello(self) -> None:
         version = PROTOCOL_VERSION + 1 if self.mode == "old" else PROTOCOL_VERSION
         self.send(
-            Hello(version, "0.1.0", "3.11", "none", (Device("cpu", "Fake processor", 1 << 30),), ("starter",))
+            Hello(
+                version,
+                "0.1.0",
+                "3.11",
+                "none",
+                (Device("cpu", "Fake processor", 1 << 30),),
+                (ModelInfo("starter", ("pictures",)),),
+            )
         )
 
     def run(self) -> int:

@@ -11,6 +11,7 @@ from blender_trellis.faults import Fault
 from blender_trellis.process.backend_process import BackendProcess
 from blender_trellis.process.message_queue import MessageQueue
 from blender_trellis.protocol import (
+    PROTOCOL_VERSION,
     Array,
     Cancel,
     Cancelled,
@@ -134,7 +135,7 @@ def test_heartbeats_tell_the_memory(start):
 def test_what_is_no_backend_is_ended_with_a_reason(start, mode):
     process = start(mode)
     assert not [m for m in until(process, Hello) if isinstance(m, Hello)]
-    words = {"garbage": "no message", "old": "version 2; install the backend again"}
+    words = {"garbage": "no message", "old": f"version {PROTOCOL_VERSION + 1}; install the backend again"}
     assert words[mode] in process.exit_reason()
 
 

@@ -1,0 +1,84 @@
+"""Reading safetensors files, with the signs of damage that their format does not show.
+
+Tools that reserve a file's room first leave the right size and zeros behind where they were cut off; a bad
+disk or an overflow in training leaves values that are not finite.
+"""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from backend.errors import MissingModel, UserError
+from backend.files import check_ordinary
+
+MAX_BYTES = 64 << 30
+_BLOCK = 1 << 16  # values looked at together; trained weights have no such run of zeros
+_SMALL = 1 << 12  # values; so few may be zero by design: registers, masks, scales
+_TAIL = 1 << 9  # zeros at the end of a tensor, behind which no other value comes, that are no chance
+
+
+def read_tensors(path: Path, may_be_zero: Collection[str] | None = None) -> dict[str, Tensor]:
+    """All tensors of one safetensors file as they are stored.
+
+    Raises MissingModel where there is no file, and UserError where it is damaged: foreign or cut off, values
+    that are not finite, runs of zeros. Vectors and small tensors may be zero, and the tensors of
+    `may_be_zero`, which training may never have moved; None: any may.
+    """
+    check_ordinary(path, MAX_BYTES)
+    if not path.is_file():
+        raise MissingModel(f"The weights {path} are missing: download the model's whole folder again.")
+    try:
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            order = file.offset_keys()
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"The weights {path} are damaged ({error}): download them again.") from error
+    for key, tensor in tensors.items():
+        _check_finite_and_filled(tensor, key, path, may_be_zero is not None and key not in may_be_zero)
+    _check_tail(tensors, order, path)
+    return tensors
+
+
+def zero_starts(module: nn.Module) -> set[str]:
+    """State-dict keys of the layers that `zero_` started at zero."""
+    return {
+        f"{name}.{key}" if name else key
+        for name, layer in module.named_modules()
+        if getattr(layer, "starts_at_zero", False)
+        for key, _ in layer.named_parameters(recurse=False)
+    }
+
+
+def _check_finite_and_filled(tensor: Tensor, key: str, path: Path, must_be_filled: bool) -> None:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return
+    is_small = tensor.numel() <= _SMALL or tensor.numel() == max(tensor.shape)
+    blocks = tensor.flatten().split(_BLOCK)
+    extremes = [(float(low), float(high)) for low, high in map(torch.aminmax, blocks)]
+    # NaN is neither below nor above anything, so that the comparison fails for it too.
+    if not all(-torch.inf < low and high < torch.inf for low, high in extremes):
+        raise UserError(f"The weights {path} are damaged ({key} has values that are not finite): {_AGAIN}")
+    empty = [
+        low == high == 0 and len(block) == _BLOCK for (low, high), block in zip(extremes, blocks, strict=True)
+    ]
+    all_zero = all(low == high == 0 for low, high in extremes)
+    if must_be_filled and not is_small and (all_zero or any(empty)):
+        what = "nothing but zeros" if all_zero else "long runs of zeros"
+        raise UserError(f"The weights {path} are damaged ({key} holds {what}): {_AGAIN}")
+
+
+_AGAIN = "download them again."
+
+
+def _check_tail(tensors: dict[str, Tensor], order: Sequence[str], path: Path) -> None:
+    """A file cut off within a tensor, behind which all is zero, also what may be."""
+    for key in reversed(order):
+        flat = tensors[key].flatten()
+        if flat.any():
+            if len(flat) > _TAIL and not flat[-_TAIL:].any():
+                raise UserError(f"The weights {path} are damaged ({key} ends in zeros): {_AGAIN}")
+            return

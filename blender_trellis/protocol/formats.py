@@ -1,0 +1,73 @@
+"""The one table of what can be made of an object: what people call it, what arrays it comes in, what file.
+
+A new format is a line here and in the `Format` of messages.py, how it is decoded in backend/trellis/decoding.py
+and described in outputs.py, a writer of its file in backend/generate.py, and an object of it in
+blender_trellis/scene. r cells of the structure latent · C channels · L voxels · V vertices · F faces · N Gaussians or boxes of the radiance field.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Layout = tuple[str, tuple[str | int, ...]]
+"""The kind of numbers and the shape; a letter is one length wherever it appears, "…" any further axes."""
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """`component` of pipeline.json decodes it; `suffix` is of the file that the engine writes."""
+
+    label: str
+    description: str
+    suffix: str
+    component: str
+    arrays: Mapping[str, Layout]
+    in_blender: bool = True  # whether the add-on makes an object of it
+
+
+FORMATS: dict[str, OutputFormat] = {
+    "mesh": OutputFormat(
+        "Mesh",
+        "A mesh with vertex colors",
+        ".glb",
+        "slat_decoder_mesh",
+        {
+            "vertices": ("f4", ("V", 3)),
+            "faces": ("i4", ("F", 3)),
+            "colors": ("f4", ("V", 3)),  # sRGB in [0, 1]
+        },
+    ),
+    "gaussian": OutputFormat(
+        "Gaussians",
+        "Gaussian splats, as points with attributes",
+        ".ply",
+        "slat_decoder_gs",
+        {
+            "position": ("f4", ("N", 3)),
+            "f_dc": ("f4", ("N", 3)),
+            "opacity": ("f4", ("N", 1)),  # logit
+            "scale": ("f4", ("N", 3)),  # log
+            "rotation": ("f4", ("N", 4)),  # unit quaternion w, x, y, z
+        },
+    ),
+    "radiance_field": OutputFormat(
+        "Radiance Field",
+        "Boxes of low-rank color and density",
+        ".radiance_field.safetensors",
+        "slat_decoder_rf",
+        {
+            "position": ("f4", ("N", 3)),
+            "trivec": ("f4", ("N", "…")),
+            "density": ("f4", ("N", "…")),
+            "features_dc": ("f4", ("N", "…")),
+        },
+        in_blender=False,
+    ),
+}
+
+ARRAYS: dict[str, Mapping[str, Layout]] = {
+    "structure_latent": {"latent": ("f4", ("C", "r", "r", "r"))},
+    "voxels": {"coords": ("i4", ("L", 3))},
+    "structured_latent": {"coords": ("i4", ("L", 3)), "feats": ("f4", ("L", "C"))},
+    **{name: one.arrays for name, one in FORMATS.items()},
+}
+"""The arrays of every kind of result."""

@@ -1,0 +1,65 @@
+"""What the panels draw, told by a layout that writes down what is put on it."""
+
+import bpy
+import pytest
+
+from blender_trellis.jobs import session
+from blender_trellis.ui import panels
+
+
+class Layout:
+    """As much of UILayout as the panels use; rows and columns share the list of what was drawn."""
+
+    def __init__(self, above=None):
+        self.drawn = above.drawn if above else []
+        self.active = above.active if above else True
+        self.enabled = above.enabled if above else True
+
+    def row(self, **_):
+        return Layout(self)
+
+    column = box = row
+
+    def prop(self, owner, name, **_):
+        self.drawn.append((name, self.active and self.enabled))
+
+    def label(self, text="", **_):
+        self.drawn.append((text, self.active))
+
+    def template_ID_preview(self, owner, name, **_):
+        self.drawn.append((name, True))
+
+
+def _drawn(draw, *arguments):
+    layout = Layout()
+    draw(layout, *arguments)
+    return layout.drawn
+
+
+@pytest.fixture
+def told(addon, picture):
+    """The settings, once the fake backend has told of its model."""
+    bpy.context.scene.trellis.picture = str(picture())
+    bpy.ops.trellis.generate()
+    assert session.pump_until_done(60)
+    return bpy.context.scene.trellis
+
+
+def test_a_setting_without_effect_is_grey_with_its_reason(told):
+    drawn = _drawn(panels._draw_input, told, 80)
+    assert ("seed", False) in drawn and ("use_random_seed", False) in drawn
+    assert ("Another seed changes next to nothing.", False) in drawn
+    told.model = "another"
+    drawn = _drawn(panels._draw_input, told, 80)
+    assert ("seed", True) in drawn
+    assert {"prompt", "picture"} <= {name for name, _ in drawn}
+
+
+def test_a_stage_is_grey_until_it_has_settings_of_its_own(told):
+    stage = told.structured_latent
+    drawn = _drawn(panels._draw_stage, told, stage, 80)
+    assert ("steps", False) in drawn and ("cfg_strength", False) in drawn
+    stage.use_custom = True
+    assert _drawn(panels._draw_stage, told, stage, 80) == [("steps", True), ("cfg_strength", True)]
+    stage.use_custom, told.model = False, "another"
+    assert _drawn(panels._draw_stage, told, stage, 80) == [("As the model recommends", True)]
