@@ -1,8 +1,11 @@
 """The one table of what can be made of an object: what people call it, what arrays it comes in, what file.
 
-A new format is a line here and in the `Format` of messages.py, how it is decoded in backend/trellis/decoding.py
-and described in outputs.py, a writer of its file in backend/generate.py, and an object of it in
-blender_trellis/scene. r cells of the structure latent · C channels · L voxels · V vertices · F faces · N Gaussians or boxes of the radiance field.
+A new format is a line here and in the `Format` of messages.py, how it is decoded in the backend's
+trellis/decoding.py and described in trellis/outputs.py, a writer of its file in backend/generate.py, and an
+object in blender_trellis/scene.
+
+L voxels · C channels · r cells of the structure latent · V vertices · F faces · N Gaussians or boxes of the
+radiance field.
 """
 
 from collections.abc import Mapping

@@ -10,7 +10,7 @@ import torch
 from backend.background import remove_background
 from backend.checkpoints.model_folder import open_folder
 from backend.checkpoints.model_info import available_model_infos, model_info, nothing_found
-from backend.image.decode import cut_out, open_picture
+from backend.image import cut_out, open_picture
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings
