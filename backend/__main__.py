@@ -3,8 +3,10 @@
 import importlib
 import importlib.util
 import logging
+import os
 import sys
 
+from backend.waiting_threads import let_waiting_threads_sleep
 from blender_trellis.batch.console import prepare_streams
 
 COMMANDS = {
@@ -47,4 +49,5 @@ def usage() -> str:
 
 if __name__ == "__main__":
     prepare_streams()
+    let_waiting_threads_sleep(os.environ)  # before anything loads torch
     sys.exit(main(sys.argv[1:]))

@@ -1,14 +1,16 @@
-"""`python -m backend bench`: wall time of every stage, forward passes, and peak memory."""
+"""`python -m backend bench`: wall time of every stage, forward passes, peak memory, share of the matrix peak.
+
+The share says how much of the speed of plain matrix products a stage reaches: what is left to win.
+"""
 
 import argparse
 import json
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from backend.device import choose_device, choose_dtype
 from backend.errors import UserError
 from backend.image import cut_out, open_picture
 from backend.layers.engines import ENGINES, Engine, choose_engine
+from backend.matrix_peak import matrix_peak, operation_counter
 from backend.memory import peak_memory_bytes
 from backend.models.dinov2 import DinoV2, DinoV2Config
 from backend.representations.gaussians import write_ply
@@ -43,35 +46,51 @@ PROMPT = "a wooden chair"
 
 @dataclass(frozen=True)
 class Timing:
-    """One stage: wall time, and how often a network ran in it."""
+    """One stage: wall time, passes through its network, matrix operations, the card's high-water mark."""
 
     stage: str
-    seconds: float
+    seconds: float = 0.0
     forward_passes: int = 0
+    operations: int = 0
+    device_memory_bytes: int = 0
     detail: str = ""
 
 
 class Clock:
-    """Gives the time since the last notice to the stage that ran; waits for the device before it looks."""
+    """Gives the time since the last notice to the stage that ran; waits for the device before it looks.
+
+    Counting the operations adds some microseconds to each of torch's calls.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stage = ""
         self._since = time.perf_counter()
-        self.seconds: dict[str, float] = {}
-        self.passes: Counter[str] = Counter()
-        self.details: dict[str, str] = {}
+        self._operations = operation_counter()
+        self._counted = 0
+        self._timings: dict[str, Timing] = {}
+
+    def __enter__(self) -> "Clock":
+        self._operations.__enter__()
+        return self
+
+    def __exit__(self, *fault: Any) -> None:
+        self._operations.__exit__(*fault)
 
     def notice(self, stage: str) -> None:
         """From now on it is this stage that runs."""
         if stage == self._stage:
             return
-        if self._device.type == "cuda":
+        on_card = self._device.type == "cuda"
+        if on_card:
             torch.cuda.synchronize(self._device)
-        now = time.perf_counter()
+        now, counted = time.perf_counter(), self._operations.get_total_flops()
         if self._stage:
-            self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._since
-        self._stage, self._since = stage, now
+            memory = torch.cuda.max_memory_allocated(self._device) if on_card else 0
+            self._add(now - self._since, counted - self._counted, memory)
+        if on_card:
+            torch.cuda.reset_peak_memory_stats(self._device)
+        self._stage, self._since, self._counted = stage, now, counted
 
     def report(self, stage: Stage, done: int, of: int) -> None:
         """As `generate` reports from within long computations."""
@@ -79,15 +98,25 @@ class Clock:
 
     def count_passes(self, network: torch.nn.Module) -> Any:
         """Count the passes through a network from now on; the handle ends it."""
-        return network.register_forward_hook(lambda *_: self.passes.update([self._stage]))
+        return network.register_forward_hook(lambda *_: self._count_pass())
 
-    def timings(self) -> list[Timing]:
-        """All stages in the order in which they began."""
+    def timings(self, details: dict[str, str]) -> list[Timing]:
+        """All stages in the order in which they began, with what is to be said of them."""
         self.notice("")
-        return [
-            Timing(stage, round(seconds, 4), self.passes[stage], self.details.get(stage, ""))
-            for stage, seconds in self.seconds.items()
-        ]
+        return [replace(one, detail=details.get(one.stage, "")) for one in self._timings.values()]
+
+    def _add(self, seconds: float, operations: int, memory: int) -> None:
+        before = self._timings.get(self._stage, Timing(self._stage))
+        self._timings[self._stage] = replace(
+            before,
+            seconds=round(before.seconds + seconds, 4),
+            operations=before.operations + operations,
+            device_memory_bytes=max(before.device_memory_bytes, memory),
+        )
+
+    def _count_pass(self) -> None:
+        before = self._timings.get(self._stage, Timing(self._stage))
+        self._timings[self._stage] = replace(before, forward_passes=before.forward_passes + 1)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -128,13 +157,16 @@ def _bench(options: argparse.Namespace) -> dict[str, Any]:
     engine = choose_engine(options.engine, device)
     clock = Clock(device)
     clock.notice("load")
-    with torch.inference_mode():
+    with torch.inference_mode(), clock:
         if options.random_weights:
             networks = _random_networks(options.model, device, dtype, engine)
         else:
             networks = _loaded_networks(options.model, device, dtype, engine)
-        meta = _run(networks, clock, options)
-    timings = clock.timings()
+        outputs, meta = _run(networks, clock, options)
+    mesh = outputs.get("mesh")
+    timings = clock.timings({} if mesh is None else {"extract_mesh": f"{len(mesh.faces)} faces"})
+    half = dtype if dtype != torch.float32 else torch.bfloat16
+    peaks = {str(one).removeprefix("torch."): matrix_peak(device, one) for one in (torch.float32, half)}
     return {
         "model": options.model,
         "random_weights": options.random_weights,
@@ -142,11 +174,13 @@ def _bench(options: argparse.Namespace) -> dict[str, Any]:
         "precision": str(dtype).removeprefix("torch."),
         "engine": engine.name,
         **meta,
+        "threads": torch.get_num_threads(),
+        "matrix_peak": peaks,  # operations a second by precision
         "stages": [asdict(one) for one in timings],
         "forward_passes": sum(one.forward_passes for one in timings),
         "seconds": round(sum(one.seconds for one in timings), 3),
         "peak_memory_bytes": peak_memory_bytes(),
-        "peak_device_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
+        "peak_device_memory_bytes": max(one.device_memory_bytes for one in timings),
     }
 
 
@@ -166,7 +200,9 @@ def _random_networks(model: str, device: torch.device, dtype: torch.dtype, engin
     return Networks(folder, device, dtype, models, conditioner)
 
 
-def _run(networks: Networks, clock: Clock, options: argparse.Namespace) -> dict[str, Any]:
+def _run(
+    networks: Networks, clock: Clock, options: argparse.Namespace
+) -> tuple[dict[str, Any], dict[str, Any]]:
     folder = networks.folder
     steps = {"steps": options.steps or (1 if options.random_weights else None)}
     settings = Settings(
@@ -190,7 +226,7 @@ def _run(networks: Networks, clock: Clock, options: argparse.Namespace) -> dict[
         outputs = _follow(clock, run(voxels=shape, report=clock.report))
     _write(clock, outputs)
     voxels = len(outputs["structured_latent"].coords)
-    return {"voxels": voxels, "steps": [settings.structure.steps, settings.latent.steps]}
+    return outputs, {"voxels": voxels, "steps": [settings.structure.steps, settings.latent.steps]}
 
 
 def _follow(clock: Clock, events: Iterator[Step | Output], until: str = "") -> dict[str, Any]:
@@ -214,7 +250,6 @@ def _write(clock: Clock, outputs: dict[str, Any]) -> None:
         if "mesh" in outputs:
             clock.notice("export_glb")
             write_glb(Path(folder) / "mesh.glb", outputs["mesh"])
-            clock.details["extract_mesh"] = f"{len(outputs['mesh'].faces)} faces"
 
 
 def _condition(networks: Networks, options: argparse.Namespace) -> Condition:
@@ -247,12 +282,23 @@ def _shell(voxels: int, resolution: int) -> Tensor:
 
 
 def _table(report: dict[str, Any]) -> str:
+    peaks = ", ".join(f"{name} {peak / 1e9:.0f}" for name, peak in report["matrix_peak"].items())
     head = f"{report['model']} on {report['device']} in {report['precision']}, {report['voxels']} voxels\n"
-    rows = [
-        f"  {one['stage']:26}{one['seconds']:9.3f} s  {one['forward_passes'] or '':>4} {one['detail']}\n"
-        for one in report["stages"]
-    ]
+    head += f"matrix peak in GFLOP/s at {report['threads']} threads: {peaks}\n"
+    head += f"  {'stage':26}{'time':>9}    runs    GFLOP  of peak\n"
+    rows = [_row(one, report["matrix_peak"][report["precision"]]) for one in report["stages"]]
     gigabytes = max(report["peak_memory_bytes"], report["peak_device_memory_bytes"]) / 2**30
     tail = f"  {'all':26}{report['seconds']:9.3f} s  {report['forward_passes']:>4} passes"
     tail += f", peak memory {gigabytes:.1f} GiB\n"
     return head + "".join(rows) + tail
+
+
+def _row(stage: dict[str, Any], peak: float) -> str:
+    """One line of the table; shares of stages without matrix operations are left out."""
+    row = f"  {stage['stage']:26}{stage['seconds']:9.3f} s  {stage['forward_passes'] or '':>4}"
+    if stage["operations"]:
+        share = stage["operations"] / stage["seconds"] / peak
+        row += f"  {stage['operations'] / 1e9:7.1f}  {share:7.0%}"
+    if stage["device_memory_bytes"]:
+        row += f"  {stage['device_memory_bytes'] / 2**30:.1f} GiB on the card"
+    return f"{row}  {stage['detail']}".rstrip() + "\n"

@@ -1,11 +1,14 @@
 """Where the networks run and in which precision."""
 
+import logging
 import os
 from dataclasses import dataclass
 
 import torch
 
 from backend.errors import UserError
+
+log = logging.getLogger(__name__)
 
 PRECISIONS = {
     "fp32": torch.float32,
@@ -50,7 +53,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(device: torch.device, precision: str) -> torch.dtype:
-    """Precision of the torsos by name: auto, fp32, bf16 or fp16, which is refused on a processor."""
+    """Precision of the torsos by name: auto, fp32, bf16 or fp16.
+
+    A processor refuses fp16, and takes fp32 for bf16 where it has no instructions for it.
+    """
     if precision == "auto":
         if device.type == "cpu":
             return torch.bfloat16 if _processor_has_bf16() else torch.float32
@@ -59,6 +65,9 @@ def choose_dtype(device: torch.device, precision: str) -> torch.dtype:
         raise UserError(f"There is no precision {precision}: choose auto, fp32, bf16 or fp16.")
     if device.type == "cpu" and PRECISIONS[precision] == torch.float16:
         raise UserError("Half precision (fp16) is too slow on a processor: choose auto, bf16 or fp32.")
+    if device.type == "cpu" and PRECISIONS[precision] == torch.bfloat16 and not _processor_has_bf16():
+        log.warning("This processor has no bf16 instructions, without which fp32 is faster: fp32 is taken.")
+        return torch.float32
     return PRECISIONS[precision]
 
 

@@ -5,7 +5,7 @@ t = 0 is data. Everything that decides what runs next is a Python number known b
 step never waits for the device.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,9 @@ from backend.errors import UserError
 SIGMA_MIN = 1e-5
 
 Velocity = Callable[[Tensor, float, int], Tensor]
-ConditionalModel = Callable[[Tensor, Tensor, Any], Tensor]
+ConditionalModel = Callable[[Tensor, Any, Any], Tensor]
+Times = Mapping[float, Any]
+"""What a model takes for each time t of a known schedule, computed before the first step."""
 
 
 @dataclass(frozen=True)
@@ -144,24 +146,29 @@ def _jump_back(x: Tensor, s: float, t: float, noise: Tensor, known: Known, sigma
     return torch.where(known.free, back, noised(known.data, noise, t, sigma_min))
 
 
-def conditioned(model: ConditionalModel, context: Any) -> Velocity:
-    """The model under one condition; its time input is 1000·t."""
+def conditioned(model: ConditionalModel, context: Any, times: Times | None = None) -> Velocity:
+    """The model under one condition; its time input is what `times` holds for t, else 1000·t."""
 
     def velocity(x: Tensor, t: float, step: int) -> Tensor:
-        return model(x, torch.full((1,), 1000.0 * t, device=x.device), context)
+        time = torch.full((1,), 1000.0 * t, device=x.device) if times is None else times[t]
+        return model(x, time, context)
 
     return velocity
 
 
-def cycle_conditions(model: ConditionalModel, contexts: Sequence[Any]) -> Velocity:
+def cycle_conditions(
+    model: ConditionalModel, contexts: Sequence[Any], times: Times | None = None
+) -> Velocity:
     """Several pictures of one object, one a step in turn ("stochastic" in the published code)."""
-    velocities = [conditioned(model, context) for context in contexts]
+    velocities = [conditioned(model, context, times) for context in contexts]
     return lambda x, t, step: velocities[step % len(velocities)](x, t, step)
 
 
-def average_conditions(model: ConditionalModel, contexts: Sequence[Any]) -> Velocity:
+def average_conditions(
+    model: ConditionalModel, contexts: Sequence[Any], times: Times | None = None
+) -> Velocity:
     """Several pictures of one object, their velocities averaged in every step ("multidiffusion")."""
-    velocities = [conditioned(model, context) for context in contexts]
+    velocities = [conditioned(model, context, times) for context in contexts]
     return lambda x, t, step: torch.stack([v(x, t, step) for v in velocities]).mean(0)
 
 
@@ -180,6 +187,31 @@ def classifier_free_guidance(
     return velocity
 
 
+def guidance_in_one_pass(
+    model: ConditionalModel,
+    pairs: Sequence[Any],
+    contexts: Sequence[Any],
+    settings: SamplerSettings,
+    times: Times | None = None,
+) -> Velocity:
+    """`classifier_free_guidance` of dense x (1, …) with both passes as a batch of two.
+
+    pairs: for each context what joins it with the absence of a condition, as a batch of two. With several the
+    steps take them in turn.
+    """
+    cond, both = cycle_conditions(model, contexts, times), cycle_conditions(model, pairs, times)
+    low, high = settings.cfg_interval
+    strength = settings.cfg_strength
+
+    def velocity(x: Tensor, t: float, step: int) -> Tensor:
+        if strength == 0.0 or not low <= t <= high:
+            return cond(x, t, step)
+        v, v_null = both(x.expand(2, *x.shape[1:]), t, step).chunk(2)
+        return (1.0 + strength) * v - strength * v_null
+
+    return velocity
+
+
 MULTI_PICTURE = {"stochastic": cycle_conditions, "multidiffusion": average_conditions}
 
 
@@ -189,13 +221,13 @@ def guided(
     null_context: Any,
     settings: SamplerSettings,
     multi: str = "stochastic",
+    times: Times | None = None,
 ) -> Velocity:
     """One velocity for one or several conditions, with classifier-free guidance as the settings say."""
     if multi not in MULTI_PICTURE:
         raise UserError(
             f"Unknown way to use several pictures '{multi}'; choose stochastic or multidiffusion."
         )
-    cond = conditioned(model, contexts[0]) if len(contexts) == 1 else MULTI_PICTURE[multi](model, contexts)
-    return classifier_free_guidance(
-        cond, conditioned(model, null_context), settings.cfg_strength, settings.cfg_interval
-    )
+    cond = MULTI_PICTURE[multi if len(contexts) > 1 else "stochastic"](model, contexts, times)
+    null = conditioned(model, null_context, times)
+    return classifier_free_guidance(cond, null, settings.cfg_strength, settings.cfg_interval)

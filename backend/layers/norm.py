@@ -36,13 +36,13 @@ class SparseGroupNorm32(nn.GroupNorm):
     """GroupNorm over all voxels of one object in fp32: (L, C) -> (L, C)."""
 
     def forward(self, feats: Tensor) -> Tensor:
-        length, channels = feats.shape
         rows = feats.float()
-        per_channel = channels // self.num_groups
-        groups = rows.view(length, self.num_groups, per_channel)
-        variance, mean = torch.var_mean(groups, dim=(0, 2), correction=0)
+        per_channel = feats.shape[1] // self.num_groups
+        # sums down the channels first: far quicker than one reduction over voxels and a group's channels
+        mean = rows.mean(0).view(-1, per_channel).mean(1).repeat_interleave(per_channel)
+        variance = (rows - mean).square_().mean(0).view(-1, per_channel).mean(1)
         scale = self.weight * torch.rsqrt(variance + self.eps).repeat_interleave(per_channel)
-        shift = self.bias - mean.repeat_interleave(per_channel) * scale
+        shift = self.bias - mean * scale
         return torch.addcmul(shift, rows, scale).to(feats.dtype)
 
 

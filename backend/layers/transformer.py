@@ -73,9 +73,15 @@ class ModulatedCrossBlock(nn.Module):
         self.mlp = FeedForward(channels, mlp_ratio)
         self.adaLN_modulation = None if share_mod else modulation(channels)
 
+    def modulation_of(self, t_emb: Tensor) -> Tensor:
+        """(B, C) -> (B, 6C); a modulation that is shared or was computed before, (B, 6C), stays as it is."""
+        if self.adaLN_modulation is None or t_emb.shape[-1] == self.adaLN_modulation[1].out_features:
+            return t_emb
+        return self.adaLN_modulation(t_emb)
+
     def forward(self, x: Tensor, t_emb: Tensor, keys_values: KeysValues) -> Tensor:
-        """x (B, L, C), t_emb (B, C), or (B, 6C) if the modulation is shared -> (B, L, C)."""
-        mod = t_emb if self.adaLN_modulation is None else self.adaLN_modulation(t_emb)
+        """x (B, L, C), t_emb (B, C) or its modulation (B, 6C) -> (B, L, C)."""
+        mod = self.modulation_of(t_emb)
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = mod[:, None].chunk(6, dim=-1)
         x = x + gate_a * self.self_attn(self.norm1(x) * (1 + scale_a) + shift_a)
         x = x + self.cross_attn(self.norm2(x), keys_values)

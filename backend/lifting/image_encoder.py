@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backend.config import parse_config
+from backend.layers.dense_conv import DenseConv3d
 from backend.lifting.occupancy import OccupancyGuess, OccupancyGuessConfig
 from backend.lifting.surface import SurfaceGuess, SurfaceGuessConfig, shape_starts
 from backend.models.sparse_structure_flow import unpatchify
@@ -268,5 +269,5 @@ def _sample(plane: Tensor, grid: Tensor) -> Tensor:
 
 def _head(channels_in: int, channels: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.GroupNorm(8, channels_in), nn.SiLU(), nn.Conv3d(channels_in, channels, 3, padding=1)
+        nn.GroupNorm(8, channels_in), nn.SiLU(), DenseConv3d(channels_in, channels, 3, padding=1)
     )

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backend.config import require, resolve_heads
+from backend.layers.dense_conv import DenseConv3d
 from backend.layers.embedding import absolute_position_embedding, grid_coordinates
 from backend.layers.stack import Stack
 from backend.layers.transformer import ModulatedCrossBlock, modulation
@@ -119,7 +120,7 @@ class LiftingTextEncoder(Network[LiftingTextConfig]):
         # CPU's convolutions are eight times slower.
         hidden = config.color_hidden
         self.color_head = nn.Sequential(
-            nn.Conv3d(widths[-1] + config.color_channels, hidden, 3, padding=1),
+            DenseConv3d(widths[-1] + config.color_channels, hidden, 3, padding=1),
             nn.SiLU(),
             nn.Conv3d(hidden, 2 * hidden, 1),
             nn.SiLU(),

@@ -1,13 +1,16 @@
 """What both flow models are: transformer blocks modulated by time that attend to a condition."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from backend.config import require, resolve_heads
 from backend.layers.attention import KeysValues
 from backend.layers.embedding import TimestepEmbedder
+from backend.layers.engines import Engine
 from backend.layers.stack import Stack
 from backend.layers.transformer import ModulatedCrossBlock, modulation, run_block
 from backend.models.network import Network, xavier_linears_, zero_
@@ -18,6 +21,19 @@ class Context:
     """A condition as keys and values of every block, computed once for all steps."""
 
     keys_values: tuple[KeysValues, ...]
+
+    def beside(self, other: "Context") -> "Context":
+        """Both as one batch: (B, …) and (B', …) of equal length -> (B + B', …)."""
+        blocks = zip(self.keys_values, other.keys_values, strict=True)
+        return Context(tuple((torch.cat([k, k_]), torch.cat([v, v_])) for (k, v), (k_, v_) in blocks))
+
+
+@dataclass(frozen=True)
+class TimeModulation:
+    """A time as the blocks take it: its embedding (B, C), and for each block (B, C) or (B, 6C)."""
+
+    embedding: Tensor
+    blocks: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -83,14 +99,33 @@ class FlowTransformer(Network[F]):
         cond = cond.to(self.dtype)
         return Context(tuple(block.cross_attn.keys_values(cond) for block in self.blocks))
 
-    def embed_time(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """t (B,) times 1000 -> embedding (B, C) and what modulates the blocks, (B, C) or (B, 6C)."""
+    def embed_time(self, t: Tensor | TimeModulation) -> TimeModulation:
+        """t (B,) times 1000, or what `timetable` made of it."""
+        if isinstance(t, TimeModulation):
+            return t
         t_emb = self.t_embedder(t)
         mod = t_emb if self.adaLN_modulation is None else self.adaLN_modulation(t_emb)
-        return t_emb.to(self.dtype), mod.to(self.dtype)
+        return TimeModulation(t_emb.to(self.dtype), (mod.to(self.dtype),) * len(self.blocks))
 
-    def run_blocks(self, h: Tensor, mod: Tensor, context: Context) -> Tensor:
+    def timetable(self, times: Sequence[float]) -> dict[float, TimeModulation]:
+        """The modulation of each time t in [0, 1] of a schedule, computed at once before the first step."""
+        device = self.t_embedder.mlp[0].weight.device
+        every = self.embed_time(torch.tensor(times, dtype=torch.float64, device=device).mul(1000).float())
+        blocks = [block.modulation_of(mod) for block, mod in zip(self.blocks, every.blocks, strict=True)]
+        return {
+            t: TimeModulation(every.embedding[n, None], tuple(mod[n, None] for mod in blocks))
+            for n, t in enumerate(times)
+        }
+
+    def run_blocks(self, h: Tensor, time: TimeModulation, context: Context) -> Tensor:
         """Tokens (B, L, C) through all blocks."""
-        for block, keys_values in zip(self.blocks, context.keys_values, strict=True):
+        for block, mod, keys_values in zip(self.blocks, time.blocks, context.keys_values, strict=True):
             h = run_block(block, self.config.use_checkpoint, h, mod, keys_values)
         return h
+
+    def use_engine(self, engine: Engine) -> Self:
+        """Blocks are compiled where the engine asks for it; it happens at their first call."""
+        if engine.compiles:
+            for block in self.blocks:
+                block.compile()
+        return super().use_engine(engine)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from backend.config import require
 from backend.layers.embedding import absolute_position_embedding, grid_coordinates
-from backend.models.flow_transformer import Context, FlowConfig, FlowTransformer
+from backend.models.flow_transformer import Context, FlowConfig, FlowTransformer, TimeModulation
 
 
 def patchify(x: Tensor, size: int) -> Tensor:
@@ -49,12 +49,11 @@ class SparseStructureFlowModel(FlowTransformer[FlowConfig]):
         self.out_layer = nn.Linear(channels, config.out_channels * patch**3)
         self.initialise_(self.out_layer)
 
-    def forward(self, x: Tensor, t: Tensor, context: Context) -> Tensor:
-        """x (B, in_channels, R, R, R), t (B,) times 1000 -> velocity (B, out_channels, R, R, R)."""
+    def forward(self, x: Tensor, t: Tensor | TimeModulation, context: Context) -> Tensor:
+        """x (B, in_channels, R, R, R), t (B,) times 1000 or as `timetable` holds it -> velocity, likewise."""
         patch = self.config.patch_size
         tokens = patchify(x, patch)
         h = self.input_layer(tokens.flatten(2).transpose(1, 2)) + self.pos_emb
-        _, mod = self.embed_time(t)
-        h = self.run_blocks(h.to(self.dtype), mod, context).to(x.dtype)
+        h = self.run_blocks(h.to(self.dtype), self.embed_time(t), context).to(x.dtype)
         velocity = self.out_layer(F.layer_norm(h, h.shape[-1:]))
         return unpatchify(velocity.transpose(1, 2).unflatten(2, tokens.shape[2:]), patch)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backend.config import require
+from backend.layers.dense_conv import DenseConv3d
 from backend.layers.norm import ChannelLayerNorm32, GroupNorm32
 from backend.models.network import Network, zero_
 
@@ -34,8 +35,8 @@ class ResBlock(nn.Module):
         out_channels = out_channels or channels
         self.norm1 = ChannelLayerNorm32(channels)
         self.norm2 = ChannelLayerNorm32(out_channels)
-        self.conv1 = nn.Conv3d(channels, out_channels, 3, padding=1)
-        self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=1)
+        self.conv1 = DenseConv3d(channels, out_channels, 3, padding=1)
+        self.conv2 = DenseConv3d(out_channels, out_channels, 3, padding=1)
         self.skip_connection = (
             nn.Identity() if channels == out_channels else nn.Conv3d(channels, out_channels, 1)
         )
@@ -63,7 +64,7 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int, out_channels: int):
         super().__init__()
-        self.conv = nn.Conv3d(channels, 8 * out_channels, 3, padding=1)
+        self.conv = DenseConv3d(channels, 8 * out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return pixel_shuffle_3d(self.conv(x))
@@ -97,7 +98,7 @@ class SparseStructureEncoder(Network[EncoderConfig]):
         super().__init__(config)
         widths = config.channels
         require(len(widths) > 0, "SparseStructureEncoder needs at least one entry in channels.")
-        self.input_layer = nn.Conv3d(config.in_channels, widths[0], 3, padding=1)
+        self.input_layer = DenseConv3d(config.in_channels, widths[0], 3, padding=1)
         self.blocks = nn.ModuleList()
         for level, width in enumerate(widths):
             self.blocks.extend(ResBlock(width) for _ in range(config.num_res_blocks))
@@ -109,7 +110,7 @@ class SparseStructureEncoder(Network[EncoderConfig]):
         self.out_layer = nn.Sequential(
             output_norm(config.norm_type, widths[-1]),
             nn.SiLU(),
-            nn.Conv3d(widths[-1], 2 * config.latent_channels, 3, padding=1),
+            DenseConv3d(widths[-1], 2 * config.latent_channels, 3, padding=1),
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,7 +143,7 @@ class SparseStructureDecoder(Network[DecoderConfig]):
         super().__init__(config)
         widths = config.channels
         require(len(widths) > 0, "SparseStructureDecoder needs at least one entry in channels.")
-        self.input_layer = nn.Conv3d(config.latent_channels, widths[0], 3, padding=1)
+        self.input_layer = DenseConv3d(config.latent_channels, widths[0], 3, padding=1)
         self.middle_block = nn.Sequential(*(ResBlock(widths[0]) for _ in range(config.num_res_blocks_middle)))
         self.blocks = nn.ModuleList()
         for level, width in enumerate(widths):
@@ -152,7 +153,7 @@ class SparseStructureDecoder(Network[DecoderConfig]):
         self.out_layer = nn.Sequential(
             output_norm(config.norm_type, widths[-1]),
             nn.SiLU(),
-            nn.Conv3d(widths[-1], config.out_channels, 3, padding=1),
+            DenseConv3d(widths[-1], config.out_channels, 3, padding=1),
         )
 
     def forward(self, z: Tensor) -> Tensor:

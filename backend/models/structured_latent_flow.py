@@ -17,7 +17,7 @@ from backend.layers.sparse import Pooling, check_coords, pool, pool_coords, unpo
 from backend.layers.sparse_conv import ConvolutionTable, SubmanifoldConv3d
 from backend.layers.stack import Stack
 from backend.layers.transformer import BLOCK_EPS, run_block
-from backend.models.flow_transformer import Context, FlowConfig, FlowTransformer
+from backend.models.flow_transformer import Context, FlowConfig, FlowTransformer, TimeModulation
 from backend.models.network import zero_
 
 
@@ -125,12 +125,15 @@ class SLatFlowModel(FlowTransformer[SLatFlowConfig]):
         embedding = absolute_position_embedding(coarse, self.config.model_channels)
         return FlowStructure(coords, coarse, tuple(neighbours), tuple(poolings), embedding)
 
-    def forward(self, feats: Tensor, t: Tensor, context: Context, structure: FlowStructure) -> Tensor:
-        """feats (L, in_channels), t (1,) times 1000 -> velocity (L, out_channels)."""
-        t_emb, mod = self.embed_time(t)
+    def forward(
+        self, feats: Tensor, t: Tensor | TimeModulation, context: Context, structure: FlowStructure
+    ) -> Tensor:
+        """feats (L, in_channels), t (1,) times 1000 or as `timetable` holds it -> (L, out_channels)."""
+        time = self.embed_time(t)
+        t_emb = time.embedding
         h, skips = self._down(self.input_layer(feats).to(self.dtype), t_emb, structure)
         h = h + structure.position_embedding.to(self.dtype)
-        h = self.run_blocks(h[None], mod, context)[0]
+        h = self.run_blocks(h[None], time, context)[0]
         h = self._up(h, skips, t_emb, structure)
         return self.out_layer(F.layer_norm(h, h.shape[-1:]).to(feats.dtype))
 

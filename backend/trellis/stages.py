@@ -145,10 +145,11 @@ class _Sampler:
     ) -> Generator[Step, None, Tensor]:
         """Integrate one sample from noise, or from a start latent noised to t = strength."""
         settings = self._settings
-        velocity = guided(model, *self._contexts, settings, self._multi_picture)
+        times = timesteps(settings.steps, settings.rescale_t, settings.strength)
+        modulations = self._flow.timetable(times[:-1])
+        velocity = guided(model, *self._contexts, settings, self._multi_picture, modulations)
         x = self._noised(start, noise)
         done, of = sample * settings.steps, self._samples * settings.steps
-        times = timesteps(settings.steps, settings.rescale_t, settings.strength)
         if known is None:
             steps = euler_steps(velocity, x, times)
         else:

@@ -2,7 +2,11 @@
 
 import json
 
+import torch
+
 from backend.bench import main
+from backend.layers.dense_conv import DenseConv3d
+from backend.matrix_peak import operation_counter
 
 
 def test_every_stage_is_timed(tiny_model, capsys):
@@ -24,7 +28,29 @@ def test_every_stage_is_timed(tiny_model, capsys):
     ]
     # three steps from t = 1, 0.86 and 0.6, all of them guided: two passes each
     assert stages["sparse_structure"]["forward_passes"] == 6
+    assert set(report["matrix_peak"]) == {"float32", "bfloat16"} and min(report["matrix_peak"].values()) > 1e8
     assert report["peak_memory_bytes"] > 1e8 and all(one["seconds"] > 0 for one in stages.values())
+
+
+def test_the_operations_of_every_stage_with_a_network_are_counted(tiny_model, capsys):
+    assert main(["--model", str(tiny_model), "--device", "cpu", "--precision", "fp32"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[3:]}
+    for stage in ("condition", "sparse_structure", "structured_latent", "decode_gaussian", "decode_mesh"):
+        assert lines[stage].endswith("%"), lines[stage]
+    assert "%" not in lines["load"]
+
+
+def test_operations_are_those_of_the_shapes():
+    """A product and a sum count as two."""
+    x, heads = torch.randn(1, 8, 6, 6, 6), torch.randn(1, 2, 64, 16)
+    conv, linear = DenseConv3d(8, 16, 3, padding=1), torch.nn.Linear(16, 32)
+    with torch.inference_mode(), operation_counter() as counted:
+        conv(x)
+    assert counted.get_total_flops() == 2 * 6**3 * 27 * 8 * 16
+    with torch.inference_mode(), operation_counter() as counted:
+        linear(heads)
+        torch.nn.functional.scaled_dot_product_attention(heads, heads, heads)
+    assert counted.get_total_flops() == 2 * 2 * 64 * 16 * 32 + 2 * (2 * 2 * 64 * 64 * 16)
 
 
 def test_a_text_model_is_timed_with_a_sentence(text_model, capsys):

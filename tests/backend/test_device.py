@@ -1,11 +1,14 @@
 """Devices and precisions by name."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from backend import device
 from backend.device import choose_device, choose_dtype, devices
 from backend.errors import UserError
+from backend.trellis.engine import TrellisEngine
 
 CPU = torch.device("cpu")
 
@@ -31,9 +34,31 @@ def test_auto_precision_of_a_processor(
     assert choose_dtype(CPU, "auto") == dtype
 
 
+@pytest.mark.parametrize("name", ["bf16", "bfloat16"])
+@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_bf16_without_its_instructions_becomes_fp32_and_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    native: bool,
+    dtype: torch.dtype,
+) -> None:
+    monkeypatch.setattr(device, "_processor_has_bf16", lambda: native)
+    assert choose_dtype(CPU, name) == dtype
+    assert ("fp32 is taken" in caplog.text) != native
+    assert choose_dtype(torch.device("cuda"), name) == torch.bfloat16
+
+
+def test_the_precision_that_was_taken_is_the_one_reported(
+    monkeypatch: pytest.MonkeyPatch, tiny_model: Path
+) -> None:
+    monkeypatch.setattr(device, "_processor_has_bf16", lambda: False)
+    loaded = TrellisEngine().load(str(tiny_model), "cpu", "bf16", "torch")
+    assert loaded.precision == "float32"
+
+
 def test_precision_by_name() -> None:
     assert choose_dtype(CPU, "fp32") == torch.float32
-    assert choose_dtype(CPU, "bf16") == torch.bfloat16
     assert choose_dtype(torch.device("cuda"), "auto") == torch.float16
     with pytest.raises(UserError, match="fp16"):
         choose_dtype(CPU, "fp16")

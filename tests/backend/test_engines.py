@@ -1,6 +1,7 @@
 """The optional engines compute what torch's own does, and are never taken where they cannot run."""
 
 import importlib
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -9,8 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from backend.errors import UserError
-from backend.layers.engines import TORCH, Engine, choose_engine
-from backend.layers.sparse_conv import find_neighbours, subdivided_conv, submanifold_conv
+from backend.layers.engines import COMPILERS, TORCH, Engine, choose_engine
+from backend.layers.neighbours import find_neighbours
+from backend.layers.submanifold import subdivided_conv, submanifold_conv
 from backend.layers.window_attention import attend_within, cut_into_windows, sort_by_window
 from backend.models.structured_latent_flow import SLatFlowModel
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
@@ -57,10 +59,32 @@ def nothing_installed(monkeypatch):
 
 def test_the_engine_is_chosen_by_name():
     assert choose_engine("torch", CARD) is choose_engine("torch", torch.device("cpu")) is TORCH
-    with pytest.raises(UserError, match="no engine magic: choose torch or cuda"):
+    with pytest.raises(UserError, match="no engine magic: choose torch, compile or cuda"):
         choose_engine("magic", CARD)
     with pytest.raises(UserError, match="NVIDIA card, not cpu: choose the engine torch"):
         choose_engine("cuda", torch.device("cpu"))
+
+
+def test_compiling_without_a_compiler_is_one_sentence(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(UserError, match="needs a C.. compiler, which is not found: install it or choose"):
+        choose_engine("compile", torch.device("cpu"))
+
+
+def test_compiled_blocks_give_the_same_numbers(monkeypatch, tmp_path):
+    """Within the rounding of fp32; names of the weights stay as they were."""
+    if not any(map(shutil.which, COMPILERS)):
+        pytest.skip("needs a C++ compiler")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    network, coords = random_network(SLatFlowModel, FLOW), some_voxels(40)
+    names = list(network.state_dict())
+    with torch.inference_mode():
+        (plain,) = outputs(network, coords, TORCH)
+        (compiled,) = outputs(network, coords, choose_engine("compile", torch.device("cpu")))
+    assert network.blocks[0]._compiled_call_impl is not None
+    assert (compiled - plain).abs().max() <= 2e-6 * plain.abs().max()
+    assert list(network.state_dict()) == names
 
 
 def test_missing_packages_are_named_with_the_remedy(nothing_installed):

@@ -137,6 +137,19 @@ def test_a_step_of_the_flow_never_waits_for_the_device() -> None:
     assert out.shape == (120, 5)
 
 
+@pytest.mark.parametrize("share_mod", [False, True])
+def test_a_schedule_computed_at_once_gives_the_same_velocity(share_mod: bool) -> None:
+    model = awake(SLatFlowModel.from_args(FLOW | {"share_mod": share_mod}))
+    coords, feats = some_coords(), torch.randn(120, 3)
+    structure, context = model.structure(coords), model.context(torch.randn(1, 5, 10))
+    with torch.no_grad():
+        times = model.timetable([1.0, 0.7, 0.2])
+        for t, ready in times.items():
+            expected = model(feats, torch.full((1,), 1000.0 * t), context, structure)
+            velocity = model(feats, ready, context, structure)
+            assert (velocity - expected).abs().max() <= 2e-6 * expected.abs().max()
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_torso_stays_close(dtype: torch.dtype) -> None:
     coords, feats, cond = some_coords(), torch.randn(120, 3), torch.randn(1, 5, 10)

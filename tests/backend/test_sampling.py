@@ -55,6 +55,21 @@ def test_guidance_interval_includes_both_ends():
     assert calls == [0.75, 0.6, 0.5]
 
 
+@pytest.mark.parametrize("multi", ["stochastic", "multidiffusion"])
+def test_times_computed_before_reach_every_condition(multi):
+    seen = []
+
+    def model(x, time, context):
+        seen.append((time, context))
+        return x
+
+    times = timesteps(2, 3.0)
+    velocity = guided(model, ["a", "b"], "null", SamplerSettings(), multi, {t: f"at {t}" for t in times})
+    velocity(torch.zeros(1), times[1], 1)
+    assert {time for time, _ in seen} == {f"at {times[1]}"}
+    assert seen[-1][1] == "null" and ("b" in {context for _, context in seen})
+
+
 def test_no_guidance_costs_no_second_pass():
     def null(x, t, step):
         raise AssertionError("the null condition must not be evaluated")
