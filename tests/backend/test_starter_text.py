@@ -31,7 +31,7 @@ def test_it_is_whole_and_small_and_borrows_the_decoders():
 def test_a_sentence_becomes_files(precision, tmp_path):
     arguments = ["--prompt", "a chair", "--model", "starter-text", "--output", str(tmp_path)]
     assert main([*arguments, *CPU, precision]) == 0
-    assert {path.suffix for path in tmp_path.iterdir()} == {".glb", ".ply"}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".glb", ".ply", ".safetensors"}
 
 
 def test_a_sentence_for_the_picture_model_is_sent_to_the_text_model(tmp_path, capsys):
