@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 
-from backend.waiting_threads import let_waiting_threads_sleep
+from backend.machine.waiting_threads import let_waiting_threads_sleep
 from blender_trellis.batch.console import prepare_streams
 
 COMMANDS = {

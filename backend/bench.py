@@ -23,12 +23,12 @@ from torch import Tensor
 from backend.background.remove import remove_background
 from backend.checkpoints.published_models import random_models
 from backend.checkpoints.weights import open_folder
-from backend.device import choose_device, choose_dtype
 from backend.errors import UserError
 from backend.image import cut_out, open_picture
 from backend.layers.engines import ENGINES, Engine, choose_engine
-from backend.matrix_peak import matrix_peak, operation_counter
-from backend.memory import peak_memory_bytes
+from backend.machine.device import choose_device, choose_dtype
+from backend.machine.matrix_peak import matrix_peak, operation_counter
+from backend.machine.memory import peak_memory_bytes
 from backend.models.dinov2 import DinoV2, DinoV2Config
 from backend.representations.gaussians import write_ply
 from backend.representations.glb import write_glb

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from backend.background import remove_background
-from backend.device import choose_device, choose_dtype
 from backend.errors import UserError
 from backend.files import make_writable_folder
 from backend.generate import formats, write_results
 from backend.geometry.region import Region, read_region
 from backend.image import cut_out, open_picture
+from backend.machine.device import choose_device, choose_dtype
 from backend.sampling import SamplerSettings
 from backend.trellis.asset import SUFFIX, AssetLatents, latents_of, read_latents, write_latents
 from backend.trellis.edit import EditSettings, Mode, edit

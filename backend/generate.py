@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from backend.errors import UserError
 from backend.files import atomic_path, check_target, make_writable_folder
 from backend.image import read_picture_file
-from backend.memory import is_out_of_memory
+from backend.machine.memory import is_out_of_memory
 from backend.representations.gaussians import write_ply
 from backend.representations.glb import write_glb
 from backend.representations.radiance_field import RadianceField

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy
 
 from backend.errors import MissingModel, UserError
-from backend.memory import is_out_of_memory, memory_bytes
+from backend.machine.memory import is_out_of_memory, memory_bytes
 from backend.server.cancellation import Cancelled as GivenUp
 from backend.server.channel import Channel, take_pipes
 from backend.server.interface import Engine, OnProgress, OnResult

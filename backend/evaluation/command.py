@@ -63,13 +63,13 @@ def _run(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     import torch
 
-    from backend.device import choose_device, choose_dtype
     from backend.evaluation.contact_sheet import write_sheets
     from backend.evaluation.report import write_markdown
     from backend.evaluation.run import Evaluation, Settings
     from backend.evaluation.training_shapes import read_shapes, shapes_of
     from backend.files import make_writable_folder
     from backend.geometry.mesh_files import read_catalogue
+    from backend.machine.device import choose_device, choose_dtype
     from backend.trellis.networks import Networks
 
     entries = read_catalogue(_given(options.meshes, "--meshes"))

@@ -19,7 +19,7 @@ from backend.evaluation.report import ObjectReport, Report
 from backend.evaluation.scores import Scores, Truth, mean_scores, score, surface_part
 from backend.evaluation.training_shapes import TrainingShapes
 from backend.geometry.mesh_files import Entry
-from backend.memory import peak_memory_bytes
+from backend.machine.memory import peak_memory_bytes
 from backend.trellis.networks import Networks
 
 OnFault = Callable[[str], None]

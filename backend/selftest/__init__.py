@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from backend.device import choose_device
 from backend.errors import UserError
 from backend.layers.engines import ENGINES, choose_engine
+from backend.machine.device import choose_device
 from backend.selftest import decoders, networks, pictures, pipelines, primitives, samplers, shapes
 from backend.selftest.golden import Golden, find_goldens, largest_error
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
-from backend.device import choose_device
 from backend.errors import UserError
 from backend.files import make_writable_folder
 from backend.geometry.mesh_files import SUFFIXES, read_catalogue
+from backend.machine.device import choose_device
 from backend.training.clock import Clock
 from backend.training.distributed import World, joined_world
 from backend.training.feeding import workers_for

@@ -12,9 +12,9 @@ from PIL import Image
 from backend.background.remove import remove_background
 from backend.checkpoints.model_folder import ModelFolder
 from backend.checkpoints.model_info import available_model_infos
-from backend.device import choose_device, choose_dtype, devices
 from backend.errors import UserError
 from backend.image import cut_out, open_picture
+from backend.machine.device import choose_device, choose_dtype, devices
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks

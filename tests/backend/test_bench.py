@@ -6,7 +6,7 @@ import torch
 
 from backend.bench import main
 from backend.layers.dense_conv import DenseConv3d
-from backend.matrix_peak import operation_counter
+from backend.machine.matrix_peak import operation_counter
 
 
 def test_every_stage_is_timed(tiny_model, capsys):

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from backend import device
-from backend.device import choose_device, choose_dtype, devices
 from backend.errors import UserError
+from backend.machine import device
+from backend.machine.device import choose_device, choose_dtype, devices
 from backend.trellis.engine import TrellisEngine
 
 CPU = torch.device("cpu")

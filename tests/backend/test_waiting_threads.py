@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.waiting_threads import OWN, let_waiting_threads_sleep
+from backend.machine.waiting_threads import OWN, let_waiting_threads_sleep
 
 ROOT = Path(__file__).parents[2]
 

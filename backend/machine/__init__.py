@@ -1,0 +1,1 @@
+"""What this machine can do: devices, precisions, memory, threads, and its matrix peak."""
