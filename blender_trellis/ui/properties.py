@@ -165,7 +165,7 @@ class TrellisSettings(bpy.types.PropertyGroup):
         return Generate(
             job="",
             model=self.model,
-            device=backend.machine.device,
+            device=backend.device,
             precision=backend.precision,
             engine=backend.engine,
             pictures=tuple(Array("u1", (len(picture.data),), picture.data) for picture in pictures),
