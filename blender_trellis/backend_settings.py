@@ -7,6 +7,7 @@ from pathlib import Path
 import bpy
 
 from .extension_paths import enabled_extension, user_folder
+from .protocol import Memory
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class BackendSettings:
     device: str = "auto"
     precision: str = "auto"
     engine: str = "torch"
+    memory: Memory = "auto"
     accelerator: str = "cpu"  # which packages "Install Backend" takes
 
 
@@ -37,5 +39,6 @@ def backend_settings() -> BackendSettings:
         device=chosen.device.strip() or "auto",
         precision=chosen.precision,
         engine=chosen.engine,
+        memory=chosen.memory,
         accelerator=chosen.accelerator,
     )

@@ -18,7 +18,7 @@ from backend.errors import UserError
 from backend.image import on_black
 from backend.lifting.known_words import KnownWords
 from backend.lifting.text_encoder import LiftingTextEncoder
-from backend.models.clip_text import load_text_encoder
+from backend.models.clip_text import ClipText, load_text_encoder
 from backend.models.dinov2 import load_image_encoder
 from backend.models.minilm_text import PUBLISHED as MINILM
 from backend.models.minilm_text import MiniLmText, load_sentence_encoder
@@ -55,7 +55,12 @@ class Condition:
 
 
 class Conditioner(Protocol):
-    """Turns what the user gave into a condition; each model folder takes pictures or text."""
+    """Turns what the user gave into a condition; each model folder takes pictures or text.
+
+    `encoder` is all that lies on the device for it.
+    """
+
+    encoder: torch.nn.Module
 
     def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition: ...
 
@@ -114,11 +119,11 @@ class PictureConditioner:
     """DINOv2 tokens; the null condition is zeros of the same shape (spec of the published image models)."""
 
     def __init__(self, encoder: torch.nn.Module, device: torch.device) -> None:
-        self._encoder = encoder
+        self.encoder: torch.nn.Module = encoder
         self._device = device
 
     def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition:
-        tokens = tuple(self._encoder(picture_to_pixels(picture, self._device)) for picture in pictures)
+        tokens = tuple(self.encoder(picture_to_pixels(picture, self._device)) for picture in pictures)
         return Condition(tokens, torch.zeros_like(tokens[0]))
 
     def from_text(self, prompt: str) -> Condition:
@@ -129,11 +134,11 @@ class LiftingConditioner:
     """The starter's own encoder: tokens and start latents in the frame of the first picture."""
 
     def __init__(self, encoder: torch.nn.Module, device: torch.device) -> None:
-        self._encoder = encoder
+        self.encoder: torch.nn.Module = encoder
         self._device = device
 
     def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition:
-        lifted = [self._encoder(cutout_to_pixels(picture, self._device)) for picture in pictures]
+        lifted = [self.encoder(cutout_to_pixels(picture, self._device)) for picture in pictures]
         tokens = tuple(one.tokens for one in lifted)
         return Condition(
             tokens, torch.zeros_like(tokens[0]), lifted[0].structure_start, lifted[0].latent_start
@@ -143,19 +148,12 @@ class LiftingConditioner:
         raise UserError(PICTURES_ONLY)
 
 
-class TextEncoder(Protocol):
-    """What is used of the encoders of sentences."""
-
-    def __call__(self, sentences: Sequence[str]) -> Tensor: ...
-
-    def null(self) -> Tensor: ...
-
-
 class TextConditioner:
     """Tokens (1, L, C) of a text encoder; the null condition is the empty sentence."""
 
-    def __init__(self, encoder: TextEncoder) -> None:
-        self._encoder = encoder
+    def __init__(self, encoder: MiniLmText | ClipText) -> None:
+        self.encoder: torch.nn.Module = encoder
+        self._encode = encoder
 
     def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition:
         raise UserError(SENTENCES_ONLY)
@@ -163,7 +161,7 @@ class TextConditioner:
     def from_text(self, prompt: str) -> Condition:
         if not prompt.strip():
             raise UserError("The prompt is empty; describe the object in a sentence.")
-        return Condition((self._encoder([prompt]),), self._encoder.null())
+        return Condition((self._encode([prompt]),), self._encode.null())
 
 
 class LiftingTextConditioner:
@@ -172,6 +170,7 @@ class LiftingTextConditioner:
     def __init__(
         self, sentences: MiniLmText, lifting: LiftingTextEncoder, known: KnownWords | None = None
     ) -> None:
+        self.encoder: torch.nn.Module = torch.nn.ModuleList([sentences, lifting])
         self._words = TextConditioner(sentences)
         self._lifting = lifting
         self._known = known

@@ -22,6 +22,7 @@ from backend.representations.radiance_field import RadianceField, RadianceFieldC
 from backend.representations.structure import occupied_voxels
 from backend.trellis.finite import require_finite
 from backend.trellis.networks import Networks
+from backend.trellis.residency import mesh_working_bytes
 from blender_trellis.protocol import FORMATS, Format, Stage
 
 Report = Callable[[Stage, int, int], None]
@@ -38,6 +39,7 @@ STAGES: dict[Format, Stage] = {
 }
 OUTPUTS: dict[Format, str] = {"gaussian": "Gaussians", "radiance_field": "a radiance field", "mesh": "a mesh"}
 
+_CUBE_CHANNELS = 101
 _REPORTS = 20
 """How often a network reports its progress."""
 
@@ -75,7 +77,8 @@ def silent(stage: Stage, done: int, of: int) -> None:
 @torch.inference_mode()
 def decode_structure(networks: Networks, latent: Tensor, report: Report = silent) -> Voxels:
     """The voxels of a structure latent (1, C, r, r, r): where the decoder's logit is above 0."""
-    resolution = networks["slat_flow_model"].config.resolution
+    networks.begin("decode_sparse_structure")
+    resolution = networks.config("slat_flow_model").resolution
     decoder = networks["sparse_structure_decoder"]
     with _reporting(decoder, "decode_sparse_structure", report):
         logits = decoder(latent)[0, 0]
@@ -101,6 +104,7 @@ def decode_rows(
     networks: Networks, kind: Format, latent: StructuredLatent, report: Report = silent
 ) -> Tensor:
     """What the decoder says of each voxel, (L, K) raw numbers; of the mesh those of its 64 cubes in turn."""
+    networks.begin(STAGES[kind], _working_bytes(networks, kind, len(latent.coords)))
     decoder = networks[ROLES[kind]]
     with _reporting(decoder, STAGES[kind], report):
         raw = decoder(latent.feats, decoder.structure(latent.coords))
@@ -149,6 +153,14 @@ def before_each_layer(network: nn.Module, call: Callable[[], None]) -> Iterator[
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _working_bytes(networks: Networks, kind: Format, voxels: int) -> int:
+    """What the decoder allocates on this many voxels; of the mesh alone it is much."""
+    if kind != "mesh" or networks.device.type == "cpu":
+        return 0
+    config = networks.config("slat_decoder_mesh")
+    return mesh_working_bytes(voxels, config.model_channels, _CUBE_CHANNELS, networks.dtype.itemsize)
 
 
 def _reporting(network: nn.Module, stage: Stage, report: Report) -> contextlib.AbstractContextManager[None]:

@@ -19,6 +19,7 @@ from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnRes
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import describe
+from backend.trellis.residency import Residency, stages_for
 from backend.trellis.stages import Output, Settings
 from backend.version import VERSION
 from blender_trellis.protocol import PROTOCOL_VERSION, Device, Generate, Hello
@@ -40,10 +41,10 @@ class TrellisEngine:
         return Hello(PROTOCOL_VERSION, *versions, devices=found, models=available_model_infos())
 
     def load(self, model: str, device: str, precision: str, engine: str) -> LoadedInfo:
-        """Bring every model of a folder into memory."""
+        """Bring what a request of the default formats needs into memory."""
         networks = self._open(model, device, precision, engine)
-        for role in networks.folder.models:
-            _ = networks[role]
+        for stage in stages_for(Generate("").formats):
+            networks.begin(stage)
         used = str(networks.dtype).removeprefix("torch.")
         return LoadedInfo(model, str(networks.device), used, networks.folder.hash)
 
@@ -59,6 +60,7 @@ class TrellisEngine:
         _check(request)
         on_progress("load", 0, 1)
         networks = self._open(request.model, request.device, request.precision, request.engine)
+        networks.residency = Residency(networks.device, request.memory)
         settings = _settings(networks.folder, request)
         on_progress("load", 1, 1)
         files = [bytes(picture.data) for picture in request.pictures]

@@ -67,6 +67,7 @@ def condition_on(networks: Networks, guide: Guide) -> Condition:
     """The condition of the flows that a guide stands for."""
     if isinstance(guide, Condition):
         return guide
+    networks.begin("condition")
     if isinstance(guide, str):
         return networks.conditioner.from_text(guide)
     return networks.conditioner.from_pictures(list(guide))

@@ -1,6 +1,7 @@
 """The networks of one model folder on one device: read from disk when first needed, then kept."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from backend.checkpoints.weights import ModelFolder, open_folder, read_model
 from backend.errors import MissingModel
 from backend.layers.engines import TORCH, Engine, choose_engine
 from backend.trellis.conditioning import Conditioner, load_conditioner
+from backend.trellis.residency import CONDITIONER, STAGES, Residency
 
 
 class Networks:
@@ -27,6 +29,7 @@ class Networks:
         self.device = device
         self.dtype = dtype
         self.engine = engine
+        self.residency = Residency(device)
         self._loaded = dict(loaded or {})
         self._conditioner = conditioner
 
@@ -37,14 +40,37 @@ class Networks:
         """Those of a model's folder or bundled name; nothing is loaded yet."""
         return cls(open_folder(model), device, dtype, engine=choose_engine(engine, device))
 
+    def begin(self, stage: str, working_bytes: int = 0) -> None:
+        """Ready the device for a stage that allocates so much: its network comes, others leave if need be.
+
+        A network that is still on the disk is read into the machine's memory first, so that what must leave
+        has left when it comes.
+        """
+        role = STAGES[stage]
+        if role == CONDITIONER:
+            _ = self.conditioner
+        else:
+            self._load(role, torch.device("cpu"))
+        modules = dict(self._loaded)
+        if self._conditioner is not None:
+            modules[CONDITIONER] = self._conditioner.encoder
+        self.residency.begin(stage, modules, working_bytes)
+
     def __getitem__(self, role: str) -> nn.Module:
+        return self._load(role, self.device).to(self.device)
+
+    def config(self, role: str) -> Any:
+        """The configuration of a role's network, which need not come to the device for it."""
+        return self._load(role, torch.device("cpu")).config
+
+    def _load(self, role: str, device: torch.device) -> nn.Module:
         if role not in self._loaded:
             if role not in self.folder.models:
                 raise MissingModel(
                     f"The model {self.folder.name} has no {role}; choose other formats or another model."
                 )
             path = self.folder.models[role]
-            self._loaded[role] = read_model(path, self.dtype, self.device, self.engine)
+            self._loaded[role] = read_model(path, self.dtype, device, self.engine)
         return self._loaded[role]
 
     @property

@@ -86,6 +86,7 @@ def sample_structure(
     `known` is what every sample must keep of a former latent.
     """
     yield Step("sparse_structure", 0, 1)
+    networks.begin("sparse_structure")
     flow = networks["sparse_structure_flow_model"]
     sampler = _Sampler("sparse_structure", flow, condition, settings, report)
     size = (flow.config.in_channels, *(flow.config.resolution,) * 3)
@@ -107,6 +108,7 @@ def sample_latents(
 ) -> Generator[Step, None, list[Tensor]]:
     """Stage 2, what is on each voxel: normalised latents (L, C) on each sample's voxels (L, 3)."""
     yield Step("structured_latent", 0, 1)
+    networks.begin("structured_latent")
     flow = networks["slat_flow_model"]
     sampler = _Sampler("structured_latent", flow, condition, settings, report)
     lengths = [len(one) for one in coords]

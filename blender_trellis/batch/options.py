@@ -2,8 +2,9 @@
 
 import argparse
 import math
+from typing import get_args
 
-from ..protocol import Format, Generate, SamplingParams
+from ..protocol import Format, Generate, Memory, SamplingParams
 
 STEPS_MAX = 1000
 GUIDANCE_MAX = 100.0
@@ -11,7 +12,7 @@ SEED_END = 1 << 63
 
 
 def add_generation_options(wanted: argparse.ArgumentParser, defaults: Generate) -> None:
-    """Adds model, seed, steps, guidance, device, precision and engine."""
+    """Adds model, seed, steps, guidance, device, precision, memory and engine."""
     add = wanted.add_argument
     add("--model", default=defaults.model, help="a bundled or installed model, or a folder")
     add("--seed", type=seed, default=defaults.seed, help="0 or a positive whole number")
@@ -19,6 +20,12 @@ def add_generation_options(wanted: argparse.ArgumentParser, defaults: Generate) 
     add("--guidance", type=guidance, help="guidance strength of both stages (default: the model's)")
     add("--device", default=defaults.device, help="auto, cpu, cuda, cuda:1, mps")
     add("--precision", default=defaults.precision, help="auto, fp32, fp16, bf16")
+    add(
+        "--memory",
+        default=defaults.memory,
+        choices=get_args(Memory),
+        help="whether networks leave a graphics card after their stage: for want of room, never, always",
+    )
     add("--engine", default=defaults.engine, choices=("torch", "cuda"), help="torch, or cuda's libraries")
 
 
@@ -31,6 +38,7 @@ def request_of(options: argparse.Namespace, formats: tuple[Format, ...]) -> Gene
         device=options.device,
         precision=options.precision,
         engine=options.engine,
+        memory=options.memory,
         seed=options.seed,
         sparse_structure=sampling,
         structured_latent=sampling,

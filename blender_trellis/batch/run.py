@@ -58,6 +58,7 @@ def with_settings(request: Generate) -> Generate:
         device=request.device or settings.device,
         precision=request.precision or settings.precision,
         engine=request.engine or settings.engine,
+        memory=request.memory if request.memory != "auto" else settings.memory,
     )
 
 

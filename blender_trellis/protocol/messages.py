@@ -13,6 +13,8 @@ from typing import Literal
 PROTOCOL_VERSION = 2
 
 Format = Literal["mesh", "gaussian", "radiance_field"]
+Memory = Literal["auto", "keep", "release"]
+"""Whether networks leave the graphics card when their stage is over: for want of room, never, always."""
 MultiImage = Literal["stochastic", "multidiffusion"]
 Input = Literal["pictures", "text"]
 Stage = Literal[
@@ -117,6 +119,7 @@ class LoadModel:
     device: str = "auto"
     precision: str = "auto"
     engine: str = "torch"  # or "cuda": its optional libraries
+    memory: Memory = "auto"
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,7 @@ class Generate:
     formats: tuple[Format, ...] = ("mesh", "gaussian")
     multi_image: MultiImage = "stochastic"
     engine: str = "torch"
+    memory: Memory = "auto"
 
 
 @dataclass(frozen=True)

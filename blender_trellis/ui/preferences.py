@@ -62,6 +62,16 @@ class TrellisPreferences(bpy.types.AddonPreferences):
         ),
         default="torch",
     )
+    memory: bpy.props.EnumProperty(
+        name="Memory",
+        description="What a graphics card keeps of the model between its stages",
+        items=(
+            ("auto", "Automatic", "Parts leave the card only where there is no room for the next one"),
+            ("keep", "Keep All", "Fastest from the second object on, where the card is large enough"),
+            ("release", "Free Each Part", "Needs the least memory; every object waits for the parts again"),
+        ),
+        default="auto",
+    )
     accelerator: bpy.props.EnumProperty(
         name="Install For",
         items=(
@@ -91,6 +101,7 @@ class TrellisPreferences(bpy.types.AddonPreferences):
             "device",
             "precision",
             "engine",
+            "memory",
             "python",
             "models",
             "background_remover",

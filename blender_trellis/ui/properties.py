@@ -168,6 +168,7 @@ class TrellisSettings(bpy.types.PropertyGroup):
             device=backend.device,
             precision=backend.precision,
             engine=backend.engine,
+            memory=backend.memory,
             pictures=tuple(Array("u1", (len(picture.data),), picture.data) for picture in pictures),
             picture_names=tuple(picture.name for picture in pictures),
             prompt=self.prompt if "text" in self.takes() and not pictures else "",

@@ -33,7 +33,7 @@ from blender_trellis.protocol import (
 
 PICTURE = Array("u1", (5,), b"\x89PNG\n")
 FULL = [
-    LoadModel("a", "large", "cuda:1", "fp16", "cuda"),
+    LoadModel("a", "large", "cuda:1", "fp16", "cuda", "release"),
     Generate(
         "a",
         "large",
@@ -48,6 +48,7 @@ FULL = [
         ("radiance_field",),
         "multidiffusion",
         "cuda",
+        "keep",
     ),
     Cancel("a"),
     Shutdown(),
