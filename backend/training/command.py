@@ -17,17 +17,17 @@ from backend.device import choose_device
 from backend.errors import UserError
 from backend.files import make_writable_folder
 from backend.geometry.mesh_files import SUFFIXES, read_catalogue
-from backend.training.clock import Clock
+from backend.training.data.feeding import workers_for
+from backend.training.data.prepare import prepare
 from backend.training.distributed import World, joined_world
-from backend.training.feeding import workers_for
-from backend.training.fine_tune_command import OUT as TAUGHT
-from backend.training.fine_tune_command import add_options, teach
-from backend.training.packing import TABLE, unpack
-from backend.training.prepare import prepare
-from backend.training.recipe import Recipe
+from backend.training.fine_tune.command import OUT as TAUGHT
+from backend.training.fine_tune.command import add_options, teach
 from backend.training.settings import Settings, kept_settings
-from backend.training.starter import Finish, finish, finished_parts, pack_unfinished, train_parts
-from backend.training.workshop import PARTS, Workshop
+from backend.training.starter.clock import Clock
+from backend.training.starter.finish import Finish, finish, finished_parts, pack_unfinished, train_parts
+from backend.training.starter.packing import TABLE, unpack
+from backend.training.starter.recipe import Recipe
+from backend.training.starter.run import PARTS, Workshop
 
 log = logging.getLogger(__name__)
 RECIPES = ("starter",)

@@ -18,8 +18,8 @@ from backend.geometry.render import CROP_MARGIN, render
 from backend.geometry.surface import DistanceField, distance_field, nearest_colors, voxelise
 from backend.geometry.views import View, align, training_view
 from backend.lifting.surface import COARSE_CELLS, THICKENING
+from backend.training.data.stored_shape import StoredShape
 from backend.training.procedural.objects import made_object
-from backend.training.stored_shape import StoredShape
 
 FINE_CELLS = 4  # cubes of the mesh grid a voxel side
 _STRETCH = 0.35  # of the logarithm of the size along an axis

@@ -14,8 +14,8 @@ from torch import nn
 from backend.checkpoints.weights import Published, write_model
 from backend.files import atomic_path
 from backend.geometry.mesh_files import Entry
-from backend.training.roles import ENCODERS, IMAGE_ENCODER, ROLES
-from backend.training.workshop import PARTS, Workshop
+from backend.training.starter.roles import ENCODERS, IMAGE_ENCODER, ROLES
+from backend.training.starter.run import PARTS, Workshop
 
 TEXTS = Path(__file__).with_name("texts")
 

@@ -11,13 +11,13 @@ from torch import Tensor
 from backend.lifting.image_encoder import LiftingImageEncoder
 from backend.models.sparse_structure_flow import SparseStructureFlowModel
 from backend.models.structured_latent_flow import SLatFlowModel
-from backend.training.autoencoder_structure import StructureAutoencoder
 from backend.training.dataset import ObjectSource
-from backend.training.latent_targets import LatentTargets
-from backend.training.lifting import LiftingBatch, lifting_batch
+from backend.training.encoders import LiftingBatch, lifting_batch
 from backend.training.loop import Part
 from backend.training.losses import drop_condition, flow_matching_loss, noised_latent
-from backend.training.recipe import Recipe
+from backend.training.starter.autoencoder_structure import StructureAutoencoder
+from backend.training.starter.latent_targets import LatentTargets
+from backend.training.starter.recipe import Recipe
 
 TIME_SCALE = 1000.0  # the flow models take 1000·t
 

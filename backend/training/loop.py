@@ -19,10 +19,10 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from backend.training.batches import moved
+from backend.training.data.batches import moved
+from backend.training.data.feeding import Feeder, Workers
 from backend.training.distributed import ALONE, World
-from backend.training.feeding import Feeder, Workers
-from backend.training.journal import Journal
+from backend.training.log import Journal
 from backend.training.schedule import AdaptiveClip, MovingAverage, learning_rate_factor
 from backend.training.state import State, load_averaged, read_state, write_state
 

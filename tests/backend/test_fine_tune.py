@@ -22,17 +22,17 @@ from backend.geometry.mesh_files import Entry, read_catalogue
 from backend.training.canonical_features import voxel_places
 from backend.training.canonical_views import CanonicalObject, draw_whole, feature_views, picture_views
 from backend.training.command import main
-from backend.training.fine_tune import fine_tune, loop_config, make_part
-from backend.training.fine_tune_captions import read_captions, words_of
-from backend.training.fine_tune_config import FineTuneConfig
-from backend.training.fine_tune_flows import (
+from backend.training.fine_tune.captions import read_captions, words_of
+from backend.training.fine_tune.config import FineTuneConfig
+from backend.training.fine_tune.flows import (
     FlowTraining,
     LatentExample,
     StructureExamples,
     latent_flow_part,
     structure_flow_part,
 )
-from backend.training.fine_tune_prepare import Preparation
+from backend.training.fine_tune.prepare import Preparation
+from backend.training.fine_tune.run import fine_tune, loop_config, make_part
 from backend.training.loop import LoopConfig, Trainer
 from backend.trellis.pipeline import Pipeline
 

@@ -10,11 +10,11 @@ import torch
 from training_shapes import cube, save, sphere
 
 from backend.errors import UserError
-from backend.training.clock import Clock
 from backend.training.command import main
-from backend.training.recipe import Recipe
 from backend.training.settings import Settings, kept_settings
-from backend.training.workshop import PARTS
+from backend.training.starter.clock import Clock
+from backend.training.starter.recipe import Recipe
+from backend.training.starter.run import PARTS
 from backend.trellis.pipeline import Pipeline
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ import torch
 from training_process import STEPS, config, layer_part
 
 from backend.errors import UserError
-from backend.training.feeding import Feeder, Workers
-from backend.training.journal import Journal
+from backend.training.data.feeding import Feeder, Workers
+from backend.training.log import Journal
 from backend.training.loop import Trainer
 from backend.training.schedule import AdaptiveClip
 from backend.training.state import read_state

@@ -14,12 +14,12 @@ from backend.checkpoints.weights import read_model
 from backend.errors import UserError
 from backend.evaluation.reconstruct import reconstruct
 from backend.geometry.mesh_files import Entry, read_catalogue
-from backend.training.autoencoder_structure import StructureAutoencoder, fold_latent_scale
 from backend.training.dataset import ObjectSource
 from backend.training.export import attribution, export
 from backend.training.loop import Trainer
-from backend.training.starter import SAMPLING
-from backend.training.workshop import PARTS, Workshop
+from backend.training.starter.autoencoder_structure import StructureAutoencoder, fold_latent_scale
+from backend.training.starter.finish import SAMPLING
+from backend.training.starter.run import PARTS, Workshop
 from backend.trellis.pipeline import Pipeline
 
 

@@ -12,11 +12,11 @@ from backend.errors import UserError
 from backend.geometry.mesh_files import read_catalogue
 from backend.geometry.views import training_view
 from backend.lifting.surface import COARSE_CELLS
+from backend.training.data.prepare import prepare
+from backend.training.data.stored_shape import measure_shape, read_shape, write_shape
 from backend.training.dataset import FINE_CELLS, make_scene, occupancy, voxel_features
-from backend.training.packing import pack, unpack
-from backend.training.prepare import prepare
-from backend.training.stored_shape import measure_shape, read_shape, write_shape
-from backend.training.surface_sample import fine_field
+from backend.training.starter.packing import pack, unpack
+from backend.training.starter.surface_sample import fine_field
 
 RESOLUTION = 16
 

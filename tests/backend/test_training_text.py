@@ -20,18 +20,18 @@ from backend.geometry.mesh_files import Entry, read_catalogue
 from backend.lifting.text_encoder import LiftingTextConfig, LiftingTextEncoder
 from backend.models.minilm_text import PUBLISHED, TOKENS
 from backend.training.dataset import ObjectSource, solid
+from backend.training.encoders import shape_loss, unpacked
 from backend.training.export import export
-from backend.training.lifting import shape_loss, unpacked
 from backend.training.loop import LoopConfig, Trainer
 from backend.training.losses import occupancy_loss
-from backend.training.starter import SAMPLING
-from backend.training.text_batches import LatentBatch
-from backend.training.text_captions import COLORS, dominant_color, names, painted, phrase
-from backend.training.text_export import export_text
-from backend.training.text_recipe import TextRecipe
-from backend.training.text_store_key import store_key
-from backend.training.text_workshop import TEXT_PARTS, TextWorkshop
-from backend.training.workshop import PARTS, Workshop
+from backend.training.starter.finish import SAMPLING
+from backend.training.starter.run import PARTS, Workshop
+from backend.training.text.batches import LatentBatch
+from backend.training.text.captions import COLORS, dominant_color, names, painted, phrase
+from backend.training.text.export import export_text
+from backend.training.text.recipe import TextRecipe
+from backend.training.text.run import TEXT_PARTS, TextWorkshop
+from backend.training.text.store_key import store_key
 from backend.trellis.engine import TrellisEngine
 from blender_trellis.protocol import Generate
 

@@ -1,0 +1,144 @@
+"""Objects -> records that parts learn from, through the encoders of the model that is taught.
+
+Each kind of record has a pass of its own, so that only the encoders of one kind are in memory at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from backend.checkpoints.model_folder import ModelFolder
+from backend.checkpoints.weights import read_model
+from backend.errors import UserError
+from backend.geometry.mesh_files import Asset, Entry
+from backend.training.data.latent_encoders import digest, is_view_aligned, latent_encoder, structure_encoder
+from backend.training.data.records import Begin, Make, OnObject, OutOfTime, Records
+from backend.training.distributed import ALONE, World
+from backend.training.fine_tune.captions import captions_of
+from backend.training.fine_tune.config import FineTuneConfig
+from backend.training.fine_tune.targets import CanonicalTargets, Targets, ViewAlignedTargets
+from backend.trellis.conditioning import Condition, LiftingConditioner, cutout_to_pixels, load_conditioner
+
+
+@dataclass
+class Preparation:
+    """Makes the records of `entries` below `place`; objects that cannot be used leave `entries`.
+
+    `captions` are sentences by file stem, for models of text. OutOfTime at `until`; UserError when no object
+    is left. Several processes share the work.
+    """
+
+    folder: ModelFolder
+    entries: tuple[Entry, ...]
+    place: Path
+    device: torch.device
+    config: FineTuneConfig
+    captions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    until: float = math.inf
+    world: World = ALONE
+    on_object: OnObject | None = None
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self.targets: Targets
+        if not is_view_aligned(self.folder):
+            self.targets = CanonicalTargets(
+                self.folder, self.device, config.pictures, config.feature_views, config.seed
+            )
+        else:
+            self.targets = ViewAlignedTargets(self.folder, self.device, config.pictures, config.seed)
+
+    def structures(self) -> Records:
+        """Latents of the sparse structure."""
+        origin = {"encoder": digest(structure_encoder(self.folder).weights)}
+        return self._records("structure", origin, self.targets.structures)
+
+    def latents(self) -> Records:
+        """Structured latents."""
+        origin = {
+            "encoder": digest(latent_encoder(self.folder).weights),
+            "feature_views": self.config.feature_views,
+            "normalization": list(self.folder.slat_normalization),
+        }
+        return self._records("latent", origin, self.targets.latents)
+
+    def pixels(self, size: int) -> Records:
+        """Pictures: pixels (K, 4, size, size) u8."""
+
+        def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
+            cpu = torch.device("cpu")
+            pictures = [cutout_to_pixels(one, cpu) for one in self.targets.pictures(entry, asset)]
+            small = F.interpolate(torch.cat(pictures), size=(size, size), mode="bilinear", antialias=True)
+            return {"pixels": (small * 255).round().to(torch.uint8)}
+
+        return self._records("pixels", {"size": size}, lambda: make)
+
+    def tokens(self, lifting: Path | None = None) -> Records:
+        """Conditions: tokens (K, L, C) and null (1, L, C) f16; `lifting` is a taught encoder's checkpoint."""
+        if self.folder.text_cond_model:
+            sentences = {entry: captions_of(entry, self.captions) for entry in self.entries}
+            origin = {"encoder": self.folder.text_cond_model}
+            return self._records("tokens", origin, self._read_sentences, sentences)
+        if lifting is None and is_view_aligned(self.folder):
+            lifting = self.folder.path / str(self.folder.image_cond_model)
+        weights = None if lifting is None else lifting.with_name(f"{lifting.name}.safetensors")
+        origin = {"encoder": self.folder.image_cond_model if weights is None else digest(weights)}
+        return self._records("tokens", origin, lambda: self._look_at_pictures(lifting))
+
+    def _look_at_pictures(self, lifting: Path | None) -> Make:
+        if lifting is None:
+            conditioner = load_conditioner(self.folder, self.device)
+        else:
+            conditioner = LiftingConditioner(read_model(lifting, torch.float32, self.device), self.device)
+
+        @torch.inference_mode()
+        def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
+            pictures = self.targets.pictures(entry, asset)
+            return _condition_record([conditioner.from_pictures([picture]) for picture in pictures])
+
+        return make
+
+    def _read_sentences(self) -> Make:
+        conditioner = load_conditioner(self.folder, self.device)
+
+        @torch.inference_mode()
+        def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
+            sentences = captions_of(entry, self.captions)
+            return _condition_record([conditioner.from_text(one) for one in sentences])
+
+        return make
+
+    def _records(
+        self, kind: str, origin: dict[str, Any], begin: Begin, details: Mapping[Entry, object] | None = None
+    ) -> Records:
+        config = self.config
+        frame = {"seed": config.seed, "pictures": config.pictures, "aligned": is_view_aligned(self.folder)}
+        records = Records(self.place, kind, frame | origin, details)
+        if self.world.size > 1:
+            own = self.entries[self.world.rank :: self.world.size]
+            with contextlib.suppress(OutOfTime):
+                records.prepare(own, begin, self.until, self.on_object)
+            self.world.wait()
+            # Late is late for all, or some would wait for ever for the others.
+            if any(self.world.agree(float(time.monotonic() > self.until))):
+                raise OutOfTime
+        until = self.until if self.world.size == 1 else math.inf
+        self.entries = records.prepare(self.entries, begin, until, self.on_object)
+        if not self.entries:
+            raise UserError("None of the objects can be learned from; the warnings above say why.")
+        return records
+
+
+def _condition_record(conditions: list[Condition]) -> dict[str, Tensor]:
+    tokens = torch.cat([condition.tokens[0] for condition in conditions])
+    return {"tokens": tokens.half().cpu(), "null": conditions[0].null.half().cpu()}

@@ -1,0 +1,179 @@
+"""What a model should make of an object, and the pictures it should make that from, as records.
+
+Published models keep an object in its own frame, so all its pictures share one pose; the starter turns it
+to each picture, so every picture has a pose of its own. Every method reads the encoders it needs and returns
+what makes a record of one object. L voxels · C channels · r, R resolutions · P poses · K pictures.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from backend.checkpoints.model_folder import ModelFolder, models_folder
+from backend.errors import UserError
+from backend.geometry.mesh_files import Asset, Entry
+from backend.geometry.render import cutout, render
+from backend.geometry.views import training_view
+from backend.geometry.voxelize import voxelize
+from backend.image.background import remove_background
+from backend.image.decode import cut_out
+from backend.lifting.surface import FEATURES
+from backend.models.dinov2 import load_image_encoder
+from backend.training.canonical_features import averaged_features
+from backend.training.canonical_views import canonical_object, draw_cutout, feature_views, picture_views
+from backend.training.data.latent_encoders import LatentEncoder, StructureEncoder
+from backend.training.data.records import Make, numbered
+from backend.training.dataset import (
+    Scene,
+    grown,
+    make_scene,
+    occupancy,
+    pooled_occupancy,
+    solid,
+    voxel_features,
+)
+from backend.training.starter.colors import surface_tints
+
+PICTURE_ENCODER = "dinov2_vitl14_reg"
+"""Whose features the published structured latent is made of, also in the text models."""
+LARGEST = 32768
+"""Voxels of the largest objects that the published models were trained on."""
+CUTOUT_SIZE, CUTOUT_MARGIN = 512, 1.3
+
+Draw = Callable[[Entry, Asset], Iterator[Image.Image]]
+
+
+class Targets(Protocol):
+    """Makers of records; picture k shows pose k modulo the number of poses."""
+
+    poses: int
+
+    def structures(self) -> Make:
+        """latents (P, C, r, r, r) f32; if view-aligned also packed and packed_solid (P, R³ / 8) u8, bits of
+        surface and solid, and tints (P, 3, r, r, r) u8 where near (P, r, r, r) bool.
+        """
+
+    def latents(self) -> Make:
+        """For every pose n coords.n (L, 3) i32 and latent.n (L, C) f32, normalised."""
+
+    def pictures(self, entry: Entry, asset: Asset) -> Iterator[Image.Image]:
+        """K cut-out pictures, as every picture reaches the image encoder."""
+
+
+class CanonicalTargets:
+    """For published models: the occupied voxels, and latents of DINOv2 features averaged over many views."""
+
+    poses = 1
+
+    def __init__(
+        self, folder: ModelFolder, device: torch.device, pictures: int, feature_views: int, seed: int
+    ) -> None:
+        self._folder = folder
+        self._device = device
+        self._pictures = pictures
+        self._feature_views = feature_views
+        self._seed = seed
+
+    def structures(self) -> Make:
+        encoder = StructureEncoder(self._folder, self._device)
+
+        def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
+            return {"latents": encoder(surface_occupancy(asset, encoder.resolution))[None]}
+
+        return make
+
+    def latents(self) -> Make:
+        name = self._folder.image_cond_model or PICTURE_ENCODER
+        dinov2 = load_image_encoder(self._folder.path, name, (models_folder(),)).to(self._device)
+        encoder = LatentEncoder(self._folder, self._device, dinov2.config.embed_dim)
+
+        def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
+            coords = voxelize(asset.vertices, asset.faces, encoder.resolution)
+            if len(coords) > LARGEST:
+                raise UserError(f"it takes {len(coords)} voxels, and models hold at most {LARGEST}.")
+            views = feature_views(self._feature_views, _generator(self._seed, entry, "features"))
+            item = canonical_object(asset)
+            features = averaged_features(dinov2, item, coords, encoder.resolution, views)
+            return {"coords.0": torch.from_numpy(coords), "latent.0": encoder(coords, features)}
+
+        return make
+
+    def pictures(self, entry: Entry, asset: Asset) -> Iterator[Image.Image]:
+        item = canonical_object(asset)
+        for view in picture_views(self._pictures, _generator(self._seed, entry, "pictures")):
+            yield cut_out(draw_cutout(item, view), remove_background)
+
+
+class ViewAlignedTargets:
+    """For the starter: the object in the frame of each picture, its latents from distances and colours."""
+
+    def __init__(self, folder: ModelFolder, device: torch.device, pictures: int, seed: int) -> None:
+        self.poses = pictures
+        self._folder = folder
+        self._device = device
+        self._seed = seed
+
+    def structures(self) -> Make:
+        encoder = StructureEncoder(self._folder, self._device)
+        coarse = self._latent_encoder().resolution
+
+        def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
+            poses = []
+            for scene, _ in self._scenes(entry, asset):
+                volume = occupancy(scene, encoder.resolution)
+                tints, near = surface_tints(scene, coarse)
+                bits = np.packbits(volume), np.packbits(solid(volume))
+                poses.append((encoder(volume).numpy(), *bits, tints, near))
+            names = ("latents", "packed", "packed_solid", "tints", "near")
+            columns = zip(*poses, strict=True)
+            return {name: torch.from_numpy(np.stack(rows)) for name, rows in zip(names, columns, strict=True)}
+
+        return make
+
+    def latents(self) -> Make:
+        encoder = self._latent_encoder()
+        fine = StructureEncoder(self._folder, self._device).resolution
+
+        def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
+            coords, latents = [], []
+            for scene, rng in self._scenes(entry, asset):
+                occupied = grown(pooled_occupancy(occupancy(scene, fine), encoder.resolution), rng)
+                coords.append(np.argwhere(occupied).astype(np.int32))
+                features = torch.from_numpy(voxel_features(scene, coords[-1], encoder.resolution))
+                latents.append(encoder(coords[-1], features))
+            return numbered("coords", map(torch.from_numpy, coords)) | numbered("latent", latents)
+
+        return make
+
+    def pictures(self, entry: Entry, asset: Asset) -> Iterator[Image.Image]:
+        for scene, _ in self._scenes(entry, asset):
+            mesh = scene.vertices, scene.faces, scene.corner_colors, scene.smooth
+            drawn = render(*mesh, scene.view, CUTOUT_SIZE, CUTOUT_MARGIN)
+            yield cut_out(cutout(drawn), remove_background)
+
+    def _latent_encoder(self) -> LatentEncoder:
+        return LatentEncoder(self._folder, self._device, FEATURES)
+
+    def _scenes(self, entry: Entry, asset: Asset) -> Iterator[tuple[Scene, np.random.Generator]]:
+        for number in range(self.poses):
+            rng = _generator(self._seed, entry, f"pose {number}")
+            yield make_scene(entry.name, asset, training_view(entry.name, rng)), rng
+
+
+def surface_occupancy(asset: Asset, resolution: int) -> np.ndarray:
+    """(R, R, R) bool: the voxels that the object's surface touches, in the published frame."""
+    occupied = np.zeros((resolution,) * 3, bool)
+    occupied[tuple(voxelize(asset.vertices, asset.faces, resolution).T)] = True
+    return occupied
+
+
+def _generator(seed: int, entry: Entry, purpose: str) -> np.random.Generator:
+    """Random numbers that depend on these three alone."""
+    return np.random.default_rng((seed, zlib.crc32(f"{entry.name} {purpose}".encode())))
