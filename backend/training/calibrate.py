@@ -28,7 +28,7 @@ from backend.representations.flexicubes import extract_mesh
 from backend.representations.structure import occupied_voxels
 from backend.sampling import SIGMA_MIN, SamplerSettings, Velocity, flow_euler, guided, noised, timesteps
 from backend.training.dataset import occupancy
-from backend.training.starter.run import Workshop
+from backend.training.starter.run import StarterRun as Workshop
 from backend.trellis.conditioning import cutout_to_pixels
 
 log = logging.getLogger(__name__)

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-import logging
 import math
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from backend.files import atomic_path
 
-log = logging.getLogger(__name__)
 _COLUMNS = 4
 _SMOOTHING = 0.95
 
 
-def draw_curves(folder: Path, path: Path) -> bool:
-    """Draws the picture; False where there is nothing to draw or nothing to draw with."""
+def draw_curves(folder: Path) -> bool:
+    """Draws `<folder>/curves.png`; False where there is nothing to draw or nothing to draw with."""
     tables = {file.stem: read_losses(file) for file in sorted(folder.glob("*.csv"))}
     tables = {name: table for name, table in tables.items() if table[0]}
-    if not tables:
-        return False
-    if importlib.util.find_spec("matplotlib") is None:
-        log.info("matplotlib is not installed; there is no picture of the losses beside the CSV files.")
+    if not tables or importlib.util.find_spec("matplotlib") is None:
         return False
     from matplotlib.figure import Figure  # heavy, and optional
 
@@ -39,7 +32,7 @@ def draw_curves(folder: Path, path: Path) -> bool:
         panel.set_xlabel("step")
         if min(losses) > 0:
             panel.set_yscale("log")
-    with atomic_path(path) as temporary:
+    with atomic_path(folder / "curves.png") as temporary:
         figure.savefig(temporary, dpi=80)
     return True
 
@@ -59,16 +52,3 @@ def smoothed(values: list[float]) -> list[float]:
         weight = _SMOOTHING * weight + 1 - _SMOOTHING
         result.append(total / weight)
     return result
-
-
-def at_most_every(seconds: float, action: Callable[[], object]) -> Callable[[], None]:
-    """The action, left out where the last time is less than that ago."""
-    last = -math.inf
-
-    def limited() -> None:
-        nonlocal last
-        if time.monotonic() - last >= seconds:
-            last = time.monotonic()
-            action()
-
-    return limited

@@ -15,13 +15,14 @@ from scipy import ndimage
 
 from backend.geometry.mesh_files import Asset, Entry, group_weights, load_asset
 from backend.geometry.render import CROP_MARGIN, render
-from backend.geometry.surface import DistanceField, distance_field, nearest_colors, voxelise
+from backend.geometry.surface import DistanceField, distance_field, nearest_colors, voxel_colors, voxelise
 from backend.geometry.views import View, align, training_view
 from backend.lifting.surface import COARSE_CELLS, THICKENING
 from backend.training.data.stored_shape import StoredShape
 from backend.training.procedural.objects import made_object
 
 FINE_CELLS = 4  # cubes of the mesh grid a voxel side
+COLOR_REACH = 2.0  # voxels from the surface at which its colour still counts
 _STRETCH = 0.35  # of the logarithm of the size along an axis
 
 
@@ -144,6 +145,14 @@ def solid(occupied: np.ndarray) -> np.ndarray:
     return hidden
 
 
+def surface_tints(scene: Scene, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (3, r, r, r) u8 of the surface nearest to each voxel, and which voxels are near it, bool."""
+    tint, known = voxel_colors(scene.vertices, scene.faces, scene.corner_colors, resolution)
+    # A predicted surface lies beside the true one, and should look like it there too.
+    distance, nearest = ndimage.distance_transform_edt(~known, return_indices=True)
+    return np.rint(tint[tuple(nearest)] * 255).astype(np.uint8).transpose(3, 0, 1, 2), distance <= COLOR_REACH
+
+
 def surface_field(scene: Scene, cells: int, band: float, box: tuple[np.ndarray, np.ndarray]) -> DistanceField:
     """`distance_field` of a scene, from what is stored of it if that will do."""
     if scene.stored is not None and cells in scene.stored.grids:
@@ -157,7 +166,7 @@ def pooled_occupancy(occupied: np.ndarray, resolution: int) -> np.ndarray:
     """(R, R, R) -> (r, r, r): a coarse voxel is occupied where any of those in it is."""
     factor = len(occupied) // resolution
     blocks = occupied.reshape(resolution, factor, resolution, factor, resolution, factor)
-    return blocks.any(axis=(1, 3, 5))
+    return np.logical_or.reduce(blocks, axis=(1, 3, 5))
 
 
 def grown(occupied: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,34 +1,30 @@
-"""The lifting encoder's shape: picture (B, 4, S, S) -> the voxels of the surface and of the solid.
+"""Training of the starter's encoders: a picture or a sentence -> surface, solid, and the surface's colours.
 
-B batch · L voxels of the structured latent · R resolution of the structure · S picture size.
+The shape is learned first and the colours on the finished volume: learned together, the colours' gradients
+would leave the shape less of every step. B batch · R, r resolutions of the structure and of the structured
+latent · S picture size · n cells of a volume.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeAlias, TypeVar
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backend.geometry.render import CROP_MARGIN
 from backend.lifting.image_encoder import LiftingImageEncoder
 from backend.lifting.occupancy import OccupancyGuess
-from backend.training.dataset import (
-    ObjectSource,
-    grown,
-    occupancy,
-    picture,
-    pooled_occupancy,
-    solid,
-    voxel_features,
-)
+from backend.lifting.text_encoder import LiftingTextEncoder
+from backend.models.sparse_structure_flow import patchify
 from backend.training.loop import Part
-from backend.training.losses import occupancy_loss
-from backend.training.starter.autoencoder_structure import OUTPUT_BIAS, StructureAutoencoder, iou
-from backend.training.starter.colors import color_layers
-from backend.training.starter.recipe import Recipe
+from backend.training.losses import OCCUPIED_BIAS, iou, occupancy_loss
+
+Encoder: TypeAlias = LiftingImageEncoder | LiftingTextEncoder
+Batch = TypeVar("Batch")
 
 # The solid fills many more voxels than the surface, so cross-entropy weighs enough of itself.
 SOLID_BCE = 2.5
@@ -38,21 +34,14 @@ SURFACE_CUT = -1.5  # the logit near which surfaces are cut, for the log: the ex
 
 
 @dataclass(frozen=True)
-class LiftingBatch:
-    """pictures (B, 4, S, S) u8 · packed, packed_solid (B, R³ / 8) u8 bits of surface and solid · per object
-    coords (L, 3) and features (L, C_in) f16, or empty. All as small as may be, for it travels to the device.
+class ShapeBatch:
+    """given: pictures (B, 4, S, S) u8 or tokens (B, L, C) · packed, packed_solid (B, R³ / 8) u8, bits of
+    surface and solid.
     """
 
-    pictures: Tensor
+    given: Tensor
     packed: Tensor
     packed_solid: Tensor
-    coords: tuple[Tensor, ...] = ()
-    features: tuple[Tensor, ...] = ()
-
-    @cached_property
-    def pixels(self) -> Tensor:
-        """(B, 4, S, S) f32 in [0, 1]."""
-        return self.pictures.float() / 255
 
     @cached_property
     def occupied(self) -> Tensor:
@@ -65,6 +54,25 @@ class LiftingBatch:
         return unpacked(self.packed_solid)
 
 
+@dataclass(frozen=True)
+class ColorBatch:
+    """given as above · tints (B, 3, r, r, r) u8 of the voxels, which count only close to the surface, near
+    (B, r, r, r) bool.
+    """
+
+    given: Tensor
+    tints: Tensor
+    near: Tensor
+
+
+@dataclass(frozen=True)
+class PictureBatch(ShapeBatch):
+    """Shapes and colours together."""
+
+    tints: Tensor
+    near: Tensor
+
+
 def unpacked(packed: Tensor) -> Tensor:
     """Occupancies as numpy packs their bits, (B, R³ / 8) u8 -> (B, 1, R, R, R) f32, 0 or 1."""
     shifts = torch.arange(7, -1, -1, device=packed.device, dtype=torch.uint8)
@@ -73,56 +81,102 @@ def unpacked(packed: Tensor) -> Tensor:
     return bits.reshape(-1, 1, size, size, size).float()
 
 
-def lifting_batch(recipe: Recipe, source: ObjectSource, step: int, size: int, latents: int) -> LiftingBatch:
-    """`size` scenes as the encoder sees them, and the surface features, slow to make, of the first ones."""
-    pictures, packed, packed_solid, coords, features = [], [], [], [], []
-    for index in range(size):
-        scene, rng = source.scene(step, index, surface=index < latents)
-        pixels = picture(scene, recipe.picture_size, CROP_MARGIN * rng.uniform(0.97, 1.03))
-        pictures.append(np.rint(pixels * 255).astype(np.uint8))
-        occupied = occupancy(scene, recipe.structure_resolution)
-        packed.append(np.packbits(occupied))
-        packed_solid.append(np.packbits(solid(occupied)))
-        if index < latents:
-            coarse = grown(pooled_occupancy(occupied, recipe.resolution), rng)
-            coords.append(np.argwhere(coarse).astype(np.int32))
-            features.append(voxel_features(scene, coords[-1], recipe.resolution).astype(np.float16))
-    return LiftingBatch(
-        torch.from_numpy(np.stack(pictures)),
-        torch.from_numpy(np.stack(packed)),
-        torch.from_numpy(np.stack(packed_solid)),
-        tuple(torch.from_numpy(one) for one in coords),
-        tuple(torch.from_numpy(one) for one in features),
-    )
+def pixels(pictures: Tensor) -> Tensor:
+    """u8 -> f32 in [0, 1]."""
+    return pictures.float() / 255
 
 
-def lifting_part(recipe: Recipe, source: ObjectSource, structure: StructureAutoencoder) -> Part[LiftingBatch]:
-    """The guess of surface and solid; that of the colours is learned on the finished volume.
+def color_layers(module: Encoder) -> tuple[nn.Module, ...]:
+    """The layers that only colours pass."""
+    if isinstance(module, LiftingTextEncoder):
+        return module.color, module.color_head
+    return module.color_expand, module.color_picture, module.color_block, module.color_head
 
-    Learned together, their gradients would leave the shape less of every step.
+
+def shape_part(
+    module: Encoder,
+    batch: Callable[[int], ShapeBatch],
+    structure_encoder: nn.Module,
+    cells: int | None = None,
+) -> Part[ShapeBatch]:
+    """Prediction of surface and solid, in some `cells` of the volume alone where all would take too long.
+
+    The new encoder gets the structure encoder, through which its prediction becomes a latent, and the share
+    of occupied voxels as its first prediction.
     """
-    module = LiftingImageEncoder(recipe.lifting)
-    guess = module.structure_head
-    begin_guess(guess, structure)
+    head = module.structure_head
+    head.encoder.load_state_dict(structure_encoder.state_dict())
+    surface, solid = head.head[-1].bias.data.chunk(2)
+    nn.init.constant_(surface, OCCUPIED_BIAS)
+    nn.init.constant_(solid, SOLID_BIAS)
     for later in (*color_layers(module), module.surface_head):
         later.requires_grad_(False)
 
-    def batch(step: int) -> LiftingBatch:
-        return lifting_batch(recipe, source, step, recipe.lifting_batch, latents=0)
-
-    def loss(batch: LiftingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        logits = guess.occupancy(module.lift(batch.pixels)[1][-1])
-        return shape_loss(logits, batch.occupied, batch.solid)
+    def loss(batch: ShapeBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        if isinstance(module, LiftingTextEncoder):
+            volume = module.volume(batch.given)
+        else:
+            volume = module.lift(pixels(batch.given))[1][-1]
+        if cells is None:
+            return shape_loss(head.occupancy(volume), batch.occupied, batch.solid)
+        chosen = torch.randperm(volume[0, 0].numel(), generator=generator)[:cells].to(volume.device)
+        occupied, solid = (_voxels(head, one, chosen) for one in (batch.occupied, batch.solid))
+        return shape_loss(_occupancy(head, volume, chosen), occupied, solid)
 
     return Part("lifting", module, batch, loss)
 
 
-def begin_guess(guess: OccupancyGuess, structure: StructureAutoencoder) -> None:
-    """Gives a new guess its structure encoder, and the share of occupied voxels as its first answer."""
-    guess.encoder.load_state_dict(structure.encoder.state_dict())
-    surface, solid = guess.head[-1].bias.data.chunk(2)
-    nn.init.constant_(surface, OUTPUT_BIAS)
-    nn.init.constant_(solid, SOLID_BIAS)
+def color_part(
+    module: Encoder,
+    batch: Callable[[int], Any],
+    latent_encoder: nn.Module,
+    mean: Tensor,
+    std: Tensor,
+    distance: Callable[[Tensor, Any], Tensor] | None = None,
+) -> Part[Any]:
+    """Prediction of the surface's colours on the finished volume; `distance` is that from the truth.
+
+    With colours the encoder can make latents, so it gets its latent encoder here, and the latents' mean and
+    deviation (C,).
+    """
+    measure = distance or (lambda predicted, batch: color_loss(predicted, batch.tints, batch.near))
+    module.requires_grad_(False)
+    module.surface_head.encoder.load_state_dict(latent_encoder.state_dict())
+    module.surface_head.mean.copy_(mean)
+    module.surface_head.std.copy_(std)
+    for layer in color_layers(module):
+        layer.requires_grad_(True)
+
+    def loss(batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        if isinstance(module, LiftingTextEncoder):
+            with torch.no_grad():
+                volume = module.volume(batch.given)
+            predicted = module.colors(volume, batch.given)
+        else:
+            pictures = pixels(batch.given)
+            with torch.no_grad():
+                planes, volumes = module.lift(pictures)
+            predicted = module.colors(pictures, planes, volumes)
+        error = measure(predicted, batch)
+        return error, {"error": error.detach()}
+
+    return Part("colors", module, batch, loss)
+
+
+def picture_part(module: LiftingImageEncoder, batch: Callable[[int], PictureBatch]) -> Part[PictureBatch]:
+    """Shape and colours of a trained encoder of pictures, trained further together."""
+    module.structure_head.encoder.requires_grad_(False)
+    module.surface_head.requires_grad_(False)
+
+    def loss(batch: PictureBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        pictures = pixels(batch.given)
+        planes, volumes = module.lift(pictures)
+        logits = module.structure_head.occupancy(volumes[-1])
+        shape, numbers = shape_loss(logits, batch.occupied, batch.solid)
+        color = color_loss(module.colors(pictures, planes, volumes), batch.tints, batch.near)
+        return shape + color, {**numbers, "color": color.detach()}
+
+    return Part("lifting", module, batch, loss)
 
 
 def shape_loss(logits: Tensor, occupied: Tensor, solid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -135,3 +189,27 @@ def shape_loss(logits: Tensor, occupied: Tensor, solid: Tensor) -> tuple[Tensor,
         "iou_solid": iou(filled, solid),
     }
     return error + SOLID_WEIGHT * occupancy_loss(filled, solid, SOLID_BCE), numbers
+
+
+def color_loss(predicted: Tensor, tints: Tensor, near: Tensor) -> Tensor:
+    """Mean distance of colours in [−1, 1] (B, 3, r, r, r) from u8 ones where they are known, in [0, 1]."""
+    error = color_distance(predicted, tints).mean(1)
+    return (error * near).sum() / near.sum().clamp(min=1)
+
+
+def color_distance(predicted: Tensor, tints: Tensor) -> Tensor:
+    """How far colours in [−1, 1] are from u8 ones, channel by channel, in [0, 1]."""
+    return (predicted.float() - (tints / 127.5 - 1)).abs() / 2
+
+
+def _occupancy(head: OccupancyGuess, volume: Tensor, cells: Tensor) -> Tensor:
+    """Logits (B, 2, n, block³) of some cells (n,) of a volume (B, C, r, r, r)."""
+    norm, activation, conv = head.head
+    features = activation(norm(volume)).flatten(2)[:, :, cells].transpose(1, 2)
+    logits = F.linear(features, conv.weight.flatten(1), conv.bias).float()
+    return logits.unflatten(2, (2, -1)).transpose(1, 2)
+
+
+def _voxels(head: OccupancyGuess, occupied: Tensor, cells: Tensor) -> Tensor:
+    """What the logits of these cells should be: (B, 1, R, R, R) -> (B, 1, n, block³)."""
+    return patchify(occupied, head.config.block).flatten(2)[:, :, cells].transpose(1, 2)[:, None]

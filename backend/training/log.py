@@ -11,7 +11,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 
-class Journal:
+class TrainingLog:
     """`<folder>/<part>.csv` and `<folder>/tensorboard/<part>`."""
 
     def __init__(self, folder: Path, part: str):

@@ -1,33 +1,34 @@
-"""Batches made ahead of the training step, in order of their numbers whatever worker is done first.
+"""Batches made ahead of the training step, in the order of their numbers.
 
-Threads serve a processor: the kernels that make batches release the interpreter's lock. A GPU wants thousands
-of scenes a second, so there every core gets a forked process of its own, which sees the part and all meshes
-through the parent's memory; nothing but arrays crosses between them.
+A thread serves a processor: the kernels that make batches release the interpreter's lock. A GPU takes
+thousands of scenes a second, so there every core gets a forked process of its own, which sees the part and
+all meshes through the parent's memory. Arrays travel between processes through a pipe; tensors would need
+shared memory, which containers often lack.
 """
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from backend.training.data.batches import to_arrays, to_tensors
-
-_make: Callable[[int], Any] | None = None  # in a worker process: what it makes
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
 class Workers:
-    """How batches are made: `count` threads, or forked processes, `ahead` batches each; `pin` for a GPU."""
+    """How batches are made: by a thread, or by `processes`; `ahead` batches each; `pin` for a GPU."""
 
-    count: int = 1
-    processes: bool = False
+    processes: int = 0
     ahead: int = 2
     pin: bool = False
 
@@ -37,69 +38,71 @@ ONE_THREAD = Workers()
 
 def workers_for(device: torch.device, cores: int) -> Workers:
     """A thread on a processor, whose cores have the networks to run; all cores but one beside a GPU."""
-    if device.type == "cpu":
-        return ONE_THREAD
-    forks = "fork" in multiprocessing.get_all_start_methods()
-    return Workers(max(1, cores - 1), forks, 2, device.type == "cuda")
+    if device.type == "cpu" or "fork" not in multiprocessing.get_all_start_methods():
+        return Workers(pin=device.type == "cuda")
+    return Workers(max(1, cores - 1), pin=device.type == "cuda")
 
 
-class Feeder:
-    """Iterator over the batches of `numbers`; a context manager that ends its workers."""
-
-    def __init__(self, make: Callable[[int], Any], numbers: Iterator[int], workers: Workers):
-        self._numbers = numbers
-        self._pin = workers.pin
-        self._wanted = workers.count * workers.ahead
-        self._queue: deque[Future[Any]] = deque()
-        self._pool: ProcessPoolExecutor | ThreadPoolExecutor
-        if workers.processes:
-            self._pool = ProcessPoolExecutor(
-                workers.count,
-                mp_context=multiprocessing.get_context("fork"),
-                initializer=_begin,
-                initargs=(make,),
-            )
-            self._call: Callable[[int], Any] = _made
-        else:
-            self._pool = ThreadPoolExecutor(workers.count)
-            self._call = make
-        self._landing = ThreadPoolExecutor(1)
-
-    def __enter__(self) -> Feeder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for future in self._queue:
-            future.cancel()
-        self._landing.shutdown(wait=True, cancel_futures=True)
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def __iter__(self) -> Feeder:
-        return self
-
-    def __next__(self) -> Any:
-        while len(self._queue) <= self._wanted:
-            number = next(self._numbers, None)
-            if number is None:
-                break
-            made = self._pool.submit(self._call, number)
-            self._queue.append(self._landing.submit(self._land, made))
-        if not self._queue:
-            raise StopIteration
-        return self._queue.popleft().result()
-
-    def _land(self, made: Future[Any]) -> Any:
-        return to_tensors(made.result(), self._pin)
+def feed(make: Callable[[int], Any], numbers: Iterator[int], workers: Workers) -> Generator[Any, None, None]:
+    """The batches of those numbers; closing the generator ends its workers."""
+    if workers.processes:
+        loader: DataLoader[Any] = DataLoader(
+            _Arrays(make),
+            batch_size=None,
+            sampler=numbers,  # type: ignore[arg-type]  # any iterable will do
+            num_workers=workers.processes,
+            prefetch_factor=workers.ahead,
+            collate_fn=_unchanged,
+            multiprocessing_context="fork",
+        )
+        for batch in loader:
+            yield to_tensors(batch, workers.pin)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        queue = deque(pool.submit(make, number) for number in itertools.islice(numbers, workers.ahead))
+        try:
+            while queue:
+                batch = queue.popleft().result()
+                queue.extend(pool.submit(make, number) for number in itertools.islice(numbers, 1))
+                yield to_tensors(batch, workers.pin)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _begin(make: Callable[[int], Any]) -> None:
-    global _make
-    _make = make
-    torch.set_num_threads(1)
+class _Arrays(Dataset):
+    def __init__(self, make: Callable[[int], Any]):
+        self._make = make
+
+    def __getitem__(self, number: int) -> Any:
+        return mapped(self._make(number), lambda one: one.numpy())
 
 
-def _made(number: int) -> Any:
-    assert _make is not None
-    return to_arrays(_make(number))
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
+def mapped(batch: Batch, change: Callable[[Any], Any]) -> Batch:
+    """The same nested dataclasses and tuples with every tensor and array in them changed."""
+    if isinstance(batch, (Tensor, np.ndarray)):
+        return change(batch)
+    if isinstance(batch, tuple):
+        return tuple(mapped(one, change) for one in batch)  # type: ignore[return-value]
+    if is_dataclass(batch) and not isinstance(batch, type):
+        values = {f.name: mapped(getattr(batch, f.name), change) for f in fields(batch)}
+        return replace(batch, **values)
+    return batch
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """The batch on the device; from pinned memory without waiting for the copy."""
+    return mapped(batch, lambda one: one.to(device, non_blocking=True))
+
+
+def to_tensors(batch: Batch, pin: bool = False) -> Batch:
+    """Arrays -> tensors, in page-locked memory if a GPU is to read them."""
+
+    def tensor(one: Any) -> Tensor:
+        result = one if isinstance(one, Tensor) else torch.from_numpy(one)
+        return result.pin_memory() if pin else result
+
+    return mapped(batch, tensor)

@@ -1,11 +1,11 @@
 """The encoders of a model folder: meshes become the latents that its flows learn to make.
 
 The published repositories carry them beside the decoders, though pipeline.json does not name them.
+L voxels · C channels · r, R resolutions of the structure's latent and of the structure.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from backend.checkpoints.model_folder import ModelFolder, models_folder
 from backend.checkpoints.weights import read_model
 from backend.errors import MissingModel, UserError
 from backend.lifting.surface import FEATURES
+from backend.training.dataset import Scene, grown, occupancy, pooled_occupancy, solid, voxel_features
 
 STRUCTURE_ENCODER = "ss_enc_conv3d_16l8_fp16"
 LATENT_ENCODER = "slat_enc_swin8_B_64l8_fp16"
@@ -34,17 +35,17 @@ class Checkpoint:
 
     @property
     def weights(self) -> Path:
-        return self.path.with_name(self.path.name + ".safetensors")
+        return self.path.with_name(f"{self.path.name}.safetensors")
 
 
 def flow_checkpoint(folder: ModelFolder, role: str) -> Checkpoint:
     """The flow of a role of pipeline.json; MissingModel where the folder has none."""
     if role not in folder.models:
         raise MissingModel(
-            f"The model {folder.name} has no {role}, so there is nothing to teach; choose another."
+            f"The model {folder.name} has no {role}, so there is nothing to train; choose another."
         )
     path = folder.models[role]
-    settings = _settings(path.with_name(path.name + ".json"))
+    settings = _settings(path.with_name(f"{path.name}.json"))
     if settings is None:
         raise MissingModel(f"The model file {path}.json is missing; download the model's whole folder again.")
     return Checkpoint(path, settings["args"])
@@ -71,25 +72,19 @@ def is_view_aligned(folder: ModelFolder) -> bool:
     return latent_encoder(folder).args.get("in_channels") == FEATURES
 
 
-def digest(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 class StructureEncoder:
     """Callable: occupancy (R, R, R) bool -> latent (C, r, r, r) f32, the posterior's mean."""
 
     def __init__(self, folder: ModelFolder, device: torch.device) -> None:
         self._device = device
-        self._network = _read(structure_encoder(folder), device)
+        self.network = _read(structure_encoder(folder), device)
         side = flow_checkpoint(folder, "sparse_structure_flow_model").args["resolution"]
-        self.resolution: int = side * 2 ** (len(self._network.config.channels) - 1)
+        self.resolution: int = side * 2 ** (len(self.network.config.channels) - 1)
 
     @torch.inference_mode()
     def __call__(self, occupied: np.ndarray) -> Tensor:
         volume = torch.from_numpy(occupied).float()[None, None].to(self._device)
-        return self._network(volume)[0][0].float().cpu()
+        return self.network(volume)[0][0].float().cpu()
 
 
 class LatentEncoder:
@@ -100,21 +95,46 @@ class LatentEncoder:
 
     def __init__(self, folder: ModelFolder, device: torch.device, channels: int) -> None:
         self._device = device
-        self._normalization = folder.slat_normalization
-        self._network = _read(latent_encoder(folder), device)
-        self.resolution: int = self._network.config.resolution
-        if self._network.config.in_channels != channels:
+        self.mean, self.std = (torch.tensor(values) for values in folder.slat_normalization)
+        self.network = _read(latent_encoder(folder), device)
+        self.resolution = int(self.network.config.resolution)
+        if self.network.config.in_channels != channels:
             raise MissingModel(
-                f"The latent encoder of {folder.name} reads {self._network.config.in_channels} features a"
+                f"The latent encoder of {folder.name} reads {self.network.config.in_channels} features a"
                 f" voxel, but objects give {channels}; get the encoder that belongs to this model."
             )
 
     @torch.inference_mode()
     def __call__(self, coords: np.ndarray, features: Tensor) -> Tensor:
         places = torch.from_numpy(coords.astype(np.int32)).to(self._device)
-        raw = self._network(features.float().to(self._device), self._network.structure(places))[0]
-        mean, std = (torch.tensor(values) for values in self._normalization)
-        return (raw.float().cpu() - mean) / std
+        raw = self.network(features.float().to(self._device), self.network.structure(places))[0]
+        return (raw.float().cpu() - self.mean) / self.std
+
+
+class SceneEncoder:
+    """Both encoders of a view-aligned model such as the starter."""
+
+    def __init__(self, folder: ModelFolder, device: torch.device) -> None:
+        self.structure_encoder = StructureEncoder(folder, device)
+        self.latent_encoder = LatentEncoder(folder, device, FEATURES)
+        self.resolution = self.latent_encoder.resolution
+
+    def structure(self, scene: Scene) -> dict[str, Tensor]:
+        """latents (C, r, r, r) f32 · packed, packed_solid (R³ / 8,) u8, bits of surface and solid."""
+        volume = occupancy(scene, self.structure_encoder.resolution)
+        packed, packed_solid = (torch.from_numpy(np.packbits(one)) for one in (volume, solid(volume)))
+        return {
+            "latents": self.structure_encoder(volume),
+            "packed": packed,
+            "packed_solid": packed_solid,
+        }
+
+    def latent(self, scene: Scene, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """coords (L, 3) i32, grown as generated ones are, and their latent (L, C) f32, normalised."""
+        occupied = pooled_occupancy(occupancy(scene, self.structure_encoder.resolution), self.resolution)
+        coords = np.argwhere(grown(occupied, rng)).astype(np.int32)
+        features = torch.from_numpy(voxel_features(scene, coords, self.resolution))
+        return torch.from_numpy(coords), self.latent_encoder(coords, features)
 
 
 def _read(checkpoint: Checkpoint, device: torch.device) -> nn.Module:
@@ -133,12 +153,10 @@ def _encoder(
         if settings is None or settings["name"].removeprefix("Elastic") != name:
             continue
         found = Checkpoint(path.with_suffix(""), settings["args"])
-        if found.weights.is_file() and all(
-            settings["args"].get(key) == value for key, value in wanted.items()
-        ):
+        if found.weights.is_file() and all(found.args.get(key) == value for key, value in wanted.items()):
             return found
     raise MissingModel(
-        f"The model {folder.name} has no {name}, which fine-tuning needs: download ckpts/{published}.json "
+        f"The model {folder.name} has no {name}, which training needs: download ckpts/{published}.json "
         f"and ckpts/{published}.safetensors of {PUBLISHED_IN} into {homes[0]}."
     )
 

@@ -2,7 +2,6 @@
 
 A file tells in its metadata what it was made of; one that was made of something else is made again. So a run
 that was stopped goes on where it was, and the encoders need not be in memory while the flows are trained.
-L voxels or tokens · C channels · r resolution.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,14 @@ from torch import Tensor
 from backend.errors import UserError
 from backend.files import atomic_path
 from backend.geometry.mesh_files import Asset, Entry, load_asset
+from backend.training.distributed import ALONE, World
 
 log = logging.getLogger(__name__)
+_LOG_SECONDS = 10.0
 
 Make = Callable[[Entry, Asset], dict[str, Tensor]]
 Begin = Callable[[], Make]
 """Reads the encoders that making needs; called when something is to be made."""
-OnObject = Callable[[str, int, int], None]
 
 
 class OutOfTime(Exception):
@@ -44,43 +45,48 @@ class Records:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        kind: str,
-        origin: dict[str, Any],
-        details: Mapping[Entry, object] | None = None,
+        self, folder: Path, kind: str, origin: dict[str, Any], details: Mapping[Entry, object] | None = None
     ) -> None:
         self.kind = kind
         self._folder = folder
         self._origin = origin
         self._details = details or {}
-        self._known: dict[Entry, str] = {}
+        self._signatures: dict[Entry, str] = {}
 
     def prepare(
         self,
-        entries: tuple[Entry, ...],
+        entries: Sequence[Entry],
         begin: Begin,
         until: float = math.inf,
-        on_object: OnObject | None = None,
+        world: World = ALONE,
+        threads: int = 1,
+        load: Callable[[Entry], Asset] | None = None,
     ) -> tuple[Entry, ...]:
         """Makes the files that are not there; returns the entries that have one, without unusable meshes.
 
-        OutOfTime when time.monotonic() says `until`.
+        All processes of the world share the work. OutOfTime when time.monotonic() says `until`.
         """
-        usable = []
-        make: Make | None = None
-        for number, entry in enumerate(entries):
-            if time.monotonic() > until:
-                raise OutOfTime
-            ready = self.is_ready(entry)
-            if not ready:
-                make = make or begin()
-                ready = self._made(entry, make)
-            if ready:
-                usable.append(entry)
-            if on_object is not None:
-                on_object(self.kind, number + 1, len(entries))
-        return tuple(usable)
+        missing = [entry for entry in entries[world.rank :: world.size] if not self.is_ready(entry)]
+        read = load or (lambda entry: load_asset(entry.path))
+        logged = time.monotonic()
+        if missing and time.monotonic() <= until:
+            make = begin()
+
+            def one(entry: Entry) -> None:
+                if time.monotonic() <= until:
+                    self._write(entry, read, make)
+
+            with ThreadPoolExecutor(threads) as pool:
+                for done, _ in enumerate(pool.map(one, missing), start=1):
+                    if world.leads and (done == len(missing) or time.monotonic() - logged > _LOG_SECONDS):
+                        logged = time.monotonic()
+                        log.info("prepared %s: %d of %d", self.kind, done, len(missing))
+        world.wait()
+        # Late is late for all, or some would wait for ever for the others.
+        (late,) = world.agree(float(time.monotonic() > until))
+        if late:
+            raise OutOfTime
+        return tuple(entry for entry in entries if self.is_ready(entry))
 
     def is_ready(self, entry: Entry) -> bool:
         """Whether the entry's file is there and was made of the same things."""
@@ -93,10 +99,10 @@ class Records:
         except SafetensorError:
             return False
 
-    def read(self, entry: Entry, *names: str) -> dict[str, Tensor]:
+    def read(self, entry: Entry, *names: str) -> tuple[Tensor, ...]:
         """Whole tensors of an entry by name."""
         with safe_open(self._path(entry), framework="pt") as file:
-            return {name: file.get_tensor(name) for name in names}
+            return tuple(file.get_tensor(name) for name in names)
 
     def row(self, entry: Entry, name: str, number: int) -> Tensor:
         """One row of a tensor of an entry; the number wraps round."""
@@ -104,17 +110,16 @@ class Records:
             rows = file.get_slice(name)
             return rows[number % rows.get_shape()[0]]
 
-    def _made(self, entry: Entry, make: Make) -> bool:
+    def _write(self, entry: Entry, read: Callable[[Entry], Asset], make: Make) -> None:
         try:
-            tensors = make(entry, load_asset(entry.path))
+            tensors = make(entry, read(entry))
         except UserError as error:
             log.warning("%s is left out: %s", entry.name, error)
-            return False
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         contiguous = {name: value.contiguous() for name, value in tensors.items()}
         with atomic_path(self._path(entry)) as temporary:
             save_file(contiguous, temporary, metadata={"origin": self._signature(entry)})
-        return True
 
     def _path(self, entry: Entry) -> Path:
         # The name for people, and the sum because two names may differ in a letter that no file may have.
@@ -124,14 +129,20 @@ class Records:
 
     def _signature(self, entry: Entry) -> str:
         """Names exactly this mesh and everything else that the file was made of."""
-        if entry not in self._known:
+        if entry not in self._signatures:
             mesh = hashlib.sha256(entry.path.read_bytes()).hexdigest() if entry.path.is_file() else ""
             origin = {"mesh": mesh, "name": entry.name, "details": self._details.get(entry), **self._origin}
             text = json.dumps(origin, sort_keys=True)
-            self._known[entry] = hashlib.sha256(text.encode()).hexdigest()
-        return self._known[entry]
+            self._signatures[entry] = hashlib.sha256(text.encode()).hexdigest()
+        return self._signatures[entry]
 
 
 def numbered(name: str, tensors: Iterable[Tensor]) -> dict[str, Tensor]:
     """Tensors under the names "name.0", "name.1", …"""
     return {f"{name}.{number}": tensor for number, tensor in enumerate(tensors)}
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

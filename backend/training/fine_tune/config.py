@@ -1,24 +1,25 @@
-"""The settings of fine-tuning, and the parts of a model that it teaches."""
+"""The settings of fine-tuning, and the parts of a model that it trains."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from backend.checkpoints.model_folder import ModelFolder
 from backend.errors import UserError
 from backend.training.data.latent_encoders import is_view_aligned
-from backend.training.fine_tune.flows import FlowTraining
+from backend.training.flows import FlowTraining
 
 FLOWS = {"structure_flow": "sparse_structure_flow_model", "latent_flow": "slat_flow_model"}
 """Part -> role in pipeline.json."""
 LIFTING = "lifting"
-"""The starter's picture encoder, which guesses both latents; published models have an encoder that stays."""
+"""The starter's picture encoder, which predicts both latents; published models have an encoder that stays."""
 PARTS = (LIFTING, *FLOWS)
 
 
 @dataclass(frozen=True)
 class FineTuneConfig:
-    """How a model is taught.
+    """How a model is fine-tuned.
 
     `parts` are those of the model unless some are named. `minutes` are for the training of all parts
     together; 0 leaves the length to `steps`, which count for each part. `pictures` of an object are drawn,
@@ -42,28 +43,35 @@ class FineTuneConfig:
     bfloat16: bool = True
     seed: int = 0
 
-    def checked(self) -> FineTuneConfig:
-        """Self, or a UserError that names what is out of range."""
+    def __post_init__(self) -> None:
         batches = self.lifting_batch, self.structure_batch, self.latent_batch
         if min(self.pictures, self.feature_views, self.steps, *batches) < 1 or self.minutes < 0:
             raise UserError("Pictures, views, steps and batch sizes must be at least 1, minutes at least 0.")
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise UserError(f"The learning rate is {self.learning_rate}; choose one such as 1e-5.")
-        return self
 
     def parts_of(self, folder: ModelFolder) -> tuple[str, ...]:
-        """The parts to teach, in order; UserError for one that the model does not have."""
+        """The parts to train, in order; UserError for one that the model does not have."""
         aligned = is_view_aligned(folder)
         if aligned and folder.text_cond_model:
             raise UserError(
-                f"The model {folder.name} cannot be taught from its folder; teach the one of pictures."
+                f"The model {folder.name} cannot be trained from its folder; train the one of pictures."
             )
         known = PARTS if aligned else tuple(FLOWS)
         chosen = known if self.parts is None else self.parts
         unknown = [name for name in chosen if name not in known]
         if unknown or not chosen:
             raise UserError(
-                f"Of the model {folder.name} these parts can be taught: {', '.join(known)};"
+                f"Of the model {folder.name} these parts can be trained: {', '.join(known)};"
                 f" not {', '.join(unknown) or 'none'}."
             )
         return tuple(name for name in known if name in chosen)
+
+
+def checkpoint_of(folder: ModelFolder, part: str) -> Path:
+    """The checkpoint, without suffix, that a part changes; UserError where the folder does not name it."""
+    if part == LIFTING:
+        return folder.path / str(folder.image_cond_model)
+    if FLOWS[part] not in folder.models:
+        raise UserError(f"The model {folder.name} has no {FLOWS[part]}; leave out the part {part}.")
+    return folder.models[FLOWS[part]]

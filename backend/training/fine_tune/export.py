@@ -30,7 +30,7 @@ def export_changed(
     repository come along. Returns the folder.
     """
     if folder.resolve() == source.path.resolve():
-        raise UserError(f"{folder} is the model that is being taught; choose another folder to export to.")
+        raise UserError(f"{folder} is the model that is being trained; choose another folder to export to.")
     make_writable_folder(folder)
     weights = {path.with_name(f"{path.name}.safetensors"): module for path, module in changed.items()}
     for path, name in _files(source):
@@ -103,6 +103,6 @@ def _credit(entries: tuple[Entry, ...], before: Path, target: Path) -> None:
     if not any(entry.attribution for entry in entries):
         return
     old = before.read_text(encoding="utf-8") if before.is_file() else "# Training data\n"
-    lines = attribution(entries).replace("This model was trained on", "It was then taught")
+    lines = attribution(entries).replace("This model was trained on", "It was then trained further on")
     with atomic_path(target) as temporary:
         temporary.write_text(f"{old}\n{lines}", encoding="utf-8")

@@ -1,13 +1,11 @@
-"""Objects -> records that parts learn from, through the encoders of the model that is taught.
+"""Objects -> records that parts learn from, through the encoders of the model that is fine-tuned.
 
 Each kind of record has a pass of its own, so that only the encoders of one kind are in memory at a time.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +19,8 @@ from backend.checkpoints.model_folder import ModelFolder
 from backend.checkpoints.weights import read_model
 from backend.errors import UserError
 from backend.geometry.mesh_files import Asset, Entry
-from backend.training.data.latent_encoders import digest, is_view_aligned, latent_encoder, structure_encoder
-from backend.training.data.records import Begin, Make, OnObject, OutOfTime, Records
+from backend.training.data.latent_encoders import is_view_aligned, latent_encoder, structure_encoder
+from backend.training.data.records import Begin, Make, Records, digest
 from backend.training.distributed import ALONE, World
 from backend.training.fine_tune.captions import captions_of
 from backend.training.fine_tune.config import FineTuneConfig
@@ -46,17 +44,14 @@ class Preparation:
     captions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     until: float = math.inf
     world: World = ALONE
-    on_object: OnObject | None = None
 
     def __post_init__(self) -> None:
         config = self.config
-        self.targets: Targets
-        if not is_view_aligned(self.folder):
-            self.targets = CanonicalTargets(
-                self.folder, self.device, config.pictures, config.feature_views, config.seed
-            )
-        else:
-            self.targets = ViewAlignedTargets(self.folder, self.device, config.pictures, config.seed)
+        self.aligned = is_view_aligned(self.folder)
+        where = self.folder, self.device, config.seed, config.pictures
+        self.targets: Targets = (
+            ViewAlignedTargets(*where) if self.aligned else CanonicalTargets(*where, config.feature_views)
+        )
 
     def structures(self) -> Records:
         """Latents of the sparse structure."""
@@ -84,12 +79,12 @@ class Preparation:
         return self._records("pixels", {"size": size}, lambda: make)
 
     def tokens(self, lifting: Path | None = None) -> Records:
-        """Conditions: tokens (K, L, C) and null (1, L, C) f16; `lifting` is a taught encoder's checkpoint."""
+        """Conditions: tokens (K, L, C) and null (1, L, C) f16, by a trained encoder's checkpoint."""
         if self.folder.text_cond_model:
             sentences = {entry: captions_of(entry, self.captions) for entry in self.entries}
-            origin = {"encoder": self.folder.text_cond_model}
-            return self._records("tokens", origin, self._read_sentences, sentences)
-        if lifting is None and is_view_aligned(self.folder):
+            origin: dict[str, Any] = {"encoder": self.folder.text_cond_model}
+            return self._records("tokens", origin, lambda: self._read_sentences(sentences), sentences)
+        if lifting is None and self.aligned:
             lifting = self.folder.path / str(self.folder.image_cond_model)
         weights = None if lifting is None else lifting.with_name(f"{lifting.name}.safetensors")
         origin = {"encoder": self.folder.image_cond_model if weights is None else digest(weights)}
@@ -108,32 +103,21 @@ class Preparation:
 
         return make
 
-    def _read_sentences(self) -> Make:
+    def _read_sentences(self, sentences: Mapping[Entry, tuple[str, ...]]) -> Make:
         conditioner = load_conditioner(self.folder, self.device)
 
         @torch.inference_mode()
         def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
-            sentences = captions_of(entry, self.captions)
-            return _condition_record([conditioner.from_text(one) for one in sentences])
+            return _condition_record([conditioner.from_text(one) for one in sentences[entry]])
 
         return make
 
     def _records(
         self, kind: str, origin: dict[str, Any], begin: Begin, details: Mapping[Entry, object] | None = None
     ) -> Records:
-        config = self.config
-        frame = {"seed": config.seed, "pictures": config.pictures, "aligned": is_view_aligned(self.folder)}
+        frame = {"seed": self.config.seed, "pictures": self.config.pictures, "aligned": self.aligned}
         records = Records(self.place, kind, frame | origin, details)
-        if self.world.size > 1:
-            own = self.entries[self.world.rank :: self.world.size]
-            with contextlib.suppress(OutOfTime):
-                records.prepare(own, begin, self.until, self.on_object)
-            self.world.wait()
-            # Late is late for all, or some would wait for ever for the others.
-            if any(self.world.agree(float(time.monotonic() > self.until))):
-                raise OutOfTime
-        until = self.until if self.world.size == 1 else math.inf
-        self.entries = records.prepare(self.entries, begin, until, self.on_object)
+        self.entries = records.prepare(self.entries, begin, self.until, self.world)
         if not self.entries:
             raise UserError("None of the objects can be learned from; the warnings above say why.")
         return records

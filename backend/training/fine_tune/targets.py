@@ -8,7 +8,7 @@ what makes a record of one object. L voxels · C channels · r, R resolutions ·
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -24,30 +24,18 @@ from backend.geometry.views import training_view
 from backend.geometry.voxelize import voxelize
 from backend.image.background import remove_background
 from backend.image.decode import cut_out
-from backend.lifting.surface import FEATURES
 from backend.models.dinov2 import load_image_encoder
 from backend.training.canonical_features import averaged_features
 from backend.training.canonical_views import canonical_object, draw_cutout, feature_views, picture_views
-from backend.training.data.latent_encoders import LatentEncoder, StructureEncoder
+from backend.training.data.latent_encoders import LatentEncoder, SceneEncoder, StructureEncoder
 from backend.training.data.records import Make, numbered
-from backend.training.dataset import (
-    Scene,
-    grown,
-    make_scene,
-    occupancy,
-    pooled_occupancy,
-    solid,
-    voxel_features,
-)
-from backend.training.starter.colors import surface_tints
+from backend.training.dataset import Scene, make_scene, surface_tints
 
 PICTURE_ENCODER = "dinov2_vitl14_reg"
 """Whose features the published structured latent is made of, also in the text models."""
 LARGEST = 32768
 """Voxels of the largest objects that the published models were trained on."""
 CUTOUT_SIZE, CUTOUT_MARGIN = 512, 1.3
-
-Draw = Callable[[Entry, Asset], Iterator[Image.Image]]
 
 
 class Targets(Protocol):
@@ -73,13 +61,13 @@ class CanonicalTargets:
     poses = 1
 
     def __init__(
-        self, folder: ModelFolder, device: torch.device, pictures: int, feature_views: int, seed: int
+        self, folder: ModelFolder, device: torch.device, seed: int, pictures: int, feature_views: int
     ) -> None:
         self._folder = folder
         self._device = device
+        self._seed = seed
         self._pictures = pictures
         self._feature_views = feature_views
-        self._seed = seed
 
     def structures(self) -> Make:
         encoder = StructureEncoder(self._folder, self._device)
@@ -114,41 +102,31 @@ class CanonicalTargets:
 class ViewAlignedTargets:
     """For the starter: the object in the frame of each picture, its latents from distances and colours."""
 
-    def __init__(self, folder: ModelFolder, device: torch.device, pictures: int, seed: int) -> None:
+    def __init__(self, folder: ModelFolder, device: torch.device, seed: int, pictures: int) -> None:
         self.poses = pictures
         self._folder = folder
         self._device = device
         self._seed = seed
 
     def structures(self) -> Make:
-        encoder = StructureEncoder(self._folder, self._device)
-        coarse = self._latent_encoder().resolution
+        encoder = SceneEncoder(self._folder, self._device)
 
         def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
             poses = []
             for scene, _ in self._scenes(entry, asset):
-                volume = occupancy(scene, encoder.resolution)
-                tints, near = surface_tints(scene, coarse)
-                bits = np.packbits(volume), np.packbits(solid(volume))
-                poses.append((encoder(volume).numpy(), *bits, tints, near))
-            names = ("latents", "packed", "packed_solid", "tints", "near")
-            columns = zip(*poses, strict=True)
-            return {name: torch.from_numpy(np.stack(rows)) for name, rows in zip(names, columns, strict=True)}
+                tints, near = map(torch.from_numpy, surface_tints(scene, encoder.resolution))
+                poses.append(encoder.structure(scene) | {"tints": tints, "near": near})
+            return {name: torch.stack([pose[name] for pose in poses]) for name in poses[0]}
 
         return make
 
     def latents(self) -> Make:
-        encoder = self._latent_encoder()
-        fine = StructureEncoder(self._folder, self._device).resolution
+        encoder = SceneEncoder(self._folder, self._device)
 
         def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
-            coords, latents = [], []
-            for scene, rng in self._scenes(entry, asset):
-                occupied = grown(pooled_occupancy(occupancy(scene, fine), encoder.resolution), rng)
-                coords.append(np.argwhere(occupied).astype(np.int32))
-                features = torch.from_numpy(voxel_features(scene, coords[-1], encoder.resolution))
-                latents.append(encoder(coords[-1], features))
-            return numbered("coords", map(torch.from_numpy, coords)) | numbered("latent", latents)
+            made = [encoder.latent(scene, rng) for scene, rng in self._scenes(entry, asset)]
+            coords, latents = zip(*made, strict=True)
+            return numbered("coords", coords) | numbered("latent", latents)
 
         return make
 
@@ -157,9 +135,6 @@ class ViewAlignedTargets:
             mesh = scene.vertices, scene.faces, scene.corner_colors, scene.smooth
             drawn = render(*mesh, scene.view, CUTOUT_SIZE, CUTOUT_MARGIN)
             yield cut_out(cutout(drawn), remove_background)
-
-    def _latent_encoder(self) -> LatentEncoder:
-        return LatentEncoder(self._folder, self._device, FEATURES)
 
     def _scenes(self, entry: Entry, asset: Asset) -> Iterator[tuple[Scene, np.random.Generator]]:
         for number in range(self.poses):

@@ -53,6 +53,23 @@ class LatentAutoencoder(nn.Module):
         return self.encoder(features, self.encoder.structure(coords))[0].float()
 
 
+class LatentTargets:
+    """The frozen encoder with its normalisation: coords (L, 3) i32, features (L, C_in) -> latents (L, 8)."""
+
+    def __init__(self, autoencoder: LatentAutoencoder, mean: Tensor, std: Tensor):
+        self.autoencoder = autoencoder
+        device = next(autoencoder.parameters()).device
+        self.mean = mean.to(device)
+        self.std = std.to(device)
+
+    def __call__(self, coords: Tensor, features: Tensor) -> Tensor:
+        return (self.autoencoder.encode(coords, features.float()) - self.mean) / self.std
+
+    def restore(self, latents: Tensor) -> Tensor:
+        """The reverse of the normalisation."""
+        return latents * self.std + self.mean
+
+
 def latent_part(recipe: Recipe, source: ObjectSource) -> Part[tuple[SurfaceSample, ...]]:
     """The joint training of encoder, mesh decoder and Gaussian decoder."""
     module = LatentAutoencoder(recipe)

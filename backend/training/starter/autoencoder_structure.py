@@ -9,10 +9,8 @@ from torch import Tensor, nn
 from backend.models.sparse_structure_vae import SparseStructureDecoder, SparseStructureEncoder
 from backend.training.dataset import ObjectSource, occupancy
 from backend.training.loop import Part
-from backend.training.losses import kl_divergence, occupancy_loss, sample_posterior
+from backend.training.losses import OCCUPIED_BIAS, iou, kl_divergence, occupancy_loss, sample_posterior
 from backend.training.starter.recipe import Recipe
-
-OUTPUT_BIAS = -3.2  # the logit of the share of occupied voxels, so that training starts calibrated
 
 
 class StructureAutoencoder(nn.Module):
@@ -22,7 +20,7 @@ class StructureAutoencoder(nn.Module):
         super().__init__()
         self.encoder = SparseStructureEncoder.from_args(recipe.structure_encoder)
         self.decoder = SparseStructureDecoder.from_args(recipe.structure_decoder)
-        nn.init.constant_(self.decoder.out_layer[-1].bias, OUTPUT_BIAS)
+        nn.init.constant_(self.decoder.out_layer[-1].bias, OCCUPIED_BIAS)
 
     @torch.no_grad()
     def encode(self, occupied: Tensor) -> Tensor:
@@ -64,13 +62,6 @@ def occupancy_crops(recipe: Recipe, source: ObjectSource, step: int) -> Tensor:
         low = np.clip(middle // stride * stride, 0, recipe.structure_resolution - size)
         crops.append(occupied[tuple(slice(a, a + size) for a in low)])
     return torch.from_numpy(np.stack(crops))[:, None]
-
-
-@torch.no_grad()
-def iou(logits: Tensor, target: Tensor) -> Tensor:
-    """Intersection over union of logits > 0 with the target: ()."""
-    predicted, target = logits > 0, target > 0.5
-    return (predicted & target).sum() / (predicted | target).sum().clamp(min=1)
 
 
 @torch.no_grad()

@@ -1,6 +1,4 @@
-"""Weights to begin with: a part takes over those of a model folder, so that training goes on from an
-export.
-"""
+"""Weights to begin with: a part takes over those of a model folder, so that a trained model goes on."""
 
 from __future__ import annotations
 
@@ -11,8 +9,8 @@ from torch import nn
 
 from backend.checkpoints.weights import read_model
 from backend.errors import UserError
+from backend.training.export import ENCODERS, IMAGE_ENCODER, MODELS
 from backend.training.loop import Part
-from backend.training.starter.roles import ENCODERS, IMAGE_ENCODER, ROLES
 
 log = logging.getLogger(__name__)
 
@@ -21,16 +19,16 @@ _OWN = "structure_head.encoder."  # the structure encoder, which this training h
 _ORIGINS = {
     "structure_autoencoder": {
         "encoder": ENCODERS["structure"],
-        "decoder": ROLES["sparse_structure_decoder"],
+        "decoder": MODELS["sparse_structure_decoder"],
     },
     "latent_autoencoder": {
         "encoder": ENCODERS["latent"],
-        "mesh_decoder": ROLES["slat_decoder_mesh"],
-        "gaussian_decoder": ROLES["slat_decoder_gs"],
+        "mesh_decoder": MODELS["slat_decoder_mesh"],
+        "gaussian_decoder": MODELS["slat_decoder_gs"],
     },
     "lifting": {"": IMAGE_ENCODER},
-    "structure_flow": {"": ROLES["sparse_structure_flow_model"]},
-    "latent_flow": {"": ROLES["slat_flow_model"]},
+    "structure_flow": {"": MODELS["sparse_structure_flow_model"]},
+    "latent_flow": {"": MODELS["slat_flow_model"]},
 }
 
 
@@ -42,7 +40,7 @@ def load_initial(part: Part, folder: Path) -> None:
     for attribute, path in _ORIGINS.get(part.name, {}).items():
         if not (folder / f"{path}.safetensors").is_file():
             continue
-        module: nn.Module = getattr(part.module, attribute) if attribute else part.module
+        module: nn.Module = part.module.get_submodule(attribute)
         try:
             state = read_model(folder / path).state_dict()
             own = {key: value for key, value in module.state_dict().items() if key.startswith(_OWN)}

@@ -9,7 +9,17 @@ import torch
 from backend.lifting.image_encoder import LiftingEncoderConfig
 from backend.lifting.surface import FEATURES
 from backend.training.dataset import Variety
+from backend.training.flows import FlowTraining
 from backend.training.loop import LoopConfig
+
+PARTS = (
+    "structure_autoencoder",
+    "latent_autoencoder",
+    "lifting",
+    "colors",
+    "structure_flow",
+    "latent_flow",
+)
 
 
 def _structure_coder(widths: list[int], **ends: int) -> dict:
@@ -102,9 +112,7 @@ class Recipe:
             "use_skip_connection": True,
         }
     )
-    time_mean: float = 1.0
-    time_std: float = 1.0
-    drop_condition: float = 0.1
+    flow: FlowTraining = FlowTraining()
     loops: dict[str, LoopConfig] = field(
         default_factory=lambda: {
             "structure_autoencoder": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=6),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from backend.lifting.text_encoder import LiftingTextConfig
+from backend.training.flows import FlowTraining
 from backend.training.loop import LoopConfig
 from backend.training.starter.recipe import flow_sizes
 
+PARTS = ("lifting", "colors", "structure_flow", "latent_flow")
 _WORDS = LiftingTextConfig.cond_channels
 
 
@@ -30,15 +32,12 @@ class TextRecipe:
         }
     )
     latent_flow_batch: int = 2
-    time_mean: float = 0.0
-    time_std: float = 1.0
-    drop_condition: float = 0.1
-    seed: int = 0
+    flow: FlowTraining = FlowTraining(time_mean=0.0)
     loops: dict[str, LoopConfig] = field(
         default_factory=lambda: {
-            "text_lifting": LoopConfig(steps=20_000, learning_rate=2e-3, minutes=9, warm_up=20),
-            "text_colors": LoopConfig(steps=20_000, learning_rate=2e-3, minutes=2, warm_up=20),
-            "text_structure_flow": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=1, warm_up=20),
-            "text_latent_flow": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=1, warm_up=20),
+            "lifting": LoopConfig(steps=20_000, learning_rate=2e-3, minutes=9, warm_up=20),
+            "colors": LoopConfig(steps=20_000, learning_rate=2e-3, minutes=2, warm_up=20),
+            "structure_flow": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=1, warm_up=20),
+            "latent_flow": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=1, warm_up=20),
         }
     )

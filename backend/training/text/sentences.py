@@ -17,8 +17,8 @@ from torch import Tensor
 
 from backend.geometry.mesh_files import Entry
 from backend.models.minilm_text import MiniLmText, fill
+from backend.training.encoders import unpacked
 from backend.training.text.captions import TEMPLATES, names, phrase
-from backend.training.text.structures import Structures
 
 TYPICAL = 60.0  # how much rarer an object is in its phrase for an overlap that is less by 1
 COMMON = 0.5  # a phrase of N objects is said N^COMMON times as often as one of a single object
@@ -39,8 +39,8 @@ class Phrase:
 class Sentences:
     """Draws pairs of a sentence and an object, and encodes sentences, each once."""
 
-    def __init__(self, entries: Sequence[Entry], structures: Structures, encoder: MiniLmText):
-        self.phrases = phrases(entries, structures)
+    def __init__(self, entries: Sequence[Entry], packed: Tensor, encoder: MiniLmText):
+        self.phrases = phrases(entries, packed)
         said = np.array([_said(one) for one in self.phrases])
         self._cumulative = np.cumsum(said / said.sum())
         self._encoder = encoder
@@ -71,7 +71,7 @@ def _said(phrase: Phrase) -> float:
     return len(phrase.objects) ** COMMON / len(phrase.words.split()) ** BRIEF
 
 
-def phrases(entries: Sequence[Entry], structures: Structures) -> list[Phrase]:
+def phrases(entries: Sequence[Entry], packed: Tensor) -> list[Phrase]:
     """Every phrase that is true of some object: its kind, the kind's last word, and its kind told apart."""
     objects: dict[str, set[int]] = {}
     for number, entry in enumerate(entries):
@@ -82,7 +82,7 @@ def phrases(entries: Sequence[Entry], structures: Structures) -> list[Phrase]:
     for entry in entries:
         sizes[entry.group] = sizes.get(entry.group, 0) + 1
     share = np.array([1 / sizes[entry.group] for entry in entries])
-    coarse = _coarse(structures)
+    coarse = _coarse(packed)
     made = []
     for words, numbers in objects.items():
         chosen = np.array(sorted(numbers))
@@ -91,14 +91,13 @@ def phrases(entries: Sequence[Entry], structures: Structures) -> list[Phrase]:
     return made
 
 
-def _coarse(structures: Structures) -> np.ndarray:
-    """(N, 16³) f32: the share of occupied voxels, so that near misses overlap a little."""
-    count, factor = len(structures.packed), structures.resolution // _COARSE
-    made = [
-        F.max_pool3d(structures.occupied(range(start, min(start + 64, count))), max(factor, 1)).flatten(1)
-        for start in range(0, count, 64)
-    ]
-    return torch.cat(made).numpy()
+def _coarse(packed: Tensor) -> np.ndarray:
+    """(N, R³ / 8) bits of surfaces -> (N, 16³) f32, 1 where any voxel is occupied, for near misses."""
+    pools = []
+    for some in packed.split(64):
+        occupied = unpacked(some)
+        pools.append(F.max_pool3d(occupied, max(occupied.shape[-1] // _COARSE, 1)).flatten(1))
+    return torch.cat(pools).numpy()
 
 
 def _typicality(coarse: np.ndarray) -> np.ndarray:
