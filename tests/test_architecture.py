@@ -3,7 +3,8 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("backend", "blender_trellis", "scripts")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+MOST_MODULES = 15  # that a folder holds, besides its __init__
+CROWDED = {"backend/evaluation": 19}  # folders that hold more for now, and how many; no number may grow
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -38,6 +41,36 @@ def sources(*folders: str) -> list[Path]:
     return chosen
 
 
+def room(name: str) -> str:
+    """The first two levels of a dotted name: a folder such as backend.image, or a module at the root."""
+    return ".".join(name.split(".")[:2])
+
+
+def rooms(paths: Iterable[Path]) -> dict[str, set[str]]:
+    """Every room of the backend and the add-on, and the rooms that it imports from."""
+    graph: dict[str, set[str]] = {}
+    for path in paths:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        here = room(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+        graph.setdefault(here, set())
+        for name in imports(path):
+            known = any(
+                (ROOT / room(name).replace(".", "/")).with_suffix(end).exists() for end in ("", ".py")
+            )
+            if known and "." in name and within(name, "backend", "blender_trellis") and room(name) != here:
+                graph[here].add(room(name))
+    return graph
+
+
+def circle(graph: Mapping[str, Iterable[str]]) -> list[str]:
+    """One way round, each imported by the one before it; empty where there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1][::-1]
+    return []
+
+
 def breaches(paths: list[Path], *forbidden: str, besides: tuple[str, ...] = ()) -> list[str]:
     return [
         f"{path.relative_to(ROOT)} imports {name}"
@@ -51,6 +84,52 @@ def test_the_reader_of_imports_sees_all_forms(tmp_path):
     path = ROOT / "blender_trellis" / "protocol" / "framing.py"
     assert {"json", "blender_trellis.protocol.messages", "blender_trellis.protocol.messages.Array"} <= set(
         imports(path)
+    )
+
+
+def test_a_circle_of_imports_is_found_and_named():
+    assert circle({"a": ["b"], "b": ["c"], "c": []}) == []
+    found = circle({"a": ["b"], "b": ["c"], "c": ["a"], "d": ["a"]})
+    assert found[0] == found[-1] and sorted(found[1:]) == ["a", "b", "c"]
+    following = {"a": "b", "b": "c", "c": "a"}
+    assert all(following[one] == other for one, other in zip(found, found[1:], strict=False))
+
+
+def test_the_graph_of_rooms_knows_folders_and_modules_at_the_root():
+    graph = rooms(SOURCES)
+    assert {"backend.errors", "backend.geometry"} <= graph["backend.evaluation"]
+    assert graph["backend.errors"] == set()
+    assert "blender_trellis.scene" in graph["blender_trellis.jobs"]
+
+
+def test_package_imports_do_not_run_in_circles():
+    found = circle(rooms(SOURCES))
+    assert not found, " imports ".join(found)
+
+
+def test_no_folder_is_crowded():
+    folders = {path.parent for path in SOURCES}
+    counts = {
+        folder.relative_to(ROOT).as_posix(): len(list(folder.glob("*.py")))
+        - (folder / "__init__.py").exists()
+        for folder in folders
+    }
+    crowded = {name: count for name, count in counts.items() if count > CROWDED.get(name, MOST_MODULES)}
+    assert not crowded, f"put these in rooms of their own: {crowded}"
+    settled = [name for name in CROWDED if counts.get(name, 0) <= MOST_MODULES]
+    assert not settled, f"no longer crowded, take them out of CROWDED: {settled}"
+
+
+def test_evaluation_does_not_know_training():
+    assert not breaches(sources("backend.evaluation"), "backend.training")
+
+
+def test_geometry_stands_below_models_and_all_that_uses_them():
+    assert not breaches(
+        sources("backend.geometry"),
+        "torch",
+        *(f"backend.{name}" for name in ("models", "layers", "lifting", "trellis", "training", "evaluation")),
+        besides=(),
     )
 
 

@@ -9,9 +9,10 @@ from backend.checkpoints.weights import read_model
 from backend.evaluation.prediction import is_view_aligned
 from backend.evaluation.unit_cube import mesh_asset
 from backend.geometry.mesh_files import Asset
+from backend.geometry.scene import Scene, occupancy, pooled_occupancy
+from backend.lifting.mesh_features import voxel_features
 from backend.lifting.surface import FEATURES
 from backend.models.structured_latent_vae import SLatEncoder
-from backend.training.dataset import Scene, occupancy, pooled_occupancy, voxel_features
 from backend.trellis.pipeline import Pipeline
 
 STRUCTURE_RESOLUTION = 64

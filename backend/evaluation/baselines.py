@@ -20,8 +20,8 @@ from backend.evaluation.surface_scores import sample_surface
 from backend.evaluation.unit_cube import RESOLUTION, placement, turn
 from backend.evaluation.voxel_scores import distances, f_score_of_distances
 from backend.geometry.mesh_files import Asset
-from backend.geometry.surface import voxelise
 from backend.geometry.views import align
+from backend.geometry.voxelize import sampled_occupancy
 
 AZIMUTHS = tuple(2 * math.pi * n / 16 for n in range(16))
 ELEVATIONS = tuple(math.radians(degrees) for degrees in (5.0, 20.0, 35.0))
@@ -52,7 +52,7 @@ class Retrieval:
         shape, side = divmod(number, len(AZIMUTHS) * len(ELEVATIONS))
         vertices = align(self._shapes[shape].vertices, AZIMUTHS[side // len(ELEVATIONS)])
         faces = self._shapes[shape].faces
-        return Prediction(voxelise(vertices, faces, RESOLUTION), _grey(vertices, faces))
+        return Prediction(sampled_occupancy(vertices, faces, RESOLUTION), _grey(vertices, faces))
 
 
 def mean_shape(occupied: np.ndarray) -> Prediction:
@@ -127,7 +127,7 @@ def _best_cut(mean: np.ndarray, shapes: Sequence[Shape]) -> np.ndarray:
     step = max(1, len(shapes) // _CALIBRATION)
     for number, shape in enumerate(shapes[::step]):
         side = AZIMUTHS[number % len(AZIMUTHS)]
-        truth = voxelise(align(shape.vertices, side), shape.faces, RESOLUTION)
+        truth = sampled_occupancy(align(shape.vertices, side), shape.faces, RESOLUTION)
         to_truth = distances(truth)
         scores += [f_score_of_distances(cut, to_cut, truth, to_truth) for cut, to_cut in measured]
     return cuts[int(scores.argmax())]

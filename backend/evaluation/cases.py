@@ -13,14 +13,11 @@ import numpy as np
 from PIL import Image
 
 from backend.geometry.mesh_files import Asset, Entry, load_asset
-from backend.geometry.render import cutout, render
+from backend.geometry.render import draw_cutout
+from backend.geometry.scene import Scene, make_scene
 from backend.geometry.views import View, fixed_view, held_out_azimuth, held_out_view, random_view
 from backend.image.background import remove_background
 from backend.image.decode import cut_out
-from backend.training.dataset import Scene, make_scene
-
-PICTURE_SIZE = 512
-_MARGIN = 1.3
 
 
 @dataclass(frozen=True)
@@ -62,14 +59,5 @@ def make_case(entry: Entry, view: View) -> Case:
 
 def _case(name: str, asset: Asset, view: View) -> Case:
     scene = make_scene(name, asset, view)
-    drawn = draw_cutout(scene)
+    drawn = draw_cutout(scene.mesh, scene.view)
     return Case(scene, drawn, cut_out(drawn, remove_background))
-
-
-def draw_cutout(scene: Scene) -> Image.Image:
-    """The scene as an RGBA picture of 512²."""
-    return cutout(
-        render(
-            scene.vertices, scene.faces, scene.corner_colors, scene.smooth, scene.view, PICTURE_SIZE, _MARGIN
-        )
-    )

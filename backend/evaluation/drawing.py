@@ -53,4 +53,4 @@ def sheet_gaussians(gaussians: Gaussians, size: int, behind: bool) -> np.ndarray
 def _mesh(asset: Asset, view: View, size: int) -> np.ndarray:
     if len(asset.faces) == 0:
         return np.zeros((size, size, 3), np.float32)
-    return render_whole(asset.vertices, asset.faces, asset.corner_colors, asset.smooth, view, size).color
+    return render_whole(asset, view, size).color

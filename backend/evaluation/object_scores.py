@@ -14,8 +14,8 @@ from backend.evaluation.surface_scores import surface_scores
 from backend.evaluation.unit_cube import RESOLUTION
 from backend.evaluation.voxel_scores import iou, voxel_f_score
 from backend.geometry.mesh_files import Asset
-from backend.geometry.surface import voxelise
-from backend.training.dataset import Scene
+from backend.geometry.scene import Scene
+from backend.geometry.voxelize import sampled_occupancy
 
 Scores = dict[str, float | None]
 
@@ -26,12 +26,12 @@ class Truth:
     """A scene as the camera sees it, with what is compared: mesh, voxels, pictures from other sides."""
 
     def __init__(self, scene: Scene) -> None:
-        self.mesh = Asset(scene.vertices, scene.faces, scene.corner_colors, scene.smooth)
+        self.mesh = scene.mesh
 
     @cached_property
     def occupied(self) -> np.ndarray:
         """(R, R, R) bool."""
-        return voxelise(self.mesh.vertices, self.mesh.faces, RESOLUTION)
+        return sampled_occupancy(self.mesh.vertices, self.mesh.faces, RESOLUTION)
 
     @cached_property
     def renders(self) -> list[np.ndarray]:

@@ -1,8 +1,7 @@
 """A small z-buffer rasteriser: a coloured mesh and a view -> the picture that backend.image would hand on.
 
-Pictures are cropped to the silhouette times 1.2 and composed on black, as in preprocessing. V vertices · F
-faces ·
-S picture size. The kernels release the GIL, so pictures can be drawn while the network trains.
+Pictures are cropped to the silhouette times 1.2 and composed on black, as in preprocessing. V vertices ·
+F faces · S picture size. The kernels release the GIL, so pictures can be drawn while the network trains.
 """
 
 from __future__ import annotations
@@ -14,9 +13,11 @@ import numpy as np
 from numba import njit
 from PIL import Image
 
+from backend.geometry.mesh_files import Asset
 from backend.geometry.views import View
 
 CROP_MARGIN = 1.2
+CUTOUT_SIZE, CUTOUT_MARGIN = 512, 1.3
 _SUPERSAMPLING = 2
 
 
@@ -28,39 +29,28 @@ class Picture:
     alpha: np.ndarray
 
 
-def render(
-    vertices: np.ndarray,
-    faces: np.ndarray,
-    corner_colors: np.ndarray,
-    smooth: np.ndarray,
-    view: View,
-    size: int,
-    margin: float = CROP_MARGIN,
-) -> Picture:
-    """Draws aligned vertices (V, 3) from the view's elevation, cropped to the silhouette.
+def render(mesh: Asset, view: View, size: int, margin: float = CROP_MARGIN) -> Picture:
+    """Draws an aligned mesh from the view's elevation, cropped to the silhouette.
 
-    faces (F, 3) · corner_colors (F, 3, 3) u8 sRGB · smooth (F,) bool. The view's azimuth is already in the
-    vertices.
+    The view's azimuth is already in the vertices.
     """
-    points = project(vertices, view)
+    points = project(mesh.vertices, view)
     low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
     extent = max(float((high - low).max()) * margin, 1e-9)
     points[:, :2] = (points[:, :2] - (low + high) / 2) / extent + 0.5
-    return _draw(points, vertices, faces, corner_colors, smooth, view, size)
+    return _draw(points, mesh, view, size)
 
 
-def render_whole(
-    vertices: np.ndarray,
-    faces: np.ndarray,
-    corner_colors: np.ndarray,
-    smooth: np.ndarray,
-    view: View,
-    size: int,
-) -> Picture:
+def render_whole(mesh: Asset, view: View, size: int) -> Picture:
     """Like `render`, but all that the camera's field of view holds, the origin in the middle."""
-    points = project(vertices, view)
+    points = project(mesh.vertices, view)
     points[:, :2] = points[:, :2] * focal_length(view) + 0.5
-    return _draw(points, vertices, faces, corner_colors, smooth, view, size)
+    return _draw(points, mesh, view, size)
+
+
+def draw_cutout(mesh: Asset, view: View, size: int = CUTOUT_SIZE) -> Image.Image:
+    """An aligned mesh as a picture file would show it: RGBA, filling the picture, without a background."""
+    return cutout(render(mesh, view, size, CUTOUT_MARGIN))
 
 
 def focal_length(view: View) -> float:
@@ -75,16 +65,9 @@ def cutout(picture: Picture) -> Image.Image:
     return Image.fromarray((np.clip(pixels, 0, 1) * 255).round().astype(np.uint8), "RGBA")
 
 
-def _draw(
-    points: np.ndarray,
-    vertices: np.ndarray,
-    faces: np.ndarray,
-    corner_colors: np.ndarray,
-    smooth: np.ndarray,
-    view: View,
-    size: int,
-) -> Picture:
+def _draw(points: np.ndarray, mesh: Asset, view: View, size: int) -> Picture:
     """points (V, 3): column and row in [0, 1] where in the picture, and inverse depth."""
+    vertices, faces = mesh.vertices, mesh.faces
     samples = size * _SUPERSAMPLING
     points[:, :2] *= samples
     face_ids, _ = rasterise(points, faces, samples)
@@ -92,7 +75,7 @@ def _draw(
     normals = vertex_normals(vertices, faces)
     eye = camera_position(view)
     color = _shade(
-        face_ids, points, vertices, faces, corner_colors, smooth, normals, eye, direction,
+        face_ids, points, vertices, faces, mesh.corner_colors, mesh.smooth, normals, eye, direction,
         view.light.ambient, view.light.diffuse,
     )  # fmt: skip
     alpha = (face_ids >= 0).astype(np.float32)

@@ -1,9 +1,8 @@
-"""An aligned mesh -> occupied voxels, and signed distance with nearest face at the corners of a grid.
+"""A mesh in the unit cube -> signed distance and nearest face at the corners of a grid, and nearest points.
 
 Inside means enclosed: not reachable from outside along grid edges that no triangle crosses. So single sheets
-and
-open shells, which most low-poly assets have, are all outside; callers thicken them by a small offset.
-V vertices · F faces · R voxels a side · a grid of R cells has R + 1 corners a side.
+and open shells, which most low-poly assets have, are all outside; callers thicken them by a small offset.
+V vertices · F faces · N points · a grid of R cells has R + 1 corners a side.
 """
 
 from __future__ import annotations
@@ -23,23 +22,6 @@ class DistanceField:
 
     distance: np.ndarray
     face: np.ndarray
-
-
-def voxelise(vertices: np.ndarray, faces: np.ndarray, resolution: int) -> np.ndarray:
-    """(V, 3) in the unit cube -> occupancy (R, R, R) bool of the surface, by points denser than a third of a
-    voxel.
-    """
-    grid = _in_voxels(vertices, resolution)
-    return _occupy(grid, faces, resolution)
-
-
-def voxel_colors(
-    vertices: np.ndarray, faces: np.ndarray, corner_colors: np.ndarray, resolution: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean colour in [0, 1] of the surface in every voxel, (R, R, R, 3) f32, and which voxels have any."""
-    grid = _in_voxels(vertices, resolution)
-    sums, counts = _paint(grid, faces, corner_colors, resolution)
-    return sums / (255 * np.maximum(counts, 1))[..., None], counts > 0
 
 
 def distance_field(
@@ -84,52 +66,6 @@ def nearest_points(
     Where face is −1 the point itself, grey and a zero normal.
     """
     return _points(points, face, vertices, faces, corner_colors)
-
-
-def _in_voxels(vertices: np.ndarray, resolution: int) -> np.ndarray:
-    """(V, 3) in the unit cube -> in voxels, none of them beyond the last one."""
-    return np.clip((vertices + 0.5) * resolution, 0, resolution - 1e-4)
-
-
-@njit(nogil=True, cache=True)
-def _steps(a, b, c):
-    """Into how many parts a triangle's sides are cut, so that points are denser than a third of a voxel."""
-    longest = max(np.abs(b - a).max(), np.abs(c - a).max(), np.abs(c - b).max())
-    return int(math.ceil(longest * 3)) + 1
-
-
-@njit(nogil=True, cache=True)
-def _occupy(grid, faces, resolution):
-    occupied = np.zeros((resolution, resolution, resolution), np.bool_)
-    for f in range(faces.shape[0]):
-        a, b, c = grid[faces[f, 0]], grid[faces[f, 1]], grid[faces[f, 2]]
-        n = _steps(a, b, c)
-        for i in range(n + 1):
-            for j in range(n + 1 - i):
-                u, v = i / n, j / n
-                p = a + u * (b - a) + v * (c - a)
-                occupied[int(p[0]), int(p[1]), int(p[2])] = True
-    return occupied
-
-
-@njit(nogil=True, cache=True)
-def _paint(grid, faces, corner_colors, resolution):
-    sums = np.zeros((resolution, resolution, resolution, 3), np.float32)
-    counts = np.zeros((resolution, resolution, resolution), np.float32)
-    for f in range(faces.shape[0]):
-        a, b, c = grid[faces[f, 0]], grid[faces[f, 1]], grid[faces[f, 2]]
-        n = _steps(a, b, c)
-        for i in range(n + 1):
-            for j in range(n + 1 - i):
-                u, v = i / n, j / n
-                p = a + u * (b - a) + v * (c - a)
-                x, y, z = int(p[0]), int(p[1]), int(p[2])
-                counts[x, y, z] += 1
-                for k in range(3):
-                    color = (1 - u - v) * corner_colors[f, 0, k]
-                    color += u * corner_colors[f, 1, k] + v * corner_colors[f, 2, k]
-                    sums[x, y, z, k] += color
-    return sums, counts
 
 
 @njit(nogil=True, cache=True)

@@ -1,17 +1,26 @@
 """Which voxels of a regular grid a triangle mesh passes through.
 
-A voxel is on when a triangle touches its closed cube (separating-axis test, Akenine-Möller 2001) and it lies
-in the range of voxels of the triangle's bounding box: a face exactly on a border marks only the voxel above.
-Dims: V vertices · F faces · P pairs of a face and a voxel.
+`voxelize` is exact, and what published models were trained on: a voxel is on when a triangle touches its
+closed cube (separating-axis test, Akenine-Möller 2001) and it lies in the range of voxels of the triangle's
+bounding box, so that a face exactly on a border marks only the voxel above.
+
+The starter was trained, and is measured, on samples of the surface: `sampled_occupancy` and `sampled_colors`
+look at points on every triangle that are denser than a third of a voxel. They find no voxel that `voxelize`
+does not, and leave out those that a triangle only grazes: 5 to 9 % of an object's at 64³.
+V vertices · F faces · P pairs of a face and a voxel · L voxels · R resolution.
 """
 
+from __future__ import annotations
+
+import math
 from collections.abc import Iterator
 
 import numpy as np
+from numba import njit
 
 from backend.errors import UserError
 
-_PAIRS_AT_ONCE = 1 << 18
+_PAIRS_AT_ONCE = 1 << 16
 _MARGIN = 1e-6
 
 
@@ -28,12 +37,36 @@ def voxelize(
     _check(corners, faces)
     if normalise:
         corners = _normalised(corners)
-    corners = corners.clip(-0.5 + _MARGIN, 0.5 - _MARGIN)
+    triangles = corners.clip(-0.5 + _MARGIN, 0.5 - _MARGIN)[faces]
+    places = np.floor((triangles + 0.5) * resolution).astype(np.int32)
+    low, high = (_folded(extreme, places) for extreme in (np.minimum, np.maximum))
+    size = high - low + 1
     grid = np.zeros((resolution,) * 3, dtype=bool)
-    for triangles, voxels in _candidates(corners[faces], resolution):
-        hit = voxels[_touch(triangles, (voxels + 0.5) / resolution - 0.5, 0.5 / resolution)]
-        grid[tuple(hit.T)] = True
+    # Vertices lie in their voxels. A triangle that stays in one row of voxels passes through all of them.
+    grid[tuple(places.reshape(-1, 3).T)] = True
+    rows = (size > 1).sum(axis=1) <= 1
+    for _, voxels in _boxes(low[rows], size[rows]):
+        grid[tuple(voxels.T)] = True
+    triangles, low, size = triangles[~rows], low[~rows], size[~rows]
+    for number, voxels in _near_planes(triangles, low, size, resolution):
+        unknown = ~grid[tuple(voxels.T)]
+        number, voxels = number[unknown], voxels[unknown]
+        centres = (voxels + 0.5) / resolution - 0.5
+        grid[tuple(voxels[_touch(triangles[number], centres, 0.5 / resolution)].T)] = True
     return np.argwhere(grid).astype(np.int32)
+
+
+def sampled_occupancy(vertices: np.ndarray, faces: np.ndarray, resolution: int) -> np.ndarray:
+    """Occupancy (R, R, R) bool of a surface in the unit cube, (V, 3), (F, 3), by samples of it."""
+    return _sample(_in_voxels(vertices, resolution), faces, np.zeros((0, 3, 3), np.uint8), resolution)[1] > 0
+
+
+def sampled_colors(
+    vertices: np.ndarray, faces: np.ndarray, corner_colors: np.ndarray, resolution: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean colour in [0, 1] of the surface's samples in every voxel, (R, R, R, 3) f32, and which have any."""
+    sums, counts = _sample(_in_voxels(vertices, resolution), faces, corner_colors, resolution)
+    return sums / (255 * np.maximum(counts, 1))[..., None], counts > 0
 
 
 def _check(vertices: np.ndarray, faces: np.ndarray) -> None:
@@ -53,19 +86,55 @@ def _normalised(vertices: np.ndarray) -> np.ndarray:
     return (vertices - (low + high) / 2) / longest
 
 
-def _candidates(triangles: np.ndarray, resolution: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Triangles (P, 3, 3) paired with each voxel (P, 3) of their bounding boxes, some at a time."""
-    low = np.floor((triangles.min(1) + 0.5) * resolution).astype(np.int64).clip(0, resolution - 1)
-    high = np.floor((triangles.max(1) + 0.5) * resolution).astype(np.int64).clip(0, resolution - 1)
-    size = high - low + 1
-    ends = np.cumsum(size.prod(1))
-    for start in range(0, int(ends[-1]), _PAIRS_AT_ONCE):
+def _folded(extreme: np.ufunc, places: np.ndarray) -> np.ndarray:
+    """The lowest or highest of the three corners: (F, 3, 3) -> (F, 3)."""
+    return extreme(extreme(places[:, 0], places[:, 1]), places[:, 2])
+
+
+def _boxes(low: np.ndarray, size: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Numbers (P,) of boxes (F, 3) with each of their voxels (P, 3), some at a time."""
+    ends = np.cumsum(size.prod(axis=1, dtype=np.int64))
+    for start in range(0, int(ends[-1]) if len(ends) else 0, _PAIRS_AT_ONCE):
         pair = np.arange(start, min(start + _PAIRS_AT_ONCE, ends[-1]))
-        row = np.searchsorted(ends, pair, side="right")
-        place = pair - (ends[row] - size[row].prod(1))
-        depth, height = size[row, 2], size[row, 1]
+        number = np.searchsorted(ends, pair, side="right")
+        place = pair - (ends[number] - size[number].prod(axis=1))
+        depth, height = size[number, 2], size[number, 1]
         steps = np.stack([place // (depth * height), place // depth % height, place % depth], axis=1)
-        yield triangles[row], low[row] + steps
+        yield number, low[number] + steps
+
+
+def _near_planes(
+    triangles: np.ndarray, low: np.ndarray, size: np.ndarray, resolution: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """As `_boxes` of triangles (F, 3, 3), without voxels that the triangle's plane does not come near to.
+
+    Of each column of voxels along the axis that a plane faces most, only those at the plane are looked at; of
+    needles, whose plane is rounding noise, all.
+    """
+    edges = triangles[:, 1:] - triangles[:, :1]
+    normals = np.cross(edges[:, 0], edges[:, 1])
+    facing = np.abs(normals).argmax(axis=1)
+    order = (facing[:, None] + [1, 2, 0]) % 3
+    normals, origins, first, size = (
+        np.take_along_axis(rows, order, axis=1) for rows in (normals, triangles[:, 0], low, size)
+    )
+    needle = np.abs(normals[:, 2]) <= 1e-9 * np.square(edges).max(axis=(1, 2))
+    slope = normals / np.where(needle, 1.0, normals[:, 2])[:, None]
+    reach = np.where(needle, 2.0 * resolution, np.abs(slope).sum(axis=1) / 2 + 1e-6)
+    last = first[:, 2] + size[:, 2] - 1
+    size[:, 2] = 1
+    for number, columns in _boxes(first, size):
+        step = columns[:, :2] + 0.5 - (origins[number, :2] + 0.5) * resolution
+        height = (origins[number, 2] + 0.5) * resolution - 0.5 - (slope[number, :2] * step).sum(axis=1)
+        start = np.maximum(np.ceil(height - reach[number]).astype(np.int64), columns[:, 2])
+        stop = np.minimum(np.floor(height + reach[number]).astype(np.int64), last[number])
+        count = np.maximum(stop - start + 1, 0)
+        column = np.repeat(np.arange(len(count)), count)
+        columns[:, 2] = start - (np.cumsum(count) - count)
+        voxels = columns[column]
+        voxels[:, 2] += np.arange(len(voxels))
+        number = number[column]
+        yield number, np.take_along_axis(voxels, (np.arange(3) - facing[number, None] - 1) % 3, axis=1)
 
 
 def _touch(triangles: np.ndarray, centres: np.ndarray, half: float) -> np.ndarray:
@@ -88,3 +157,34 @@ def _touch(triangles: np.ndarray, centres: np.ndarray, half: float) -> np.ndarra
 def _overlap(shadow: np.ndarray, reach: np.ndarray) -> np.ndarray:
     """Whether shadows on a line have contact: the triangle's (P, 3) and the cube's, ± reach (P,)."""
     return (shadow.min(1) <= reach) & (shadow.max(1) >= -reach)
+
+
+def _in_voxels(vertices: np.ndarray, resolution: int) -> np.ndarray:
+    """(V, 3) in the unit cube -> in voxels, none of them beyond the last one."""
+    return np.clip((vertices + 0.5) * resolution, 0, resolution - 1e-4)
+
+
+@njit(nogil=True, cache=True)
+def _sample(grid, faces, corner_colors, resolution):
+    """Sums of the samples' colours (R, R, R, 3), or one zero where there are none, and counts (R, R, R)."""
+    colored = corner_colors.shape[0] > 0
+    side = resolution if colored else 1
+    sums = np.zeros((side, side, side, 3), np.float32)
+    counts = np.zeros((resolution, resolution, resolution), np.float32)
+    for f in range(faces.shape[0]):
+        a, b, c = grid[faces[f, 0]], grid[faces[f, 1]], grid[faces[f, 2]]
+        longest = max(np.abs(b - a).max(), np.abs(c - a).max(), np.abs(c - b).max())
+        n = int(math.ceil(longest * 3)) + 1
+        for i in range(n + 1):
+            for j in range(n + 1 - i):
+                u, v = i / n, j / n
+                p = a + u * (b - a) + v * (c - a)
+                x, y, z = int(p[0]), int(p[1]), int(p[2])
+                counts[x, y, z] += 1
+                if not colored:
+                    continue
+                for k in range(3):
+                    color = (1 - u - v) * corner_colors[f, 0, k]
+                    color += u * corner_colors[f, 1, k] + v * corner_colors[f, 2, k]
+                    sums[x, y, z, k] += color
+    return sums, counts

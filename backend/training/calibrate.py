@@ -23,11 +23,11 @@ from backend.evaluation.cases import Case
 from backend.evaluation.surface_scores import surface_scores
 from backend.evaluation.unit_cube import mesh_asset
 from backend.evaluation.voxel_scores import distances, f_score_of_distances, iou
+from backend.geometry.scene import occupancy
 from backend.lifting.image_encoder import LiftedCondition
 from backend.representations.flexicubes import extract_mesh
 from backend.representations.structure import occupied_voxels
 from backend.sampling import SIGMA_MIN, SamplerSettings, Velocity, flow_euler, guided, noised, timesteps
-from backend.training.dataset import occupancy
 from backend.training.starter.run import StarterRun as Workshop
 from backend.trellis.conditioning import cutout_to_pixels
 

@@ -14,17 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backend.geometry.render import focal_length, project
+from backend.geometry.mesh_files import Asset
+from backend.geometry.render import focal_length, project, render_whole
+from backend.geometry.scene import turned_mesh
 from backend.geometry.views import View, turned
 from backend.models.dinov2 import MEAN, STD, DinoV2
-from backend.training.canonical_views import CanonicalObject, draw_whole
 
 AT_ONCE = 8  # views that go through the encoder together
 
 
 @torch.inference_mode()
 def averaged_features(
-    encoder: DinoV2, item: CanonicalObject, coords: np.ndarray, resolution: int, views: list[View]
+    encoder: DinoV2, item: Asset, coords: np.ndarray, resolution: int, views: list[View]
 ) -> Tensor:
     """Features (L, C) f32 of the voxels coords (L, 3), on the encoder's device."""
     device = next(encoder.parameters()).device
@@ -56,11 +57,13 @@ def sampled(maps: Tensor, places: Tensor) -> Tensor:
     return values[:, :, 0].transpose(1, 2)
 
 
-def _drawn(item: CanonicalObject, views: list[View], size: int) -> Iterator[tuple[list[View], Tensor]]:
+def _drawn(item: Asset, views: list[View], size: int) -> Iterator[tuple[list[View], Tensor]]:
     """Views with their pixels, some at a time; the next are drawn while the encoder works on these."""
 
     def draw(view: View) -> Tensor:
-        return torch.from_numpy(draw_whole(item, view, size).color).permute(2, 0, 1)
+        return torch.from_numpy(render_whole(turned_mesh(item, view.azimuth), view, size).color).permute(
+            2, 0, 1
+        )
 
     groups = [views[start : start + AT_ONCE] for start in range(0, len(views), AT_ONCE)]
     with ThreadPoolExecutor(AT_ONCE) as pool:

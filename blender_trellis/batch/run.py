@@ -17,11 +17,12 @@ from ..backend_settings import backend_settings
 from ..extension_paths import extension_root, extension_version, user_folder
 from ..faults import Fault
 from ..install.backend_install import find_python
+from ..jobs.asset import asset_of
 from ..jobs.job import Job
 from ..jobs.runner import JobRunner, Launch
 from ..picture_source import read_picture
 from ..protocol import Array, Generate
-from ..scene.asset import Asset, asset_of
+from ..scene.asset import Asset
 from ..scene.collection import add_asset
 from ..scene.export import atomic, export_asset
 from .progress_bar import ProgressBar

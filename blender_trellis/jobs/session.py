@@ -18,8 +18,9 @@ from ..install.backend_install import find_python, install
 from ..install.self_test import run_self_test as self_test
 from ..process.background_task import BackgroundTask, Report, TaskState
 from ..protocol import Generate
-from ..scene.asset import Asset, asset_of
+from ..scene.asset import Asset
 from ..scene.window import place, redraw
+from .asset import asset_of
 from .job import Job
 from .runner import JobRunner, Launch
 

@@ -29,8 +29,8 @@ from backend.evaluation.voxel_scores import iou, voxel_f_score
 from backend.geometry.mesh_files import read_catalogue
 from backend.geometry.render import focal_length
 from backend.geometry.splat_render import LOW_PASS, render_gaussians
-from backend.geometry.surface import voxelise
 from backend.geometry.views import LONGEST_SIDE, align, fixed_view, turned
+from backend.geometry.voxelize import sampled_occupancy
 from backend.representations.gaussians import SH_C0, Gaussians, covariance
 from backend.representations.mesh import Mesh
 
@@ -273,7 +273,7 @@ def made_of(vertices, faces, resolution=64) -> Reconstruction:
         torch.full((count, 3), 0.012),
         torch.tensor([[1.0, 0.0, 0.0, 0.0]]).expand(count, 4),
     )
-    occupied = torch.from_numpy(voxelise(vertices, faces, resolution))
+    occupied = torch.from_numpy(sampled_occupancy(vertices, faces, resolution))
     return Reconstruction(occupied, Mesh(position, torch.from_numpy(faces).long()), gaussians, 1.0)
 
 

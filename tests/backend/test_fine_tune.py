@@ -19,8 +19,10 @@ from backend.checkpoints.published_models import published_configuration
 from backend.checkpoints.weights import build_model
 from backend.errors import MissingModel, UserError
 from backend.geometry.mesh_files import Entry, read_catalogue
+from backend.geometry.render import render_whole
+from backend.geometry.scene import turned_mesh
+from backend.geometry.views import feature_views, picture_views
 from backend.training.canonical_features import voxel_places
-from backend.training.canonical_views import CanonicalObject, draw_whole, feature_views, picture_views
 from backend.training.command import main
 from backend.training.fine_tune.captions import read_captions, words_of
 from backend.training.fine_tune.config import FineTuneConfig
@@ -168,10 +170,10 @@ def test_a_broken_mesh_is_left_out(teachable, entries, tmp_path, caplog):
 def test_features_are_looked_up_where_a_voxel_is_drawn():
     place = np.array([0.3, -0.2, 0.25])
     ball = sphere(0.05)
-    item = CanonicalObject(ball.vertices + place, ball.faces, ball.corner_colors, ball.smooth)
+    item = replace(ball, vertices=ball.vertices + place)
     views = feature_views(6, np.random.default_rng(0)) + picture_views(6, np.random.default_rng(0))
     for view in views:
-        rows, columns = np.nonzero(draw_whole(item, view, 200).alpha > 0.5)
+        rows, columns = np.nonzero(render_whole(turned_mesh(item, view.azimuth), view, 200).alpha > 0.5)
         drawn = np.array([columns.mean(), rows.mean()]) + 0.5
         expected = (voxel_places(place[None], view)[0] + 1) / 2 * 200
         assert np.abs(drawn - expected).max() < 1.5

@@ -7,7 +7,8 @@ import pytest
 from training_shapes import cube, save
 
 from backend.geometry.mesh_files import read_catalogue
-from backend.training.dataset import ObjectSource, Variety, occupancy, picture, stretched
+from backend.geometry.scene import occupancy, picture
+from backend.training.dataset import ObjectSource, Variety, stretched
 from backend.training.procedural.bodies import KINDS, Kind
 from backend.training.procedural.objects import made_object
 from backend.training.procedural.paint import painted

@@ -10,10 +10,12 @@ from training_shapes import cube, save, sphere
 
 from backend.errors import UserError
 from backend.geometry.mesh_files import read_catalogue
+from backend.geometry.scene import make_scene, occupancy
+from backend.geometry.stored_shape import measure_shape, read_shape, write_shape
 from backend.geometry.views import training_view
+from backend.lifting.mesh_features import voxel_features
 from backend.lifting.surface import COARSE_CELLS
-from backend.training.data.stored_shape import measure_shape, read_shape, write_shape
-from backend.training.dataset import FINE_CELLS, make_scene, occupancy, voxel_features
+from backend.training.dataset import FINE_CELLS
 from backend.training.starter.prepare import prepare
 from backend.training.starter.surface_sample import fine_field
 

@@ -8,9 +8,10 @@ import pytest
 from training_shapes import cube, save, sphere
 
 from backend.errors import UserError
-from backend.evaluation.cases import draw_cutout
 from backend.geometry.mesh_files import Entry, group_weights, load_asset, read_catalogue, spread_over_families
-from backend.geometry.surface import distance_field, nearest_points, voxelise
+from backend.geometry.render import draw_cutout
+from backend.geometry.scene import make_scene, picture
+from backend.geometry.surface import distance_field, nearest_points
 from backend.geometry.views import (
     HELD_OUT_SECTOR,
     LONGEST_SIDE,
@@ -20,7 +21,9 @@ from backend.geometry.views import (
     held_out_view,
     training_view,
 )
-from backend.training.dataset import ObjectSource, grown, make_scene, picture, voxel_features
+from backend.geometry.voxelize import sampled_occupancy, voxelize
+from backend.lifting.mesh_features import voxel_features
+from backend.training.dataset import ObjectSource, grown
 
 
 @pytest.mark.parametrize("azimuth, elevation", [(0.3, 0.0), (1.2, 0.5), (2.9, 0.7)])
@@ -95,7 +98,9 @@ def test_a_cube_is_voxelised_as_its_shell():
     expected = np.zeros((16, 16, 16), bool)
     expected[4:13, 4:13, 4:13] = True  # the faces at ±0.25 lie on voxel borders and belong to the upper voxel
     expected[5:12, 5:12, 5:12] = False
-    assert (voxelise(asset.vertices.astype(np.float64), asset.faces, 16) == expected).all()
+    assert (sampled_occupancy(asset.vertices.astype(np.float64), asset.faces, 16) == expected).all()
+    touched = voxelize(asset.vertices, asset.faces, 16, normalise=False)
+    assert np.array_equal(touched, np.argwhere(expected))
 
 
 def test_distances_to_a_cube_are_exact_and_negative_inside():
@@ -145,7 +150,7 @@ def test_features_say_on_which_side_of_the_surface_a_voxel_lies():
 
 def test_grown_structures_stay_near_the_surface():
     scene = make_scene("ball", sphere(), fixed_view(0.0, 0.0, 0.7))
-    occupied = voxelise(scene.vertices, scene.faces, 16)
+    occupied = sampled_occupancy(scene.vertices, scene.faces, 16)
     for seed in range(5):
         extra = np.argwhere(grown(occupied, np.random.default_rng(seed)) & ~occupied)
         if len(extra):
@@ -192,7 +197,7 @@ def test_bad_data_is_named(tmp_path):
 
 
 def test_a_cutout_is_a_picture_with_alpha():
-    image = draw_cutout(make_scene("ball", sphere(), fixed_view(0.0, 0.2, 0.7)))
+    image = draw_cutout(sphere(), fixed_view(0.0, 0.2, 0.7))
     assert image.mode == "RGBA" and image.size == (512, 512)
     assert image.getpixel((0, 0))[3] == 0 and image.getpixel((256, 256))[3] == 255
 

@@ -9,7 +9,7 @@ from scipy.optimize import linprog
 
 from backend.errors import UserError
 from backend.geometry import voxelize as module
-from backend.geometry.voxelize import voxelize
+from backend.geometry.voxelize import sampled_colors, sampled_occupancy, voxelize
 
 
 def voxels_of(vertices, faces, resolution: int, normalise: bool = False) -> set[tuple[int, ...]]:
@@ -69,11 +69,45 @@ def test_random_triangles_against_linear_programming(seed):
     assert found == {voxel for voxel in every if reaches(triangle, np.array(voxel), 5)}
 
 
+def test_triangles_of_all_sizes_together_against_linear_programming():
+    rng = np.random.default_rng(3)
+    sizes = np.repeat([0.02, 0.15, 0.4], 4)[:, None, None]
+    triangles = rng.uniform(-0.45, 0.45, (12, 1, 3)) + sizes * rng.uniform(-1, 1, (12, 3, 3))
+    triangles = triangles.clip(-0.49, 0.49)
+    triangles[5, :, 1] = 0.1  # flat
+    triangles[10, 1] = triangles[10, 0] + [0.3, 0.2, 0.1]
+    triangles[10, 2] = triangles[10, 0] + [0.6, 0.4, 0.2]  # without area
+    triangles = triangles.clip(-0.49, 0.49)
+    found = voxels_of(triangles.reshape(-1, 3), np.arange(36).reshape(12, 3), 6)
+    every = list(itertools.product(range(6), repeat=3))
+    assert found == {v for v in every if any(reaches(one, np.array(v), 6) for one in triangles)}
+
+
+def test_samples_lie_in_voxels_that_are_touched_and_miss_few():
+    ball = trimesh.creation.icosphere(subdivisions=4, radius=0.45)
+    touched = np.zeros((64,) * 3, bool)
+    touched[tuple(voxelize(ball.vertices, ball.faces, 64, normalise=False).T)] = True
+    sampled = sampled_occupancy(ball.vertices, ball.faces, 64)
+    assert not (sampled & ~touched).any()
+    assert sampled.sum() > 0.85 * touched.sum()
+
+
+def test_samples_have_the_colour_of_their_face():
+    triangle = np.array([[-0.4, -0.4, 0.1], [0.4, -0.4, 0.1], [-0.4, 0.4, 0.1]])
+    colors, known = sampled_colors(triangle, np.array([[0, 1, 2]]), np.full((1, 3, 3), 51, np.uint8), 8)
+    assert np.array_equal(known, sampled_occupancy(triangle, np.array([[0, 1, 2]]), 8)) and known.any()
+    assert colors[known] == pytest.approx(0.2, abs=1e-6) and not colors[~known].any()
+
+
 def test_the_result_does_not_depend_on_how_much_is_done_at_once(monkeypatch):
     ball = trimesh.creation.icosphere(subdivisions=2)
-    whole = voxelize(ball.vertices, ball.faces, 32)
+    turned = np.array([[0.6, 0.8, 0.0], [-0.8, 0.6, 0.0], [0.0, 0.0, 1.0]])
+    vertices, faces = trimesh.util.append_faces(
+        [ball.vertices, trimesh.creation.box().vertices @ turned], [ball.faces, trimesh.creation.box().faces]
+    )
+    whole = voxelize(vertices, faces, 32)
     monkeypatch.setattr(module, "_PAIRS_AT_ONCE", 37)
-    assert np.array_equal(voxelize(ball.vertices, ball.faces, 32), whole)
+    assert np.array_equal(voxelize(vertices, faces, 32), whole)
 
 
 def test_what_lies_outside_is_clipped_to_the_cube():

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from backend.checkpoints.model_folder import ModelFolder, models_folder
 from backend.checkpoints.weights import read_model
 from backend.errors import MissingModel, UserError
+from backend.geometry.scene import Scene, occupancy, pooled_occupancy
+from backend.lifting.mesh_features import voxel_features
 from backend.lifting.surface import FEATURES
-from backend.training.dataset import Scene, grown, occupancy, pooled_occupancy, solid, voxel_features
+from backend.training.dataset import grown, solid
 
 STRUCTURE_ENCODER = "ss_enc_conv3d_16l8_fp16"
 LATENT_ENCODER = "slat_enc_swin8_B_64l8_fp16"

@@ -19,23 +19,24 @@ from torch import Tensor
 from backend.checkpoints.model_folder import ModelFolder, models_folder
 from backend.errors import UserError
 from backend.geometry.mesh_files import Asset, Entry
-from backend.geometry.render import cutout, render
-from backend.geometry.views import training_view
+from backend.geometry.render import draw_cutout
+from backend.geometry.scene import Scene, canonical_mesh, make_scene, turned_mesh
+from backend.geometry.views import feature_views, picture_views, training_view
 from backend.geometry.voxelize import voxelize
 from backend.image.background import remove_background
 from backend.image.decode import cut_out
 from backend.models.dinov2 import load_image_encoder
 from backend.training.canonical_features import averaged_features
-from backend.training.canonical_views import canonical_object, draw_cutout, feature_views, picture_views
 from backend.training.data.latent_encoders import LatentEncoder, SceneEncoder, StructureEncoder
 from backend.training.data.records import Make, numbered
-from backend.training.dataset import Scene, make_scene, surface_tints
+from backend.training.dataset import surface_tints
 
 PICTURE_ENCODER = "dinov2_vitl14_reg"
 """Whose features the published structured latent is made of, also in the text models."""
 LARGEST = 32768
 """Voxels of the largest objects that the published models were trained on."""
-CUTOUT_SIZE, CUTOUT_MARGIN = 512, 1.3
+CUTOUT_SIZE = 640
+"""Of pictures in the published frame."""
 
 
 class Targets(Protocol):
@@ -87,16 +88,16 @@ class CanonicalTargets:
             if len(coords) > LARGEST:
                 raise UserError(f"it takes {len(coords)} voxels, and models hold at most {LARGEST}.")
             views = feature_views(self._feature_views, _generator(self._seed, entry, "features"))
-            item = canonical_object(asset)
+            item = canonical_mesh(asset)
             features = averaged_features(dinov2, item, coords, encoder.resolution, views)
             return {"coords.0": torch.from_numpy(coords), "latent.0": encoder(coords, features)}
 
         return make
 
     def pictures(self, entry: Entry, asset: Asset) -> Iterator[Image.Image]:
-        item = canonical_object(asset)
+        item = canonical_mesh(asset)
         for view in picture_views(self._pictures, _generator(self._seed, entry, "pictures")):
-            yield cut_out(draw_cutout(item, view), remove_background)
+            yield cut_out(draw_cutout(turned_mesh(item, view.azimuth), view, CUTOUT_SIZE), remove_background)
 
 
 class ViewAlignedTargets:
@@ -132,9 +133,7 @@ class ViewAlignedTargets:
 
     def pictures(self, entry: Entry, asset: Asset) -> Iterator[Image.Image]:
         for scene, _ in self._scenes(entry, asset):
-            mesh = scene.vertices, scene.faces, scene.corner_colors, scene.smooth
-            drawn = render(*mesh, scene.view, CUTOUT_SIZE, CUTOUT_MARGIN)
-            yield cut_out(cutout(drawn), remove_background)
+            yield cut_out(draw_cutout(scene.mesh, scene.view), remove_background)
 
     def _scenes(self, entry: Entry, asset: Asset) -> Iterator[tuple[Scene, np.random.Generator]]:
         for number in range(self.poses):

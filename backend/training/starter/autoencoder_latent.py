@@ -14,18 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from backend.geometry.scene import Scene, occupancy, pooled_occupancy
+from backend.lifting.mesh_features import voxel_features
 from backend.lifting.surface import CORNERS_A_VOXEL
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
 from backend.models.structured_latent_vae import SLatEncoder, SLatGaussianDecoder
 from backend.representations.gaussians import GaussianConfig
-from backend.training.dataset import (
-    ObjectSource,
-    Scene,
-    grown,
-    occupancy,
-    pooled_occupancy,
-    voxel_features,
-)
+from backend.training.dataset import ObjectSource, grown
 from backend.training.loop import Part, pooled
 from backend.training.losses import kl_divergence, sample_posterior
 from backend.training.starter.decoder_losses import decoder_loss

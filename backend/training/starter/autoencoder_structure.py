@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from backend.geometry.scene import occupancy
 from backend.models.sparse_structure_vae import SparseStructureDecoder, SparseStructureEncoder
-from backend.training.dataset import ObjectSource, occupancy
+from backend.training.dataset import ObjectSource
 from backend.training.loop import Part
 from backend.training.losses import OCCUPIED_BIAS, iou, kl_divergence, occupancy_loss, sample_posterior
 from backend.training.starter.recipe import Recipe

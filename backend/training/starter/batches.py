@@ -14,17 +14,9 @@ import torch
 from torch import Tensor
 
 from backend.geometry.render import CROP_MARGIN
-from backend.training.dataset import (
-    ObjectSource,
-    Scene,
-    grown,
-    occupancy,
-    picture,
-    pooled_occupancy,
-    solid,
-    surface_tints,
-    voxel_features,
-)
+from backend.geometry.scene import Scene, occupancy, picture, pooled_occupancy
+from backend.lifting.mesh_features import voxel_features
+from backend.training.dataset import ObjectSource, grown, solid, surface_tints
 from backend.training.encoders import ColorBatch, ShapeBatch
 from backend.training.starter.recipe import Recipe
 

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backend.geometry.scene import Scene
 from backend.geometry.surface import DistanceField, nearest_points
 from backend.models.structured_latent_vae import SLatGaussianDecoder
 from backend.representations.gaussians import SH_C0, GaussianConfig, covariance, decode_gaussians
-from backend.training.dataset import Scene
 
 REACH = 0.7  # voxels from a voxel's centre; the decoder cannot move a Gaussian farther
 WIDTH = 0.34  # of a voxel, along the surface

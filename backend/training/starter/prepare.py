@@ -23,11 +23,12 @@ from torch import Tensor
 
 from backend.errors import UserError
 from backend.geometry.mesh_files import Asset, Entry, group_weights, load_asset
+from backend.geometry.scene import Scene, make_scene
+from backend.geometry.stored_shape import measure_shape, read_shape, write_shape
 from backend.geometry.views import training_view
 from backend.lifting.surface import COARSE_CELLS
 from backend.training.data.records import OutOfTime, Records
-from backend.training.data.stored_shape import measure_shape, read_shape, write_shape
-from backend.training.dataset import FINE_CELLS, ObjectSource, Scene, Variety, make_scene, recolored
+from backend.training.dataset import FINE_CELLS, ObjectSource, Variety, recolored
 from backend.training.distributed import ALONE, World
 from backend.training.starter.recipe import Recipe
 

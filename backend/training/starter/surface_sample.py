@@ -13,16 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backend.geometry.scene import Scene, surface_field
 from backend.geometry.surface import DistanceField, nearest_colors
 from backend.layers.sparse import subdivide_coords
+from backend.lifting.mesh_features import voxel_distance, voxel_features
 from backend.representations.gaussians import GaussianConfig
-from backend.training.dataset import (
-    FINE_CELLS,
-    Scene,
-    surface_field,
-    voxel_distance,
-    voxel_features,
-)
+from backend.training.dataset import FINE_CELLS
 from backend.training.starter.gaussian_targets import GaussianTargets, gaussian_targets
 from backend.training.starter.recipe import Recipe
 

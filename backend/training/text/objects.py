@@ -18,10 +18,11 @@ from torch import Tensor
 
 from backend.checkpoints.model_folder import ModelFolder
 from backend.geometry.mesh_files import Asset, Entry
+from backend.geometry.scene import make_scene
 from backend.geometry.views import fixed_view
 from backend.training.data.latent_encoders import SceneEncoder, latent_encoder, structure_encoder
 from backend.training.data.records import Make, Records, digest
-from backend.training.dataset import make_scene, surface_tints
+from backend.training.dataset import surface_tints
 from backend.training.distributed import ALONE, World
 from backend.training.text.captions import COLORS, dominant_color, painted
 

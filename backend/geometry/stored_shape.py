@@ -14,8 +14,9 @@ from typing import IO
 import numpy as np
 from numba import njit
 
-from backend.geometry.surface import DistanceField, closest_point, distance_field, voxelise
+from backend.geometry.surface import DistanceField, closest_point, distance_field
 from backend.geometry.views import Light, View
+from backend.geometry.voxelize import sampled_occupancy
 
 _NO_LIGHT = Light((0.0, 0.0, 1.0), 1.0, 0.0)
 
@@ -78,7 +79,7 @@ def measure_shape(
         face = field.face[near].astype(np.uint16 if len(faces) < 2**16 else np.int32)
         inside = np.signbit(field.distance)
         grids[cells] = NearestFaces(cells, band, np.packbits(near), np.packbits(inside), face)
-    return StoredShape(view, resolution, np.packbits(voxelise(vertices, faces, resolution)), grids)
+    return StoredShape(view, resolution, np.packbits(sampled_occupancy(vertices, faces, resolution)), grids)
 
 
 def write_shape(file: IO[bytes], shape: StoredShape) -> None:
