@@ -2,8 +2,6 @@
 on them, in one call or in pieces.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

@@ -1,7 +1,5 @@
 """Loss curves of all parts in one picture, from their CSV files: raw and smoothed, a panel a part."""
 
-from __future__ import annotations
-
 import csv
 import importlib.util
 import math

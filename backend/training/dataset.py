@@ -6,8 +6,6 @@ stored.
 V vertices · F faces · L voxels · R resolution · S picture size.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

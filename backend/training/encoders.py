@@ -5,8 +5,6 @@ would leave the shape less of every step. B batch · R, r resolutions of the str
 latent · S picture size · n cells of a volume.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Model folders in the published layout, with licence, attribution and check sums."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence

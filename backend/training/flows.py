@@ -3,8 +3,6 @@
 B batch · L voxels or tokens · C channels · r resolution.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """What a part reports while it is trained: rows of a CSV file, and TensorBoard's events if that is there."""
 
-from __future__ import annotations
-
 import csv
 import importlib.util
 import logging

@@ -4,8 +4,6 @@ Batches and noise depend on the seed and the batch's number alone, so a run that
 one that was not, and several processes equal one that takes as many batches a step.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import logging
@@ -97,12 +95,7 @@ class Trainer:
     """
 
     def __init__(
-        self,
-        part: Part,
-        config: LoopConfig,
-        folder: Path,
-        device: torch.device = CPU,
-        world: World = ALONE,
+        self, part: Part, config: LoopConfig, folder: Path, device: torch.device = CPU, world: World = ALONE
     ):
         self.part = part
         self.config = config

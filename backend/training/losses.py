@@ -3,8 +3,6 @@
 B batch · L voxels or tokens · C channels.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -3,8 +3,6 @@
 Every part keeps its state in the folder, so a run that is stopped goes on where it was.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import time

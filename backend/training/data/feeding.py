@@ -6,8 +6,6 @@ all meshes through the parent's memory. Arrays travel between processes through 
 shared memory, which containers often lack.
 """
 
-from __future__ import annotations
-
 import itertools
 import multiprocessing
 from collections import deque

@@ -4,8 +4,6 @@ The published repositories carry them beside the decoders, though pipeline.json 
 L voxels · C channels · r, R resolutions of the structure's latent and of the structure.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,11 +123,7 @@ class SceneEncoder:
         """latents (C, r, r, r) f32 · packed, packed_solid (R³ / 8,) u8, bits of surface and solid."""
         volume = occupancy(scene, self.structure_encoder.resolution)
         packed, packed_solid = (torch.from_numpy(np.packbits(one)) for one in (volume, solid(volume)))
-        return {
-            "latents": self.structure_encoder(volume),
-            "packed": packed,
-            "packed_solid": packed_solid,
-        }
+        return {"latents": self.structure_encoder(volume), "packed": packed, "packed_solid": packed_solid}
 
     def latent(self, scene: Scene, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """coords (L, 3) i32, grown as generated ones are, and their latent (L, C) f32, normalised."""

@@ -4,8 +4,6 @@ A file tells in its metadata what it was made of; one that was made of something
 that was stopped goes on where it was, and the encoders need not be in memory while the flows are trained.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

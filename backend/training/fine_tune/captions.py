@@ -1,7 +1,5 @@
 """Sentences that describe objects: from a captions.csv beside the meshes, or else from the objects' names."""
 
-from __future__ import annotations
-
 import csv
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The settings of fine-tuning, and the parts of a model that it trains."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A model folder with some weights replaced: the same files, names, keys and number formats as before."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -3,8 +3,6 @@
 Each kind of record has a pass of its own, so that only the encoders of one kind are in memory at a time.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@ which are then put away; then each part learns from these; then a folder like th
 stage goes on where it was stopped.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Mapping

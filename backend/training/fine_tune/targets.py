@@ -5,8 +5,6 @@ to each picture, so every picture has a pose of its own. Every method reads the 
 what makes a record of one object. L voxels · C channels · r, R resolutions · P poses · K pictures.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterator
 from typing import Protocol

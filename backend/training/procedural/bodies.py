@@ -3,8 +3,6 @@
 N rings · K points a ring · V vertices · F faces.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ folder of a few thousand meshes (the idea of Xie et al., 2024, "LRM-Zero", arXiv
 V vertices · F faces.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from backend.geometry.mesh_files import Asset

@@ -1,7 +1,5 @@
 """Colours for made-up objects: plain, banded, graded, blotched or speckled. V vertices · F faces."""
 
-from __future__ import annotations
-
 import numpy as np
 
 _DARKEST = 0.12  # darker ones would count as background

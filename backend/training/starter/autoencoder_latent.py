@@ -5,8 +5,6 @@ Encoder and both decoders learn together, supervised directly. Only a box of vox
 its surroundings encoded. L voxels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 
@@ -81,11 +79,7 @@ def latent_part(recipe: Recipe, source: ObjectSource) -> Part[tuple[SurfaceSampl
         error, numbers = decoder_loss(module.mesh_decoder, module.gaussian_decoder, config, latents, sample)
         kl = kl_divergence(mean, logvar)
         anchor = color_anchor(mean, sample.features)
-        numbers |= {
-            "kl": kl.detach(),
-            "std": mean.detach().std(),
-            "anchor": anchor.detach(),
-        }
+        numbers |= {"kl": kl.detach(), "std": mean.detach().std(), "anchor": anchor.detach()}
         return error + anchor + recipe.latent_kl * kl, numbers
 
     batch = sample_batches(recipe, source, sample)

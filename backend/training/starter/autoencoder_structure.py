@@ -1,7 +1,5 @@
 """The sparse-structure autoencoder: occupancy (B, 1, R, R, R) <-> latent (B, 8, r, r, r)."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor, nn

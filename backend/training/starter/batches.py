@@ -4,8 +4,6 @@ B batch · L voxels of the structured latent · R, r resolutions of the structur
 S picture size.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

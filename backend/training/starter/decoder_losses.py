@@ -5,8 +5,6 @@ colour and
 normal.
 """
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor
 

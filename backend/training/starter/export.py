@@ -1,7 +1,5 @@
 """A trained starter -> a model folder in the published layout."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The end of the starter's training: choose how it is sampled, write its folder, and measure it."""
 
-from __future__ import annotations
-
 import logging
 import math
 import time

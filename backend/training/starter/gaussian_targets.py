@@ -6,8 +6,6 @@ invisible.
 L voxels · G Gaussians a voxel · N = L·G.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,11 +67,7 @@ def gaussian_loss(
     flat = (across * voxels - THICKNESS).abs() + (along * voxels - WIDTH).abs()
     shape = (flat * seen).sum() / total
     opacity = F.binary_cross_entropy(splats.opacity[:, 0].clamp(1e-4, 1 - 1e-4), seen * 0.96 + 0.02)
-    numbers = {
-        "place": place.detach(),
-        "tint": color.detach(),
-        "opacity": opacity.detach(),
-    }
+    numbers = {"place": place.detach(), "tint": color.detach(), "opacity": opacity.detach()}
     return 2 * place + color + 0.5 * shape + 0.3 * opacity, numbers
 
 

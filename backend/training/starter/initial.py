@@ -1,7 +1,5 @@
 """Weights to begin with: a part takes over those of a model folder, so that a trained model goes on."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

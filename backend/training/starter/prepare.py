@@ -5,8 +5,6 @@ to the surface take a hundred times that, so they come from the views that are s
 and mirroring.
 """
 
-from __future__ import annotations
-
 import io
 import logging
 import math

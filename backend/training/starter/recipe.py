@@ -1,8 +1,7 @@
 """The sizes and budgets of the starter model: one frozen value that every part reads."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 
@@ -12,14 +11,7 @@ from backend.training.dataset import Variety
 from backend.training.flows import FlowTraining
 from backend.training.loop import LoopConfig
 
-PARTS = (
-    "structure_autoencoder",
-    "latent_autoencoder",
-    "lifting",
-    "colors",
-    "structure_flow",
-    "latent_flow",
-)
+PARTS = ("structure_autoencoder", "latent_autoencoder", "lifting", "colors", "structure_flow", "latent_flow")
 
 
 def _structure_coder(widths: list[int], **ends: int) -> dict:
@@ -130,7 +122,7 @@ class Recipe:
         training = sum(loop.minutes for loop in self.loops.values())
         return training / (1 - self.prepare_share - self.finish_share)
 
-    def for_device(self, device: torch.device) -> Recipe:
+    def for_device(self, device: torch.device) -> Self:
         """The same networks, in batches that keep a GPU busy, and minutes shared out for one."""
         if device.type == "cpu":
             return self

@@ -1,7 +1,5 @@
 """The run that trains the starter: which part stands on which, and their frozen results."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property

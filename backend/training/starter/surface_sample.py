@@ -5,8 +5,6 @@ in it.
 L voxels · M voxels to decode · n corners of a grid a side.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

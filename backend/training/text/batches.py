@@ -3,8 +3,6 @@
 Everything about a batch follows from (seed, step). B batch · L tokens or voxels · C channels.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -3,8 +3,6 @@
 "bed_single_A" of the family "bed" is a bed and a single bed; a brown one is a brown bed as well.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

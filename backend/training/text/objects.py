@@ -3,8 +3,6 @@
 N objects · L voxels of one · R, r resolutions of the structure and of its latent.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import zlib

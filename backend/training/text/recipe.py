@@ -1,7 +1,5 @@
 """The sizes and budgets of the starter's text model, which stands on a trained starter model."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from backend.lifting.text_encoder import LiftingTextConfig

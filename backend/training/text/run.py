@@ -1,7 +1,5 @@
 """The run that trains the starter's text model, on the encoders and decoders of a starter's model folder."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace

@@ -5,8 +5,6 @@ for the most typical of its objects, the one that overlaps the others best; long
 N objects · B batch · L tokens · C channels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
