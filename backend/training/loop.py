@@ -17,10 +17,9 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from backend.training.curves import draw_curves
 from backend.training.data.feeding import Workers, feed, moved
 from backend.training.distributed import ALONE, World
-from backend.training.log import TrainingLog
+from backend.training.log import TrainingLog, draw_curves
 from backend.training.schedule import AdaptiveClip, MovingAverage, learning_rate_factor
 from backend.training.state import State, read_state, write_state
 
@@ -58,19 +57,6 @@ class LoopConfig:
     def is_over(self, step: int, seconds: float) -> bool:
         """Whether a training is at its end after so much; it has at least one step."""
         return step > 0 and self.progress(step, seconds) >= 1.0
-
-
-def pooled(make: Callable[[int], Batch], size: int) -> Callable[[int], Batch]:
-    """Batches by number from a pool of `size`, each made when first wanted and learned repeatedly."""
-    pool: dict[int, Batch] = {}
-
-    def batch(number: int) -> Batch:
-        number %= size
-        if number not in pool:
-            pool[number] = make(number)
-        return pool[number]
-
-    return batch
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from torch import nn
 
 from backend.errors import UserError
 from backend.files import atomic_path
-from backend.training.curves import draw_curves
 from backend.training.distributed import ALONE, World
+from backend.training.log import draw_curves
 from backend.training.loop import CPU, LoopConfig, Part, Trainer
 from backend.training.state import load_averaged, read_counters
 
@@ -27,6 +27,8 @@ Module = TypeVar("Module", bound=nn.Module)
 class Run:
     """Trains parts and hands out what they learned; a subclass builds them on the results of those before."""
 
+    parts: tuple[str, ...] = ()
+
     def __init__(self, folder: Path, device: torch.device = CPU, world: World = ALONE):
         self.folder = folder
         self.device = device
@@ -34,7 +36,13 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
 
     def part(self, name: str) -> Part:
-        """A part as it is before its training."""
+        """A part as it is before its training; UserError where there is none of that name."""
+        if name not in self.parts:
+            raise UserError(f"There is no part {name}; choose among {', '.join(self.parts)}.")
+        return self.build(name)
+
+    def build(self, name: str) -> Part:
+        """Makes a part, one of `parts`, on the results of those before it."""
         raise NotImplementedError
 
     def config(self, name: str) -> LoopConfig:

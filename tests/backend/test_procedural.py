@@ -1,4 +1,4 @@
-"""Simple solids are closed and face outwards, and objects made up of them depend on their number alone."""
+"""Simple solids are closed and face outwards, and objects put together from them follow from their number."""
 
 import math
 
@@ -9,9 +9,9 @@ from training_shapes import cube, save
 from backend.geometry.mesh_files import read_catalogue
 from backend.geometry.scene import occupancy, picture
 from backend.training.dataset import ObjectSource, Variety, stretched
-from backend.training.procedural.bodies import KINDS, Kind
-from backend.training.procedural.objects import made_object
+from backend.training.procedural.objects import procedural_object
 from backend.training.procedural.paint import painted
+from backend.training.procedural.primitives import KINDS, Kind
 from backend.training.procedural.solids import extruded, lofted, revolved, superellipsoid, swept
 
 _SQUARE = np.array([[1.0, 1], [-1, 1], [-1, -1], [1, -1]])
@@ -92,21 +92,21 @@ def test_colours_are_bright_enough_to_be_seen_and_differ():
 
 def test_an_object_follows_from_its_seed_alone():
     for seed in range(20):
-        first, again = (made_object(np.random.default_rng(seed)) for _ in range(2))
+        first, again = (procedural_object(np.random.default_rng(seed)) for _ in range(2))
         assert (first.vertices == again.vertices).all() and (first.corner_colors == again.corner_colors).all()
         assert len(first.faces) == len(first.smooth) == len(first.corner_colors)
         assert first.faces.max() < len(first.vertices)
 
 
-def test_the_share_of_made_up_and_stretched_objects_is_as_asked(tmp_path):
+def test_the_share_of_procedural_and_stretched_objects_is_as_asked(tmp_path):
     save(cube(), tmp_path / "cube.npz")
     entries = read_catalogue(tmp_path)
-    source = ObjectSource(entries, 1, Variety(made=0.25, stretched=0.5))
+    source = ObjectSource(entries, 1, Variety(procedural=0.25, stretched=0.5))
     scenes = [source.scene(step)[0] for step in range(200)]
-    made = [scene for scene in scenes if scene.name != entries[0].name]
-    assert 30 <= len(made) <= 70
-    assert len({len(scene.faces) for scene in made}) > 20
-    for scene in made[:10]:
+    procedural = [scene for scene in scenes if scene.name != entries[0].name]
+    assert 30 <= len(procedural) <= 70
+    assert len({len(scene.faces) for scene in procedural}) > 20
+    for scene in procedural[:10]:
         assert occupancy(scene, 16).any() and picture(scene, 32).max() > 0
     shown = [scene for scene in scenes if scene.name == entries[0].name]
     triangles = [scene.vertices[scene.faces[0]] for scene in shown]

@@ -8,7 +8,7 @@ from training_recipe import tiny_recipe
 
 from backend.checkpoints.weights import build_model, write_model
 from backend.lifting.image_encoder import LiftingImageEncoder
-from backend.training.export import ENCODERS, IMAGE_ENCODER, MODELS
+from backend.training.starter.networks import ENCODERS, IMAGE_ENCODER, MODELS
 
 SAMPLER = {
     "name": "FlowEulerGuidanceIntervalSampler",

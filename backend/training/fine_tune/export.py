@@ -15,6 +15,7 @@ from backend.errors import UserError
 from backend.files import atomic_path, make_writable_folder
 from backend.geometry.mesh_files import Entry
 from backend.training.export import attribution, write_sums
+from backend.trellis.latent_encoders import weights_of
 
 PAPERS = "ATTRIBUTION.md"
 
@@ -30,7 +31,7 @@ def export_changed(
     if folder.resolve() == source.path.resolve():
         raise UserError(f"{folder} is the model that is being trained; choose another folder to export to.")
     make_writable_folder(folder)
-    weights = {path.with_name(f"{path.name}.safetensors"): module for path, module in changed.items()}
+    weights = {weights_of(path): module for path, module in changed.items()}
     for path, name in _files(source):
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -49,8 +50,7 @@ def export_changed(
 def write_checkpoint_like(original: Path, module: nn.Module, target: Path) -> None:
     """Writes the checkpoint `target` (without suffix): the original's settings, the module's weights."""
     _copy(original.with_name(f"{original.name}.json"), target.with_name(f"{target.name}.json"))
-    weights, new = (path.with_name(f"{path.name}.safetensors") for path in (original, target))
-    _write_like(weights, module, new)
+    _write_like(weights_of(original), module, weights_of(target))
 
 
 def _files(source: ModelFolder) -> Iterator[tuple[Path, Path]]:

@@ -17,13 +17,13 @@ from backend.checkpoints.model_folder import ModelFolder
 from backend.checkpoints.weights import read_model
 from backend.errors import UserError
 from backend.geometry.mesh_files import Asset, Entry
-from backend.training.data.latent_encoders import is_view_aligned, latent_encoder, structure_encoder
 from backend.training.data.records import Begin, Make, Records, digest
 from backend.training.distributed import ALONE, World
 from backend.training.fine_tune.captions import captions_of
 from backend.training.fine_tune.config import FineTuneConfig
 from backend.training.fine_tune.targets import CanonicalTargets, Targets, ViewAlignedTargets
 from backend.trellis.conditioning import Condition, LiftingConditioner, cutout_to_pixels, load_conditioner
+from backend.trellis.latent_encoders import is_view_aligned, latent_encoder, structure_encoder, weights_of
 
 
 @dataclass
@@ -53,13 +53,13 @@ class Preparation:
 
     def structures(self) -> Records:
         """Latents of the sparse structure."""
-        origin = {"encoder": digest(structure_encoder(self.folder).weights)}
+        origin = {"encoder": digest(weights_of(structure_encoder(self.folder)))}
         return self._records("structure", origin, self.targets.structures)
 
     def latents(self) -> Records:
         """Structured latents."""
         origin = {
-            "encoder": digest(latent_encoder(self.folder).weights),
+            "encoder": digest(weights_of(latent_encoder(self.folder))),
             "feature_views": self.config.feature_views,
             "normalization": list(self.folder.slat_normalization),
         }
@@ -84,8 +84,8 @@ class Preparation:
             return self._records("tokens", origin, lambda: self._read_sentences(sentences), sentences)
         if lifting is None and self.aligned:
             lifting = self.folder.path / str(self.folder.image_cond_model)
-        weights = None if lifting is None else lifting.with_name(f"{lifting.name}.safetensors")
-        origin = {"encoder": self.folder.image_cond_model if weights is None else digest(weights)}
+        name = self.folder.image_cond_model if lifting is None else digest(weights_of(lifting))
+        origin = {"encoder": name}
         return self._records("tokens", origin, lambda: self._look_at_pictures(lifting))
 
     def _look_at_pictures(self, lifting: Path | None) -> Make:

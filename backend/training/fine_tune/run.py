@@ -29,6 +29,7 @@ from backend.training.fine_tune.prepare import Preparation
 from backend.training.flows import latent_flow_part, structure_flow_part
 from backend.training.loop import LoopConfig, Part
 from backend.training.run import Run, claim, read_json, write_json
+from backend.trellis.latent_encoders import weights_of
 
 log = logging.getLogger(__name__)
 
@@ -89,14 +90,16 @@ class FineTuneRun(Run):
         self.parts = settings.parts_of(self.model)
         make_writable_folder(out)
         super().__init__(out, device, world)
-        checkpoints = {f"model ({name})": digest(self._weights(name)) for name in self.parts}
+        checkpoints = {
+            f"model ({name})": digest(weights_of(checkpoint_of(self.model, name)))[:16] for name in self.parts
+        }
         claim(out, checkpoints, world)
         place = out / "prepared"
         self.preparation = Preparation(self.model, entries, place, device, settings, captions, until, world)
         self._losses = out / "losses.json"
         self._encoder = out / "trained_encoder" if LIFTING in self.parts else None
 
-    def part(self, name: str) -> Part:
+    def build(self, name: str) -> Part:
         """The part with its weights in fp32, and the objects prepared for it."""
         settings, preparation = self.settings, self.preparation
         path = checkpoint_of(self.model, name)
@@ -160,11 +163,7 @@ class FineTuneRun(Run):
         }
         export_changed(self.model, changed, self.preparation.entries, folder)
 
-    def _weights(self, name: str) -> Path:
-        path = checkpoint_of(self.model, name)
-        return path.with_name(f"{path.name}.safetensors")
-
     def _is_large(self, name: str) -> bool:
         """Whether the network has more than a hundred million parameters."""
-        with safe_open(self._weights(name), framework="pt") as file:
+        with safe_open(weights_of(checkpoint_of(self.model, name)), framework="pt") as file:
             return sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys()) > LARGE

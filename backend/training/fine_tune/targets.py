@@ -7,6 +7,7 @@ what makes a record of one object. L voxels · C channels · r, R resolutions ·
 
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -25,9 +26,10 @@ from backend.image.background import remove_background
 from backend.image.decode import cut_out
 from backend.models.dinov2 import load_image_encoder
 from backend.training.canonical_features import averaged_features
-from backend.training.data.latent_encoders import LatentEncoder, SceneEncoder, StructureEncoder
 from backend.training.data.records import Make, numbered
+from backend.training.data.scene_encoder import SceneEncoder
 from backend.training.dataset import surface_tints
+from backend.trellis.latent_encoders import LatentEncoder, StructureEncoder
 
 PICTURE_ENCODER = "dinov2_vitl14_reg"
 """Whose features the published structured latent is made of, also in the text models."""
@@ -40,7 +42,8 @@ CUTOUT_SIZE = 640
 class Targets(Protocol):
     """Makers of records; picture k shows pose k modulo the number of poses."""
 
-    poses: int
+    @property
+    def poses(self) -> int: ...
 
     def structures(self) -> Make:
         """latents (P, C, r, r, r) f32; if view-aligned also packed and packed_solid (P, R³ / 8) u8, bits of
@@ -54,22 +57,19 @@ class Targets(Protocol):
         """K cut-out pictures, as every picture reaches the image encoder."""
 
 
+@dataclass(frozen=True)
 class CanonicalTargets:
     """For published models: the occupied voxels, and latents of DINOv2 features averaged over many views."""
 
-    poses = 1
-
-    def __init__(
-        self, folder: ModelFolder, device: torch.device, seed: int, pictures: int, feature_views: int
-    ) -> None:
-        self._folder = folder
-        self._device = device
-        self._seed = seed
-        self._pictures = pictures
-        self._feature_views = feature_views
+    folder: ModelFolder
+    device: torch.device
+    seed: int
+    count: int
+    feature_views: int
+    poses: int = 1
 
     def structures(self) -> Make:
-        encoder = StructureEncoder(self._folder, self._device)
+        encoder = StructureEncoder(self.folder, self.device)
 
         def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
             return {"latents": encoder(surface_occupancy(asset, encoder.resolution))[None]}
@@ -77,15 +77,15 @@ class CanonicalTargets:
         return make
 
     def latents(self) -> Make:
-        name = self._folder.image_cond_model or PICTURE_ENCODER
-        dinov2 = load_image_encoder(self._folder.path, name, (models_folder(),)).to(self._device)
-        encoder = LatentEncoder(self._folder, self._device, dinov2.config.embed_dim)
+        name = self.folder.image_cond_model or PICTURE_ENCODER
+        dinov2 = load_image_encoder(self.folder.path, name, (models_folder(),)).to(self.device)
+        encoder = LatentEncoder(self.folder, self.device, dinov2.config.embed_dim)
 
         def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
             coords = voxelize(asset.vertices, asset.faces, encoder.resolution)
             if len(coords) > LARGEST:
                 raise UserError(f"it takes {len(coords)} voxels, and models hold at most {LARGEST}.")
-            views = feature_views(self._feature_views, _generator(self._seed, entry, "features"))
+            views = feature_views(self.feature_views, _generator(self.seed, entry, "features"))
             item = canonical_mesh(asset)
             features = averaged_features(dinov2, item, coords, encoder.resolution, views)
             return {"coords.0": torch.from_numpy(coords), "latent.0": encoder(coords, features)}
@@ -94,21 +94,21 @@ class CanonicalTargets:
 
     def pictures(self, entry: Entry, asset: Asset) -> Iterator[Image.Image]:
         item = canonical_mesh(asset)
-        for view in picture_views(self._pictures, _generator(self._seed, entry, "pictures")):
+        for view in picture_views(self.count, _generator(self.seed, entry, "pictures")):
             yield cut_out(draw_cutout(turned_mesh(item, view.azimuth), view, CUTOUT_SIZE), remove_background)
 
 
+@dataclass(frozen=True)
 class ViewAlignedTargets:
     """For the starter: the object in the frame of each picture, its latents from distances and colours."""
 
-    def __init__(self, folder: ModelFolder, device: torch.device, seed: int, pictures: int) -> None:
-        self.poses = pictures
-        self._folder = folder
-        self._device = device
-        self._seed = seed
+    folder: ModelFolder
+    device: torch.device
+    seed: int
+    poses: int
 
     def structures(self) -> Make:
-        encoder = SceneEncoder(self._folder, self._device)
+        encoder = SceneEncoder(self.folder, self.device)
 
         def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
             poses = []
@@ -120,7 +120,7 @@ class ViewAlignedTargets:
         return make
 
     def latents(self) -> Make:
-        encoder = SceneEncoder(self._folder, self._device)
+        encoder = SceneEncoder(self.folder, self.device)
 
         def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
             made = [encoder.latent(scene, rng) for scene, rng in self._scenes(entry, asset)]
@@ -135,7 +135,7 @@ class ViewAlignedTargets:
 
     def _scenes(self, entry: Entry, asset: Asset) -> Iterator[tuple[Scene, np.random.Generator]]:
         for number in range(self.poses):
-            rng = _generator(self._seed, entry, f"pose {number}")
+            rng = _generator(self.seed, entry, f"pose {number}")
             yield make_scene(entry.name, asset, training_view(entry.name, rng)), rng
 
 

@@ -1,4 +1,4 @@
-"""Colours for made-up objects: plain, banded, graded, blotched or speckled. V vertices · F faces."""
+"""Colours for procedural objects: plain, banded, graded, blotched or speckled. V vertices · F faces."""
 
 import numpy as np
 

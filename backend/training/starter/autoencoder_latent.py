@@ -5,21 +5,17 @@ Encoder and both decoders learn together, supervised directly. Only a box of vox
 its surroundings encoded. L voxels.
 """
 
-from collections.abc import Callable
-from functools import partial
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backend.geometry.scene import Scene, occupancy, pooled_occupancy
 from backend.lifting.mesh_features import voxel_features
 from backend.lifting.surface import CORNERS_A_VOXEL
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
 from backend.models.structured_latent_vae import SLatEncoder, SLatGaussianDecoder
 from backend.representations.gaussians import GaussianConfig
-from backend.training.dataset import ObjectSource, grown
-from backend.training.loop import Part, pooled
+from backend.training.dataset import ObjectSource, grown_coords
+from backend.training.loop import Part
 from backend.training.losses import kl_divergence, sample_posterior
 from backend.training.starter.decoder_losses import decoder_loss
 from backend.training.starter.recipe import Recipe
@@ -35,7 +31,7 @@ class LatentAutoencoder(nn.Module):
     def __init__(self, recipe: Recipe):
         super().__init__()
         self.encoder = SLatEncoder.from_args(recipe.latent_encoder)
-        with torch.no_grad():  # a narrow posterior, so that the decoders hear the latents from the first step
+        with torch.no_grad():  # a narrow posterior, so that decoders see the latents from the first step
             self.encoder.out_layer.bias[recipe.latent_encoder["latent_channels"] :] = INITIAL_LOGVAR
         self.mesh_decoder = SLatMeshDecoder.from_args(recipe.mesh_decoder)
         self.gaussian_decoder = SLatGaussianDecoder.from_args(recipe.gaussian_decoder)
@@ -69,8 +65,9 @@ def latent_part(recipe: Recipe, source: ObjectSource) -> Part[tuple[SurfaceSampl
     config = splats_config(recipe)
     places = gaussian_places(module.gaussian_decoder.offset_perturbation, config)
 
-    def sample(number: int) -> SurfaceSample:
-        return encoder_sample(recipe, source, number, places)
+    def batch(number: int) -> tuple[SurfaceSample, ...]:
+        size = recipe.latent_batch
+        return tuple(encoder_sample(recipe, source, number * size + index, places) for index in range(size))
 
     def one_loss(sample: SurfaceSample, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         mean, logvar = module.encoder(sample.features, module.encoder.structure(sample.coords))
@@ -82,41 +79,22 @@ def latent_part(recipe: Recipe, source: ObjectSource) -> Part[tuple[SurfaceSampl
         numbers |= {"kl": kl.detach(), "std": mean.detach().std(), "anchor": anchor.detach()}
         return error + anchor + recipe.latent_kl * kl, numbers
 
-    batch = sample_batches(recipe, source, sample)
-    return Part("latent_autoencoder", module, batch, partial(mean_loss, one_loss))
+    def loss(
+        samples: tuple[SurfaceSample, ...], generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        # Objects one after the other, for each has voxels of its own.
+        losses, tables = zip(*(one_loss(sample, generator) for sample in samples), strict=True)
+        numbers = {key: torch.stack([table[key] for table in tables]).mean() for key in tables[0]}
+        return torch.stack(losses).mean(), numbers
 
-
-def sample_batches(
-    recipe: Recipe, source: ObjectSource, sample: Callable[[int], SurfaceSample]
-) -> Callable[[int], tuple[SurfaceSample, ...]]:
-    """Batches by number of `recipe.latent_batch` samples."""
-    size = recipe.latent_batch
-    # Distances that are not stored cost as much as the training step, hence the pool.
-    one = sample if source.stored else pooled(sample, recipe.latent_pool)
-    return lambda number: tuple(one(number * size + index) for index in range(size))
-
-
-def mean_loss(
-    one_loss: Callable[[SurfaceSample, torch.Generator], tuple[Tensor, dict[str, Tensor]]],
-    samples: tuple[SurfaceSample, ...],
-    generator: torch.Generator,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Objects one after the other, for each has voxels of its own; the mean of losses and numbers."""
-    losses, tables = zip(*(one_loss(sample, generator) for sample in samples), strict=True)
-    numbers = {key: torch.stack([table[key] for table in tables]).mean() for key in tables[0]}
-    return torch.stack(losses).mean(), numbers
+    return Part("latent_autoencoder", module, batch, loss)
 
 
 def encoder_sample(recipe: Recipe, source: ObjectSource, number: int, places: np.ndarray) -> SurfaceSample:
     """Scene `number` on its true structure, grown as generated ones are."""
     scene, rng = source.scene(number, surface=True)
-    coords = np.argwhere(grown(coarse_occupancy(recipe, scene), rng)).astype(np.int32)
+    coords = grown_coords(scene, recipe.structure_resolution, recipe.resolution, rng)
     return surface_sample(recipe, scene, coords, rng, places)
-
-
-def coarse_occupancy(recipe: Recipe, scene: Scene) -> np.ndarray:
-    """(R, R, R) bool: the voxels of the structured latent."""
-    return pooled_occupancy(occupancy(scene, recipe.structure_resolution), recipe.resolution)
 
 
 def splats_config(recipe: Recipe) -> GaussianConfig:
@@ -146,7 +124,7 @@ def latent_statistics(
     means, squares = [], []
     for step in range(count):
         scene, rng = source.scene(10**9 + step, surface=True)
-        coords = np.argwhere(grown(coarse_occupancy(recipe, scene), rng)).astype(np.int32)
+        coords = grown_coords(scene, recipe.structure_resolution, recipe.resolution, rng)
         features = torch.from_numpy(voxel_features(scene, coords, recipe.resolution))
         latents = module.encode(torch.from_numpy(coords).to(device), features.to(device))
         means.append(latents.mean(0))

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from backend.geometry.render import CROP_MARGIN
-from backend.geometry.scene import Scene, occupancy, picture, pooled_occupancy
+from backend.geometry.scene import Scene, occupancy, picture
 from backend.lifting.mesh_features import voxel_features
-from backend.training.dataset import ObjectSource, grown, solid, surface_tints
+from backend.training.dataset import ObjectSource, grown_coords, solid, surface_tints
 from backend.training.encoders import ColorBatch, ShapeBatch
 from backend.training.starter.recipe import Recipe
 
@@ -46,8 +46,7 @@ def feature_batch(recipe: Recipe, source: ObjectSource, step: int, size: int) ->
     for index in range(size):
         scene, rng = source.scene(step, index, surface=True)
         pictures.append(_picture(recipe, scene, rng))
-        occupied = occupancy(scene, recipe.structure_resolution)
-        places = np.argwhere(grown(pooled_occupancy(occupied, recipe.resolution), rng)).astype(np.int32)
+        places = grown_coords(scene, recipe.structure_resolution, recipe.resolution, rng)
         coords.append(torch.from_numpy(places))
         found = voxel_features(scene, places, recipe.resolution).astype(np.float16)
         features.append(torch.from_numpy(found))

@@ -1,8 +1,7 @@
 """How far decoded cubes and Gaussians are from the surface they should show.
 
-M voxels that are decoded. The mesh decoder's channels of a cube: 8 distances, 45 of shape, 8 × 6 of
-colour and
-normal.
+M voxels that are decoded. The mesh decoder's channels of a cube: 8 distances, 45 of shape, 8 × 6 of colour
+and normal.
 """
 
 import torch.nn.functional as F

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from backend.models.sparse_structure_vae import SparseStructureDecoder
-from backend.training.export import ENCODERS, IMAGE_ENCODER, MODELS, pipeline_settings, write_folder
+from backend.training.export import pipeline_settings, write_folder
+from backend.training.starter.networks import IMAGE_ENCODER, MODELS, NETWORKS
 from backend.training.starter.run import StarterRun
 
 
@@ -19,16 +20,20 @@ def export(
     `occupancy_shift` is added to the structure decoder's logits, so that the published rule, occupied where
     the logit is above 0, is the best one.
     """
-    networks = {
-        MODELS["sparse_structure_decoder"]: shifted(run.structure.decoder, occupancy_shift),
-        ENCODERS["structure"]: run.structure.encoder,
-        MODELS["slat_decoder_mesh"]: run.latent_autoencoder.mesh_decoder,
-        MODELS["slat_decoder_gs"]: run.latent_autoencoder.gaussian_decoder,
-        ENCODERS["latent"]: run.latent_autoencoder.encoder,
-        IMAGE_ENCODER: run.lifting,
-        MODELS["sparse_structure_flow_model"]: run.structure_flow,
-        MODELS["slat_flow_model"]: run.latent_flow,
+    trained = {
+        "structure_autoencoder": run.structure,
+        "latent_autoencoder": run.latent_autoencoder,
+        "lifting": run.lifting,
+        "structure_flow": run.structure_flow,
+        "latent_flow": run.latent_flow,
     }
+    networks: dict[str, Any] = {
+        path: trained[part].get_submodule(attribute)
+        for part, table in NETWORKS.items()
+        for attribute, path in table.items()
+    }
+    decoder = MODELS["sparse_structure_decoder"]
+    networks[decoder] = shifted(networks[decoder], occupancy_shift)
     normalization = run.latents.mean.tolist(), run.latents.std.tolist()
     condition = {"image_cond_model": IMAGE_ENCODER}
     pipeline = pipeline_settings("TrellisImageTo3DPipeline", MODELS, sampling, normalization, condition)

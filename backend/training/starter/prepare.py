@@ -50,11 +50,6 @@ class PreparedSource(ObjectSource):
         weights = group_weights(entries) * [number in shapes for number in range(len(entries))]
         self._cumulative_stored = np.cumsum(weights / max(weights.sum(), 1e-12))
 
-    @property
-    def stored(self) -> bool:
-        """Whether distances to surfaces are stored."""
-        return bool(self._shapes)
-
     def scene(self, step: int, index: int = 0, surface: bool = False) -> tuple[Scene, np.random.Generator]:
         """As ObjectSource does; of a stored shape if its surface is wanted."""
         if not surface or not self._shapes:

@@ -57,7 +57,7 @@ class Recipe:
     structure_resolution: int = 64
     resolution: int = 32  # of the structured latent, whose voxels are the structure's, pooled
     picture_size: int = 128
-    variety: Variety = Variety(made=0.3, stretched=0.3)
+    variety: Variety = Variety(procedural=0.3, stretched=0.3)
     views: int = 2  # of an object whose surface is stored
     prepare_share: float = 0.15  # of the minutes at most, for preparing data
     finish_share: float = 0.12  # of the minutes, for calibration, export and a short evaluation
@@ -91,7 +91,6 @@ class Recipe:
     )
     latent_batch: int = 1  # objects, of each a box of at most latent_voxels
     latent_voxels: int = 160
-    latent_pool: int = 1500
     latent_kl: float = 1e-4
     structure_flow: dict = field(default_factory=lambda: flow_sizes(16, 256, 3, 2))
     structure_flow_batch: int = 6
@@ -126,14 +125,7 @@ class Recipe:
         """The same networks, in batches that keep a GPU busy, and minutes shared out for one."""
         if device.type == "cpu":
             return self
-        minutes = {
-            "structure_autoencoder": 1.5,
-            "latent_autoencoder": 4.0,
-            "lifting": 8.0,
-            "colors": 1.5,
-            "structure_flow": 3.0,
-            "latent_flow": 1.5,
-        }
+        minutes = dict(zip(PARTS, (1.5, 4.0, 8.0, 1.5, 3.0, 1.5), strict=True))
         loops = {
             name: replace(loop, steps=10**6, minutes=minutes[name], ema=0.999, warm_up=200, log_every=50)
             for name, loop in self.loops.items()
@@ -146,7 +138,6 @@ class Recipe:
             color_batch=16,
             latent_batch=4,
             latent_voxels=2048,
-            latent_pool=4000,
             structure_flow_batch=64,
             latent_flow_batch=12,
             loops=loops,

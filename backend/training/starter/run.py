@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from backend.errors import UserError
 from backend.lifting.image_encoder import LiftingImageEncoder
 from backend.models.sparse_structure_flow import SparseStructureFlowModel
 from backend.models.structured_latent_flow import SLatFlowModel
@@ -32,7 +31,7 @@ from backend.training.starter.autoencoder_structure import (
     structure_part,
 )
 from backend.training.starter.batches import FeatureBatch, color_batch, feature_batch, shape_batch
-from backend.training.starter.initial import load_initial
+from backend.training.starter.networks import load_initial
 from backend.training.starter.recipe import PARTS, Recipe
 
 _STATISTICS_SCENES = 100
@@ -44,6 +43,8 @@ class StarterRun(Run):
 
     `initial` is a model folder whose weights new parts begin with.
     """
+
+    parts = PARTS
 
     def __init__(
         self,
@@ -69,61 +70,48 @@ class StarterRun(Run):
             _ = part.name == "structure_autoencoder" and self.structure
             _ = part.name == "latent_autoencoder" and self.latents
 
-    def part(self, name: str) -> Part:
-        if name not in PARTS:
-            raise UserError(f"There is no part {name}; choose among {', '.join(PARTS)}.")
-        part: Part = getattr(self, f"_{name}")()
+    def build(self, name: str) -> Part:
+        recipe, source = self.recipe, self.source
+        if name == "structure_autoencoder":
+            part: Part = structure_part(recipe, source)
+        elif name == "latent_autoencoder":
+            part = latent_part(recipe, source)
+        elif name == "lifting":
+            encoder, module = self.structure.encoder, LiftingImageEncoder(recipe.lifting)
+            part = shape_part(
+                module, partial(shape_batch, recipe, source, size=recipe.lifting_batch), encoder
+            )
+        elif name == "colors":
+            lifting, latents = self.lifting, self.latents
+            batch = partial(color_batch, recipe, source)
+            part = color_part(lifting, batch, latents.autoencoder.encoder, latents.mean, latents.std)
+        else:
+            part = self._structure_flow() if name == "structure_flow" else self._latent_flow()
         if self.initial is not None and not self.state(name).is_file():
             load_initial(part, self.initial)
         return part
 
-    def _structure_autoencoder(self) -> Part:
-        return structure_part(self.recipe, self.source)
-
-    def _latent_autoencoder(self) -> Part:
-        return latent_part(self.recipe, self.source)
-
-    def _lifting(self) -> Part:
-        recipe, source, encoder = self.recipe, self.source, self.structure.encoder
-        module = LiftingImageEncoder(recipe.lifting)
-        return shape_part(module, lambda n: shape_batch(recipe, source, n, recipe.lifting_batch), encoder)
-
-    def _colors(self) -> Part:
-        encoder, latents = self.lifting, self.latents
-        latent_encoder = latents.autoencoder.encoder
-        return color_part(
-            encoder,
-            lambda n: color_batch(self.recipe, self.source, n),
-            latent_encoder,
-            latents.mean,
-            latents.std,
-        )
-
-    def _structure_flow(self) -> Part:
-        recipe, source, structure, lifting = self.recipe, self.source, self.structure, self.lifting
+    def _structure_flow(self) -> Part[ShapeBatch]:
+        recipe, structure, lifting = self.recipe, self.structure, self.lifting
 
         def examples(batch: ShapeBatch) -> StructureExamples:
             tokens = lifting.tokens(*lifting.lift(pixels(batch.given)))
             return StructureExamples(tokens, structure.encode(batch.occupied).float())
 
+        batch = partial(shape_batch, recipe, self.source, size=recipe.structure_flow_batch)
         module = SparseStructureFlowModel.from_args(recipe.structure_flow)
-        size = recipe.structure_flow_batch
-        return structure_flow_part(
-            module, lambda n: shape_batch(recipe, source, n, size), recipe.flow, examples
-        )
+        return structure_flow_part(module, batch, recipe.flow, examples)
 
-    def _latent_flow(self) -> Part:
-        recipe, source, latents, lifting = self.recipe, self.source, self.latents, self.lifting
+    def _latent_flow(self) -> Part[FeatureBatch]:
+        recipe, latents, lifting = self.recipe, self.latents, self.lifting
 
         def examples(batch: FeatureBatch) -> LatentExamples:
             tokens = lifting.tokens(*lifting.lift(pixels(batch.pictures)))
             return LatentExamples(tokens, batch.coords, tuple(map(latents, batch.coords, batch.features)))
 
+        batch = partial(feature_batch, recipe, self.source, size=recipe.latent_flow_batch)
         module = SLatFlowModel.from_args(recipe.latent_flow)
-        size = recipe.latent_flow_batch
-        return latent_flow_part(
-            module, lambda n: feature_batch(recipe, source, n, size), recipe.flow, examples
-        )
+        return latent_flow_part(module, batch, recipe.flow, examples)
 
     @cached_property
     def structure(self) -> StructureAutoencoder:

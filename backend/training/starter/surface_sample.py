@@ -1,6 +1,4 @@
-"""What the decoders of the structured latent are taught with: a box of voxels, its surroundings, and the
-surface
-in it.
+"""What the decoders of the structured latent learn from: a box of voxels, its surroundings, and the surface.
 
 L voxels · M voxels to decode · n corners of a grid a side.
 """
@@ -60,7 +58,7 @@ def surface_sample(
         points, near.reshape(-1), scene.vertices, scene.faces, scene.corner_colors, FINE_CELLS * resolution
     ).reshape(*near.shape, 3)
     # A thin shell, not a solid: few assets are closed, many have parts inside, and the cubes know nothing of
-    # what lies beyond the voxels of the surface, so that a solid would end there in a second wall.
+    # what lies beyond the voxels of the surface, so that a solid would end there in a second shell.
     distance = voxel_distance(np.abs(field.distance), FINE_CELLS, resolution)[corners]
     return SurfaceSample(
         torch.from_numpy(coords),

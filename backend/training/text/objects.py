@@ -18,11 +18,12 @@ from backend.checkpoints.model_folder import ModelFolder
 from backend.geometry.mesh_files import Asset, Entry
 from backend.geometry.scene import make_scene
 from backend.geometry.views import fixed_view
-from backend.training.data.latent_encoders import SceneEncoder, latent_encoder, structure_encoder
 from backend.training.data.records import Make, Records, digest
+from backend.training.data.scene_encoder import SceneEncoder
 from backend.training.dataset import surface_tints
 from backend.training.distributed import ALONE, World
 from backend.training.text.captions import COLORS, dominant_color, painted
+from backend.trellis.latent_encoders import latent_encoder, structure_encoder, weights_of
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def prepare_objects(
 
     OutOfTime when time.monotonic() says `until`; broken meshes are left out.
     """
-    weights = structure_encoder(starter).weights, latent_encoder(starter).weights
+    weights = weights_of(structure_encoder(starter)), weights_of(latent_encoder(starter))
     normalization = starter.slat_normalization
     origin = {"encoders": [digest(path) for path in weights], "normalization": list(normalization)}
     records = Records(folder, "front", origin)

@@ -18,7 +18,6 @@ from backend.lifting.text_encoder import LiftingTextEncoder
 from backend.models.minilm_text import load_sentence_encoder
 from backend.models.sparse_structure_flow import SparseStructureFlowModel
 from backend.models.structured_latent_flow import SLatFlowModel
-from backend.training.data.latent_encoders import LatentEncoder, StructureEncoder, is_view_aligned
 from backend.training.distributed import ALONE, World
 from backend.training.encoders import color_distance, color_part, shape_part
 from backend.training.export import pipeline_settings, write_folder
@@ -29,6 +28,7 @@ from backend.training.text.batches import ColoredExamples, latent_examples, shap
 from backend.training.text.objects import Objects, prepare_objects
 from backend.training.text.recipe import PARTS, TextRecipe
 from backend.training.text.sentences import Sentences
+from backend.trellis.latent_encoders import LatentEncoder, StructureEncoder, is_view_aligned
 
 TEXT_ENCODER = "ckpts/text_encoder"
 FLOWS = {
@@ -42,6 +42,8 @@ SAMPLING = {"steps": 2, "cfg_strength": 0.0, "cfg_interval": [0.5, 1.0], "rescal
 
 class TextRun(Run):
     """Builds the text parts and hands out what they learned; OutOfTime if preparing takes beyond `until`."""
+
+    parts = PARTS
 
     def __init__(
         self,
@@ -68,10 +70,8 @@ class TextRun(Run):
     def config(self, name: str) -> LoopConfig:
         return replace(self.recipe.loops[name], seed=self.seed)
 
-    def part(self, name: str) -> Part:
+    def build(self, name: str) -> Part:
         recipe = self.recipe
-        if name not in PARTS:
-            raise UserError(f"There is no part {name}; choose among {', '.join(PARTS)}.")
         given = self.sentences, self.objects, self.seed
         if name == "lifting":
             encoder = StructureEncoder(self.starter, CPU).network

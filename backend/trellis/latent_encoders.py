@@ -5,7 +5,6 @@ L voxels · C channels · r, R resolutions of the structure's latent and of the 
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,52 +15,24 @@ from torch import Tensor, nn
 from backend.checkpoints.model_folder import ModelFolder, models_folder
 from backend.checkpoints.weights import read_model
 from backend.errors import MissingModel, UserError
-from backend.geometry.scene import Scene, occupancy, pooled_occupancy
-from backend.lifting.mesh_features import voxel_features
 from backend.lifting.surface import FEATURES
-from backend.training.dataset import grown, solid
 
 STRUCTURE_ENCODER = "ss_enc_conv3d_16l8_fp16"
 LATENT_ENCODER = "slat_enc_swin8_B_64l8_fp16"
 PUBLISHED_IN = "microsoft/TRELLIS-image-large"
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """One checkpoint of a folder: its path without suffix and the `args` of its JSON file."""
-
-    path: Path
-    args: dict[str, Any]
-
-    @property
-    def weights(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.safetensors")
-
-
-def flow_checkpoint(folder: ModelFolder, role: str) -> Checkpoint:
-    """The flow of a role of pipeline.json; MissingModel where the folder has none."""
-    if role not in folder.models:
-        raise MissingModel(
-            f"The model {folder.name} has no {role}, so there is nothing to train; choose another."
-        )
-    path = folder.models[role]
-    settings = _settings(path.with_name(f"{path.name}.json"))
-    if settings is None:
-        raise MissingModel(f"The model file {path}.json is missing; download the model's whole folder again.")
-    return Checkpoint(path, settings["args"])
-
-
-def structure_encoder(folder: ModelFolder) -> Checkpoint:
-    """The encoder of the sparse structure that fits the folder's flow."""
-    flow = flow_checkpoint(folder, "sparse_structure_flow_model")
-    wanted = {"latent_channels": flow.args.get("in_channels")}
+def structure_encoder(folder: ModelFolder) -> Path:
+    """The checkpoint, without suffix, of the encoder of the sparse structure that fits the folder's flow."""
+    flow = _flow_args(folder, "sparse_structure_flow_model")
+    wanted = {"latent_channels": flow.get("in_channels")}
     return _encoder(folder, "SparseStructureEncoder", "sparse_structure_decoder", wanted, STRUCTURE_ENCODER)
 
 
-def latent_encoder(folder: ModelFolder) -> Checkpoint:
-    """The encoder of the structured latent that fits the folder's flow."""
-    flow = flow_checkpoint(folder, "slat_flow_model")
-    wanted = {"latent_channels": flow.args.get("in_channels"), "resolution": flow.args.get("resolution")}
+def latent_encoder(folder: ModelFolder) -> Path:
+    """The checkpoint, without suffix, of the encoder of the structured latent that fits the folder's flow."""
+    flow = _flow_args(folder, "slat_flow_model")
+    wanted = {"latent_channels": flow.get("in_channels"), "resolution": flow.get("resolution")}
     return _encoder(folder, "SLatEncoder", "slat_decoder_mesh", wanted, LATENT_ENCODER)
 
 
@@ -69,7 +40,8 @@ def is_view_aligned(folder: ModelFolder) -> bool:
     """Whether objects stand as the picture shows them, as in the starter, or in a frame of their own."""
     if folder.image_cond_model:
         return "/" in folder.image_cond_model
-    return latent_encoder(folder).args.get("in_channels") == FEATURES
+    settings = _settings(latent_encoder(folder))
+    return settings is not None and settings["args"].get("in_channels") == FEATURES
 
 
 class StructureEncoder:
@@ -78,7 +50,7 @@ class StructureEncoder:
     def __init__(self, folder: ModelFolder, device: torch.device) -> None:
         self._device = device
         self.network = _read(structure_encoder(folder), device)
-        side = flow_checkpoint(folder, "sparse_structure_flow_model").args["resolution"]
+        side = _flow_args(folder, "sparse_structure_flow_model")["resolution"]
         self.resolution: int = side * 2 ** (len(self.network.config.channels) - 1)
 
     @torch.inference_mode()
@@ -111,54 +83,46 @@ class LatentEncoder:
         return (raw.float().cpu() - self.mean) / self.std
 
 
-class SceneEncoder:
-    """Both encoders of a view-aligned model such as the starter."""
-
-    def __init__(self, folder: ModelFolder, device: torch.device) -> None:
-        self.structure_encoder = StructureEncoder(folder, device)
-        self.latent_encoder = LatentEncoder(folder, device, FEATURES)
-        self.resolution = self.latent_encoder.resolution
-
-    def structure(self, scene: Scene) -> dict[str, Tensor]:
-        """latents (C, r, r, r) f32 · packed, packed_solid (R³ / 8,) u8, bits of surface and solid."""
-        volume = occupancy(scene, self.structure_encoder.resolution)
-        packed, packed_solid = (torch.from_numpy(np.packbits(one)) for one in (volume, solid(volume)))
-        return {"latents": self.structure_encoder(volume), "packed": packed, "packed_solid": packed_solid}
-
-    def latent(self, scene: Scene, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """coords (L, 3) i32, grown as generated ones are, and their latent (L, C) f32, normalised."""
-        occupied = pooled_occupancy(occupancy(scene, self.structure_encoder.resolution), self.resolution)
-        coords = np.argwhere(grown(occupied, rng)).astype(np.int32)
-        features = torch.from_numpy(voxel_features(scene, coords, self.resolution))
-        return torch.from_numpy(coords), self.latent_encoder(coords, features)
+def weights_of(checkpoint: Path) -> Path:
+    """The file of a checkpoint's weights."""
+    return checkpoint.with_name(f"{checkpoint.name}.safetensors")
 
 
-def _read(checkpoint: Checkpoint, device: torch.device) -> nn.Module:
-    return read_model(checkpoint.path, torch.float32, device).requires_grad_(False)
+def _read(checkpoint: Path, device: torch.device) -> nn.Module:
+    return read_model(checkpoint, torch.float32, device).requires_grad_(False)
 
 
-def _encoder(
-    folder: ModelFolder, name: str, decoder: str, wanted: dict[str, Any], published: str
-) -> Checkpoint:
+def _flow_args(folder: ModelFolder, role: str) -> dict[str, Any]:
+    """The settings of the flow of that role; MissingModel where the folder has none."""
+    settings = _settings(folder.models[role]) if role in folder.models else None
+    if settings is None:
+        raise MissingModel(
+            f"The model {folder.name} has no {role} or lacks its JSON file; download its whole folder."
+        )
+    return settings["args"]
+
+
+def _encoder(folder: ModelFolder, name: str, decoder: str, wanted: dict[str, Any], published: str) -> Path:
     """The checkpoint of class `name` beside the decoder or in the folder, its args as wanted."""
     homes = [folder.models[decoder].parent] if decoder in folder.models else []
     homes.append(folder.path / "ckpts")
     homes += [home / Path(PUBLISHED_IN).name / "ckpts" for home in (folder.path.parent, models_folder())]
-    for path in (path for home in homes for path in sorted(home.glob("*.json"))):
+    for path in (path.with_suffix("") for home in homes for path in sorted(home.glob("*.json"))):
         settings = _settings(path)
         if settings is None or settings["name"].removeprefix("Elastic") != name:
             continue
-        found = Checkpoint(path.with_suffix(""), settings["args"])
-        if found.weights.is_file() and all(found.args.get(key) == value for key, value in wanted.items()):
-            return found
+        fits = all(settings["args"].get(key) == value for key, value in wanted.items())
+        if fits and weights_of(path).is_file():
+            return path
     raise MissingModel(
-        f"The model {folder.name} has no {name}, which training needs: download ckpts/{published}.json "
+        f"The model {folder.name} has no {name}, which encoding needs: download ckpts/{published}.json "
         f"and ckpts/{published}.safetensors of {PUBLISHED_IN} into {homes[0]}."
     )
 
 
-def _settings(path: Path) -> dict[str, Any] | None:
+def _settings(checkpoint: Path) -> dict[str, Any] | None:
     """A checkpoint's JSON file; None where there is none, or where it describes no network."""
+    path = checkpoint.with_name(f"{checkpoint.name}.json")
     if not path.is_file():
         return None
     try:

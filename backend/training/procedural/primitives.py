@@ -16,7 +16,7 @@ Random = np.random.Generator
 
 
 @dataclass(frozen=True)
-class Body:
+class Primitive:
     """vertices (V, 3) f64 about the origin, longest side 1 · outward faces (F, 3) i32 · smooth or not."""
 
     vertices: np.ndarray
@@ -36,11 +36,11 @@ class Kind:
     closed: bool = False
 
 
-def random_body(rng: Random) -> Body:
+def random_primitive(rng: Random) -> Primitive:
     """One simple solid."""
     kind = KINDS[rng.choice(len(KINDS), p=[kind.share for kind in KINDS])]
     vertices, faces = lofted(kind.make(rng), kind.closed)
-    return Body(normalised(vertices), faces, rng.random() < kind.smooth)
+    return Primitive(normalised(vertices), faces, rng.random() < kind.smooth)
 
 
 def _around(rng: Random) -> int:
