@@ -125,6 +125,7 @@ def train_starter(call: Call) -> str:
     """Trains the starter as far as this call goes; returns the sentence that says how far that is."""
     options, world = call.options, call.world
     recipe = Recipe().for_device(call.device)
+    initial = open_folder(options.start).path if options.start else None
     minutes = _minutes(call, recipe.minutes)
     parts = tuple(options.parts or PARTS)
     shares = 1 - recipe.prepare_share - recipe.finish_share
@@ -142,7 +143,6 @@ def train_starter(call: Call) -> str:
     if source is None:
         return f"The data is prepared in part; {GOES_ON}."
     workers = workers_for(call.device, options.threads)
-    initial = open_folder(options.start).path if options.start else None
     run = StarterRun(recipe, source, call.state, call.device, world, workers, initial)
     begun = any(not run.is_finished(name) for name in parts)
     if not run.train_all(parts, call.until):

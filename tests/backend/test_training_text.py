@@ -16,10 +16,11 @@ from training_shapes import cube, save, sphere
 from backend.checkpoints.model_folder import Normalization, open_folder
 from backend.checkpoints.weights import read_model, write_model
 from backend.config import config_args
-from backend.errors import MissingModel
+from backend.errors import MissingModel, UserError
 from backend.geometry.mesh_files import Entry, read_catalogue
 from backend.lifting.text_encoder import LiftingTextConfig, LiftingTextEncoder
 from backend.models.minilm_text import PUBLISHED, TOKENS
+from backend.training import command
 from backend.training.dataset import ObjectSource, solid
 from backend.training.encoders import shape_loss, unpacked
 from backend.training.loop import LoopConfig, Trainer
@@ -256,6 +257,26 @@ def test_a_trained_folder_makes_objects_of_sentences(run, tmp_path):
         )
     one, two = (made[prompt, "gaussian"]["f_dc"] for prompt in ("a red chair", "a tree"))
     assert np.isfinite(one).all() and (one.shape != two.shape or not np.allclose(one, two))
+
+
+def test_the_command_trains_the_text_model_in_pieces(run, tmp_path, monkeypatch, capsys):
+    recipe = _text_recipe()
+    loops = {name: replace(loop, minutes=1.0) for name, loop in recipe.loops.items()}
+    monkeypatch.setattr(command, "TextRecipe", lambda: replace(recipe, loops=loops))
+    write_tiny_minilm(tmp_path / "out" / PUBLISHED, WIDTH)
+    data = str(run.objects.entries[0].path.parent)
+    words = ["--recipe", "starter-text", "--data", data, "--from", str(run.starter.path), "--threads", "1"]
+    words += ["--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert command.main([*words, "--piece-minutes", "0"]) == 0
+    assert "goes on" in capsys.readouterr().out and not (tmp_path / "out" / "model").exists()
+    assert command.main(words) == 0
+    assert f"{tmp_path / 'out' / 'model'} is ready" in capsys.readouterr().out
+    assert (tmp_path / "out" / "model" / "pipeline.json").is_file()
+
+
+def test_a_text_model_stands_on_a_starter(run, tiny_model, tmp_path):
+    with pytest.raises(UserError, match="stands on a starter"):
+        TextRun(run.recipe, run.objects.entries, open_folder(tiny_model), tmp_path)
 
 
 def test_without_the_sentence_model_the_package_is_named(run, tmp_path, monkeypatch):

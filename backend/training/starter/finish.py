@@ -25,9 +25,7 @@ log = logging.getLogger(__name__)
 SHOWN = 10  # objects of the contact sheet, which are also those of the score
 CALIBRATION = 24
 SAMPLING = {"sparse_structure_sampler": GUESS, "slat_sampler": GUESS}
-_MEASURABLE = (
-    0.25  # voxel score below which structures fill the cube, and measuring them would take very long
-)
+_MEASURABLE = 0.25  # voxel score below which structures fill the cube, and measuring takes very long
 
 
 def finish(run: StarterRun, model: Path, out: Path, until: float) -> dict[str, float]:
