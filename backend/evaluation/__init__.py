@@ -1,1 +1,1 @@
-"""Scores on objects that were never trained on; needs the training code and is no part of the extension."""
+"""Scores on objects that were never trained on; no part of the extension."""

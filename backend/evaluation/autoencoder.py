@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -19,23 +21,23 @@ STRUCTURE_RESOLUTION = 64
 _ENCODER = "ckpts/slat_enc_swin8_32l8"
 
 
+@dataclass(frozen=True)
 class Autoencoder:
     """The encoder beside a pipeline's mesh decoder."""
 
-    def __init__(self, encoder: SLatEncoder, pipeline: Pipeline) -> None:
-        self._encoder = encoder
-        self._pipeline = pipeline
+    encoder: SLatEncoder
+    pipeline: Pipeline
 
     @torch.inference_mode()
     def mesh(self, scene: Scene) -> Asset:
         """The scene's mesh after encoding and decoding, as it stands; without faces if none is left."""
-        resolution = self._encoder.config.resolution
+        resolution = self.encoder.config.resolution
         voxels = pooled_occupancy(occupancy(scene, STRUCTURE_RESOLUTION), resolution)
         coords = np.argwhere(voxels).astype(np.int32)
-        places = torch.from_numpy(coords).to(self._pipeline.device)
-        features = torch.from_numpy(voxel_features(scene, coords, resolution)).to(self._pipeline.device)
-        latents = self._encoder(features, self._encoder.structure(places))[0].float()
-        return mesh_asset(self._pipeline.decode_mesh(places, latents))
+        places = torch.from_numpy(coords).to(self.pipeline.device)
+        features = torch.from_numpy(voxel_features(scene, coords, resolution)).to(self.pipeline.device)
+        latents = self.encoder(features, self.encoder.structure(places))[0].float()
+        return mesh_asset(self.pipeline.decode_mesh(places, latents))
 
 
 def open_autoencoder(pipeline: Pipeline) -> Autoencoder | None:

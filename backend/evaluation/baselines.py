@@ -10,24 +10,17 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numba import njit
 from PIL import Image
 
 from backend.evaluation.prediction import EMPTY, Prediction
-from backend.evaluation.shapes import Shape
 from backend.evaluation.silhouettes import picture_mask, shape_masks
-from backend.evaluation.surface_scores import sample_surface
-from backend.evaluation.unit_cube import RESOLUTION, placement, turn
-from backend.evaluation.voxel_scores import distances, f_score_of_distances
+from backend.evaluation.training_shapes import AZIMUTHS, Shape
+from backend.evaluation.unit_cube import RESOLUTION
 from backend.geometry.mesh_files import Asset
 from backend.geometry.views import align
 from backend.geometry.voxelize import sampled_occupancy
 
-AZIMUTHS = tuple(2 * math.pi * n / 16 for n in range(16))
 ELEVATIONS = tuple(math.radians(degrees) for degrees in (5.0, 20.0, 35.0))
-_CUTS = np.geomspace(0.01, 0.5, 24)
-_POINTS = 20_000  # on a shape, whose surface crosses a few thousand voxels
-_CALIBRATION = 100  # training shapes that choose the cut of the mean occupancy
 
 
 class Retrieval:
@@ -60,14 +53,6 @@ def mean_shape(occupied: np.ndarray) -> Prediction:
     return Prediction(occupied, boundary(occupied))
 
 
-def mean_occupancy(shapes: Sequence[Shape], threads: int) -> np.ndarray:
-    """(R, R, R) bool: the mean of all shapes and sides, cut where it fits some of them best."""
-    with ThreadPoolExecutor(threads) as pool:
-        parts = list(pool.map(_counted, [shapes[n::threads] for n in range(threads)]))
-    mean = np.sum(parts, axis=0) / (len(shapes) * len(AZIMUTHS))
-    return _best_cut(mean, shapes)
-
-
 def boundary(occupied: np.ndarray) -> Asset:
     """The faces between occupied and empty voxels (R, R, R) of the unit cube, two triangles each."""
     if not occupied.any():
@@ -85,52 +70,6 @@ def boundary(occupied: np.ndarray) -> Asset:
     first = np.arange(0, len(corners), 4)[:, None]
     faces = np.concatenate([first + np.array([0, 1, 2]), first + np.array([0, 2, 3])])
     return _grey(corners, faces.astype(np.int32))
-
-
-def _counted(shapes: Sequence[Shape]) -> np.ndarray:
-    """How many of the shapes' sides occupy each voxel, by points on their surfaces."""
-    counts = np.zeros((RESOLUTION,) * 3, np.int32)
-    last = np.zeros((RESOLUTION,) * 3, np.int32)  # the side that marked a voxel last
-    for number, shape in enumerate(shapes):
-        points = sample_surface(shape.vertices, shape.faces, _POINTS, np.random.default_rng(0))
-        for n, azimuth in enumerate(AZIMUTHS, start=1):
-            where = placement(shape.vertices, azimuth)
-            _count(
-                points, turn(azimuth) * where.scale, np.array(where.offset),
-                number * len(AZIMUTHS) + n, counts, last,
-            )  # fmt: skip
-    return counts
-
-
-@njit(nogil=True, cache=True)
-def _count(points, matrix, offset, side, counts, last):
-    """Adds 1 to counts (R, R, R) at every voxel with a point (N, 3) in it."""
-    size = counts.shape[0]
-    voxel = np.zeros(3, np.int64)
-    for n in range(points.shape[0]):
-        for axis in range(3):
-            place = offset[axis]
-            for m in range(3):
-                place += points[n, m] * matrix[m, axis]
-            voxel[axis] = min(size - 1, max(0, int((place + 0.5) * size)))
-        i, j, k = voxel
-        if last[i, j, k] != side:
-            last[i, j, k] = side
-            counts[i, j, k] += 1
-
-
-def _best_cut(mean: np.ndarray, shapes: Sequence[Shape]) -> np.ndarray:
-    """The occupancy above the cut with the best mean F-score on some of the shapes."""
-    cuts = [mean > cut for cut in _CUTS if (mean > cut).any()]
-    measured = [(cut, distances(cut)) for cut in cuts]
-    scores = np.zeros(len(cuts))
-    step = max(1, len(shapes) // _CALIBRATION)
-    for number, shape in enumerate(shapes[::step]):
-        side = AZIMUTHS[number % len(AZIMUTHS)]
-        truth = sampled_occupancy(align(shape.vertices, side), shape.faces, RESOLUTION)
-        to_truth = distances(truth)
-        scores += [f_score_of_distances(cut, to_cut, truth, to_truth) for cut, to_cut in measured]
-    return cuts[int(scores.argmax())]
 
 
 def _grey(vertices: np.ndarray, faces: np.ndarray) -> Asset:

@@ -32,12 +32,13 @@ class Case:
 def held_out_case(entry: Entry) -> Case:
     """The entry from inside its held-out sector."""
     rng = np.random.default_rng(zlib.crc32(entry.name.encode()))
-    return make_case(entry, held_out_view(entry.name, rng))
+    return _case(entry.name, load_asset(entry.path), held_out_view(entry.name, rng))
 
 
 def front_case(entry: Entry) -> Case:
     """The entry from the middle of its held-out sector, at a calm elevation and light."""
-    return make_case(entry, fixed_view(held_out_azimuth(entry.name), np.radians(18.0), np.radians(38.0)))
+    view = fixed_view(held_out_azimuth(entry.name), np.radians(18.0), np.radians(38.0))
+    return _case(entry.name, load_asset(entry.path), view)
 
 
 def scored_cases(entry: Entry, count: int, seed: int) -> list[Case]:
@@ -52,12 +53,8 @@ def scored_cases(entry: Entry, count: int, seed: int) -> list[Case]:
     return [_case(entry.name, asset, view) for view in views]
 
 
-def make_case(entry: Entry, view: View) -> Case:
-    """Draws the picture and sends it through the preprocessing that every picture gets."""
-    return _case(entry.name, load_asset(entry.path), view)
-
-
 def _case(name: str, asset: Asset, view: View) -> Case:
+    """Draws the picture and sends it through the preprocessing that every picture gets."""
     scene = make_scene(name, asset, view)
     drawn = draw_cutout(scene.mesh, scene.view)
     return Case(scene, drawn, cut_out(drawn, remove_background))

@@ -7,7 +7,6 @@ the meshes could be scored.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -15,15 +14,10 @@ from pathlib import Path
 
 from backend.errors import UserError
 
-_NEEDED = ("numba", "scipy")
-
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command."""
     options = parser().parse_args(argv)
-    if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
-        sys.stderr.write(f"evaluate needs {' and '.join(missing)}; install the backend with `make setup`.\n")
-        return 2
     try:
         return _run(options)
     except UserError as error:
@@ -51,14 +45,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from backend.evaluation.bank import write_bank
     from backend.evaluation.training_list import write_list
+    from backend.evaluation.training_shapes import write_shapes
     from backend.geometry.mesh_files import read_catalogue
 
     if options.write_bank or options.write_list:
         entries = read_catalogue(_given(options.train, "--train"))
         if options.write_bank:
-            write_bank(entries, options.write_bank, options.threads)
+            write_shapes(entries, options.write_bank, options.threads)
         if options.write_list:
             write_list(entries, options.write_list)
         return 0
@@ -69,10 +63,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     import torch
 
     from backend.device import choose_device, choose_dtype
-    from backend.evaluation.bank import bank_of, read_bank
     from backend.evaluation.contact_sheet import write_sheets
     from backend.evaluation.report import write_markdown
     from backend.evaluation.run import Evaluation, Settings
+    from backend.evaluation.training_shapes import read_shapes, shapes_of
     from backend.files import make_writable_folder
     from backend.geometry.mesh_files import read_catalogue
     from backend.trellis.pipeline import Pipeline
@@ -83,10 +77,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     torch.set_num_threads(options.threads)
     device = choose_device(options.device)
     pipeline = Pipeline.open(options.model, device, choose_dtype(device, options.precision))
-    bank = bank_of(read_catalogue(options.train), options.threads) if options.train else read_bank()
+    trained = shapes_of(read_catalogue(options.train), options.threads) if options.train else read_shapes()
     settings = Settings(options.views, options.seed, options.sheets is not None, options.threads)
     faults: list[str] = []
-    outcome = Evaluation(pipeline, bank, settings).run(entries, faults.append)
+    outcome = Evaluation(pipeline, trained, settings).run(entries, faults.append)
     sheets = write_sheets(outcome.rows, options.sheets) if options.sheets else []
     if options.report:
         write_markdown(outcome.report, sheets, options.report)

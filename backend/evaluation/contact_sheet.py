@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from backend.evaluation.drawing import sheet_gaussians, sheet_mesh
+from backend.evaluation.unit_cube import Placement, place_gaussians
 from backend.files import atomic_path
 from backend.geometry.mesh_files import Asset
+from backend.geometry.render import render_whole
+from backend.geometry.scene import turned_mesh
+from backend.geometry.splat_render import render_gaussians
+from backend.geometry.views import fixed_view
 from backend.image.decode import on_black
 from backend.representations.gaussians import Gaussians
 
@@ -24,6 +28,8 @@ TILE = 128
 _COLUMNS = 2
 _GAP = 4
 _BACKGROUND = 24
+_SIDES = (0.0, math.pi)  # from the camera and from behind
+_VIEW = replace(fixed_view(0.0, math.radians(20), math.radians(40)), distance=2.1)  # close
 
 
 @dataclass(frozen=True)
@@ -67,10 +73,11 @@ def object_row(
     """
     tiles = [np.asarray(on_black(picture).resize((size, size), Image.Resampling.LANCZOS))]
     for asset in (truth, mesh):
-        tiles += [_bytes(sheet_mesh(asset, size, behind)) for behind in (False, True)]
-    dark = np.zeros((size, size, 3), np.float32)
-    for behind in (False, True):
-        tiles.append(_bytes(dark if gaussians is None else sheet_gaussians(gaussians, size, behind)))
+        tiles += [_bytes(render_whole(turned_mesh(asset, side), _VIEW, size).color) for side in _SIDES]
+    for side in _SIDES:
+        turned = None if gaussians is None else place_gaussians(gaussians, Placement(side))
+        dark = np.zeros((size, size, 3), np.float32)
+        tiles.append(_bytes(dark if turned is None else render_gaussians(turned, _VIEW, size)))
     return np.concatenate([np.maximum(tile, _BACKGROUND) for tile in tiles], axis=1)
 
 

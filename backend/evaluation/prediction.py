@@ -1,20 +1,21 @@
-"""What a model makes of a case, brought into the unit cube. R resolution."""
+"""What a model makes of a case with its own settings, timed, and brought into the unit cube. R resolution."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
 
 from backend.checkpoints.model_folder import ModelFolder
 from backend.evaluation.cases import Case
-from backend.evaluation.reconstruct import Reconstruction, reconstruct
 from backend.evaluation.unit_cube import (
     RESOLUTION,
     Placement,
     mesh_asset,
-    place_asset,
     place_gaussians,
     placement,
     unit_occupancy,
@@ -23,9 +24,23 @@ from backend.geometry.mesh_files import Asset
 from backend.image.background import remove_background
 from backend.image.decode import cut_out
 from backend.representations.gaussians import Gaussians
+from backend.representations.mesh import Mesh
 from backend.trellis.pipeline import Pipeline
 
 EMPTY = Asset(np.zeros((0, 3)), np.zeros((0, 3), np.int32), np.zeros((0, 3, 3), np.uint8), np.zeros(0, bool))
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """occupied (R, R, R) bool at the structure's full resolution · mesh · gaussians · seconds of wall time.
+
+    Mesh and Gaussians are None where the model finds no shape at all.
+    """
+
+    occupied: Tensor
+    mesh: Mesh | None
+    gaussians: Gaussians | None
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,26 @@ def predict(pipeline: Pipeline, case: Case, seed: int) -> Prediction:
     return placed(result, azimuth, preprocessing + result.seconds)
 
 
+@torch.inference_mode()
+def reconstruct(pipeline: Pipeline, picture: Image.Image, seed: int = 1) -> Reconstruction:
+    """A picture as cut out -> what Generate makes of it."""
+    started = time.monotonic()
+    generator = torch.Generator().manual_seed(seed)
+    folder = pipeline.folder
+    condition = pipeline.condition_on_pictures([picture])
+    latent = pipeline.sample_structure_latent(condition, folder.structure_sampler, generator)
+    occupied = pipeline.model("sparse_structure_decoder")(latent)[0, 0] > 0
+    seconds = time.monotonic() - started
+    if not occupied.any():
+        return Reconstruction(occupied.cpu(), None, None, seconds)
+    started = time.monotonic()  # decoded once more, so that the time is that of Generate
+    coords = pipeline.decode_structure(latent)
+    (latents,) = pipeline.sample_structured_latent(condition, coords, folder.slat_sampler, generator)
+    gaussians = pipeline.decode_gaussians(coords[0], latents)
+    mesh = pipeline.decode_mesh(coords[0], latents)
+    return Reconstruction(occupied.cpu(), mesh, gaussians, seconds + time.monotonic() - started)
+
+
 def placed(result: Reconstruction, azimuth: float | None, seconds: float) -> Prediction:
     """The result as it stands, or turned by an azimuth and normalised, mesh and Gaussians by the mesh's
     bounding box.
@@ -67,7 +102,7 @@ def placed(result: Reconstruction, azimuth: float | None, seconds: float) -> Pre
     mesh = mesh_asset(result.mesh)
     where = Placement() if azimuth is None else placement(mesh.vertices[np.unique(mesh.faces)], azimuth)
     splats = None if result.gaussians is None else place_gaussians(result.gaussians, where)
-    return Prediction(occupied, place_asset(mesh, where), splats, seconds)
+    return Prediction(occupied, replace(mesh, vertices=where.apply(mesh.vertices)), splats, seconds)
 
 
 def _split(occupied: np.ndarray) -> np.ndarray:

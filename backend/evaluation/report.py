@@ -11,7 +11,7 @@ from pathlib import Path
 
 from backend.errors import UserError
 from backend.evaluation.contact_sheet import Sheet
-from backend.evaluation.object_scores import KEYS, Scores, mean_scores
+from backend.evaluation.scores import KEYS, Scores, mean_scores
 from backend.files import atomic_path
 
 METHODS = {

@@ -11,13 +11,13 @@ from tqdm import tqdm
 
 from backend.errors import UserError
 from backend.evaluation.autoencoder import Autoencoder, open_autoencoder
-from backend.evaluation.bank import Bank
 from backend.evaluation.baselines import Retrieval, mean_shape
 from backend.evaluation.cases import Case, scored_cases
 from backend.evaluation.contact_sheet import object_row
-from backend.evaluation.object_scores import Scores, Truth, mean_scores, score, surface_part
 from backend.evaluation.prediction import Prediction, predict
 from backend.evaluation.report import ObjectReport, Report
+from backend.evaluation.scores import Scores, Truth, mean_scores, score, surface_part
+from backend.evaluation.training_shapes import TrainingShapes
 from backend.geometry.mesh_files import Entry
 from backend.memory import peak_memory_bytes
 from backend.trellis.pipeline import Pipeline
@@ -47,18 +47,18 @@ class Outcome:
 
 
 class Evaluation:
-    """A pipeline with its rivals, ready to be measured."""
+    """A pipeline with both baselines, ready to be measured."""
 
-    def __init__(self, pipeline: Pipeline, bank: Bank, settings: Settings) -> None:
+    def __init__(self, pipeline: Pipeline, trained: TrainingShapes, settings: Settings) -> None:
         self._pipeline = pipeline
         self._settings = settings
-        self._shapes = len(bank.shapes)
+        self._shapes = len(trained.shapes)
         self._autoencoder: Autoencoder | None = open_autoencoder(pipeline)
-        self._retrieval = Retrieval(bank.shapes, settings.threads)
-        self._mean_shape: Prediction = mean_shape(bank.mean_occupied)
+        self._retrieval = Retrieval(trained.shapes, settings.threads)
+        self._mean_shape: Prediction = mean_shape(trained.mean_occupied)
 
     def run(self, entries: Sequence[Entry], on_fault: OnFault) -> Outcome:
-        """Scores every entry; one that cannot be read or drawn is told and left out.
+        """Scores every entry; one that cannot be read or drawn is reported and left out.
 
         Raises UserError where none is left.
         """

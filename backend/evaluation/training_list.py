@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from backend.errors import UserError
@@ -41,9 +41,7 @@ def write_list(entries: Iterable[Entry], path: Path) -> None:
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
-        for one in lines:
-            geometry = " ".join(map(str, one.geometry))
-            writer.writerow((one.id, one.geo_group, one.family, one.licence, geometry))
+        writer.writerows((*astuple(one)[:-1], " ".join(map(str, one.geometry))) for one in lines)
 
 
 def read_list(path: Path) -> tuple[Listed, ...]:
@@ -53,25 +51,13 @@ def read_list(path: Path) -> tuple[Listed, ...]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     try:
-        return tuple(
-            Listed(
-                row["id"],
-                row["geo_group"],
-                row["family"],
-                row["licence"],
-                tuple(map(int, row["geometry"].split())),
-            )
-            for row in rows
-        )
+        texts = [[row[name] for name in _COLUMNS] for row in rows]
+        return tuple(Listed(a, b, c, d, tuple(map(int, geometry.split()))) for a, b, c, d, geometry in texts)
     except (KeyError, ValueError) as error:
         raise UserError(f"{path} is no list of training objects ({error}); write it again.") from error
 
 
 def same_shapes(tested: Sequence[Listed], trained: Sequence[Listed]) -> list[tuple[str, str]]:
     """Pairs of a tested and a trained object whose shapes have one signature."""
-    return [
-        (one.id, other.id)
-        for one in tested
-        for other in trained
-        if is_same_shape(one.geometry, other.geometry)
-    ]
+    pairs = ((one, other) for one in tested for other in trained)
+    return [(one.id, other.id) for one, other in pairs if is_same_shape(one.geometry, other.geometry)]

@@ -10,14 +10,13 @@ V vertices · N points or Gaussians · R resolution.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from backend.geometry.mesh_files import Asset
-from backend.geometry.views import LONGEST_SIDE
+from backend.geometry.views import LONGEST_SIDE, turn, turned
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh
 from backend.representations.rotations import quaternions, rotation_matrices
@@ -35,31 +34,20 @@ class Placement:
 
     def apply(self, points: np.ndarray) -> np.ndarray:
         """(N, 3) -> (N, 3)."""
-        return points @ turn(self.azimuth) * self.scale + np.array(self.offset)
+        return turned(points, self.azimuth) * self.scale + np.array(self.offset)
 
     def invert(self, points: np.ndarray) -> np.ndarray:
         """Where points (N, 3) of the unit cube come from."""
-        return (points - np.array(self.offset)) / self.scale @ turn(self.azimuth).T
-
-
-def turn(azimuth: float) -> np.ndarray:
-    """The matrix (3, 3) that rows of points are multiplied with to bring that azimuth's camera to −Y."""
-    c, s = math.cos(azimuth), math.sin(azimuth)
-    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+        return turned((points - np.array(self.offset)) / self.scale, -self.azimuth)
 
 
 def placement(points: np.ndarray, azimuth: float = 0.0) -> Placement:
     """What brings points (N, 3), N > 0, into the frame of the truth."""
-    turned = points.astype(np.float64) @ turn(azimuth)
-    low, high = turned.min(axis=0), turned.max(axis=0)
+    points = turned(points.astype(np.float64), azimuth)
+    low, high = points.min(axis=0), points.max(axis=0)
     scale = LONGEST_SIDE / max(float((high - low).max()), 1e-9)
     x, y, z = (-(low + high) / 2 * scale).tolist()
     return Placement(azimuth, scale, (x, y, z))
-
-
-def place_asset(asset: Asset, where: Placement) -> Asset:
-    """The asset moved."""
-    return replace(asset, vertices=where.apply(asset.vertices.astype(np.float64)))
 
 
 def place_gaussians(gaussians: Gaussians, where: Placement) -> Gaussians:

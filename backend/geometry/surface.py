@@ -125,8 +125,8 @@ def _segment(p, a, b):
 
 
 @njit(nogil=True, cache=True)
-def closest_point(p, a, b, c):
-    """Squared distance to a triangle and the weights of b and c at the nearest point."""
+def closest_point(p: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[float, float, float]:
+    """Squared distance of a point (3,) to a triangle and the weights of b and c at the nearest point."""
     u0, u1, u2 = b[0] - a[0], b[1] - a[1], b[2] - a[2]
     v0, v1, v2 = c[0] - a[0], c[1] - a[1], c[2] - a[2]
     e0, e1, e2 = p[0] - a[0], p[1] - a[1], p[2] - a[2]

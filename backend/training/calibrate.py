@@ -1,10 +1,8 @@
 """How a trained starter is sampled best: where to cut the occupancy, and how far its flows go beyond the
-encoder's first guess. Chosen on pictures of training objects from directions that training never saw.
+encoder's prediction. Chosen on pictures of training objects from directions that training never saw.
 
 R resolution · L voxels.
 """
-
-from __future__ import annotations
 
 import itertools
 import logging
@@ -20,15 +18,14 @@ import torch
 from torch import Tensor
 
 from backend.evaluation.cases import Case
-from backend.evaluation.surface_scores import surface_scores
+from backend.evaluation.scores import distances, f_score_of_distances, iou, surface_scores
 from backend.evaluation.unit_cube import mesh_asset
-from backend.evaluation.voxel_scores import distances, f_score_of_distances, iou
 from backend.geometry.scene import occupancy
 from backend.lifting.image_encoder import LiftedCondition
 from backend.representations.flexicubes import extract_mesh
 from backend.representations.structure import occupied_voxels
 from backend.sampling import SIGMA_MIN, SamplerSettings, Velocity, flow_euler, guided, noised, timesteps
-from backend.training.starter.run import StarterRun as Workshop
+from backend.training.starter.run import StarterRun
 from backend.trellis.conditioning import cutout_to_pixels
 
 log = logging.getLogger(__name__)
@@ -49,9 +46,9 @@ def _settings(strength: float, steps: int, guidance: float) -> dict[str, Any]:
     }
 
 
-# As good as the encoder's guess: what a flow has to beat.
-GUESS = _settings(0.03, 2, 0.0)
-CANDIDATES = (GUESS, *(_settings(s, 12, g) for s in (0.3, 0.5, 0.7, 1.0) for g in (0.0, 3.0)))
+# As good as the encoder's prediction: what a flow has to beat.
+AS_PREDICTED = _settings(0.03, 2, 0.0)
+CANDIDATES = (AS_PREDICTED, *(_settings(s, 12, g) for s in (0.3, 0.5, 0.7, 1.0) for g in (0.0, 3.0)))
 
 
 def settings_of(params: dict[str, Any]) -> SamplerSettings:
@@ -60,7 +57,7 @@ def settings_of(params: dict[str, Any]) -> SamplerSettings:
 
 
 def best_structure(
-    workshop: Workshop, cases: Sequence[Case], until: float, candidates: Sequence[dict[str, Any]] = CANDIDATES
+    run: StarterRun, cases: Sequence[Case], until: float, candidates: Sequence[dict[str, Any]] = CANDIDATES
 ) -> tuple[dict[str, Any], float, float]:
     """Sampler parameters, the shift of the occupancy's logits, and the mean of the voxels' IoU and F-score at
     0.05; by time `until`.
@@ -68,11 +65,11 @@ def best_structure(
     choices = list(itertools.product(range(len(candidates)), SHIFTS))
 
     def scores(case: Case) -> Score:
-        lifted = _lifted(workshop, case)
-        truth = occupancy(case.scene, workshop.recipe.structure_resolution)
+        lifted = _lifted(run, case)
+        truth = occupancy(case.scene, run.recipe.structure_resolution)
 
         def score(number: int) -> list[float]:
-            logits = structure_logits(workshop, lifted, settings_of(candidates[number]))
+            logits = structure_logits(run, lifted, settings_of(candidates[number]))
             return shift_scores(logits.float().cpu().numpy(), truth)
 
         return score
@@ -83,7 +80,7 @@ def best_structure(
 
 
 def best_latent(
-    workshop: Workshop,
+    run: StarterRun,
     cases: Sequence[Case],
     structure: dict[str, Any],
     shift: float,
@@ -95,14 +92,14 @@ def best_latent(
     """
 
     def scores(case: Case) -> Score:
-        lifted = _lifted(workshop, case)
-        logits = structure_logits(workshop, lifted, settings_of(structure))
-        coords = occupied_voxels(logits + shift, workshop.recipe.resolution).int()
+        lifted = _lifted(run, case)
+        logits = structure_logits(run, lifted, settings_of(structure))
+        coords = occupied_voxels(logits + shift, run.recipe.resolution).int()
 
         def score(number: int) -> list[float]:
             if len(coords) == 0:
                 return [0.0]
-            return [mesh_score(workshop, case, lifted, coords, settings_of(candidates[number]))]
+            return [mesh_score(run, case, lifted, coords, settings_of(candidates[number]))]
 
         return score
 
@@ -111,24 +108,24 @@ def best_latent(
 
 
 @torch.no_grad()
-def _lifted(workshop: Workshop, case: Case) -> LiftedCondition:
-    return workshop.lifting(cutout_to_pixels(case.picture, workshop.device))
+def _lifted(run: StarterRun, case: Case) -> LiftedCondition:
+    return run.lifting(cutout_to_pixels(case.picture, run.device))
 
 
 @torch.no_grad()
 def structure_logits(
-    workshop: Workshop, lifted: LiftedCondition, settings: SamplerSettings, seed: int = _SEED
+    run: StarterRun, lifted: LiftedCondition, settings: SamplerSettings, seed: int = _SEED
 ) -> Tensor:
     """Occupancy logits (R, R, R) of a picture."""
-    flow = workshop.structure_flow
+    flow = run.structure_flow
     velocity = _velocity(flow, flow, lifted.tokens, settings)
     latent = _sampled(velocity, lifted.structure_start, settings, seed)
-    return workshop.structure.decoder(latent)[0, 0]
+    return run.structure.decoder(latent)[0, 0]
 
 
 @torch.no_grad()
 def mesh_score(
-    workshop: Workshop,
+    run: StarterRun,
     case: Case,
     lifted: LiftedCondition,
     coords: Tensor,
@@ -136,13 +133,13 @@ def mesh_score(
     seed: int = _SEED,
 ) -> float:
     """Mean of the F-scores at 0.05 and 0.02 of the mesh on the voxels (L, 3) i32 of a picture."""
-    flow, decoder = workshop.latent_flow, workshop.latent_autoencoder.mesh_decoder
+    flow, decoder = run.latent_flow, run.latent_autoencoder.mesh_decoder
     x, y, z = coords.long().unbind(1)
     model = partial(flow, structure=flow.structure(coords))
     velocity = _velocity(model, flow, lifted.tokens, settings)
     latents = _sampled(velocity, lifted.latent_start[0, :, x, y, z].T.contiguous(), settings, seed)
-    cubes, features = decoder(workshop.latents.restore(latents), decoder.structure(coords))
-    mesh = mesh_asset(extract_mesh(cubes, features.float(), 4 * workshop.recipe.resolution))
+    cubes, features = decoder(run.latents.restore(latents), decoder.structure(coords))
+    mesh = mesh_asset(extract_mesh(cubes, features.float(), 4 * run.recipe.resolution))
     scores = surface_scores(mesh.vertices, mesh.faces, case.scene.vertices, case.scene.faces)
     return (scores["fscore_005"] + scores["fscore_002"]) / 2
 
@@ -188,7 +185,7 @@ def _velocity(model: Callable[..., Tensor], flow: Any, tokens: Tensor, settings:
     return guided(model, [flow.context(tokens)], flow.context(torch.zeros_like(tokens)), settings)
 
 
-def _sampled(velocity: Velocity, guess: Tensor, settings: SamplerSettings, seed: int) -> Tensor:
-    noise = torch.randn(guess.shape, generator=torch.Generator().manual_seed(seed)).to(guess.device)
-    start = noised(guess, noise, settings.strength, SIGMA_MIN)
+def _sampled(velocity: Velocity, predicted: Tensor, settings: SamplerSettings, seed: int) -> Tensor:
+    noise = torch.randn(predicted.shape, generator=torch.Generator().manual_seed(seed)).to(predicted.device)
+    start = noised(predicted, noise, settings.strength, SIGMA_MIN)
     return flow_euler(velocity, start, timesteps(settings.steps, settings.rescale_t, settings.strength))

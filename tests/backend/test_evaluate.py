@@ -17,10 +17,9 @@ from backend.checkpoints.model_folder import open_folder
 from backend.evaluation.autoencoder import open_autoencoder
 from backend.evaluation.cases import scored_cases
 from backend.evaluation.command import main
-from backend.evaluation.object_scores import KEYS, Truth, surface_part
-from backend.evaluation.prediction import is_view_aligned
-from backend.evaluation.reconstruct import reconstruct
+from backend.evaluation.prediction import is_view_aligned, reconstruct
 from backend.evaluation.report import BEGIN, END
+from backend.evaluation.scores import KEYS, Truth, surface_part
 from backend.geometry.mesh_files import read_catalogue
 from backend.trellis.engine import TrellisEngine
 from backend.trellis.pipeline import Pipeline

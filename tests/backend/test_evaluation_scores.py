@@ -14,18 +14,24 @@ from training_shapes import cube, save, sphere
 pytest.importorskip("numba")
 
 from backend.checkpoints.model_folder import open_folder
-from backend.evaluation.bank import read_bank, write_bank
-from backend.evaluation.baselines import Retrieval, boundary, mean_occupancy, mean_shape
+from backend.evaluation.baselines import Retrieval, boundary, mean_shape
 from backend.evaluation.cases import scored_cases
-from backend.evaluation.drawing import truth_renders
-from backend.evaluation.image_scores import LARGEST_PSNR, psnr, ssim
-from backend.evaluation.object_scores import KEYS, Truth, mean_scores, score
-from backend.evaluation.prediction import EMPTY, Prediction, placed, predict
-from backend.evaluation.reconstruct import Reconstruction
-from backend.evaluation.shapes import Shape, simplified
-from backend.evaluation.surface_scores import surface_scores
+from backend.evaluation.prediction import EMPTY, Prediction, Reconstruction, placed, predict
+from backend.evaluation.scores import (
+    KEYS,
+    LARGEST_PSNR,
+    Truth,
+    iou,
+    mean_scores,
+    mesh_renders,
+    psnr,
+    score,
+    ssim,
+    surface_scores,
+    voxel_f_score,
+)
+from backend.evaluation.training_shapes import Shape, mean_occupancy, read_shapes, simplified, write_shapes
 from backend.evaluation.unit_cube import Placement, place_gaussians, placement, unit_occupancy
-from backend.evaluation.voxel_scores import iou, voxel_f_score
 from backend.geometry.mesh_files import read_catalogue
 from backend.geometry.render import focal_length
 from backend.geometry.splat_render import LOW_PASS, render_gaussians
@@ -153,10 +159,12 @@ def test_splats_turn_with_the_object():
 
 
 def test_a_mesh_drawn_unlit_shows_its_base_colour():
-    for picture in truth_renders(sphere(color=(200, 100, 50))):
+    for picture in mesh_renders(sphere(color=(200, 100, 50))):
         assert picture.shape == (256, 256, 3)
         assert picture[128, 128] == pytest.approx(np.array([200, 100, 50]) / 255, abs=1e-3)
         assert picture[0, 0].max() == 0
+    assert [picture.shape for picture in mesh_renders(EMPTY)] == [(256, 256, 3)] * 4
+    assert not np.any(mesh_renders(EMPTY))
 
 
 def test_points_and_their_placement_go_back_and_forth():
@@ -213,17 +221,17 @@ def test_the_mean_occupancy_is_not_stretched_to_fill_the_cube():
     assert places[:, 2].min() >= 27 and places[:, 2].max() <= 36
 
 
-def test_a_bank_gives_back_its_shapes_and_names_its_sources(tmp_path):
+def test_the_written_training_shapes_come_back_and_name_their_sources(tmp_path):
     train = tmp_path / "train"
     train.mkdir()
     for name, asset in (("ball", sphere()), ("crate", cube())):
         save(asset, train / f"{name}.npz")
-    shapes = write_bank(read_catalogue(train), tmp_path / "bank.npz.xz", threads=1).shapes
+    shapes = write_shapes(read_catalogue(train), tmp_path / "shapes.npz.xz", threads=1).shapes
     assert [len(one.faces) for one in shapes] == [len(simplified(SHAPES[1]).faces), 12]
-    for shape, asset in zip(read_bank(tmp_path / "bank.npz.xz").shapes, (sphere(), cube()), strict=True):
+    for shape, asset in zip(read_shapes(tmp_path / "shapes.npz.xz").shapes, (sphere(), cube()), strict=True):
         placed = align(shape.vertices, 0.0)
         assert surface_scores(placed, shape.faces, asset.vertices, asset.faces)["fscore_005"] > 0.999
-    assert "2 training objects" in (tmp_path / "bank.md").read_text()
+    assert "2 training objects" in (tmp_path / "shapes.md").read_text()
 
 
 def test_every_view_of_an_object_follows_from_seed_and_name(tmp_path):

@@ -7,8 +7,7 @@ import pytest
 import torch
 from training_shapes import cube, sphere
 
-from backend.evaluation.surface_scores import f_score, sample_surface, surface_scores
-from backend.evaluation.voxel_scores import voxel_f_score
+from backend.evaluation.scores import f_score, sample_surface, surface_scores, voxel_f_score
 from backend.sampling import SIGMA_MIN, conditioned, flow_euler, noised, timesteps
 from backend.training.losses import (
     drop_condition,
@@ -132,8 +131,10 @@ def test_surface_points_lie_on_the_surface_and_cover_it_evenly():
 
 
 def test_f_score_is_the_harmonic_mean():
-    truth = np.array([[0.0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0]])
-    assert f_score(truth[:1], truth, 0.1) == pytest.approx(2 * 1.0 * 0.25 / 1.25)
+    """One point is predicted of four in a row: all that is there is right, and a quarter is there."""
+    to_truth, to_predicted = np.array([0.0]), np.array([0.0, 1.0, 2.0, 3.0])
+    assert f_score(to_truth, to_predicted, 0.1) == pytest.approx(2 * 1.0 * 0.25 / 1.25)
+    assert f_score(to_predicted[1:], to_predicted[1:], 0.1) == 0
 
 
 def test_extents_are_measured_across_and_along_the_surface():

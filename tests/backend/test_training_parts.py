@@ -12,7 +12,7 @@ from training_shapes import cube, save
 from backend.checkpoints.model_folder import open_folder
 from backend.checkpoints.weights import read_model
 from backend.errors import UserError
-from backend.evaluation.reconstruct import reconstruct
+from backend.evaluation.prediction import reconstruct
 from backend.geometry.mesh_files import Entry, read_catalogue
 from backend.training.dataset import ObjectSource
 from backend.training.export import attribution

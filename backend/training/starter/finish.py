@@ -11,10 +11,10 @@ import torch
 from backend.evaluation.cases import front_case, held_out_case
 from backend.evaluation.contact_sheet import contact_sheet, object_row
 from backend.evaluation.prediction import predict
-from backend.evaluation.surface_scores import surface_scores
+from backend.evaluation.scores import surface_scores
 from backend.files import atomic_path
 from backend.geometry.mesh_files import Asset, spread_over_families
-from backend.training.calibrate import GUESS, best_latent, best_structure
+from backend.training.calibrate import AS_PREDICTED, best_latent, best_structure
 from backend.training.run import write_json
 from backend.training.starter.export import export
 from backend.training.starter.run import StarterRun
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 SHOWN = 10  # objects of the contact sheet, which are also those of the score
 CALIBRATION = 24
-SAMPLING = {"sparse_structure_sampler": GUESS, "slat_sampler": GUESS}
+SAMPLING = {"sparse_structure_sampler": AS_PREDICTED, "slat_sampler": AS_PREDICTED}
 _MEASURABLE = 0.25  # voxel score below which structures fill the cube, and measuring takes very long
 
 
