@@ -22,7 +22,6 @@ from backend.geometry.mesh_files import Entry, read_catalogue
 from backend.geometry.render import render_whole
 from backend.geometry.scene import turned_mesh
 from backend.geometry.views import feature_views, picture_views
-from backend.training.canonical_features import voxel_places
 from backend.training.command import main
 from backend.training.fine_tune.captions import read_captions, words_of
 from backend.training.fine_tune.config import FineTuneConfig
@@ -37,6 +36,7 @@ from backend.training.flows import (
 )
 from backend.training.loop import LoopConfig, Trainer
 from backend.trellis.pipeline import Pipeline
+from backend.trellis.view_features import voxel_places
 
 CPU = torch.device("cpu")
 CONFIG = FineTuneConfig(

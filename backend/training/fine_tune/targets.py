@@ -25,11 +25,11 @@ from backend.geometry.voxelize import voxelize
 from backend.image.background import remove_background
 from backend.image.decode import cut_out
 from backend.models.dinov2 import load_image_encoder
-from backend.training.canonical_features import averaged_features
 from backend.training.data.records import Make, numbered
 from backend.training.data.scene_encoder import SceneEncoder
 from backend.training.dataset import surface_tints
 from backend.trellis.latent_encoders import LatentEncoder, StructureEncoder
+from backend.trellis.view_features import averaged_features
 
 PICTURE_ENCODER = "dinov2_vitl14_reg"
 """Whose features the published structured latent is made of, also in the text models."""

@@ -17,9 +17,9 @@ from backend.representations.gaussians import GaussianConfig
 from backend.training.dataset import ObjectSource, grown_coords
 from backend.training.loop import Part
 from backend.training.losses import kl_divergence, sample_posterior
-from backend.training.starter.decoder_losses import decoder_loss
+from backend.training.starter.gaussian_targets import gaussian_loss
 from backend.training.starter.recipe import Recipe
-from backend.training.starter.surface_sample import SurfaceSample, gaussian_places, surface_sample
+from backend.training.starter.surface_sample import SurfaceSample, gaussian_places, mesh_loss, surface_sample
 
 INITIAL_LOGVAR = -4.0
 COLOR_GAIN = 2.0  # latent units for the way from grey to white
@@ -73,11 +73,13 @@ def latent_part(recipe: Recipe, source: ObjectSource) -> Part[tuple[SurfaceSampl
         mean, logvar = module.encoder(sample.features, module.encoder.structure(sample.coords))
         mean, logvar = mean.float(), logvar.float()
         latents = sample_posterior(mean, logvar, generator)
-        error, numbers = decoder_loss(module.mesh_decoder, module.gaussian_decoder, config, latents, sample)
+        coords, chosen = sample.coords[sample.chosen], latents[sample.chosen]
+        error, numbers = mesh_loss(module.mesh_decoder, coords, chosen, sample)
+        splats, more = gaussian_loss(module.gaussian_decoder, config, coords, chosen, sample.gaussians)
         kl = kl_divergence(mean, logvar)
         anchor = color_anchor(mean, sample.features)
-        numbers |= {"kl": kl.detach(), "std": mean.detach().std(), "anchor": anchor.detach()}
-        return error + anchor + recipe.latent_kl * kl, numbers
+        numbers |= more | {"kl": kl.detach(), "std": mean.detach().std(), "anchor": anchor.detach()}
+        return error + splats + anchor + recipe.latent_kl * kl, numbers
 
     def loss(
         samples: tuple[SurfaceSample, ...], generator: torch.Generator

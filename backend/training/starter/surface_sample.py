@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from backend.geometry.scene import Scene, surface_field
 from backend.geometry.surface import DistanceField, nearest_colors
 from backend.layers.sparse import subdivide_coords
 from backend.lifting.mesh_features import voxel_distance, voxel_features
+from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
 from backend.representations.gaussians import GaussianConfig
 from backend.training.dataset import FINE_CELLS
 from backend.training.starter.gaussian_targets import GaussianTargets, gaussian_targets
@@ -21,6 +23,7 @@ from backend.training.starter.recipe import Recipe
 # Cube corners in the order of the mesh decoder's channels.
 CORNERS = torch.tensor([(n & 1, n >> 1 & 1, n >> 2 & 1) for n in range(8)])
 MARGIN = 4  # voxels round the decoded box that the encoder still sees: half a window
+COLOR_REACH = 0.45  # voxels; colours are learned no farther from the surface
 BOX_SIZES = (32, 24, 20, 16, 12, 10, 8, 6, 4)
 
 
@@ -96,3 +99,28 @@ def choose_box(coords: np.ndarray, limit: int, rng: np.random.Generator) -> np.n
 def gaussian_places(perturbation: Tensor, config: GaussianConfig) -> np.ndarray:
     """Where the Gaussians of a voxel lie while the network says nothing: (G, 3) in [0, 1] of the voxel."""
     return (perturbation.cpu().tanh() * config.voxel_size / 2 + 0.5).double().numpy()
+
+
+def mesh_loss(
+    decoder: SLatMeshDecoder, coords: Tensor, latents: Tensor, sample: SurfaceSample
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Distance to the thickened surface and its colour at every corner of every cube of the decoded voxels.
+
+    The mesh decoder's channels of a cube: 8 distances, 45 of shape, 8 × 6 of colour and normal.
+    """
+    raw = decoder(latents, decoder.structure(coords))[1].float()
+    distance = sample.distance.float()
+    error = (raw[:, :8] - distance).abs()
+    # The sign and the zero crossing are what the mesh is made of.
+    weight = 1 + 4 * (distance.abs() < 0.3)
+    geometry = (error * weight).mean()
+    sign = F.softplus(-8 * raw[:, :8] * distance.sign()).mean()
+    near = distance.abs() < COLOR_REACH
+    tint = raw[:, 53:101].unflatten(1, (8, 6))[..., :3].sigmoid()
+    color = ((tint - sample.colors / 255).abs().mean(-1) * near).sum() / near.sum().clamp(min=1)
+    # Unused freedom of the cubes stays at rest.
+    rest = raw[:, 8:53].square().mean() + 0.1 * raw[:, 53:101].unflatten(1, (8, 6))[..., 3:].square().mean()
+    numbers = {"sdf": error.detach().mean(), "color": color.detach()}
+    wrong = (raw[:, :8] < 0) != (distance < 0)
+    numbers["wrong"] = wrong.float().mean()
+    return geometry + 0.2 * sign + color + 0.1 * rest, numbers
