@@ -3,7 +3,6 @@ on them, in one call or in pieces.
 """
 
 import argparse
-import json
 import logging
 import math
 import os
@@ -148,7 +147,7 @@ def train_starter(call: Call) -> str:
     if not run.train_all(parts, call.until):
         return f"Stopped in time, the state is saved in {call.state}; {GOES_ON}."
     if options.parts:
-        return _parts_trained(call)
+        return f"The parts {', '.join(parts)} are trained; their state is in {call.state}."
     ending = 60 * recipe.finish_share * minutes
     if begun and time.monotonic() + 0.5 * ending > call.end:
         return f"All parts are trained; the same command calibrates and measures them ({call.state})."
@@ -178,7 +177,7 @@ def train_text(call: Call) -> str:
     if not over:
         return f"Stopped in time, the state is saved in {call.state}; {GOES_ON}."
     if options.parts:
-        return _parts_trained(call)
+        return f"The parts {', '.join(parts)} are trained; their state is in {call.state}."
     if call.world.leads:
         run.export(call.model)
     call.world.wait()
@@ -210,7 +209,7 @@ def further(call: Call) -> str:
     )
     if model is None:
         return f"Stopped in time, the state is saved in {call.state}; {GOES_ON}."
-    losses = json.loads((call.state / "losses.json").read_text(encoding="utf-8"))
+    losses = read_json(call.state / "losses.json")
     change = ", ".join(f"{name} {one['before']:.3f} -> {one['after']:.3f}" for name, one in losses.items())
     return f"{model} is the fine-tuned model; loss before and after: {change}."
 
@@ -222,10 +221,6 @@ def _minutes(call: Call, default: float) -> float:
     given = {"recipe": call.options.recipe, "seed": call.options.seed, "device": call.device.type}
     claim(call.state, {**given, "minutes": minutes}, call.world)
     return minutes
-
-
-def _parts_trained(call: Call) -> str:
-    return f"The parts {', '.join(call.options.parts)} are trained; their state is in {call.state}."
 
 
 RECIPES = {"starter": train_starter, "starter-text": train_text}

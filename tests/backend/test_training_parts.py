@@ -18,8 +18,7 @@ from backend.training.dataset import ObjectSource
 from backend.training.export import attribution
 from backend.training.loop import Trainer
 from backend.training.starter.autoencoder_structure import StructureAutoencoder, fold_latent_scale
-from backend.training.starter.export import export
-from backend.training.starter.finish import SAMPLING
+from backend.training.starter.finish import SAMPLING, export
 from backend.training.starter.recipe import PARTS
 from backend.training.starter.run import StarterRun
 from backend.trellis.pipeline import Pipeline

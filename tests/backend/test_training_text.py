@@ -25,8 +25,7 @@ from backend.training.dataset import ObjectSource, solid
 from backend.training.encoders import shape_loss, unpacked
 from backend.training.loop import LoopConfig, Trainer
 from backend.training.losses import occupancy_loss
-from backend.training.starter.export import export
-from backend.training.starter.finish import SAMPLING
+from backend.training.starter.finish import SAMPLING, export
 from backend.training.starter.recipe import PARTS
 from backend.training.starter.run import StarterRun
 from backend.training.text.batches import ColoredExamples

@@ -29,47 +29,48 @@ class ColoredExamples(LatentExamples):
         return self.tokens
 
 
-def shape_batch(sentences: Sentences, objects: Objects, seed: int, step: int, size: int) -> ShapeBatch:
-    """`size` sentences and the structures that they are about, whatever colour they name."""
-    said, numbers = _shapes(sentences, seed, step, size)
-    (packed_solid,) = objects.structures(numbers, "packed_solid")
-    return ShapeBatch(sentences.tokens(said), objects.packed[numbers], packed_solid)
+@dataclass(frozen=True)
+class Examples:
+    """Batches by step and size."""
 
+    sentences: Sentences
+    objects: Objects
+    seed: int
 
-def structure_examples(
-    sentences: Sentences, objects: Objects, seed: int, step: int, size: int
-) -> StructureExamples:
-    """`size` sentences and the latents of the structures that they are about."""
-    said, numbers = _shapes(sentences, seed, step, size)
-    (latents,) = objects.structures(numbers, "latents")
-    return StructureExamples(sentences.tokens(said), latents.float(), sentences.tokens([""]))
+    def shapes(self, step: int, size: int) -> ShapeBatch:
+        """Sentences and the structures that they are about, whatever colour they name."""
+        said, numbers = self._shapes(step, size)
+        (packed_solid,) = self.objects.structures(numbers, "packed_solid")
+        return ShapeBatch(self.sentences.tokens(said), self.objects.packed[numbers], packed_solid)
 
+    def structures(self, step: int, size: int) -> StructureExamples:
+        """Sentences and the latents of the structures that they are about."""
+        said, numbers = self._shapes(step, size)
+        (latents,) = self.objects.structures(numbers, "latents")
+        return StructureExamples(self.sentences.tokens(said), latents.float(), self.sentences.tokens([""]))
 
-def latent_examples(
-    sentences: Sentences, objects: Objects, seed: int, step: int, size: int
-) -> ColoredExamples:
-    """`size` sentences and the structured latents that they are about; what is painted is called so."""
-    said, chosen = [], []
-    for index in range(size):
-        rng = np.random.default_rng((seed, step, index))
-        words, number = sentences.draw(rng)
-        variant = int(rng.integers(VARIANTS))
-        if variant > 0 or rng.random() < COLORED:
-            words = f"{objects.color(number, variant)} {words}"
-        said.append(sentences.say(words, rng))
-        chosen.append(objects.latents(number, variant))
-    coords, latents, tints = zip(*chosen, strict=True)
-    tokens, null = sentences.tokens(said), sentences.tokens([""])
-    return ColoredExamples(tokens, coords, tuple(one.float() for one in latents), null, tints)
+    def latents(self, step: int, size: int) -> ColoredExamples:
+        """Sentences and the structured latents that they are about; what is painted is called so."""
+        said, chosen = [], []
+        for index in range(size):
+            rng = np.random.default_rng((self.seed, step, index))
+            words, number = self.sentences.draw(rng)
+            variant = int(rng.integers(VARIANTS))
+            if variant > 0 or rng.random() < COLORED:
+                words = f"{self.objects.color(number, variant)} {words}"
+            said.append(self.sentences.say(words, rng))
+            chosen.append(self.objects.latents(number, variant))
+        coords, latents, tints = zip(*chosen, strict=True)
+        tokens, null = self.sentences.tokens(said), self.sentences.tokens([""])
+        return ColoredExamples(tokens, coords, tuple(one.float() for one in latents), null, tints)
 
-
-def _shapes(sentences: Sentences, seed: int, step: int, size: int) -> tuple[list[str], list[int]]:
-    said, numbers = [], []
-    for index in range(size):
-        rng = np.random.default_rng((seed, step, index))
-        words, number = sentences.draw(rng)
-        if rng.random() < COLORED:
-            words = f"{rng.choice(list(COLORS))} {words}"
-        said.append(sentences.say(words, rng))
-        numbers.append(number)
-    return said, numbers
+    def _shapes(self, step: int, size: int) -> tuple[list[str], list[int]]:
+        said, numbers = [], []
+        for index in range(size):
+            rng = np.random.default_rng((self.seed, step, index))
+            words, number = self.sentences.draw(rng)
+            if rng.random() < COLORED:
+                words = f"{rng.choice(list(COLORS))} {words}"
+            said.append(self.sentences.say(words, rng))
+            numbers.append(number)
+        return said, numbers

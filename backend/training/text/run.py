@@ -24,7 +24,7 @@ from backend.training.export import pipeline_settings, write_folder
 from backend.training.flows import latent_flow_part, structure_flow_part
 from backend.training.loop import CPU, LoopConfig, Part
 from backend.training.run import Run
-from backend.training.text.batches import ColoredExamples, latent_examples, shape_batch, structure_examples
+from backend.training.text.batches import ColoredExamples, Examples
 from backend.training.text.objects import Objects, prepare_objects
 from backend.training.text.recipe import PARTS, TextRecipe
 from backend.training.text.sentences import Sentences
@@ -72,22 +72,22 @@ class TextRun(Run):
 
     def build(self, name: str) -> Part:
         recipe = self.recipe
-        given = self.sentences, self.objects, self.seed
+        given = Examples(self.sentences, self.objects, self.seed)
         if name == "lifting":
             encoder = StructureEncoder(self.starter, CPU).network
-            batch = partial(shape_batch, *given, size=recipe.lifting_batch)
+            batch = partial(given.shapes, size=recipe.lifting_batch)
             return shape_part(LiftingTextEncoder(recipe.lifting), batch, encoder, recipe.lifting_cells)
         if name == "colors":
             latents = LatentEncoder(self.starter, CPU, FEATURES)
-            colored = partial(latent_examples, *given, size=recipe.color_batch)
+            colored = partial(given.latents, size=recipe.color_batch)
             return color_part(
                 self.lifting, colored, latents.network, latents.mean, latents.std, voxel_distance
             )
         if name == "structure_flow":
             module = SparseStructureFlowModel.from_args(recipe.structure_flow)
-            examples = partial(structure_examples, *given, size=recipe.structure_flow_batch)
+            examples = partial(given.structures, size=recipe.structure_flow_batch)
             return structure_flow_part(module, examples, recipe.flow)
-        latent = partial(latent_examples, *given, size=recipe.latent_flow_batch)
+        latent = partial(given.latents, size=recipe.latent_flow_batch)
         return latent_flow_part(SLatFlowModel.from_args(recipe.latent_flow), latent, recipe.flow)
 
     @cached_property
