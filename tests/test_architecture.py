@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("backend", "blender_trellis", "scripts")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 MOST_MODULES = 15  # that a folder holds, besides its __init__
-CROWDED = {"backend/training": 57}  # folders that hold more for now, and how many; no number may grow
+CROWDED: dict[str, int] = {}  # folders that hold more for now, and how many; no number may grow
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -9,12 +9,11 @@ has n + 1 corners a side.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numba import njit
 
-from backend.files import atomic_path
 from backend.geometry.surface import DistanceField, closest_point, distance_field
 from backend.geometry.views import Light, View
 from backend.geometry.voxelize import sampled_occupancy
@@ -83,8 +82,8 @@ def measure_shape(
     return StoredShape(view, resolution, np.packbits(sampled_occupancy(vertices, faces, resolution)), grids)
 
 
-def write_shape(path: Path, shape: StoredShape) -> None:
-    """One compressed npz file, written whole or not at all."""
+def write_shape(file: IO[bytes], shape: StoredShape) -> None:
+    """As a compressed npz file."""
     view = shape.view
     arrays = {
         "view": np.array([view.azimuth, view.elevation, view.fov, view.distance]),
@@ -94,13 +93,12 @@ def write_shape(path: Path, shape: StoredShape) -> None:
     for cells, grid in shape.grids.items():
         arrays[f"band_{cells}"] = np.array(grid.band)
         arrays |= {f"near_{cells}": grid.near, f"inside_{cells}": grid.inside, f"face_{cells}": grid.face}
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+    np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def read_shape(path: Path) -> StoredShape:
+def read_shape(file: IO[bytes]) -> StoredShape:
     """The reverse of `write_shape`."""
-    with np.load(path, allow_pickle=False) as data:
+    with np.load(file, allow_pickle=False) as data:
         grids = {}
         for name in data.files:
             if name.startswith("band_"):

@@ -4,8 +4,6 @@ encoder's prediction. Chosen on pictures of training objects from directions tha
 R resolution · L voxels.
 """
 
-from __future__ import annotations
-
 import itertools
 import logging
 import time
@@ -27,7 +25,7 @@ from backend.lifting.image_encoder import LiftedCondition
 from backend.representations.flexicubes import extract_mesh
 from backend.representations.structure import occupied_voxels
 from backend.sampling import SIGMA_MIN, SamplerSettings, Velocity, flow_euler, guided, noised, timesteps
-from backend.training.workshop import Workshop
+from backend.training.starter.run import StarterRun
 from backend.trellis.conditioning import cutout_to_pixels
 
 log = logging.getLogger(__name__)
@@ -59,7 +57,7 @@ def settings_of(params: dict[str, Any]) -> SamplerSettings:
 
 
 def best_structure(
-    workshop: Workshop, cases: Sequence[Case], until: float, candidates: Sequence[dict[str, Any]] = CANDIDATES
+    run: StarterRun, cases: Sequence[Case], until: float, candidates: Sequence[dict[str, Any]] = CANDIDATES
 ) -> tuple[dict[str, Any], float, float]:
     """Sampler parameters, the shift of the occupancy's logits, and the mean of the voxels' IoU and F-score at
     0.05; by time `until`.
@@ -67,11 +65,11 @@ def best_structure(
     choices = list(itertools.product(range(len(candidates)), SHIFTS))
 
     def scores(case: Case) -> Score:
-        lifted = _lifted(workshop, case)
-        truth = occupancy(case.scene, workshop.recipe.structure_resolution)
+        lifted = _lifted(run, case)
+        truth = occupancy(case.scene, run.recipe.structure_resolution)
 
         def score(number: int) -> list[float]:
-            logits = structure_logits(workshop, lifted, settings_of(candidates[number]))
+            logits = structure_logits(run, lifted, settings_of(candidates[number]))
             return shift_scores(logits.float().cpu().numpy(), truth)
 
         return score
@@ -82,7 +80,7 @@ def best_structure(
 
 
 def best_latent(
-    workshop: Workshop,
+    run: StarterRun,
     cases: Sequence[Case],
     structure: dict[str, Any],
     shift: float,
@@ -94,14 +92,14 @@ def best_latent(
     """
 
     def scores(case: Case) -> Score:
-        lifted = _lifted(workshop, case)
-        logits = structure_logits(workshop, lifted, settings_of(structure))
-        coords = occupied_voxels(logits + shift, workshop.recipe.resolution).int()
+        lifted = _lifted(run, case)
+        logits = structure_logits(run, lifted, settings_of(structure))
+        coords = occupied_voxels(logits + shift, run.recipe.resolution).int()
 
         def score(number: int) -> list[float]:
             if len(coords) == 0:
                 return [0.0]
-            return [mesh_score(workshop, case, lifted, coords, settings_of(candidates[number]))]
+            return [mesh_score(run, case, lifted, coords, settings_of(candidates[number]))]
 
         return score
 
@@ -110,24 +108,24 @@ def best_latent(
 
 
 @torch.no_grad()
-def _lifted(workshop: Workshop, case: Case) -> LiftedCondition:
-    return workshop.lifting(cutout_to_pixels(case.picture, workshop.device))
+def _lifted(run: StarterRun, case: Case) -> LiftedCondition:
+    return run.lifting(cutout_to_pixels(case.picture, run.device))
 
 
 @torch.no_grad()
 def structure_logits(
-    workshop: Workshop, lifted: LiftedCondition, settings: SamplerSettings, seed: int = _SEED
+    run: StarterRun, lifted: LiftedCondition, settings: SamplerSettings, seed: int = _SEED
 ) -> Tensor:
     """Occupancy logits (R, R, R) of a picture."""
-    flow = workshop.structure_flow
+    flow = run.structure_flow
     velocity = _velocity(flow, flow, lifted.tokens, settings)
     latent = _sampled(velocity, lifted.structure_start, settings, seed)
-    return workshop.structure.decoder(latent)[0, 0]
+    return run.structure.decoder(latent)[0, 0]
 
 
 @torch.no_grad()
 def mesh_score(
-    workshop: Workshop,
+    run: StarterRun,
     case: Case,
     lifted: LiftedCondition,
     coords: Tensor,
@@ -135,13 +133,13 @@ def mesh_score(
     seed: int = _SEED,
 ) -> float:
     """Mean of the F-scores at 0.05 and 0.02 of the mesh on the voxels (L, 3) i32 of a picture."""
-    flow, decoder = workshop.latent_flow, workshop.latent_autoencoder.mesh_decoder
+    flow, decoder = run.latent_flow, run.latent_autoencoder.mesh_decoder
     x, y, z = coords.long().unbind(1)
     model = partial(flow, structure=flow.structure(coords))
     velocity = _velocity(model, flow, lifted.tokens, settings)
     latents = _sampled(velocity, lifted.latent_start[0, :, x, y, z].T.contiguous(), settings, seed)
-    cubes, features = decoder(workshop.latents.restore(latents), decoder.structure(coords))
-    mesh = mesh_asset(extract_mesh(cubes, features.float(), 4 * workshop.recipe.resolution))
+    cubes, features = decoder(run.latents.restore(latents), decoder.structure(coords))
+    mesh = mesh_asset(extract_mesh(cubes, features.float(), 4 * run.recipe.resolution))
     scores = surface_scores(mesh.vertices, mesh.faces, case.scene.vertices, case.scene.faces)
     return (scores["fscore_005"] + scores["fscore_002"]) / 2
 

@@ -6,45 +6,27 @@ stored.
 V vertices · F faces · L voxels · R resolution · S picture size.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
 from backend.geometry.mesh_files import Asset, Entry, group_weights, load_asset
-from backend.geometry.scene import Scene, make_scene, occupancy, picture, pooled_occupancy, surface_field
+from backend.geometry.scene import Scene, make_scene, occupancy, pooled_occupancy
 from backend.geometry.views import training_view
-from backend.lifting.mesh_features import voxel_distance, voxel_features
-from backend.training.procedural.objects import made_object
+from backend.geometry.voxelize import sampled_colors
+from backend.training.procedural.objects import procedural_object
 
-__all__ = [
-    "FINE_CELLS",
-    "ObjectSource",
-    "Scene",
-    "Variety",
-    "grown",
-    "make_scene",
-    "occupancy",
-    "picture",
-    "pooled_occupancy",
-    "recolored",
-    "solid",
-    "stretched",
-    "surface_field",
-    "voxel_distance",
-    "voxel_features",
-]
 FINE_CELLS = 4  # cubes of the mesh grid a voxel side
+COLOR_REACH = 2.0  # voxels from the surface at which its colour still counts
 _STRETCH = 0.35  # of the logarithm of the size along an axis
 
 
 @dataclass(frozen=True)
 class Variety:
-    """How much is made up, and how much of the rest is stretched, as shares of what is shown."""
+    """Shares of what is shown: procedural objects, and stretched ones among the rest."""
 
-    made: float = 0.0
+    procedural: float = 0.0
     stretched: float = 0.0
 
 
@@ -67,19 +49,14 @@ class ObjectSource:
         `surface` says that distances to it will be asked for, which a source may have stored.
         """
         rng = np.random.default_rng((self.seed, step, index))
-        if rng.random() < self.variety.made:
-            name = f"made up {step} {index}"
-            return make_scene(name, made_object(rng), training_view(name, rng)), rng
+        if rng.random() < self.variety.procedural:
+            name = f"made up {step} {index}"  # which decides on the directions it is seen from
+            return make_scene(name, procedural_object(rng), training_view(name, rng)), rng
         number = self.draw(self._cumulative, rng)
         name, asset = self.entries[number].name, recolored(self.asset(number), rng)
         if rng.random() < self.variety.stretched:
             asset = stretched(asset, rng)
         return make_scene(name, asset, training_view(name, rng)), rng
-
-    @property
-    def stored(self) -> bool:
-        """Whether distances to surfaces are stored."""
-        return False
 
     def asset(self, number: int) -> Asset:
         """The mesh of an entry, read once."""
@@ -118,6 +95,19 @@ def solid(occupied: np.ndarray) -> np.ndarray:
         if axis < 2:
             hidden &= np.logical_or.accumulate(occupied, axis)
     return hidden
+
+
+def surface_tints(scene: Scene, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (3, r, r, r) u8 of the surface nearest to each voxel, and which voxels are near it, bool."""
+    tint, known = sampled_colors(scene.vertices, scene.faces, scene.corner_colors, resolution)
+    # A predicted surface lies beside the true one, and should look like it there too.
+    distance, nearest = ndimage.distance_transform_edt(~known, return_indices=True)
+    return np.rint(tint[tuple(nearest)] * 255).astype(np.uint8).transpose(3, 0, 1, 2), distance <= COLOR_REACH
+
+
+def grown_coords(scene: Scene, fine: int, coarse: int, rng: np.random.Generator) -> np.ndarray:
+    """Voxels (L, 3) i32 of the structured latent at `coarse`, of a structure at `fine`, grown."""
+    return np.argwhere(grown(pooled_occupancy(occupancy(scene, fine), coarse), rng)).astype(np.int32)
 
 
 def grown(occupied: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -3,8 +3,6 @@
 Every process sees other scenes, gradients are averaged after the backward pass, and process 0 alone writes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterable, Iterator

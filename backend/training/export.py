@@ -1,94 +1,58 @@
-"""A trained workshop -> a model folder in the published layout, with licence, attribution and check sums."""
+"""Model folders in the published layout, with licence, attribution and check sums."""
 
-from __future__ import annotations
-
-import contextlib
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import torch
-from torch import nn
+from typing import Any
 
 from backend.checkpoints.weights import Published, write_model
 from backend.files import atomic_path
 from backend.geometry.mesh_files import Entry
-from backend.training.roles import ENCODERS, IMAGE_ENCODER, ROLES
-from backend.training.workshop import PARTS, Workshop
 
 TEXTS = Path(__file__).with_name("texts")
 
 
-def export(workshop: Workshop, folder: Path, sampling: dict[str, dict], occupancy_shift: float) -> None:
-    """Writes the folder. `sampling` holds the parameters of "sparse_structure_sampler" and "slat_sampler".
-
-    `occupancy_shift` is added to the structure decoder's logits, so that the published rule, occupied where
-    the logit is above 0, is the best one.
+def write_folder(
+    folder: Path,
+    networks: Mapping[str, Published],
+    pipeline: Mapping[str, Any],
+    entries: Sequence[Entry],
+    readme: str,
+    texts: Mapping[str, str] | None = None,
+) -> None:
+    """Writes networks (by path without suffix), pipeline.json, further texts (by path), and what tells people
+    about the model.
     """
-    export_networks(workshop, folder, PARTS, occupancy_shift)
-    _write(folder / "pipeline.json", json.dumps(pipeline_settings(workshop, sampling), indent=4) + "\n")
-    _write_papers(folder, workshop.source.entries)
+    (folder / "ckpts").mkdir(parents=True, exist_ok=True)
+    for path, module in networks.items():
+        write_model(module, folder / path, half=True)
+    write_text(folder / "pipeline.json", json.dumps(pipeline, indent=4) + "\n")
+    write_text(folder / "ATTRIBUTION.md", "# Training data\n\n" + attribution(entries))
+    write_text(folder / "README.md", (TEXTS / readme).read_text(encoding="utf-8"))
+    write_text(folder / "LICENSE", (TEXTS / "LICENSE").read_text(encoding="utf-8"))
+    for name, text in (texts or {}).items():
+        write_text(folder / name, text)
     write_sums(folder)
 
 
-def export_networks(
-    workshop: Workshop, folder: Path, trained: Collection[str], occupancy_shift: float = 0.0
-) -> None:
-    """Writes the networks that the trained parts hold."""
-    (folder / "ckpts").mkdir(parents=True, exist_ok=True)
-    models: dict[str, Published] = {}
-    if "structure_autoencoder" in trained:
-        models[ROLES["sparse_structure_decoder"]] = workshop.structure.decoder
-        models[ENCODERS["structure"]] = workshop.structure.encoder
-    if "latent_autoencoder" in trained:
-        models[ROLES["slat_decoder_mesh"]] = workshop.latent_autoencoder.mesh_decoder
-        models[ROLES["slat_decoder_gs"]] = workshop.latent_autoencoder.gaussian_decoder
-        models[ENCODERS["latent"]] = workshop.latent_autoencoder.encoder
-    if "lifting" in trained:
-        models[IMAGE_ENCODER] = workshop.lifting
-    if "structure_flow" in trained:
-        models[ROLES["sparse_structure_flow_model"]] = workshop.structure_flow
-    if "latent_flow" in trained:
-        models[ROLES["slat_flow_model"]] = workshop.latent_flow
-    for path, module in models.items():
-        with _shifted(module, occupancy_shift if path == ROLES["sparse_structure_decoder"] else 0.0):
-            write_model(module, folder / path, half=True)
-
-
-@contextlib.contextmanager
-def _shifted(module: nn.Module, shift: float) -> Iterator[None]:
-    """The structure decoder with another bias of its logits while the block runs."""
-    if not shift:
-        yield
-        return
-    bias = module.out_layer[-1].bias
-    before = bias.detach().clone()
-    with torch.no_grad():
-        bias += shift
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            bias.copy_(before)
-
-
-def pipeline_settings(workshop: Workshop, sampling: dict[str, dict]) -> dict:
-    """The content of pipeline.json."""
+def pipeline_settings(
+    name: str,
+    models: Mapping[str, str],
+    sampling: Mapping[str, Mapping[str, Any]],
+    normalization: tuple[list[float], list[float]],
+    condition: Mapping[str, str],
+) -> dict[str, Any]:
+    """The content of pipeline.json; `sampling` has the parameters of both samplers, `normalization` mean and
+    deviation of the structured latent, `condition` the conditioning network.
+    """
     samplers = {
-        name: {"name": "FlowEulerGuidanceIntervalSampler", "args": {"sigma_min": 1e-5}, "params": params}
-        for name, params in sampling.items()
+        sampler: {"name": "FlowEulerGuidanceIntervalSampler", "args": {"sigma_min": 1e-5}, "params": params}
+        for sampler, params in sampling.items()
     }
-    mean, std = workshop.latents.mean, workshop.latents.std
-    return {
-        "name": "TrellisImageTo3DPipeline",
-        "args": {
-            "models": ROLES,
-            **samplers,
-            "slat_normalization": {"mean": mean.tolist(), "std": std.tolist()},
-            "image_cond_model": IMAGE_ENCODER,
-        },
-    }
+    mean, std = normalization
+    latent = {"slat_normalization": {"mean": mean, "std": std}}
+    return {"name": name, "args": {"models": dict(models), **samplers, **latent, **condition}}
 
 
 def write_sums(folder: Path) -> None:
@@ -97,10 +61,10 @@ def write_sums(folder: Path) -> None:
     lines = (
         f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}\n" for p in paths
     )
-    _write(folder / "SHA256SUMS", "".join(lines))
+    write_text(folder / "SHA256SUMS", "".join(lines))
 
 
-def attribution(entries: tuple[Entry, ...]) -> str:
+def attribution(entries: Sequence[Entry]) -> str:
     """The lines that the licences of the training objects ask for; public-domain objects need none."""
     credited = sorted({e.attribution for e in entries if e.attribution and not e.licence.startswith("CC0")})
     head = f"This model was trained on {len(entries)} openly licensed objects."
@@ -112,12 +76,7 @@ def attribution(entries: tuple[Entry, ...]) -> str:
     return f"{head} The others ask for these credits:\n\n" + "".join(f"- {line}\n" for line in credited)
 
 
-def _write_papers(folder: Path, entries: tuple[Entry, ...]) -> None:
-    _write(folder / "ATTRIBUTION.md", "# Training data\n\n" + attribution(entries))
-    for name in ("README.md", "LICENSE"):
-        _write(folder / name, (TEXTS / name).read_text(encoding="utf-8"))
-
-
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Writes the file whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -4,14 +4,12 @@ Batches and noise depend on the seed and the batch's number alone, so a run that
 one that was not, and several processes equal one that takes as many batches a step.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,14 +17,11 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from backend.training.batches import moved
+from backend.training.data.feeding import Workers, feed, moved
 from backend.training.distributed import ALONE, World
-from backend.training.feeding import Feeder, Workers
-from backend.training.journal import Journal
+from backend.training.log import TrainingLog, draw_curves
 from backend.training.schedule import AdaptiveClip, MovingAverage, learning_rate_factor
-from backend.training.state import State, load_averaged, read_state, write_state
-
-__all__ = ["LoopConfig", "Part", "Trainer", "load_averaged", "pooled"]
+from backend.training.state import State, read_state, write_state
 
 log = logging.getLogger(__name__)
 CPU = torch.device("cpu")
@@ -54,18 +49,14 @@ class LoopConfig:
     accumulate: int = 1
     workers: Workers = Workers()
 
+    def progress(self, step: int, seconds: float) -> float:
+        """Share of the training that is done after so much, in [0, 1]."""
+        by_time = seconds / (60 * self.minutes) if self.minutes else 0.0
+        return min(1.0, max(by_time, step / self.steps))
 
-def pooled(make: Callable[[int], Batch], size: int) -> Callable[[int], Batch]:
-    """Batches by number from a pool of `size`, each made when first wanted and learned repeatedly."""
-    pool: dict[int, Batch] = {}
-
-    def batch(number: int) -> Batch:
-        number %= size
-        if number not in pool:
-            pool[number] = make(number)
-        return pool[number]
-
-    return batch
+    def is_over(self, step: int, seconds: float) -> bool:
+        """Whether a training is at its end after so much; it has at least one step."""
+        return step > 0 and self.progress(step, seconds) >= 1.0
 
 
 @dataclass(frozen=True)
@@ -74,15 +65,13 @@ class Part(Generic[Batch]):
 
     Batches are tensors, or frozen dataclasses and tuples of them, on the processor; the loop moves them to
     the module's device. `loss` takes a batch and the batch's noise generator, which is the processor's, and
-    returns the loss and numbers to log, which may stay tensors. `before_processes` does what batches need and
-    worker processes, which have no device, cannot do.
+    returns the loss and numbers to log, which may stay tensors.
     """
 
     name: str
     module: nn.Module
     batch: Callable[[int], Batch]
     loss: Callable[[Batch, torch.Generator], tuple[Tensor, dict[str, Any]]]
-    before_processes: Callable[[Workers], None] | None = None
 
 
 class Trainer:
@@ -92,20 +81,13 @@ class Trainer:
     """
 
     def __init__(
-        self,
-        part: Part,
-        config: LoopConfig,
-        folder: Path,
-        device: torch.device = CPU,
-        world: World = ALONE,
-        on_save: Callable[[], None] | None = None,
+        self, part: Part, config: LoopConfig, folder: Path, device: torch.device = CPU, world: World = ALONE
     ):
         self.part = part
         self.config = config
         self.folder = folder
         self.device = device
         self.world = world
-        self.on_save = on_save
         part.module.to(device)
         self.parameters = [p for p in part.module.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
@@ -127,13 +109,12 @@ class Trainer:
     @property
     def progress(self) -> float:
         """Share of the training that is done, in [0, 1]."""
-        by_time = self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
-        return min(1.0, max(by_time, self.step / self.config.steps))
+        return self.config.progress(self.step, self.seconds)
 
     @property
     def finished(self) -> bool:
-        """Whether the training is at its end; it has at least one step."""
-        return self.step > 0 and self.progress >= 1.0
+        """Whether the training is at its end."""
+        return self.config.is_over(self.step, self.seconds)
 
     def run(self, until: float = math.inf) -> nn.Module:
         """Trains to the end, or until time.monotonic() says `until`; goes on from the saved state.
@@ -141,31 +122,33 @@ class Trainer:
         Returns the module: with averaged weights if the training is `finished`, else as it stands.
         """
         log.info("%s: from step %d, %.0f s done", self.part.name, self.step, self.seconds)
-        journal = Journal(self.folder, self.part.name) if self.world.leads else None
-        if journal is not None:
-            journal.drop_after(self.step)
-        saved, before, started = time.monotonic(), self.seconds, time.monotonic()
-        with fast_arithmetic(self.device), self._feeder() as batches:
-            while True:
-                now = time.monotonic()
-                # Saving is agreed on too, or one process would wait for the others while these go on.
-                self.seconds, late, due = self.world.agree(
-                    before + now - started, float(now > until), float(now - saved > self.config.save_seconds)
-                )
-                if self.finished or (late and self.step > 0):
-                    break
-                if due and self.step > 0:
-                    self.save()
-                    saved = time.monotonic()
-                numbers = self.train_step(*itertools.islice(batches, self.config.accumulate))
-                if journal is not None and (self.step == 1 or self.step % self.config.log_every == 0):
-                    journal.write(self.step, self.seconds, {k: float(v) for k, v in numbers.items()})
+        with fast_arithmetic(self.device), self._training_log() as written:
+            with contextlib.closing(self._batches()) as batches:
+                self._train(batches, written, until)
         self.save()
-        if journal is not None:
-            journal.close()
         if self.finished:
             self.average.copy_to(self.part.module)
         return self.part.module
+
+    def _train(self, batches: Iterator[Any], written: TrainingLog | None, until: float) -> None:
+        saved = started = time.monotonic()
+        before = self.seconds
+        while True:
+            now = time.monotonic()
+            # Saving is agreed on too, or one process would wait for the others while these go on.
+            self.seconds, late, due = self.world.agree(
+                before + now - started, float(now > until), float(now - saved > self.config.save_seconds)
+            )
+            if self.finished or (late and self.step > 0):
+                return
+            if due and self.step > 0:
+                self.save()
+                if self.world.leads:
+                    draw_curves(self.folder)
+                saved = time.monotonic()
+            numbers = self.train_step(*itertools.islice(batches, self.config.accumulate))
+            if written is not None and (self.step == 1 or self.step % self.config.log_every == 0):
+                written.write(self.step, self.seconds, {k: float(v) for k, v in numbers.items()})
 
     def train_step(self, *batches: Any) -> dict[str, Any]:
         """One optimiser step on one batch or, accumulating, several; returns the numbers to log."""
@@ -195,8 +178,6 @@ class Trainer:
             optimizer = self.optimizer.state_dict()["state"]
             state = State(self.part.module.state_dict(), self.average.shadow, optimizer, counters)
             write_state(self.path, state)
-            if self.on_save is not None:
-                self.on_save()
         self.world.wait()
 
     def _load(self) -> None:
@@ -214,13 +195,24 @@ class Trainer:
         first = (step * self.world.size + self.world.rank) * each
         return range(first, first + each)
 
-    def _feeder(self) -> Feeder:
+    def _batches(self) -> Generator[Any, None, None]:
         if self.config.workers.processes:
-            if self.part.before_processes is not None:
-                self.part.before_processes(self.config.workers)
             self.part.batch(self._numbers(self.step)[0])  # what this compiles the workers inherit
         numbers = itertools.chain.from_iterable(map(self._numbers, itertools.count(self.step)))
-        return Feeder(self.part.batch, numbers, self.config.workers)
+        return feed(self.part.batch, numbers, self.config.workers)
+
+    @contextlib.contextmanager
+    def _training_log(self) -> Iterator[TrainingLog | None]:
+        """The leading process's log, without what a killed run wrote after its last saved step."""
+        if not self.world.leads:
+            yield None
+            return
+        written = TrainingLog(self.folder, self.part.name)
+        written.drop_after(self.step)
+        try:
+            yield written
+        finally:
+            written.close()
 
 
 @contextlib.contextmanager

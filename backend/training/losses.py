@@ -3,13 +3,13 @@
 B batch · L voxels or tokens · C channels.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from backend.sampling import SIGMA_MIN
+
+OCCUPIED_BIAS = -3.2  # the logit of the share of occupied voxels, so that training starts calibrated
 
 
 def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
@@ -21,6 +21,13 @@ def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
 def occupancy_loss(logits: Tensor, target: Tensor, bce_weight: float = 5.0) -> Tensor:
     """Cross-entropy keeps the probabilities honest, Dice answers the rarity of occupied voxels."""
     return bce_weight * F.binary_cross_entropy_with_logits(logits, target) + soft_dice(logits, target)
+
+
+@torch.no_grad()
+def iou(logits: Tensor, target: Tensor) -> Tensor:
+    """Intersection over union of logits > 0 with the target: ()."""
+    predicted, target = logits > 0, target > 0.5
+    return (predicted & target).sum() / (predicted | target).sum().clamp(min=1)
 
 
 def kl_divergence(mean: Tensor, logvar: Tensor) -> Tensor:

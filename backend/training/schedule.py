@@ -3,8 +3,6 @@
 Nothing here waits for the device: what is decided from a norm is decided there.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 

@@ -4,8 +4,6 @@ Keys are `model.`, `ema.` and `optimizer.<index>.` followed by the tensor's name
 file's metadata.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -23,24 +23,24 @@ from backend.geometry.mesh_files import Entry, read_catalogue
 from backend.geometry.render import render_whole
 from backend.geometry.scene import turned_mesh
 from backend.geometry.views import feature_views, picture_views
-from backend.training.canonical_features import voxel_places
 from backend.training.command import main
-from backend.training.fine_tune import fine_tune, loop_config, make_part
-from backend.training.fine_tune_captions import read_captions, words_of
-from backend.training.fine_tune_config import FineTuneConfig
-from backend.training.fine_tune_flows import (
+from backend.training.fine_tune.captions import read_captions, words_of
+from backend.training.fine_tune.config import FineTuneConfig
+from backend.training.fine_tune.prepare import Preparation
+from backend.training.fine_tune.run import FineTuneRun, fine_tune
+from backend.training.flows import (
     FlowTraining,
-    LatentExample,
+    LatentExamples,
     StructureExamples,
     latent_flow_part,
     structure_flow_part,
 )
-from backend.training.fine_tune_prepare import Preparation
 from backend.training.loop import LoopConfig, Trainer
 from backend.trellis.decoding import Voxels
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings
+from backend.trellis.view_features import voxel_places
 
 CPU = torch.device("cpu")
 CONFIG = FineTuneConfig(
@@ -95,9 +95,9 @@ def test_a_stopped_run_ends_like_one_that_was_not(teachable, entries, tmp_path):
     whole = fine_tune(teachable, entries, tmp_path / "whole", CPU, config)
     out = tmp_path / "stopped"
     assert fine_tune(teachable, entries, out, CPU, config, until=0.0) is None
-    preparation = Preparation(open_folder(teachable), entries, out / "prepared", CPU, config)
-    part = make_part("structure_flow", preparation, config, None)
-    trainer = Trainer(part, loop_config(part, 1, config), out)
+    run = FineTuneRun(teachable, entries, out, CPU, config, {})
+    part = run.part("structure_flow")
+    trainer = Trainer(part, run.config("structure_flow"), out)
     trainer.train_step(part.batch(0))
     trainer.save()
     times = {path: path.stat().st_mtime_ns for path in (out / "prepared").iterdir()}
@@ -199,10 +199,10 @@ def test_the_published_structure_flow_takes_a_step_at_its_full_size():
         module = build_model(checkpoint["name"], checkpoint["args"] | {"use_checkpoint": True}).train()
         batch = StructureExamples(
             torch.empty(2, 1374, 1024, dtype=torch.float16),
-            torch.empty(1, 1374, 1024, dtype=torch.float16),
             torch.empty(2, 8, 16, 16, 16),
+            torch.empty(1, 1374, 1024, dtype=torch.float16),
         )
-    part = structure_flow_part(module, None, 2, FlowTraining())
+    part = structure_flow_part(module, lambda number: batch, FlowTraining())
     loss, _ = part.loss(batch, torch.Generator())
     loss.backward()
     assert sum(p.numel() for p in module.parameters()) == 555_543_560
@@ -214,10 +214,9 @@ def test_the_published_latent_flow_takes_a_step_at_its_full_width(tmp_path):
     arguments = checkpoint["args"] | {"use_checkpoint": True, "num_blocks": 1, "use_fp16": False}
     module = build_model(checkpoint["name"], arguments).train()
     coords = torch.tensor(np.argwhere(np.ones((3, 3, 3))), dtype=torch.int32)
-    batch = LatentExample(
-        torch.randn(1, 40, 1024).half(), torch.zeros(1, 40, 1024).half(), coords, torch.randn(27, 8)
-    )
-    part = latent_flow_part(module, None, FlowTraining())
+    tokens, null = torch.randn(1, 40, 1024).half(), torch.zeros(1, 40, 1024).half()
+    batch = LatentExamples(tokens, (coords,), (torch.randn(27, 8),), null)
+    part = latent_flow_part(module, lambda number: batch, FlowTraining())
     trainer = Trainer(part, LoopConfig(steps=2, learning_rate=1e-4, warm_up=1), tmp_path)
     before = module.out_layer.weight.clone()
     assert torch.isfinite(trainer.train_step(batch)["loss"])
@@ -231,5 +230,5 @@ def test_the_command_teaches_in_pieces(entries, tmp_path, capsys):
     assert main([*words, "--piece-minutes", "0"]) == 0
     assert "goes on" in capsys.readouterr().out
     assert main(words) == 0
-    assert "taught is the taught model; loss before and after: lifting" in capsys.readouterr().out
+    assert "taught is the fine-tuned model; loss before and after: lifting" in capsys.readouterr().out
     assert open_folder(tmp_path / "taught").image_cond_model == "ckpts/image_encoder"

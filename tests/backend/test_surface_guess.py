@@ -5,8 +5,10 @@ import torch
 from training_recipe import tiny_recipe
 from training_shapes import sphere
 
+from backend.geometry.scene import make_scene, occupancy
 from backend.geometry.views import LONGEST_SIDE, fixed_view
 from backend.lifting.image_encoder import LiftingImageEncoder
+from backend.lifting.mesh_features import voxel_features
 from backend.lifting.surface import (
     FEATURES,
     border_distance,
@@ -16,7 +18,7 @@ from backend.lifting.surface import (
     solid_features,
     wall_distance,
 )
-from backend.training.dataset import make_scene, occupancy, solid, voxel_features
+from backend.training.dataset import solid
 
 
 def ball(resolution: int, radius: float, softness: float = 0.02) -> torch.Tensor:

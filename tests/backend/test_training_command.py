@@ -10,57 +10,58 @@ import torch
 from training_shapes import cube, save, sphere
 
 from backend.errors import UserError
-from backend.training.clock import Clock
 from backend.training.command import main
-from backend.training.recipe import Recipe
-from backend.training.settings import Settings, kept_settings
-from backend.training.workshop import PARTS
+from backend.training.run import claim, scaled
+from backend.training.starter.recipe import PARTS, Recipe
 from backend.trellis.networks import Networks
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_one_command_leaves_few_files_that_hold_a_model(tmp_path):
-    (tmp_path / "data").mkdir()
-    save(cube(), tmp_path / "data" / "cube.npz")
-    save(sphere(rings=6), tmp_path / "data" / "ball.npz")
-    state, out = tmp_path / "state", tmp_path / "out"
+def train(tmp_path: Path, *options: str) -> subprocess.CompletedProcess:
     script = Path(__file__).with_name("training_command_process.py")
-    options = ["--recipe", "starter", "--data", str(tmp_path / "data"), "--device", "cpu", "--minutes", "90"]
-    places = ["--out", str(out), "--state", str(state), "--threads", "1"]
-    done = subprocess.run(
-        [sys.executable, str(script), *options, *places],
+    return subprocess.run(
+        [sys.executable, str(script), "--device", "cpu", "--threads", "1", *options],
         cwd=ROOT,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=3600,
     )
+
+
+def test_one_command_makes_a_model_in_pieces(tmp_path):
+    (tmp_path / "data").mkdir()
+    save(cube(), tmp_path / "data" / "cube.npz")
+    save(sphere(rings=6), tmp_path / "data" / "ball.npz")
+    out = tmp_path / "out"
+    options = ["--recipe", "starter", "--data", str(tmp_path / "data"), "--minutes", "5", "--out", str(out)]
+    begun = train(tmp_path, *options, "--piece-minutes", "0")
+    assert begun.returncode == 0 and "the same command goes on" in begun.stdout, begun.stderr
+    done = train(tmp_path, *options)
     assert done.returncode == 0, done.stderr
-    files = [path for path in out.iterdir() if path.is_file()]
-    assert len(files) <= 8 and all(path.stat().st_size < 16_000_000 for path in files)
     report = json.loads((out / "report.json").read_text())
-    assert 0 <= report["calibration"]["voxel_score"] <= 1 and 0 < report["minutes"] < 90
-    model = tmp_path / "model"
-    assert main(["--unpack", str(out), "--export", str(model)]) == 0
-    pipeline = Networks.open(model, torch.device("cpu"), torch.float32)
+    assert 0 <= report["calibration"]["voxel_score"] <= 1
+    pipeline = Networks.open(out / "model", torch.device("cpu"), torch.float32)
     assert pipeline.folder.structure_sampler.steps in (2, 12)
 
 
 def test_what_is_asked_for_must_make_sense(tmp_path, capsys):
     assert main(["--recipe", "starter"]) == 1
     assert main(["--data", str(tmp_path)]) == 1
-    assert main(["--unpack", str(tmp_path), "--export", str(tmp_path / "model")]) == 1
+    assert main(["--recipe", "starter", "--data", str(tmp_path), "--minutes", "0"]) == 1
+    words = ["--recipe", "starter-text", "--data", str(tmp_path), "--parts", "latent_autoencoder"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 1
     text = capsys.readouterr().err
-    assert "--data" in text and "--recipe" in text and "model.json" in text
+    assert "--data" in text and "--recipe" in text and "more than 0 minutes" in text
+    assert "no latent_autoencoder" in text
 
 
 def test_a_state_goes_on_with_what_it_was_begun_with(tmp_path):
-    path = tmp_path / "settings.json"
-    begun = kept_settings(path, Settings("data", 0, "cpu", 25.0), asked_minutes=25.0, writes=True)
-    assert kept_settings(path, Settings("data", 0, "cpu", 60.0), asked_minutes=None, writes=True) == begun
-    with pytest.raises(UserError, match="--minutes 25"):
-        kept_settings(path, Settings("data", 1, "cpu", 25.0), asked_minutes=25.0, writes=True)
+    claim(tmp_path, {"seed": 0, "minutes": 25.0})
+    claim(tmp_path, {"seed": 0, "minutes": 25.0})
+    with pytest.raises(UserError, match="seed 0, not 1"):
+        claim(tmp_path, {"seed": 1, "minutes": 25.0})
 
 
 def test_the_recipe_for_a_gpu_has_the_same_networks():
@@ -71,11 +72,8 @@ def test_the_recipe_for_a_gpu_has_the_same_networks():
     assert small.for_device(torch.device("cpu")) is small
 
 
-def test_the_clock_counts_over_all_calls(tmp_path):
-    clock = Clock(tmp_path / "clock.json", minutes=1.0)
-    assert 30 < clock.left <= 60
-    (tmp_path / "clock.json").write_text('{"seconds": 45.0}')
-    again = Clock(tmp_path / "clock.json", minutes=1.0, piece=0.5)
-    assert 0 < again.left <= 15 and again.training_end < again.piece_end
-    with pytest.raises(UserError):
-        Clock(tmp_path / "clock.json", minutes=0.0)
+def test_minutes_are_shared_out_as_the_recipe_does():
+    loops = scaled(Recipe().loops, PARTS, 36.0)
+    assert sum(loop.minutes for loop in loops.values()) == pytest.approx(36.0)
+    assert loops["lifting"].minutes / loops["colors"].minutes == pytest.approx(30 / 6)
+    assert scaled(Recipe().loops, ("lifting",), 36.0)["lifting"].minutes == pytest.approx(36.0)

@@ -11,8 +11,8 @@ import torch
 from training_process import STEPS, config, layer_part
 
 from backend.errors import UserError
-from backend.training.feeding import Feeder, Workers
-from backend.training.journal import Journal
+from backend.training.data.feeding import Workers, feed
+from backend.training.log import TrainingLog
 from backend.training.loop import Trainer
 from backend.training.schedule import AdaptiveClip
 from backend.training.state import read_state
@@ -68,22 +68,22 @@ def test_a_run_in_pieces_ends_like_one_without(tmp_path):
     assert all(torch.equal(left.ema[key], right.ema[key]) for key in left.ema)
 
 
-@pytest.mark.parametrize("workers", [Workers(), Workers(3), Workers(2, processes=True)])
+@pytest.mark.parametrize("workers", [Workers(), Workers(ahead=5), Workers(processes=2)])
 def test_batches_come_in_order_whoever_makes_them(workers):
     part = layer_part()
-    with Feeder(part.batch, iter(range(3, 10)), workers) as batches:
-        made = list(batches)
+    made = list(feed(part.batch, iter(range(3, 10)), workers))
     assert len(made) == 7
     for number, batch in enumerate(made, start=3):
         assert torch.equal(batch.x, part.batch(number).x)
 
 
-def test_an_error_in_a_worker_reaches_the_loop():
+@pytest.mark.parametrize("workers", [Workers(), Workers(processes=2)])
+def test_an_error_in_a_worker_reaches_the_loop(workers):
     def broken(number: int):
         raise UserError("This mesh is broken.")
 
-    with Feeder(broken, iter(range(5)), Workers()) as batches, pytest.raises(UserError, match="broken"):
-        next(batches)
+    with pytest.raises(UserError, match="broken"):
+        next(feed(broken, iter(range(5)), workers))
 
 
 def test_gradients_that_are_not_finite_are_left_out():
@@ -106,11 +106,11 @@ def test_the_norms_are_kept_oldest_first():
     assert again.norms == clip.norms and again.threshold() == clip.threshold()
 
 
-def test_the_journal_forgets_what_was_not_saved(tmp_path):
-    journal = Journal(tmp_path, "part")
+def test_the_log_forgets_what_was_not_saved(tmp_path):
+    log = TrainingLog(tmp_path, "part")
     for step in (1, 2, 3):
-        journal.write(step, 0.5, {"loss": 1.0 / step})
-    with journal.path.open("a") as file:
+        log.write(step, 0.5, {"loss": 1.0 / step})
+    with log.path.open("a") as file:
         file.write("4,0.")  # cut off by a kill
-    journal.drop_after(2)
-    assert [line.split(",")[0] for line in journal.path.read_text().splitlines()] == ["step", "1", "2"]
+    log.drop_after(2)
+    assert [line.split(",")[0] for line in log.path.read_text().splitlines()] == ["step", "1", "2"]

@@ -9,7 +9,6 @@ from training_shapes import cube, sphere
 
 from backend.evaluation.scores import f_score, sample_surface, surface_scores, voxel_f_score
 from backend.sampling import SIGMA_MIN, conditioned, flow_euler, noised, timesteps
-from backend.training.gaussian_targets import extents
 from backend.training.losses import (
     drop_condition,
     flow_matching_loss,
@@ -20,6 +19,7 @@ from backend.training.losses import (
     soft_dice,
 )
 from backend.training.schedule import AdaptiveClip, MovingAverage, learning_rate_factor
+from backend.training.starter.gaussian_targets import extents
 
 
 def test_the_velocity_that_the_flow_loss_asks_for_leads_from_noise_to_data():

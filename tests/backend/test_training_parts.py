@@ -14,12 +14,13 @@ from backend.checkpoints.weights import read_model
 from backend.errors import UserError
 from backend.evaluation.prediction import reconstruct
 from backend.geometry.mesh_files import Entry, read_catalogue
-from backend.training.autoencoder_structure import StructureAutoencoder, fold_latent_scale
 from backend.training.dataset import ObjectSource
-from backend.training.export import attribution, export
+from backend.training.export import attribution
 from backend.training.loop import Trainer
-from backend.training.starter import SAMPLING
-from backend.training.workshop import PARTS, Workshop
+from backend.training.starter.autoencoder_structure import StructureAutoencoder, fold_latent_scale
+from backend.training.starter.finish import SAMPLING, export
+from backend.training.starter.recipe import PARTS
+from backend.training.starter.run import StarterRun
 from backend.trellis.networks import Networks
 
 
@@ -39,22 +40,22 @@ def _losses(part, config, folder, steps: int) -> list[float]:
 @pytest.mark.parametrize("name", ["structure_autoencoder", "latent_autoencoder"])
 def test_an_autoencoder_learns_one_object(name, source, tmp_path):
     torch.manual_seed(0)
-    workshop = Workshop(tiny_recipe(), source, tmp_path / "run")
-    config = replace(workshop.recipe.loops[name], steps=1000)
-    losses = _losses(workshop.part(name), config, tmp_path / "run", 25)
+    run = StarterRun(tiny_recipe(), source, tmp_path / "run")
+    config = replace(run.recipe.loops[name], steps=1000)
+    losses = _losses(run.part(name), config, tmp_path / "run", 25)
     assert sum(losses[-3:]) < 0.75 * sum(losses[:3])
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Workshop:
-    """A workshop in which every part has had its three steps."""
+def trained(tmp_path_factory) -> StarterRun:
+    """A run in which every part has had its three steps."""
     folder = tmp_path_factory.mktemp("trained")
     save(cube(), folder / "cube.npz")
     torch.manual_seed(0)
-    workshop = Workshop(tiny_recipe(), ObjectSource(read_catalogue(folder)), folder / "run")
+    run = StarterRun(tiny_recipe(), ObjectSource(read_catalogue(folder)), folder / "run")
     for name in PARTS:
-        workshop.train(name)
-    return workshop
+        run.train(name)
+    return run
 
 
 def test_lifting_and_flows_learn_one_object(trained, tmp_path):
@@ -71,14 +72,14 @@ def test_a_stopped_run_ends_like_one_that_was_not(source, tmp_path):
     ends = []
     for folder, stops in (("whole", ()), ("stopped", (2,))):
         torch.manual_seed(0)
-        part = Workshop(recipe, source, tmp_path / folder).part("structure_autoencoder")
+        part = StarterRun(recipe, source, tmp_path / folder).part("structure_autoencoder")
         trainer = Trainer(part, config, tmp_path / folder)
         for step in stops:
             while trainer.step < step:
                 trainer.train_step(part.batch(trainer.step))
             trainer.save()
             torch.manual_seed(1)  # new weights, to be replaced by the saved ones
-            part = Workshop(recipe, source, tmp_path / folder).part("structure_autoencoder")
+            part = StarterRun(recipe, source, tmp_path / folder).part("structure_autoencoder")
             trainer = Trainer(part, config, tmp_path / folder)
             assert trainer.step == step
         trainer.run()
@@ -94,9 +95,9 @@ def test_training_writes_its_curve(trained):
 
 def test_a_part_that_stands_on_an_untrained_one_says_so(source, tmp_path):
     with pytest.raises(UserError, match="structure_autoencoder"):
-        Workshop(tiny_recipe(), source, tmp_path / "run").part("lifting")
+        StarterRun(tiny_recipe(), source, tmp_path / "run").part("lifting")
     with pytest.raises(UserError, match="no part"):
-        Workshop(tiny_recipe(), source, tmp_path / "run").part("nonsense")
+        StarterRun(tiny_recipe(), source, tmp_path / "run").part("nonsense")
 
 
 def test_rescaled_latents_decode_to_the_same(source):

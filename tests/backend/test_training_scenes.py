@@ -10,6 +10,7 @@ from training_shapes import cube, save, sphere
 from backend.errors import UserError
 from backend.geometry.mesh_files import Entry, group_weights, load_asset, read_catalogue, spread_over_families
 from backend.geometry.render import draw_cutout
+from backend.geometry.scene import make_scene, picture
 from backend.geometry.surface import distance_field, nearest_points
 from backend.geometry.views import (
     HELD_OUT_SECTOR,
@@ -21,7 +22,8 @@ from backend.geometry.views import (
     training_view,
 )
 from backend.geometry.voxelize import sampled_occupancy, voxelize
-from backend.training.dataset import ObjectSource, grown, make_scene, picture, voxel_features
+from backend.lifting.mesh_features import voxel_features
+from backend.training.dataset import ObjectSource, grown
 
 
 @pytest.mark.parametrize("azimuth, elevation", [(0.3, 0.0), (1.2, 0.5), (2.9, 0.7)])

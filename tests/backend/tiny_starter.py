@@ -8,7 +8,7 @@ from training_recipe import tiny_recipe
 
 from backend.checkpoints.weights import build_model, write_model
 from backend.lifting.image_encoder import LiftingImageEncoder
-from backend.training.export import ENCODERS, IMAGE_ENCODER, ROLES
+from backend.training.starter.networks import ENCODERS, IMAGE_ENCODER, MODELS
 
 SAMPLER = {
     "name": "FlowEulerGuidanceIntervalSampler",
@@ -29,11 +29,11 @@ def write_tiny_starter(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     (folder / "ckpts").mkdir(parents=True)
     models = {
-        ROLES["sparse_structure_decoder"]: ("SparseStructureDecoder", recipe.structure_decoder),
-        ROLES["sparse_structure_flow_model"]: ("SparseStructureFlowModel", recipe.structure_flow),
-        ROLES["slat_decoder_mesh"]: ("SLatMeshDecoder", recipe.mesh_decoder),
-        ROLES["slat_decoder_gs"]: ("SLatGaussianDecoder", recipe.gaussian_decoder),
-        ROLES["slat_flow_model"]: ("SLatFlowModel", recipe.latent_flow),
+        MODELS["sparse_structure_decoder"]: ("SparseStructureDecoder", recipe.structure_decoder),
+        MODELS["sparse_structure_flow_model"]: ("SparseStructureFlowModel", recipe.structure_flow),
+        MODELS["slat_decoder_mesh"]: ("SLatMeshDecoder", recipe.mesh_decoder),
+        MODELS["slat_decoder_gs"]: ("SLatGaussianDecoder", recipe.gaussian_decoder),
+        MODELS["slat_flow_model"]: ("SLatFlowModel", recipe.latent_flow),
         ENCODERS["structure"]: ("SparseStructureEncoder", recipe.structure_encoder),
         ENCODERS["latent"]: ("SLatEncoder", recipe.latent_encoder),
     }
@@ -46,7 +46,7 @@ def write_tiny_starter(folder: Path, seed: int = 0) -> Path:
     settings = {
         "name": "TrellisImageTo3DPipeline",
         "args": {
-            "models": ROLES,
+            "models": MODELS,
             "sparse_structure_sampler": SAMPLER,
             "slat_sampler": SAMPLER,
             "slat_normalization": {"mean": [0.1] * 8, "std": [1.5] * 8},

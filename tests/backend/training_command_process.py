@@ -24,12 +24,13 @@ if __name__ == "__main__":
     sys.meta_path[:] = [Bare(sys.meta_path)]
     from training_recipe import tiny_recipe
 
-    from backend.training import command, starter
+    from backend.training import command
     from backend.training.calibrate import CANDIDATES
+    from backend.training.starter import finish
 
     recipe = tiny_recipe(views=1, latent_batch=2)
     loops = {name: replace(loop, minutes=1.0) for name, loop in recipe.loops.items()}
     command.Recipe = lambda: replace(recipe, loops=loops)
-    starter.best_structure = partial(starter.best_structure, candidates=CANDIDATES[:2])
-    starter.best_latent = partial(starter.best_latent, candidates=CANDIDATES[:2])
+    finish.best_structure = partial(finish.best_structure, candidates=CANDIDATES[:2])
+    finish.best_latent = partial(finish.best_latent, candidates=CANDIDATES[:2])
     sys.exit(command.main(sys.argv[1:]))

@@ -9,7 +9,7 @@ from backend.lifting.surface import SurfaceGuessConfig
 from backend.models.sparse_structure_vae import EncoderConfig
 from backend.models.structured_latent_vae import SLatEncoderConfig
 from backend.training.loop import LoopConfig
-from backend.training.recipe import Recipe
+from backend.training.starter.recipe import Recipe
 
 _SMALL = {"resolution": 16, "model_channels": 32, "num_blocks": 1, "num_head_channels": 16, "mlp_ratio": 1}
 

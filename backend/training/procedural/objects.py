@@ -1,25 +1,23 @@
-"""Objects made up at random, beside those of the folder: a simple body, or several put together.
+"""Procedural objects beside those of the folder: a random primitive, or several put together.
 
-What is round, flat or hollow looks alike in every family, and made-up objects show much more of it than a
+What is round, flat or hollow looks alike in every family, and procedural objects show much more of it than a
 folder of a few thousand meshes (the idea of Xie et al., 2024, "LRM-Zero", arXiv 2406.09371).
 V vertices · F faces.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from backend.geometry.mesh_files import Asset
-from backend.training.procedural.bodies import Body, Random, random_body
 from backend.training.procedural.paint import painted
+from backend.training.procedural.primitives import Primitive, Random, random_primitive
 
 _COMPOSITES = 0.5  # share of what has more than one body
 _LYING = 0.25  # share of what does not stand upright
 
 
-def made_object(rng: Random) -> Asset:
+def procedural_object(rng: Random) -> Asset:
     """One object, upright as a rule; `rng` alone says which."""
-    body = random_body(rng)
+    body = random_primitive(rng)
     parts = [(body, painted(body.vertices, body.faces, rng))]
     if rng.random() < _COMPOSITES:
         for _ in range(rng.integers(1, 4)):
@@ -34,19 +32,19 @@ def made_object(rng: Random) -> Asset:
     return Asset(vertices.astype(np.float32), faces.astype(np.int32), colors, smooth)
 
 
-def _attached(body: np.ndarray, rng: Random) -> list[tuple[Body, np.ndarray]]:
+def _attached(body: np.ndarray, rng: Random) -> list[tuple[Primitive, np.ndarray]]:
     """A smaller solid somewhere on a body (V, 3), often with its mirror image or in fours."""
-    part = random_body(rng)
+    part = random_primitive(rng)
     size = rng.uniform(0.15, 0.7)
     turn = _rotation(rng) if rng.random() < 0.6 else np.eye(3)
     vertices = part.vertices * size @ turn.T + body[rng.integers(len(body))] * rng.uniform(0.6, 1.1)
     paint = painted(part.vertices, part.faces, rng)
     mirrors = ((), (0,), (0, 1))[rng.choice(3, p=(0.4, 0.4, 0.2))]
-    result = [(Body(vertices, part.faces, part.smooth), paint)]
+    result = [(Primitive(vertices, part.faces, part.smooth), paint)]
     for axis in mirrors:
         sign = np.where(np.arange(3) == axis, -1.0, 1.0)
         result += [
-            (Body(one.vertices * sign, one.faces[:, ::-1], one.smooth), colors[:, ::-1])
+            (Primitive(one.vertices * sign, one.faces[:, ::-1], one.smooth), colors[:, ::-1])
             for one, colors in result
         ]
     return result

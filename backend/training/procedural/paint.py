@@ -1,6 +1,4 @@
-"""Colours for made-up objects: plain, banded, graded, blotched or speckled. V vertices · F faces."""
-
-from __future__ import annotations
+"""Colours for procedural objects: plain, banded, graded, blotched or speckled. V vertices · F faces."""
 
 import numpy as np
 

@@ -3,8 +3,6 @@
 N rings · K points a ring, counter-clockwise seen from where the rings go · V vertices · F faces.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 _LEAST_AREA = 1e-9

@@ -1,0 +1,1 @@
+"""What training learns from: prepared objects and batches."""

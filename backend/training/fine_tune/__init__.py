@@ -1,0 +1,1 @@
+"""Training an existing model further on a user's own objects."""

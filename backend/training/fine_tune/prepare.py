@@ -1,0 +1,126 @@
+"""Objects -> records that parts learn from, through the encoders of the model that is fine-tuned.
+
+Each kind of record has a pass of its own, so that only the encoders of one kind are in memory at a time.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from backend.checkpoints.model_folder import ModelFolder
+from backend.checkpoints.weights import read_model
+from backend.errors import UserError
+from backend.geometry.mesh_files import Asset, Entry
+from backend.training.data.records import Begin, Make, Records, digest
+from backend.training.distributed import ALONE, World
+from backend.training.fine_tune.captions import captions_of
+from backend.training.fine_tune.config import FineTuneConfig
+from backend.training.fine_tune.targets import CanonicalTargets, Targets, ViewAlignedTargets
+from backend.trellis.conditioning import Condition, LiftingConditioner, cutout_to_pixels, load_conditioner
+from backend.trellis.latent_encoders import is_view_aligned, latent_encoder, structure_encoder, weights_of
+
+
+@dataclass
+class Preparation:
+    """Makes the records of `entries` below `place`; objects that cannot be used leave `entries`.
+
+    `captions` are sentences by file stem, for models of text. OutOfTime at `until`; UserError when no object
+    is left. Several processes share the work.
+    """
+
+    folder: ModelFolder
+    entries: tuple[Entry, ...]
+    place: Path
+    device: torch.device
+    config: FineTuneConfig
+    captions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    until: float = math.inf
+    world: World = ALONE
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self.aligned = is_view_aligned(self.folder)
+        where = self.folder, self.device, config.seed, config.pictures
+        self.targets: Targets = (
+            ViewAlignedTargets(*where) if self.aligned else CanonicalTargets(*where, config.feature_views)
+        )
+
+    def structures(self) -> Records:
+        """Latents of the sparse structure."""
+        origin = {"encoder": digest(weights_of(structure_encoder(self.folder)))}
+        return self._records("structure", origin, self.targets.structures)
+
+    def latents(self) -> Records:
+        """Structured latents."""
+        origin = {
+            "encoder": digest(weights_of(latent_encoder(self.folder))),
+            "feature_views": self.config.feature_views,
+            "normalization": list(self.folder.slat_normalization),
+        }
+        return self._records("latent", origin, self.targets.latents)
+
+    def pixels(self, size: int) -> Records:
+        """Pictures: pixels (K, 4, size, size) u8."""
+
+        def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
+            cpu = torch.device("cpu")
+            pictures = [cutout_to_pixels(one, cpu) for one in self.targets.pictures(entry, asset)]
+            small = F.interpolate(torch.cat(pictures), size=(size, size), mode="bilinear", antialias=True)
+            return {"pixels": (small * 255).round().to(torch.uint8)}
+
+        return self._records("pixels", {"size": size}, lambda: make)
+
+    def tokens(self, lifting: Path | None = None) -> Records:
+        """Conditions: tokens (K, L, C) and null (1, L, C) f16, by a trained encoder's checkpoint."""
+        if self.folder.text_cond_model:
+            sentences = {entry: captions_of(entry, self.captions) for entry in self.entries}
+            origin: dict[str, Any] = {"encoder": self.folder.text_cond_model}
+            return self._records("tokens", origin, lambda: self._read_sentences(sentences), sentences)
+        if lifting is None and self.aligned:
+            lifting = self.folder.path / str(self.folder.image_cond_model)
+        name = self.folder.image_cond_model if lifting is None else digest(weights_of(lifting))
+        origin = {"encoder": name}
+        return self._records("tokens", origin, lambda: self._look_at_pictures(lifting))
+
+    def _look_at_pictures(self, lifting: Path | None) -> Make:
+        if lifting is None:
+            conditioner = load_conditioner(self.folder, self.device)
+        else:
+            conditioner = LiftingConditioner(read_model(lifting, torch.float32, self.device), self.device)
+
+        @torch.inference_mode()
+        def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
+            pictures = self.targets.pictures(entry, asset)
+            return _condition_record([conditioner.from_pictures([picture]) for picture in pictures])
+
+        return make
+
+    def _read_sentences(self, sentences: Mapping[Entry, tuple[str, ...]]) -> Make:
+        conditioner = load_conditioner(self.folder, self.device)
+
+        @torch.inference_mode()
+        def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
+            return _condition_record([conditioner.from_text(one) for one in sentences[entry]])
+
+        return make
+
+    def _records(
+        self, kind: str, origin: dict[str, Any], begin: Begin, details: Mapping[Entry, object] | None = None
+    ) -> Records:
+        frame = {"seed": self.config.seed, "pictures": self.config.pictures, "aligned": self.aligned}
+        records = Records(self.place, kind, frame | origin, details)
+        self.entries = records.prepare(self.entries, begin, self.until, self.world)
+        if not self.entries:
+            raise UserError("None of the objects can be learned from; the warnings above say why.")
+        return records
+
+
+def _condition_record(conditions: list[Condition]) -> dict[str, Tensor]:
+    tokens = torch.cat([condition.tokens[0] for condition in conditions])
+    return {"tokens": tokens.half().cpu(), "null": conditions[0].null.half().cpu()}

@@ -1,0 +1,172 @@
+"""The run that trains the starter: which part stands on which, and their frozen results."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from backend.lifting.image_encoder import LiftingImageEncoder
+from backend.models.sparse_structure_flow import SparseStructureFlowModel
+from backend.models.structured_latent_flow import SLatFlowModel
+from backend.training.data.feeding import ONE_THREAD, Workers
+from backend.training.dataset import ObjectSource
+from backend.training.distributed import ALONE, World
+from backend.training.encoders import ShapeBatch, color_part, pixels, shape_part
+from backend.training.flows import LatentExamples, StructureExamples, latent_flow_part, structure_flow_part
+from backend.training.loop import CPU, LoopConfig, Part
+from backend.training.run import Module, Run, read_json, write_json
+from backend.training.starter.autoencoder_latent import (
+    LatentAutoencoder,
+    LatentTargets,
+    latent_part,
+    latent_statistics,
+)
+from backend.training.starter.autoencoder_structure import (
+    StructureAutoencoder,
+    fold_latent_scale,
+    occupancies,
+    structure_part,
+)
+from backend.training.starter.batches import FeatureBatch, color_batch, feature_batch, shape_batch
+from backend.training.starter.networks import load_initial
+from backend.training.starter.recipe import PARTS, Recipe
+
+_STATISTICS_SCENES = 100
+_FIRST_STATISTICS_STEP = 10**8  # far from the steps that training sees
+
+
+class StarterRun(Run):
+    """Builds the starter's parts and hands out what earlier parts have learned, on the device.
+
+    `initial` is a model folder whose weights new parts begin with.
+    """
+
+    parts = PARTS
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        source: ObjectSource,
+        folder: Path,
+        device: torch.device = CPU,
+        world: World = ALONE,
+        workers: Workers = ONE_THREAD,
+        initial: Path | None = None,
+    ):
+        super().__init__(folder, device, world)
+        self.recipe = recipe
+        self.source = source
+        self.workers = workers
+        self.initial = initial
+
+    def config(self, name: str) -> LoopConfig:
+        return replace(self.recipe.loops[name], seed=self.source.seed, workers=self.workers)
+
+    def end(self, part: Part) -> None:
+        if self.world.leads:  # statistics that later parts need, while the other processes wait
+            _ = part.name == "structure_autoencoder" and self.structure
+            _ = part.name == "latent_autoencoder" and self.latents
+
+    def build(self, name: str) -> Part:
+        recipe, source = self.recipe, self.source
+        if name == "structure_autoencoder":
+            part: Part = structure_part(recipe, source)
+        elif name == "latent_autoencoder":
+            part = latent_part(recipe, source)
+        elif name == "lifting":
+            encoder, module = self.structure.encoder, LiftingImageEncoder(recipe.lifting)
+            part = shape_part(
+                module, partial(shape_batch, recipe, source, size=recipe.lifting_batch), encoder
+            )
+        elif name == "colors":
+            lifting, latents = self.lifting, self.latents
+            batch = partial(color_batch, recipe, source)
+            part = color_part(lifting, batch, latents.autoencoder.encoder, latents.mean, latents.std)
+        else:
+            part = self._structure_flow() if name == "structure_flow" else self._latent_flow()
+        if self.initial is not None and not self.state(name).is_file():
+            load_initial(part, self.initial)
+        return part
+
+    def _structure_flow(self) -> Part[ShapeBatch]:
+        recipe, structure, lifting = self.recipe, self.structure, self.lifting
+
+        def examples(batch: ShapeBatch) -> StructureExamples:
+            tokens = lifting.tokens(*lifting.lift(pixels(batch.given)))
+            return StructureExamples(tokens, structure.encode(batch.occupied).float())
+
+        batch = partial(shape_batch, recipe, self.source, size=recipe.structure_flow_batch)
+        module = SparseStructureFlowModel.from_args(recipe.structure_flow)
+        return structure_flow_part(module, batch, recipe.flow, examples)
+
+    def _latent_flow(self) -> Part[FeatureBatch]:
+        recipe, latents, lifting = self.recipe, self.latents, self.lifting
+
+        def examples(batch: FeatureBatch) -> LatentExamples:
+            tokens = lifting.tokens(*lifting.lift(pixels(batch.pictures)))
+            return LatentExamples(tokens, batch.coords, tuple(map(latents, batch.coords, batch.features)))
+
+        batch = partial(feature_batch, recipe, self.source, size=recipe.latent_flow_batch)
+        module = SLatFlowModel.from_args(recipe.latent_flow)
+        return latent_flow_part(module, batch, recipe.flow, examples)
+
+    @cached_property
+    def structure(self) -> StructureAutoencoder:
+        """The structure autoencoder, its latents rescaled to unit deviation."""
+        module = self.trained("structure_autoencoder", StructureAutoencoder(self.recipe))
+        std = self._measured("structure_statistics", self._structure_deviation, module)["std"]
+        fold_latent_scale(module, torch.tensor(std, device=self.device))
+        return module
+
+    @cached_property
+    def latent_autoencoder(self) -> LatentAutoencoder:
+        """The autoencoder of the structured latent."""
+        return self.trained("latent_autoencoder", LatentAutoencoder(self.recipe))
+
+    @cached_property
+    def latents(self) -> LatentTargets:
+        """The latent encoder with its normalisation, which is measured once and kept in the folder."""
+        table = self._measured("latent_statistics", self._latent_deviation, self.latent_autoencoder)
+        return LatentTargets(self.latent_autoencoder, torch.tensor(table["mean"]), torch.tensor(table["std"]))
+
+    @cached_property
+    def lifting(self) -> LiftingImageEncoder:
+        """The picture encoder, with its prediction of the colours once that is learned."""
+        encoder = self.trained("lifting", LiftingImageEncoder(self.recipe.lifting))
+        return self.trained("colors", encoder) if self.state("colors").is_file() else encoder
+
+    @cached_property
+    def structure_flow(self) -> SparseStructureFlowModel:
+        """The flow of the structure's latent."""
+        return self.trained("structure_flow", SparseStructureFlowModel.from_args(self.recipe.structure_flow))
+
+    @cached_property
+    def latent_flow(self) -> SLatFlowModel:
+        """The flow of the structured latent."""
+        return self.trained("latent_flow", SLatFlowModel.from_args(self.recipe.latent_flow))
+
+    def _structure_deviation(self, module: StructureAutoencoder) -> dict[str, list[float]]:
+        first = _FIRST_STATISTICS_STEP
+        batches = [occupancies(self.recipe, self.source, first + i) for i in range(4)]
+        latents = [module.encode(batch.to(self.device).float()) for batch in batches]
+        return {"std": _numbers(torch.cat(latents).std(dim=(0, 2, 3, 4)))}
+
+    def _latent_deviation(self, module: LatentAutoencoder) -> dict[str, list[float]]:
+        mean, std = latent_statistics(module, self.recipe, self.source, _STATISTICS_SCENES)
+        return {"mean": _numbers(mean), "std": _numbers(std)}
+
+    def _measured(
+        self, name: str, measure: Callable[[Module], dict[str, list[float]]], module: Module
+    ) -> dict[str, list[float]]:
+        """Statistics of a module's latents, measured once and kept in the folder."""
+        path = self.folder / f"{name}.json"
+        if not path.is_file():
+            write_json(path, measure(module))
+        return read_json(path)
+
+
+def _numbers(tensor: Tensor) -> list[float]:
+    return tensor.tolist()

@@ -1,0 +1,1 @@
+"""The starter's text model: its recipe and its sentences."""
