@@ -11,6 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from backend.errors import UserError
+from backend.image.alpha import CLEAR, OPAQUE, cuts_out, shadow, window_on_shadow
 from backend.image.decode import eight_bit
 from backend.image.specks import without_specks
 
@@ -22,19 +23,8 @@ MAX_CROP_SIDE = 4096
 MAX_OPAQUE_SIDE = 1024
 
 PICTURE_SIZE = 518
-ALPHA_THRESHOLD = 0.8 * 255
 CROP_FACTOR = 1.2
 
-# Alpha up to here is noise of masks and removers: a pixel that nobody sees.
-_CLEAR = 25
-# A cut-out is clear along a good part of the picture's border and over a good part of the picture. A window
-# with round corners, a canvas one pixel too large or an alpha channel that was only kept are not.
-_LEAST_CLEAR_BORDER = 0.2
-_LEAST_CLEAR_AREA = 0.05
-_BORDER_SHARE = 0.02
-# A cast shadow is black and soft; it is no part of the object.
-_SHADOW_ALPHA = 0.65 * 255
-_SHADOW_LEVEL = 40
 # What is half visible farther than this from the opaque pixels is no soft edge. Share of the longer side.
 _SOFT_EDGE = 0.02
 _LEAST_SEE_THROUGH = 0.01
@@ -55,7 +45,10 @@ def cut_out(image: Image.Image, remove_background: BackgroundRemover) -> Image.I
     Raises UserError where nothing, or only a speck, is visible.
     """
     image = eight_bit(image, "picture")
-    if image.mode == "RGBA" and _cuts_out(np.asarray(image.getchannel("A"))):
+    window = window_on_shadow(np.asarray(image)) if image.mode == "RGBA" else None
+    if window is not None:
+        image = Image.fromarray(np.asarray(image)[window])
+    if image.mode == "RGBA" and window is None and cuts_out(np.asarray(image.getchannel("A"))):
         cutout = _shrink(image, MAX_CROP_SIDE)
     else:
         cutout = remove_background(_shrink(_without_alpha(image), MAX_OPAQUE_SIDE))
@@ -92,21 +85,12 @@ def on_black(cutout: Image.Image) -> Image.Image:
     return Image.fromarray((pixels[:, :, :3] * pixels[:, :, 3:] * 255).astype(np.uint8))
 
 
-def _cuts_out(alpha: np.ndarray) -> bool:
-    """Whether the picture's transparency (H, W) uint8 separates an object from its surroundings."""
-    clear = alpha <= _CLEAR
-    rim = max(2, round(_BORDER_SHARE * min(alpha.shape)))
-    border = np.ones_like(clear)
-    border[rim:-rim, rim:-rim] = False
-    return bool(clear.mean() >= _LEAST_CLEAR_AREA and clear[border].mean() >= _LEAST_CLEAR_BORDER)
-
-
 def _without_alpha(image: Image.Image) -> Image.Image:
     """RGB; clear pixels, whose own colour may be anything, get that of the nearest other one."""
     if image.mode != "RGBA":
         return image.convert("RGB")
     pixels = np.array(image)
-    clear = pixels[..., 3] <= _CLEAR
+    clear = pixels[..., 3] <= CLEAR
     if clear.all():
         raise UserError(
             "The picture shows no object (every pixel is transparent or nearly so);"
@@ -120,12 +104,10 @@ def _without_alpha(image: Image.Image) -> Image.Image:
 
 
 def _alpha_of_the_object(cutout: Image.Image) -> np.ndarray:
-    """Alpha (H, W) without cast shadows, which are black and at most half opaque."""
+    """Alpha (H, W) without cast shadows; an object that is dark and see-through all over is none."""
     pixels = np.asarray(cutout)
     alpha = pixels[..., 3]
-    shadow = (alpha <= _SHADOW_ALPHA) & (pixels[..., :3].max(axis=2) <= _SHADOW_LEVEL)
-    # An object that is all dark and see-through is no shadow of anything.
-    return np.where(shadow, 0, alpha) if (alpha > ALPHA_THRESHOLD).any() else alpha
+    return np.where(shadow(pixels), 0, alpha) if (alpha > OPAQUE).any() else alpha
 
 
 def _object(alpha: np.ndarray) -> np.ndarray:
@@ -133,8 +115,8 @@ def _object(alpha: np.ndarray) -> np.ndarray:
     have it, or all that can be seen where a part of the object is see-through.
     """
     reach = max(1, round(_JOINED_WITHIN * max(alpha.shape)))
-    visible = without_specks(alpha > _CLEAR, reach=reach)
-    opaque = visible & (alpha > ALPHA_THRESHOLD)
+    visible = without_specks(alpha > CLEAR, reach=reach)
+    opaque = visible & (alpha > OPAQUE)
     if not opaque.any():
         return visible
     opaque = without_specks(opaque, reach=reach)
