@@ -19,7 +19,7 @@ COMMANDS = {
     "train": "make the starter model from a folder of objects (in the repository, not in the extension)",
     "evaluate": "score a model on a folder of meshes (in the repository, not in the extension)",
 }
-WORKSHOP = {"train": "backend.training.command", "evaluate": "backend.evaluation.command"}
+REPOSITORY_ONLY = {"train": "backend.training.command", "evaluate": "backend.evaluation.command"}
 """Commands that the extension leaves out, and where they are in the repository."""
 
 
@@ -34,8 +34,8 @@ def main(arguments: list[str]) -> int:
         return 2
     if command != "serve":  # which guards descriptor 1 before anything can be logged
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
-    module = WORKSHOP.get(command, f"backend.{command}")
-    if command in WORKSHOP and importlib.util.find_spec(module.rpartition(".")[0]) is None:
+    module = REPOSITORY_ONLY.get(command, f"backend.{command}")
+    if command in REPOSITORY_ONLY and importlib.util.find_spec(module.rpartition(".")[0]) is None:
         sys.stderr.write(f"The extension does not hold {command}; run it in the project's repository.\n")
         return 2
     return importlib.import_module(module).main(rest)

@@ -13,10 +13,10 @@ import numpy
 
 from backend.errors import MissingModel, UserError
 from backend.machine.memory import is_out_of_memory, memory_bytes
-from backend.server.cancellation import Cancelled as GivenUp
+from backend.server.cancellation import Cancelled as JobCancelled
 from backend.server.channel import Channel, take_pipes
 from backend.server.interface import Engine, OnProgress, OnResult
-from backend.server.request_queue import Inbox, Ticket
+from backend.server.request_queue import PendingJob, RequestQueue
 from blender_trellis.protocol import (
     Array,
     Cancelled,
@@ -47,11 +47,11 @@ INTERNAL = (
 
 
 class Server:
-    """Runs the jobs of `inbox` on one engine and tells `channel` of them."""
+    """Runs the jobs of `requests` on one engine and tells `channel` of them."""
 
-    def __init__(self, engine: Engine, inbox: Inbox, channel: Channel):
+    def __init__(self, engine: Engine, requests: RequestQueue, channel: Channel):
         self._engine = engine
-        self._inbox = inbox
+        self._requests = requests
         self._channel = channel
         self._began = time.monotonic()
         self._running = ""
@@ -60,82 +60,82 @@ class Server:
         """Say hello, then run jobs until no more will come; the exit code."""
         self._channel.send(self._engine.hello())
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
-        while ticket := self._inbox.next():
-            self._running = ticket.name
+        while pending := self._requests.next():
+            self._running = pending.name
             log.info(
-                "%s: %s of the model %s begins", ticket.name, type(ticket.job).__name__, ticket.job.model
+                "%s: %s of the model %s begins", pending.name, type(pending.job).__name__, pending.job.model
             )
-            last_word = self._last_word(ticket)
-            log.info("%s: %s", ticket.name, type(last_word).__name__)
+            final = self._final_message(pending)
+            log.info("%s: %s", pending.name, type(final).__name__)
             self._running = ""
-            self._inbox.done(ticket)
-            self._channel.send(last_word)
-        return self._inbox.exit_code
+            self._requests.done(pending)
+            self._channel.send(final)
+        return self._requests.exit_code
 
     def _beat(self) -> None:
-        while not self._inbox.ended.wait(HEARTBEAT_SECONDS):
+        while not self._requests.ended.wait(HEARTBEAT_SECONDS):
             self._channel.send(Heartbeat(_since(self._began), memory_bytes(), self._running))
 
-    def _last_word(self, ticket: Ticket) -> Final:
+    def _final_message(self, pending: PendingJob) -> Final:
         began = time.monotonic()
         try:
-            return self._do(ticket, began)
-        except GivenUp:
-            return Cancelled(ticket.name, _since(began))
+            return self._do(pending, began)
+        except JobCancelled:
+            return Cancelled(pending.name, _since(began))
         except MissingModel as error:
-            return _failed(ticket, "missing_model", str(error))
+            return _failed(pending, "missing_model", str(error))
         except UserError as error:
-            return _failed(ticket, "bad_input", str(error))
+            return _failed(pending, "bad_input", str(error))
         except Exception as error:  # the one place where a fault of ours becomes a message
-            log.exception("The job %s failed.", ticket.name)
+            log.exception("The job %s failed.", pending.name)
             if is_out_of_memory(error):
-                return _failed(ticket, "out_of_memory", OUT_OF_MEMORY)
-            return _failed(ticket, "internal", INTERNAL.format(type(error).__name__))
+                return _failed(pending, "out_of_memory", OUT_OF_MEMORY)
+            return _failed(pending, "internal", INTERNAL.format(type(error).__name__))
 
-    def _do(self, ticket: Ticket, began: float) -> Loaded | Finished:
-        job = ticket.job
-        self._check(ticket)
+    def _do(self, pending: PendingJob, began: float) -> Loaded | Finished:
+        job = pending.job
+        self._check(pending)
         if isinstance(job, LoadModel):
             loaded = self._engine.load(job.model, job.device, job.precision, job.engine)
-            self._check(ticket)
+            self._check(pending)
             where = (loaded.model, loaded.device, loaded.precision, loaded.model_hash)
             return Loaded(job.job, *where, _since(began))
-        on_progress, on_result = self._on_progress(ticket, began), self._on_result(ticket)
+        on_progress, on_result = self._on_progress(pending, began), self._on_result(pending)
         made = self._engine.generate(job, on_progress, on_result)
         return Finished(job.job, _since(began), made.seed, made.model, made.model_hash, made.picture_hash)
 
-    def _on_progress(self, ticket: Ticket, began: float) -> OnProgress:
+    def _on_progress(self, pending: PendingJob, began: float) -> OnProgress:
         told: tuple[Stage, int, int] | None = None
 
         def on_progress(stage: Stage, step: int, steps: int) -> None:
             nonlocal told
-            self._check(ticket)
+            self._check(pending)
             if told == (stage, step, steps):
                 return
             if told is None or told[0] != stage:
-                log.info("%s: %s", ticket.name, stage)
+                log.info("%s: %s", pending.name, stage)
             told = stage, step, steps
-            self._channel.send(Progress(ticket.name, stage, step, steps, _since(began)))
+            self._channel.send(Progress(pending.name, stage, step, steps, _since(began)))
 
         return on_progress
 
-    def _on_result(self, ticket: Ticket) -> OnResult:
+    def _on_result(self, pending: PendingJob) -> OnResult:
         def on_result(
             kind: ResultKind, info: Mapping[str, Scalar], arrays: Mapping[str, numpy.ndarray]
         ) -> None:
-            self._check(ticket)
+            self._check(pending)
             packed = {name: _array(values) for name, values in arrays.items()}
-            self._channel.send(Result(ticket.name, kind, info, packed))
+            self._channel.send(Result(pending.name, kind, info, packed))
 
         return on_result
 
-    def _check(self, ticket: Ticket) -> None:
-        if ticket.given_up.is_set() or self._channel.closed.is_set():
-            raise GivenUp
+    def _check(self, pending: PendingJob) -> None:
+        if pending.cancelled.is_set() or self._channel.closed.is_set():
+            raise JobCancelled
 
 
-def _failed(ticket: Ticket, kind: FailureKind, sentence: str) -> Failed:
-    return Failed(ticket.name, kind, sentence[:SENTENCE_LENGTH])
+def _failed(pending: PendingJob, kind: FailureKind, sentence: str) -> Failed:
+    return Failed(pending.name, kind, sentence[:SENTENCE_LENGTH])
 
 
 def _since(began: float) -> float:
@@ -152,17 +152,17 @@ def _array(values: numpy.ndarray) -> Array:
 
 def main(argv: list[str]) -> int:
     """Serve until stdin ends: 0, or 2 after a stream that is no protocol."""
-    inbox, channel = open_pipes()
+    requests, channel = open_pipes()
     from backend.trellis.engine import TrellisEngine  # imports torch, which takes seconds
 
-    return Server(TrellisEngine(), inbox, channel).run()
+    return Server(TrellisEngine(), requests, channel).run()
 
 
-def open_pipes() -> tuple[Inbox, Channel]:
+def open_pipes() -> tuple[RequestQueue, Channel]:
     """Guard the descriptors, log to stderr, and listen: the end of stdin is heard from now on."""
     stdin, stdout = take_pipes()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     channel = Channel(stdout)
-    inbox = Inbox(stdin, channel.send)
-    inbox.start()
-    return inbox, channel
+    requests = RequestQueue(stdin, channel.send)
+    requests.start()
+    return requests, channel

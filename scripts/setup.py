@@ -170,7 +170,7 @@ class ProgressLine:
             self.last = now
 
     def done(self) -> None:
-        """The last word."""
+        """Shows the outcome."""
         erase = "\r\x1b[K" if self.terminal else ""
         say(f"{erase}{self.name}: ready after {time.monotonic() - self.started:.0f} s")
 

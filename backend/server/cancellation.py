@@ -1,4 +1,4 @@
-"""How a job is given up: raised out of a progress call, and no failure of anything."""
+"""How a job is cancelled: raised out of a progress call, and no failure of anything."""
 
 
 class Cancelled(Exception):

@@ -1,6 +1,6 @@
 """The requests that come in, read by a thread of their own so that a cancel is heard while a job runs.
 
-Every job that is let in gets a ticket; the ticket goes when the job has had its last word.
+Every admitted job is pending until its final message is sent.
 """
 
 import logging
@@ -37,11 +37,11 @@ Job = LoadModel | Generate
 
 
 @dataclass(eq=False)
-class Ticket:
-    """A job that still needs its last word."""
+class PendingJob:
+    """A job whose final message has not been sent yet."""
 
     job: Job
-    given_up: threading.Event = field(default_factory=threading.Event)
+    cancelled: threading.Event = field(default_factory=threading.Event)
     running: bool = False
 
     @property
@@ -54,15 +54,15 @@ class Ticket:
         return sum(len(picture.data) for picture in pictures)
 
 
-class Inbox:
+class RequestQueue:
     """Reads `stream`; `send` answers what needs no engine. `exit_code`: what the process should end with."""
 
     def __init__(self, stream: BinaryIO, send: Callable[[FromBackend], None]):
         self._reader = Reader(stream)
         self._send = send
         self._lock = threading.Lock()
-        self._tickets: dict[str, Ticket] = {}
-        self._waiting: queue.Queue[Ticket | None] = queue.Queue()  # None: no more will come
+        self._pending: dict[str, PendingJob] = {}
+        self._waiting: queue.Queue[PendingJob | None] = queue.Queue()  # None: no more will come
         self.ended = threading.Event()
         self.exit_code = 0
 
@@ -70,19 +70,19 @@ class Inbox:
         """Listen from now on."""
         threading.Thread(target=self._read, name="requests", daemon=True).start()
 
-    def next(self) -> Ticket | None:
+    def next(self) -> PendingJob | None:
         """Wait for the next job to run; None when no more will come."""
-        while (ticket := self._waiting.get()) is not None:
+        while (pending := self._waiting.get()) is not None:
             with self._lock:
-                if self._tickets.get(ticket.name) is ticket:  # else it was given up while it waited
-                    ticket.running = True
-                    return ticket
+                if self._pending.get(pending.name) is pending:  # else it was cancelled while it waited
+                    pending.running = True
+                    return pending
         return None
 
-    def done(self, ticket: Ticket) -> None:
-        """The job is about to get its last word; its name is free again."""
+    def done(self, pending: PendingJob) -> None:
+        """The job is about to get its final message; its name is free again."""
         with self._lock:
-            del self._tickets[ticket.name]
+            del self._pending[pending.name]
 
     def _read(self) -> None:
         unreadable = 0
@@ -105,45 +105,45 @@ class Inbox:
         if isinstance(message, Cancel):
             self._cancel(message.job)
         elif isinstance(message, Job):
-            self._let_in(Ticket(message))
+            self._admit(PendingJob(message))
         else:
             self._refuse(ProtocolError(f"{type(message).__name__} is no message for a backend."))
 
     def _cancel(self, name: str) -> None:
         with self._lock:
-            ticket = self._tickets.get(name)
-            if ticket is None:
+            pending = self._pending.get(name)
+            if pending is None:
                 return
-            ticket.given_up.set()
-            if ticket.running:
-                return  # its own thread has the last word
-            del self._tickets[name]
+            pending.cancelled.set()
+            if pending.running:
+                return  # its own thread sends the final message
+            del self._pending[name]
         self._send(Cancelled(name))
 
-    def _let_in(self, ticket: Ticket) -> None:
+    def _admit(self, pending: PendingJob) -> None:
         with self._lock:
-            fault = self._fault(ticket)
+            fault = self._fault(pending)
             if not fault:
-                self._tickets[ticket.name] = ticket
-                self._waiting.put(ticket)
+                self._pending[pending.name] = pending
+                self._waiting.put(pending)
         if fault:
-            self._refuse(ProtocolError(fault, job=ticket.name))
+            self._refuse(ProtocolError(fault, job=pending.name))
 
-    def _fault(self, ticket: Ticket) -> str:
-        if not 0 < len(ticket.name) <= NAME_LENGTH:
+    def _fault(self, pending: PendingJob) -> str:
+        if not 0 < len(pending.name) <= NAME_LENGTH:
             return f"A job must have a name of 1 to {NAME_LENGTH} letters."
-        if ticket.name in self._tickets:
+        if pending.name in self._pending:
             return "A job of this name is still waiting or running; give each its own name."
-        waiting = sum(other.size for other in self._tickets.values())
-        if len(self._tickets) >= WAITING_JOBS or waiting + ticket.size > WAITING_BYTES:
+        waiting = sum(other.size for other in self._pending.values())
+        if len(self._pending) >= WAITING_JOBS or waiting + pending.size > WAITING_BYTES:
             return "Too many jobs or pictures are waiting; send this one again when others have ended."
         return ""
 
     def _refuse(self, error: ProtocolError) -> None:
-        """Answer a frame that cannot be followed; a job it names that is still here keeps its last word."""
+        """Answer a frame that cannot be followed; a job it names that is still here keeps its final message."""
         log.warning("Refused a frame: %s", error)
         with self._lock:
-            nobody = error.job in self._tickets or len(error.job) > NAME_LENGTH
+            nobody = error.job in self._pending or len(error.job) > NAME_LENGTH
         self._send(Failed("" if nobody else error.job, "protocol", str(error)))
 
     def _end(self, exit_code: int) -> None:
@@ -151,7 +151,7 @@ class Inbox:
         self.exit_code = exit_code
         self.ended.set()
         with self._lock:
-            waiting = list(self._tickets)
+            waiting = list(self._pending)
         for name in waiting:
             self._cancel(name)
         self._waiting.put(None)

@@ -28,7 +28,7 @@ class ProgressBar:
             self._write(f"{self._title} [{bar}] {fraction:4.0%} {words} {seconds:.0f} s\n", stage or "start")
 
     def end(self, words: str) -> None:
-        """The last word."""
+        """Shows the outcome."""
         seconds = time.monotonic() - self._began
         self._write(
             f"{chr(13) + chr(27) + '[K' if self._live else ''}{self._title}: {words} ({seconds:.1f} s)\n", ""

@@ -66,7 +66,7 @@ def new_job(request: Generate | LoadModel) -> Job:
 
 
 def apply(job: Job, message: FromBackend) -> Job:
-    """The job after a message. Messages of other jobs, and all after the last word, change nothing."""
+    """The job after a message. Messages of other jobs, and all after the final one, change nothing."""
     if job.ended or getattr(message, "job", None) != job.id:
         return job
     match message:

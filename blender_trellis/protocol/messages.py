@@ -171,7 +171,7 @@ class Hello:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The model is in memory: the last word on a LoadModel."""
+    """The model is in memory: the final message of a LoadModel."""
 
     job: str
     model: str
@@ -204,7 +204,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Finished:
-    """All parts have been sent: the last word on a Generate."""
+    """All parts have been sent: the final message of a Generate."""
 
     job: str
     seconds: float
@@ -216,7 +216,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The last word on a job that could not be done: one sentence with the fault and the remedy."""
+    """The final message of a job that could not be done: one sentence with the fault and the remedy."""
 
     job: str  # "" where an unreadable frame named none
     kind: FailureKind
@@ -225,7 +225,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Cancelled:
-    """The last word on a job that was given up."""
+    """The final message of a job that was cancelled."""
 
     job: str
     seconds: float = 0.0

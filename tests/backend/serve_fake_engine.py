@@ -17,7 +17,7 @@ import backend.server.request_queue
 from backend.errors import MissingModel, UserError
 from backend.serve import Server, open_pipes
 from backend.server.interface import FinishedInfo, LoadedInfo
-from backend.server.request_queue import Inbox
+from backend.server.request_queue import RequestQueue
 from blender_trellis.protocol import PROTOCOL_VERSION, Hello
 
 COORDS = np.array([[1, 2, 3], [4, 5, 6]], np.int32)
@@ -29,8 +29,8 @@ class FakeEngine:
     "slow" is in its first step until it is given up, "steady" tells of its first step again and again.
     """
 
-    def __init__(self, inbox: Inbox):
-        self._inbox = inbox
+    def __init__(self, requests: RequestQueue):
+        self._requests = requests
 
     def hello(self) -> Hello:
         return Hello(PROTOCOL_VERSION, "0.1.0", "3.11", "none")
@@ -44,7 +44,7 @@ class FakeEngine:
         for step in range(10):
             on_progress("sparse_structure", step + 1, 10)
             if request.prompt == "slow":
-                self._inbox._tickets[request.job].given_up.wait()
+                self._requests._pending[request.job].cancelled.wait()
             while request.prompt == "steady":
                 on_progress("sparse_structure", 1, 10)
                 time.sleep(0.01)
@@ -82,5 +82,5 @@ class FakeEngine:
 
 if __name__ == "__main__":
     backend.server.request_queue.WAITING_BYTES = 1 << 20
-    inbox, channel = open_pipes()
-    sys.exit(Server(FakeEngine(inbox), inbox, channel).run())
+    requests, channel = open_pipes()
+    sys.exit(Server(FakeEngine(requests), requests, channel).run())
