@@ -31,7 +31,7 @@ def gaussian_decoder(golden: Golden) -> Answers:
     decoder, coords, feats = golden.model("slat_dec_gs"), golden["in/coords"], golden["in/feats"]
     parts = [decoder(feats[rows], decoder.structure(coords[rows, 1:])) for rows in objects(coords)]
     yield "mid/network_output", torch.cat(parts)
-    yield "out/offset_perturbation", decoder.offset_perturbation
+    yield "out/offset_perturbation", decoder.get_buffer("offset_perturbation")
     config = gaussian_config(decoder)
     for n, (rows, part) in enumerate(zip(objects(coords), parts, strict=True)):
         raw = split_channels(coords[rows, 1:], part, config, decoder.offset_perturbation)
@@ -84,6 +84,6 @@ def mesh_decoder(golden: Golden) -> Answers:
 def mesh_tensors(mesh: Mesh) -> dict[str, Tensor]:
     """The recorded names of a mesh's parts; attributes only where the mesh has colours."""
     tensors = {"vertices": mesh.vertices, "faces": mesh.faces.int()}
-    if mesh.colors is not None:
+    if mesh.colors is not None and mesh.normals is not None:
         tensors["vertex_attrs"] = torch.cat([mesh.colors, mesh.normals], dim=1)
     return tensors

@@ -34,7 +34,7 @@ def sparse_structure_vae(golden: Golden) -> Answers:
 def sparse_structure_flow(golden: Golden) -> Answers:
     model = golden.model("ss_flow")
     yield "out/v", model(golden["in/x"], golden["in/t"], model.context(golden["in/cond"]))
-    yield "out/pos_emb", model.pos_emb
+    yield "out/pos_emb", model.get_buffer("pos_emb")
 
 
 def structured_latent_flow(golden: Golden) -> Answers:

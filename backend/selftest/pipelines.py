@@ -129,7 +129,8 @@ def _condition(golden: Golden, tokens: Tensor) -> Answers:
 def _mesh(golden: Golden, run: str, n: int, mesh: Mesh) -> Answers:
     yield f"{run}/mesh{n}/vertices", mesh.vertices
     yield f"{run}/mesh{n}/faces", mesh.faces.int()
-    yield f"{run}/mesh{n}/vertex_attrs", torch.cat([mesh.colors, mesh.normals], dim=1)
+    if mesh.colors is not None and mesh.normals is not None:
+        yield f"{run}/mesh{n}/vertex_attrs", torch.cat([mesh.colors, mesh.normals], dim=1)
 
 
 def _gaussians(golden: Golden, run: str, n: int, splats: Gaussians) -> Answers:
@@ -160,7 +161,7 @@ def ply_files(stem: Path, splats: Gaussians) -> Answers:
         with tempfile.TemporaryDirectory() as folder:
             written = Path(folder) / "splats.ply"
             write_ply(written, splats, **options)
-            yield f"{recorded.name} header", *(_header(path) for path in (written, recorded))
+            yield f"{recorded.name} header", _header(written), _header(recorded)
             # Activated values: a logarithm of a small scale magnifies differences in the last bit.
             pair = [read_ply(path, transform=None) for path in (written, recorded)]
             if not options:
@@ -203,7 +204,7 @@ def _voxels(golden: Golden, name: str) -> Tensor:
             golden.tensors[f"{name}/triangles"].numpy(),
         )
     else:
-        mesh = trimesh.load(golden.folder / f"{name}.ply", process=False)
+        mesh = trimesh.load_mesh(golden.folder / f"{name}.ply", process=False)
         vertices, faces = mesh.vertices, mesh.faces
     return torch.as_tensor(voxelize(numpy.asarray(vertices, dtype=numpy.float64), numpy.asarray(faces)))
 

@@ -95,8 +95,8 @@ def _dense(golden: Golden) -> Answers:
 def _hammersley(name: str) -> Tensor:
     """`hammersley/32` -> the points; `hammersley/offset_perturbation_32_vs1.5` -> the decoder's buffer."""
     if "offset_perturbation" in name:
-        count, size = name.split("perturbation_")[1].split("_vs")
-        return offset_perturbation(int(count), float(size))
+        gaussians, size = name.split("perturbation_")[1].split("_vs")
+        return offset_perturbation(int(gaussians), float(size))
     count = int(name.split("/")[1])
     points = [[n / count, radical_inverse(2, n), radical_inverse(3, n)] for n in range(count)]
     return torch.tensor(points, dtype=torch.float64)

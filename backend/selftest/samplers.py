@@ -83,7 +83,8 @@ def _structure(model, golden: Golden, settings: SamplerSettings, sigma_min: floa
     cond = golden["ss/cond"]
     contexts = model.context(cond), model.context(torch.zeros_like(cond))
     runs = [run(model, x[None], *contexts, settings, sigma_min) for x in golden["ss/noise"]]
-    return tuple(torch.cat(part, dim=1) for part in zip(*runs, strict=True))
+    trail, estimates = (torch.cat(part, dim=1) for part in zip(*runs, strict=True))
+    return trail, estimates
 
 
 def _latent(model, golden: Golden, settings: SamplerSettings, sigma_min: float) -> tuple[Tensor, Tensor]:
@@ -94,7 +95,8 @@ def _latent(model, golden: Golden, settings: SamplerSettings, sigma_min: float) 
         rows = coords[:, 0] == n
         on_structure = partial(model, structure=model.structure(coords[rows, 1:]))
         runs.append(run(on_structure, golden["slat/noise"][rows], *contexts, settings, sigma_min))
-    return tuple(torch.cat(part, dim=1) for part in zip(*runs, strict=True))
+    trail, estimates = (torch.cat(part, dim=1) for part in zip(*runs, strict=True))
+    return trail, estimates
 
 
 _STAGES = {"ss": _structure, "slat": _latent}
