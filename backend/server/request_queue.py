@@ -140,7 +140,7 @@ class RequestQueue:
         return ""
 
     def _refuse(self, error: ProtocolError) -> None:
-        """Answer a frame that cannot be followed; a job it names that is still here keeps its final message."""
+        """Answer a frame that cannot be followed; a job it names that is pending keeps its final message."""
         log.warning("Refused a frame: %s", error)
         with self._lock:
             nobody = error.job in self._pending or len(error.job) > NAME_LENGTH

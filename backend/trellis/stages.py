@@ -16,7 +16,10 @@ from backend.sampling import (
     ConditionalModel,
     Known,
     SamplerSettings,
+    Times,
+    Velocity,
     euler_steps,
+    guidance_in_one_pass,
     guided,
     known_steps,
     noised,
@@ -141,6 +144,10 @@ class _Sampler:
         self._multi_picture = settings.multi_picture
         self._samples = settings.samples
         self._report = report
+        # Both passes of guidance as one batch pay where a pass is too small to fill the device. Voxels differ
+        # from object to object, so that the second stage has no batches.
+        parallel = flow.engine.compiles or next(flow.parameters()).device.type == "cuda"
+        self._one_pass = parallel and stage == "sparse_structure"
 
     def run(
         self, model: ConditionalModel, noise: Tensor, start: Tensor | None, sample: int, known: Known | None
@@ -149,7 +156,7 @@ class _Sampler:
         settings = self._settings
         times = timesteps(settings.steps, settings.rescale_t, settings.strength)
         modulations = self._flow.timetable(times[:-1])
-        velocity = guided(model, *self._contexts, settings, self._multi_picture, modulations)
+        velocity = self._velocity(model, modulations)
         x = self._noised(start, noise)
         done, of = sample * settings.steps, self._samples * settings.steps
         if known is None:
@@ -162,6 +169,14 @@ class _Sampler:
                 estimate = predict_x0(one.before, one.t, one.velocity, settings.sigma_min)
                 yield Step(self._stage, done, of, sample, x, estimate)
         return x
+
+    def _velocity(self, model: ConditionalModel, modulations: Times) -> Velocity:
+        contexts, null = self._contexts
+        in_turn = len(contexts) == 1 or self._multi_picture == "stochastic"
+        if self._one_pass and in_turn and self._settings.cfg_strength != 0.0:
+            pairs = [context.beside(null) for context in contexts]
+            return guidance_in_one_pass(model, pairs, contexts, self._settings, modulations)
+        return guided(model, contexts, null, self._settings, self._multi_picture, modulations)
 
     def _noised(self, start: Tensor | None, noise: Tensor) -> Tensor:
         if start is not None:

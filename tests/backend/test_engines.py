@@ -3,6 +3,7 @@
 import importlib
 import shutil
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +19,7 @@ from backend.models.structured_latent_flow import SLatFlowModel
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
 from backend.selftest import main as selftest
 from backend.trellis.engine import TrellisEngine
+from blender_trellis.protocol import Array, Generate, SamplingParams
 
 SPCONV, XFORMERS = "backend.layers.spconv_engine", "backend.layers.xformers_engine"
 CARD = torch.device("cuda")
@@ -219,3 +221,27 @@ def test_networks_on_spconv(spconv, kind, args):
 def test_the_cuda_engine_passes_the_self_test(capsys):
     pytest.importorskip("spconv")
     assert selftest(["--engine", "cuda", "--device", "cuda"]) == 0, capsys.readouterr().out
+
+
+def test_a_generation_with_both_passes_in_one_is_the_plain_one_and_reports(tiny_model, picture, monkeypatch):
+    """Traced blocks and guidance as a batch of two; what the compiler makes of a block is tested above."""
+    compiled = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled(self, backend="eager"))
+    data = picture.read_bytes()
+    request = Generate(
+        *("job", str(tiny_model), "cpu", "fp32"),
+        pictures=(Array("u1", (len(data),), data),),
+        sparse_structure=SamplingParams(steps=2, cfg_strength=3.0, cfg_interval=(0.0, 1.0)),
+        formats=("gaussian",),
+    )
+
+    def made(engine: str) -> tuple[torch.Tensor, set[str]]:
+        parts, stages = {}, set()
+        TrellisEngine().make(
+            replace(request, engine=engine), lambda *progress: stages.add(progress[0]), parts.__setitem__
+        )
+        return parts["structure_latent"], stages
+
+    (latent, stages), (plain, plain_stages) = made("compile"), made("torch")
+    torch.testing.assert_close(latent, plain, atol=2e-5, rtol=1e-5)
+    assert stages == plain_stages
