@@ -5,11 +5,19 @@ sorting and binary search take the place of dense arrays.
 Dims: N active cubes · K corners of active cubes · R resolution.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from backend.representations.flexicubes_tables import CORNERS
+
+Check = Callable[[], None]
+"""Called between steps that take long; may raise to stop."""
+
+
+def unchecked() -> None:
+    """A check that stops nothing."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,9 @@ class CornerGrid:
     index: torch.Tensor  # (N, 8) row in `keys` of each cube's corners
 
 
-def corner_grid(coords: torch.Tensor, resolution: int, border: int = 0) -> CornerGrid:
+def corner_grid(
+    coords: torch.Tensor, resolution: int, border: int = 0, check: Check = unchecked
+) -> CornerGrid:
     """The grid of distinct cubes `coords` (N, 3) in [0, resolution), and `border` layers of cubes around."""
     coords = coords.long() + border
     resolution += 2 * border
@@ -32,7 +42,9 @@ def corner_grid(coords: torch.Tensor, resolution: int, border: int = 0) -> Corne
     keys = torch.unique(first)
     # Growing the set along one axis at a time merges ever denser lists: far less to sort than 8·N keys.
     for step in (1, side, side * side):
+        check()
         keys = torch.unique(torch.cat([keys, keys + step]))
+    check()
     index = torch.searchsorted(keys, first[:, None] + corner_steps(side, coords.device))
     return CornerGrid(resolution, border, linear(coords, resolution), keys, index)
 
@@ -60,7 +72,9 @@ def find(keys: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     return torch.where(keys[rows] == wanted, rows, -1)
 
 
-def corner_mean(values: list[torch.Tensor], target: torch.Tensor, count: int) -> torch.Tensor:
+def corner_mean(
+    values: list[torch.Tensor], target: torch.Tensor, count: int, check: Check = unchecked
+) -> torch.Tensor:
     """Mean (count, ΣC) over all cubes of corner values (N, 8, C), put side by side.
 
     `target` (N, 8) names the row that a cube's corner counts for; -1 leaves it out.
@@ -69,6 +83,7 @@ def corner_mean(values: list[torch.Tensor], target: torch.Tensor, count: int) ->
     shares = values[0].new_zeros(count)
     # Corner by corner no row is added to twice in one call: the same result on every run, also on a GPU.
     for corner in range(8):
+        check()
         cubes = torch.nonzero(target[:, corner] >= 0)[:, 0]
         rows = target[cubes, corner]
         shares.index_add_(0, rows, shares.new_ones(()).expand(len(rows)))

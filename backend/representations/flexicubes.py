@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from backend.representations.cube_grid import (
+    Check,
     CornerGrid,
     beyond,
     corner_grid,
@@ -20,6 +21,7 @@ from backend.representations.cube_grid import (
     corner_steps,
     find,
     linear,
+    unchecked,
     unlinear,
 )
 from backend.representations.flexicubes_tables import EDGES, MOST_EDGES, case_tables
@@ -69,16 +71,20 @@ def extract_mesh(
     features: torch.Tensor,
     resolution: int,
     close_border: bool = True,
+    check: Check = unchecked,
 ) -> Mesh:
     """Mesh of distinct active cubes `coords` (N, 3) with `features` (N, 53 or 101) in `resolution`³ cubes.
 
     What no active cube touches counts as outside. Without a surface the mesh is empty. `close_border` caps a
-    solid where it reaches the border of the grid; the reference leaves the surface open there.
+    solid where it reaches the border of the grid; the reference leaves the surface open there. `check` is
+    called every few tenths of a second and may raise to stop.
     """
-    surface, _, grid, _ = _surface(coords, features, resolution, border=int(close_border))
+    surface, _, grid, _ = _surface(coords, features, resolution, int(close_border), check)
+    check()
     cases = cube_cases(surface, grid.resolution)
-    duals = _dual_vertices(surface, cases, training=False)
-    loops = _quads(surface, cases, duals.first, grid.resolution)
+    duals = _dual_vertices(surface, cases, training=False, check=check)
+    loops = _quads(surface, cases, duals.first, grid.resolution, check)
+    check()
     faces = _two_triangles(loops, _gamma(surface)[duals.cubes])
     return _mesh(_caps_facing_out(duals, surface, grid), faces)
 
@@ -104,13 +110,14 @@ def training_mesh(coords: torch.Tensor, features: torch.Tensor, resolution: int)
 
 
 def _surface(
-    coords: torch.Tensor, features: torch.Tensor, resolution: int, border: int = 0
+    coords: torch.Tensor, features: torch.Tensor, resolution: int, border: int = 0, check: Check = unchecked
 ) -> tuple[SurfaceCubes, CubeFeatures, CornerGrid, torch.Tensor]:
     """The surface, and what it was found from: named channels, the grid and its corners' distances."""
     split = split_features(features, resolution)
-    grid = corner_grid(coords, resolution, border)
-    sdf = corner_mean([split.sdf], grid.index, len(grid.keys))[:, 0]
-    return find_surface(grid, sdf, split), split, grid, sdf
+    grid = corner_grid(coords, resolution, border, check)
+    sdf = corner_mean([split.sdf], grid.index, len(grid.keys), check)[:, 0]
+    check()
+    return find_surface(grid, sdf, split, check), split, grid, sdf
 
 
 def cube_cases(surface: SurfaceCubes, resolution: int) -> torch.Tensor:
@@ -134,7 +141,9 @@ def _gamma(surface: SurfaceCubes) -> torch.Tensor:
     return 0.99 * torch.sigmoid(surface.weights[:, 20]) + 0.005
 
 
-def _dual_vertices(surface: SurfaceCubes, cases: torch.Tensor, training: bool) -> _DualVertices:
+def _dual_vertices(
+    surface: SurfaceCubes, cases: torch.Tensor, training: bool, check: Check = unchecked
+) -> _DualVertices:
     """One point for each loop of crossing edges in a cube: the mean of the crossings, weighted by β.
 
     The numbering is the reference's: cubes with one dual vertex first, then those with two, three and four.
@@ -154,6 +163,7 @@ def _dual_vertices(surface: SurfaceCubes, cases: torch.Tensor, training: bool) -
     total = points.new_zeros(len(cubes))
     plain: list[tuple[torch.Tensor, torch.Tensor]] = []
     for slot in range(MOST_EDGES):
+        check()
         rows = torch.nonzero(edges[:, slot] >= 0)[:, 0]
         cube, edge = cubes[rows], edges[rows, slot]
         weight = beta[cube, edge]
@@ -197,7 +207,13 @@ def _deviations(duals: _DualVertices) -> torch.Tensor:
     return (distances - means[rows]).abs()
 
 
-def _quads(surface: SurfaceCubes, cases: torch.Tensor, first: torch.Tensor, resolution: int) -> torch.Tensor:
+def _quads(
+    surface: SurfaceCubes,
+    cases: torch.Tensor,
+    first: torch.Tensor,
+    resolution: int,
+    check: Check = unchecked,
+) -> torch.Tensor:
     """Loops (Q, 4) of dual vertices, one for every crossing edge inside the grid, counter-clockwise outside.
 
     Ordered as in the reference: edges that start outside first, each group by the corners of the edges.
@@ -207,6 +223,7 @@ def _quads(surface: SurfaceCubes, cases: torch.Tensor, first: torch.Tensor, reso
     vertex_of_edge = case_tables(cases.device).vertex_of_edge
     quads, outward, ranks = [], [], []
     for axis in _AXES:
+        check()
         steps = torch.tensor([step for _, step in axis.around], device=coords.device)
         # An edge on the outer border of the grid has fewer than four cubes and gets no quad.
         crosses = (inside[:, 0] != inside[:, axis.end]) & (coords + steps[0] >= 0).all(1)

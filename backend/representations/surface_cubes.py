@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from backend.representations.cube_grid import (
+    Check,
     CornerGrid,
     beyond,
     corner_mean,
@@ -15,6 +16,7 @@ from backend.representations.cube_grid import (
     corner_steps,
     find,
     linear,
+    unchecked,
     unlinear,
 )
 from backend.representations.flexicubes_tables import CORNERS
@@ -67,7 +69,9 @@ def split_features(features: torch.Tensor, resolution: int) -> CubeFeatures:
     )
 
 
-def find_surface(grid: CornerGrid, sdf: torch.Tensor, split: CubeFeatures) -> SurfaceCubes:
+def find_surface(
+    grid: CornerGrid, sdf: torch.Tensor, split: CubeFeatures, check: Check = unchecked
+) -> SurfaceCubes:
     """Cubes with corners on both sides, given the mean distance `sdf` at the grid's corners.
 
     An inactive cube belongs to them when it touches an inside corner: it closes the surface there. A corner
@@ -78,9 +82,10 @@ def find_surface(grid: CornerGrid, sdf: torch.Tensor, split: CubeFeatures) -> Su
     """
     inside = (sdf < 0)[grid.index]
     active = torch.nonzero(inside.any(1) & ~inside.all(1))[:, 0]
-    extra_keys, extra_corners = _inactive_surface(grid, sdf < 0)
+    extra_keys, extra_corners = _inactive_surface(grid, sdf < 0, check)
     extra_rows = find(grid.keys, extra_corners)
 
+    check()
     # Number the used corners anew: known ones first, then those that belong to no active cube.
     used = torch.zeros(len(sdf), dtype=torch.bool, device=sdf.device)
     used[grid.index[active].flatten()] = True
@@ -94,22 +99,31 @@ def find_surface(grid: CornerGrid, sdf: torch.Tensor, split: CubeFeatures) -> Su
         len(known_keys) + torch.searchsorted(unknown, extra_corners),
     )
 
+    check()
     keys, order = torch.sort(torch.cat([grid.cubes[active], extra_keys]))
     weights = torch.cat([split.weights[active], split.weights.new_zeros(len(extra_keys), 21)])
+    check()
+    corner_keys = torch.cat([known_keys, unknown])
     return SurfaceCubes(
         keys=keys,
         weights=weights[order],
         corners=torch.cat([number[grid.index[active]], extra_numbers])[order],
         sdf=torch.cat([sdf[used], sdf.new_ones(len(unknown))]),
-        points=_corner_points(grid, split, number, torch.cat([known_keys, unknown]), len(known_keys)),
+        points=_corner_points(grid, split, number, corner_keys, len(known_keys), check),
     )
 
 
 def _corner_points(
-    grid: CornerGrid, split: CubeFeatures, number: torch.Tensor, keys: torch.Tensor, known: int
+    grid: CornerGrid,
+    split: CubeFeatures,
+    number: torch.Tensor,
+    keys: torch.Tensor,
+    known: int,
+    check: Check,
 ) -> torch.Tensor:
     """Position and, with colour, attributes of the corners `keys` (K,); from `known` on with defaults."""
-    means = corner_mean(split.attributes[1:], number[grid.index], known)
+    means = corner_mean(split.attributes[1:], number[grid.index], known, check)
+    check()
     means = torch.nn.functional.pad(means, (0, 0, 0, len(keys) - known))
     side = grid.resolution + 1
     coords = unlinear(keys[known:], side)
@@ -121,7 +135,9 @@ def _corner_points(
     return points
 
 
-def _inactive_surface(grid: CornerGrid, inside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _inactive_surface(
+    grid: CornerGrid, inside: torch.Tensor, check: Check
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Keys (E,) and corner keys (E, 8) of inactive cubes with corners on both sides of the surface."""
     side, device = grid.resolution + 1, grid.keys.device
     # A corner that eight active cubes share has no inactive neighbour.
@@ -129,7 +145,9 @@ def _inactive_surface(grid: CornerGrid, inside: torch.Tensor) -> tuple[torch.Ten
     corners = unlinear(grid.keys[inside & (shares < 8)], side)
     cubes = (corners[:, None] - torch.tensor(CORNERS, device=device)).flatten(0, 1)
     cubes = cubes[((cubes >= 0) & (cubes < grid.resolution)).all(1)]
+    check()
     keys = torch.unique(linear(cubes, grid.resolution))
+    check()
     keys = keys[find(torch.sort(grid.cubes)[0], keys) < 0]
     corner_keys = linear(unlinear(keys, grid.resolution), side)[:, None] + corner_steps(side, device)
     rows = find(grid.keys, corner_keys)

@@ -1,8 +1,10 @@
 """Mesh extraction: what holds for any field, a few meshes worked out by hand, and the reference's meshes."""
 
+import itertools
 import json
 import os
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -225,6 +227,35 @@ def test_no_surface_gives_an_empty_mesh():
         assert mesh.faces.dtype == torch.int64
     trained = training_mesh(block(1, 4), features_of(torch.ones(27, 8), 8, 101), 8)
     assert len(trained.mesh.faces) == 0 and trained.reg_loss.isfinite()
+
+
+def stopping_at(number: int) -> tuple[Callable[[], None], Iterator[int]]:
+    """A check that raises when it is called for the `number`-th time from 0, and the count of its calls."""
+    calls = itertools.count()
+
+    def check() -> None:
+        if next(calls) == number:
+            raise InterruptedError
+
+    return check, calls
+
+
+@pytest.mark.parametrize("close_border", [False, True])
+def test_every_check_can_stop_the_extraction(close_border):
+    cubes, features = noise(0, 6, 4, channels=101)
+    whole = extract_mesh(cubes, features, 8, close_border)
+    given, calls = features.clone(), itertools.count()
+    extract_mesh(cubes, features, 8, close_border, check=lambda: next(calls))
+    count = next(calls)
+    assert count > 20
+    for number in range(count):
+        check, calls = stopping_at(number)
+        with pytest.raises(InterruptedError):
+            extract_mesh(cubes, features, 8, close_border, check=check)
+        assert next(calls) == number + 1
+    assert torch.equal(features, given)
+    again = extract_mesh(cubes, features, 8, close_border)
+    assert torch.equal(again.vertices, whole.vertices) and torch.equal(again.faces, whole.faces)
 
 
 def test_the_order_of_the_cubes_does_not_matter():
