@@ -24,7 +24,7 @@ from backend.representations.cube_grid import (
     unchecked,
     unlinear,
 )
-from backend.representations.flexicubes_tables import EDGES, MOST_EDGES, case_tables
+from backend.representations.flexicubes_tables import EDGES, MOST_EDGES, MOST_VERTICES, case_tables
 from backend.representations.mesh import Mesh
 from backend.representations.surface_cubes import CubeFeatures, SurfaceCubes, find_surface, split_features
 
@@ -52,6 +52,7 @@ _AXES = (
 class _DualVertices:
     points: torch.Tensor  # (D, 3) or (D, 9)
     cubes: torch.Tensor  # (D,) the surface cube of each
+    local: torch.Tensor  # (D,) its number in that cube
     first: torch.Tensor  # (S,) a cube's first dual vertex
     crossings: list[tuple[torch.Tensor, torch.Tensor]]  # for training: dual vertices (E,), crossings (E, 3)
 
@@ -77,7 +78,8 @@ def extract_mesh(
 
     What no active cube touches counts as outside. Without a surface the mesh is empty. `close_border` caps a
     solid where it reaches the border of the grid; the reference leaves the surface open there. `check` is
-    called every few tenths of a second and may raise to stop.
+    called every few tenths of a second and may raise to stop. Vertices get keys
+    that `cubes_of` reads.
     """
     surface, _, grid, _ = _surface(coords, features, resolution, int(close_border), check)
     check()
@@ -86,7 +88,7 @@ def extract_mesh(
     loops = _quads(surface, cases, duals.first, grid.resolution, check)
     check()
     faces = _two_triangles(loops, _gamma(surface)[duals.cubes])
-    return _mesh(_caps_facing_out(duals, surface, grid), faces)
+    return _mesh(_caps_facing_out(duals, surface, grid), faces, _vertex_keys(duals, surface, grid))
 
 
 def training_mesh(coords: torch.Tensor, features: torch.Tensor, resolution: int) -> TrainingMesh:
@@ -171,7 +173,7 @@ def _dual_vertices(
         total.index_add_(0, rows, weight)
         if training:
             plain.append((rows, _crossings(surface, torch.ones_like(alpha), cube, edge)[:, :3]))
-    return _DualVertices(points / total[:, None], cubes, first, plain)
+    return _DualVertices(points / total[:, None], cubes, local, first, plain)
 
 
 def _caps_facing_out(duals: _DualVertices, surface: SurfaceCubes, grid: CornerGrid) -> torch.Tensor:
@@ -184,6 +186,18 @@ def _caps_facing_out(duals: _DualVertices, surface: SurfaceCubes, grid: CornerGr
     normals = duals.points[:, 6:]
     normals = torch.where(on_cap, (out + 1) / 2, normals) if normals.shape[1] else normals
     return torch.cat([duals.points[:, :6], normals], dim=1)
+
+
+def _vertex_keys(duals: _DualVertices, surface: SurfaceCubes, grid: CornerGrid) -> torch.Tensor:
+    """Keys (D,): four times the cube's number in a grid with a border of one cube, plus its own in it."""
+    cubes = unlinear(surface.keys, grid.resolution) + 1 - grid.border
+    numbers = linear(cubes, grid.resolution + 2 * (1 - grid.border))
+    return MOST_VERTICES * numbers[duals.cubes] + duals.local
+
+
+def cubes_of(keys: torch.Tensor, resolution: int) -> torch.Tensor:
+    """Cubes (V, 3) that vertices of a mesh in `resolution`³ cubes come from; of caps -1 or `resolution`."""
+    return unlinear(keys // MOST_VERTICES, resolution + 2) - 1
 
 
 def _crossings(
@@ -264,11 +278,12 @@ def _fans(
     return torch.cat([points, centres]), faces.reshape(-1, 3)
 
 
-def _mesh(points: torch.Tensor, faces: torch.Tensor) -> Mesh:
+def _mesh(points: torch.Tensor, faces: torch.Tensor, keys: torch.Tensor | None = None) -> Mesh:
     colored = points.shape[1] == 9
     return Mesh(
         vertices=points[:, :3].contiguous(),
         faces=faces,
         colors=points[:, 3:6].contiguous() if colored else None,
         normals=points[:, 6:9].contiguous() if colored else None,
+        keys=keys,
     )
