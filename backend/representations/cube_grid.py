@@ -45,7 +45,9 @@ def corner_grid(
         check()
         keys = torch.unique(torch.cat([keys, keys + step]))
     check()
-    index = torch.searchsorted(keys, first[:, None] + corner_steps(side, coords.device))
+    # Corners 4 to 7 lie one step along z from 0 to 3: their keys follow at once.
+    low = torch.searchsorted(keys, first[:, None] + corner_steps(side, coords.device)[:4])
+    index = torch.cat([low, low + 1], dim=1)
     return CornerGrid(resolution, border, linear(coords, resolution), keys, index)
 
 
@@ -64,12 +66,17 @@ def corner_steps(side: int, device: torch.device) -> torch.Tensor:
     return linear(torch.tensor(CORNERS, device=device), side)
 
 
+def take(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """values[rows] (…, ·) for rows (…) that are not negative: `index_select` takes a third of the time."""
+    return values.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+
+
 def find(keys: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Rows of `wanted` in the ascending `keys`; -1 where it is not among them."""
     if len(keys) == 0:
         return torch.full_like(wanted, -1)
     rows = torch.searchsorted(keys, wanted).clamp_max_(len(keys) - 1)
-    return torch.where(keys[rows] == wanted, rows, -1)
+    return torch.where(take(keys, rows) == wanted, rows, -1)
 
 
 def corner_mean(
@@ -85,10 +92,10 @@ def corner_mean(
     for corner in range(8):
         check()
         cubes = torch.nonzero(target[:, corner] >= 0)[:, 0]
-        rows = target[cubes, corner]
+        rows = target[:, corner].index_select(0, cubes)
         shares.index_add_(0, rows, shares.new_ones(()).expand(len(rows)))
         for total, part in zip(totals, values, strict=True):
-            total.index_add_(0, rows, part[cubes, corner])
+            total.index_add_(0, rows, part[:, corner].index_select(0, cubes))
     return torch.cat(totals, dim=1) / shares[:, None]
 
 

@@ -21,6 +21,7 @@ from backend.representations.cube_grid import (
     corner_steps,
     find,
     linear,
+    take,
     unchecked,
     unlinear,
 )
@@ -87,8 +88,10 @@ def extract_mesh(
     duals = _dual_vertices(surface, cases, training=False, check=check)
     loops = _quads(surface, cases, duals.first, grid.resolution, check)
     check()
-    faces = _two_triangles(loops, _gamma(surface)[duals.cubes])
-    return _mesh(_caps_facing_out(duals, surface, grid), faces, _vertex_keys(duals, surface, grid))
+    faces = _two_triangles(loops, take(_gamma(surface), duals.cubes))
+    if close_border and duals.points.shape[1] == 9:
+        _face_caps_out(duals, surface, grid)
+    return _mesh(duals.points, faces, _vertex_keys(duals, surface, grid))
 
 
 def training_mesh(coords: torch.Tensor, features: torch.Tensor, resolution: int) -> TrainingMesh:
@@ -151,13 +154,13 @@ def _dual_vertices(
     The numbering is the reference's: cubes with one dual vertex first, then those with two, three and four.
     """
     tables = case_tables(cases.device)
-    counts = tables.counts[cases]
+    counts = take(tables.counts, cases)
     order = torch.sort(counts, stable=True)[1]
     starts = torch.cumsum(counts[order], 0) - counts[order]
     first = torch.empty_like(starts).index_copy_(0, order, starts)
-    cubes = torch.repeat_interleave(order, counts[order])
-    local = torch.arange(len(cubes), device=cubes.device) - first[cubes]
-    edges = tables.edges[cases[cubes], local]
+    cubes = torch.repeat_interleave(order, take(counts, order))
+    local = torch.arange(len(cubes), device=cubes.device) - take(first, cubes)
+    edges = take(tables.edges.flatten(0, 1), take(cases, cubes) * MOST_VERTICES + local)
 
     beta = 1 + 0.99 * torch.tanh(surface.weights[:, :12])
     alpha = 1 + 0.99 * torch.tanh(surface.weights[:, 12:20])
@@ -167,8 +170,8 @@ def _dual_vertices(
     for slot in range(MOST_EDGES):
         check()
         rows = torch.nonzero(edges[:, slot] >= 0)[:, 0]
-        cube, edge = cubes[rows], edges[rows, slot]
-        weight = beta[cube, edge]
+        cube, edge = take(cubes, rows), take(edges[:, slot], rows)
+        weight = take(beta.flatten(), cube * len(EDGES) + edge)
         points.index_add_(0, rows, _crossings(surface, alpha, cube, edge) * weight[:, None])
         total.index_add_(0, rows, weight)
         if training:
@@ -176,16 +179,12 @@ def _dual_vertices(
     return _DualVertices(points / total[:, None], cubes, local, first, plain)
 
 
-def _caps_facing_out(duals: _DualVertices, surface: SurfaceCubes, grid: CornerGrid) -> torch.Tensor:
-    """Points (D, ·) whose normals, if they have any, point out of the grid in the cubes beyond it."""
-    cubes = unlinear(surface.keys, grid.resolution)[duals.cubes]
-    out = torch.nn.functional.normalize(
-        beyond(cubes, grid.resolution, grid.border).to(duals.points.dtype), dim=1
-    )
-    on_cap = out.any(1, keepdim=True)
-    normals = duals.points[:, 6:]
-    normals = torch.where(on_cap, (out + 1) / 2, normals) if normals.shape[1] else normals
-    return torch.cat([duals.points[:, :6], normals], dim=1)
+def _face_caps_out(duals: _DualVertices, surface: SurfaceCubes, grid: CornerGrid) -> None:
+    """Lets the normals in the cubes beyond the unit cube point out of it, in place."""
+    out = beyond(unlinear(surface.keys, grid.resolution), grid.resolution, grid.border)
+    on_cap = torch.nonzero(take(out.any(1), duals.cubes))[:, 0]
+    normals = torch.nn.functional.normalize(out[duals.cubes[on_cap]].to(duals.points.dtype), dim=1)
+    duals.points[on_cap, 6:] = (normals + 1) / 2
 
 
 def _vertex_keys(duals: _DualVertices, surface: SurfaceCubes, grid: CornerGrid) -> torch.Tensor:
@@ -204,11 +203,11 @@ def _crossings(
     surface: SurfaceCubes, alpha: torch.Tensor, cube: torch.Tensor, edge: torch.Tensor
 ) -> torch.Tensor:
     """Points (E, ·) where the surface cuts an edge of a cube, the distances scaled by the cubes' α (S, 8)."""
-    first, second = torch.tensor(EDGES, device=edge.device)[edge].unbind(1)
-    a, b = surface.corners[cube, first], surface.corners[cube, second]
-    scaled_a = (surface.sdf[a] * alpha[cube, first])[:, None]
-    scaled_b = (surface.sdf[b] * alpha[cube, second])[:, None]
-    return (surface.points[a] * scaled_b - surface.points[b] * scaled_a) / (scaled_b - scaled_a)
+    first, second = (8 * cube[:, None] + take(torch.tensor(EDGES, device=edge.device), edge)).unbind(1)
+    a, b = take(surface.corners.flatten(), first), take(surface.corners.flatten(), second)
+    scaled_a = (take(surface.sdf, a) * take(alpha.flatten(), first))[:, None]
+    scaled_b = (take(surface.sdf, b) * take(alpha.flatten(), second))[:, None]
+    return (take(surface.points, a) * scaled_b - take(surface.points, b) * scaled_a) / (scaled_b - scaled_a)
 
 
 def _deviations(duals: _DualVertices) -> torch.Tensor:
@@ -243,11 +242,14 @@ def _quads(
         crosses = (inside[:, 0] != inside[:, axis.end]) & (coords + steps[0] >= 0).all(1)
         rows = torch.nonzero(crosses)[:, 0]
         # All four cubes have corners on both sides, so all of them are surface cubes.
-        cubes = torch.searchsorted(surface.keys, linear(coords[rows, None] + steps, resolution))
+        # The last one is the cube itself.
+        around = take(surface.keys, rows)[:, None] + linear(steps[:3], resolution)
+        cubes = torch.cat([torch.searchsorted(surface.keys, around), rows[:, None]], dim=1)
         numbers = torch.tensor([edge for edge, _ in axis.around], device=coords.device)
-        quads.append(first[cubes] + vertex_of_edge[cases[cubes], numbers])
-        outward.append(surface.sdf[surface.corners[rows, axis.stored_first]] > 0)
-        ranks.append(corner_keys[rows, axis.stored_first] * 3 + axis.rank)
+        vertices = take(vertex_of_edge.flatten(), take(cases, cubes) * len(EDGES) + numbers)
+        quads.append(take(first, cubes) + vertices)
+        outward.append(take(surface.sdf, take(surface.corners[:, axis.stored_first], rows)) > 0)
+        ranks.append(take(corner_keys[:, axis.stored_first], rows) * 3 + axis.rank)
     quad, starts_outside, rank = torch.cat(quads), torch.cat(outward), torch.cat(ranks)
     loops = torch.where(starts_outside[:, None], quad[:, [0, 1, 3, 2]], quad[:, [2, 3, 1, 0]])
     return loops[torch.argsort(rank + ~starts_outside * (3 * (resolution + 1) ** 3))]
