@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from backend.representations.cube_grid import (
+    Check,
     CornerGrid,
     beyond,
     corner_grid,
@@ -20,9 +21,11 @@ from backend.representations.cube_grid import (
     corner_steps,
     find,
     linear,
+    take,
+    unchecked,
     unlinear,
 )
-from backend.representations.flexicubes_tables import EDGES, MOST_EDGES, case_tables
+from backend.representations.flexicubes_tables import EDGES, MOST_EDGES, MOST_VERTICES, case_tables
 from backend.representations.mesh import Mesh
 from backend.representations.surface_cubes import CubeFeatures, SurfaceCubes, find_surface, split_features
 
@@ -50,6 +53,7 @@ _AXES = (
 class _DualVertices:
     points: torch.Tensor  # (D, 3) or (D, 9)
     cubes: torch.Tensor  # (D,) the surface cube of each
+    local: torch.Tensor  # (D,) its number in that cube
     first: torch.Tensor  # (S,) a cube's first dual vertex
     crossings: list[tuple[torch.Tensor, torch.Tensor]]  # for training: dual vertices (E,), crossings (E, 3)
 
@@ -69,18 +73,25 @@ def extract_mesh(
     features: torch.Tensor,
     resolution: int,
     close_border: bool = True,
+    check: Check = unchecked,
 ) -> Mesh:
     """Mesh of distinct active cubes `coords` (N, 3) with `features` (N, 53 or 101) in `resolution`³ cubes.
 
     What no active cube touches counts as outside. Without a surface the mesh is empty. `close_border` caps a
-    solid where it reaches the border of the grid; the reference leaves the surface open there.
+    solid where it reaches the border of the grid; the reference leaves the surface open there. `check` is
+    called every few tenths of a second and may raise to stop. Vertices get keys
+    that `cubes_of` reads.
     """
-    surface, _, grid, _ = _surface(coords, features, resolution, border=int(close_border))
+    surface, _, grid, _ = _surface(coords, features, resolution, int(close_border), check)
+    check()
     cases = cube_cases(surface, grid.resolution)
-    duals = _dual_vertices(surface, cases, training=False)
-    loops = _quads(surface, cases, duals.first, grid.resolution)
-    faces = _two_triangles(loops, _gamma(surface)[duals.cubes])
-    return _mesh(_caps_facing_out(duals, surface, grid), faces)
+    duals = _dual_vertices(surface, cases, training=False, check=check)
+    loops = _quads(surface, cases, duals.first, grid.resolution, check)
+    check()
+    faces = _two_triangles(loops, take(_gamma(surface), duals.cubes))
+    if close_border and duals.points.shape[1] == 9:
+        _face_caps_out(duals, surface, grid)
+    return _mesh(duals.points, faces, _vertex_keys(duals, surface, grid))
 
 
 def training_mesh(coords: torch.Tensor, features: torch.Tensor, resolution: int) -> TrainingMesh:
@@ -104,13 +115,14 @@ def training_mesh(coords: torch.Tensor, features: torch.Tensor, resolution: int)
 
 
 def _surface(
-    coords: torch.Tensor, features: torch.Tensor, resolution: int, border: int = 0
+    coords: torch.Tensor, features: torch.Tensor, resolution: int, border: int = 0, check: Check = unchecked
 ) -> tuple[SurfaceCubes, CubeFeatures, CornerGrid, torch.Tensor]:
     """The surface, and what it was found from: named channels, the grid and its corners' distances."""
     split = split_features(features, resolution)
-    grid = corner_grid(coords, resolution, border)
-    sdf = corner_mean([split.sdf], grid.index, len(grid.keys))[:, 0]
-    return find_surface(grid, sdf, split), split, grid, sdf
+    grid = corner_grid(coords, resolution, border, check)
+    sdf = corner_mean([split.sdf], grid.index, len(grid.keys), check)[:, 0]
+    check()
+    return find_surface(grid, sdf, split, check), split, grid, sdf
 
 
 def cube_cases(surface: SurfaceCubes, resolution: int) -> torch.Tensor:
@@ -134,19 +146,21 @@ def _gamma(surface: SurfaceCubes) -> torch.Tensor:
     return 0.99 * torch.sigmoid(surface.weights[:, 20]) + 0.005
 
 
-def _dual_vertices(surface: SurfaceCubes, cases: torch.Tensor, training: bool) -> _DualVertices:
+def _dual_vertices(
+    surface: SurfaceCubes, cases: torch.Tensor, training: bool, check: Check = unchecked
+) -> _DualVertices:
     """One point for each loop of crossing edges in a cube: the mean of the crossings, weighted by β.
 
     The numbering is the reference's: cubes with one dual vertex first, then those with two, three and four.
     """
     tables = case_tables(cases.device)
-    counts = tables.counts[cases]
+    counts = take(tables.counts, cases)
     order = torch.sort(counts, stable=True)[1]
     starts = torch.cumsum(counts[order], 0) - counts[order]
     first = torch.empty_like(starts).index_copy_(0, order, starts)
-    cubes = torch.repeat_interleave(order, counts[order])
-    local = torch.arange(len(cubes), device=cubes.device) - first[cubes]
-    edges = tables.edges[cases[cubes], local]
+    cubes = torch.repeat_interleave(order, take(counts, order))
+    local = torch.arange(len(cubes), device=cubes.device) - take(first, cubes)
+    edges = take(tables.edges.flatten(0, 1), take(cases, cubes) * MOST_VERTICES + local)
 
     beta = 1 + 0.99 * torch.tanh(surface.weights[:, :12])
     alpha = 1 + 0.99 * torch.tanh(surface.weights[:, 12:20])
@@ -154,37 +168,46 @@ def _dual_vertices(surface: SurfaceCubes, cases: torch.Tensor, training: bool) -
     total = points.new_zeros(len(cubes))
     plain: list[tuple[torch.Tensor, torch.Tensor]] = []
     for slot in range(MOST_EDGES):
+        check()
         rows = torch.nonzero(edges[:, slot] >= 0)[:, 0]
-        cube, edge = cubes[rows], edges[rows, slot]
-        weight = beta[cube, edge]
+        cube, edge = take(cubes, rows), take(edges[:, slot], rows)
+        weight = take(beta.flatten(), cube * len(EDGES) + edge)
         points.index_add_(0, rows, _crossings(surface, alpha, cube, edge) * weight[:, None])
         total.index_add_(0, rows, weight)
         if training:
             plain.append((rows, _crossings(surface, torch.ones_like(alpha), cube, edge)[:, :3]))
-    return _DualVertices(points / total[:, None], cubes, first, plain)
+    return _DualVertices(points / total[:, None], cubes, local, first, plain)
 
 
-def _caps_facing_out(duals: _DualVertices, surface: SurfaceCubes, grid: CornerGrid) -> torch.Tensor:
-    """Points (D, ·) whose normals, if they have any, point out of the grid in the cubes beyond it."""
-    cubes = unlinear(surface.keys, grid.resolution)[duals.cubes]
-    out = torch.nn.functional.normalize(
-        beyond(cubes, grid.resolution, grid.border).to(duals.points.dtype), dim=1
-    )
-    on_cap = out.any(1, keepdim=True)
-    normals = duals.points[:, 6:]
-    normals = torch.where(on_cap, (out + 1) / 2, normals) if normals.shape[1] else normals
-    return torch.cat([duals.points[:, :6], normals], dim=1)
+def _face_caps_out(duals: _DualVertices, surface: SurfaceCubes, grid: CornerGrid) -> None:
+    """Lets the normals in the cubes beyond the unit cube point out of it, in place."""
+    out = beyond(unlinear(surface.keys, grid.resolution), grid.resolution, grid.border)
+    on_cap = torch.nonzero(take(out.any(1), duals.cubes))[:, 0]
+    normals = torch.nn.functional.normalize(out[duals.cubes[on_cap]].to(duals.points.dtype), dim=1)
+    duals.points[on_cap, 6:] = (normals + 1) / 2
+
+
+def _vertex_keys(duals: _DualVertices, surface: SurfaceCubes, grid: CornerGrid) -> torch.Tensor:
+    """Keys (D,): four times the cube's number in a grid with a border of one cube, plus its own in it."""
+    cubes = unlinear(surface.keys, grid.resolution) + 1 - grid.border
+    numbers = linear(cubes, grid.resolution + 2 * (1 - grid.border))
+    return MOST_VERTICES * numbers[duals.cubes] + duals.local
+
+
+def cubes_of(keys: torch.Tensor, resolution: int) -> torch.Tensor:
+    """Cubes (V, 3) that vertices of a mesh in `resolution`³ cubes come from; of caps -1 or `resolution`."""
+    return unlinear(keys // MOST_VERTICES, resolution + 2) - 1
 
 
 def _crossings(
     surface: SurfaceCubes, alpha: torch.Tensor, cube: torch.Tensor, edge: torch.Tensor
 ) -> torch.Tensor:
     """Points (E, ·) where the surface cuts an edge of a cube, the distances scaled by the cubes' α (S, 8)."""
-    first, second = torch.tensor(EDGES, device=edge.device)[edge].unbind(1)
-    a, b = surface.corners[cube, first], surface.corners[cube, second]
-    scaled_a = (surface.sdf[a] * alpha[cube, first])[:, None]
-    scaled_b = (surface.sdf[b] * alpha[cube, second])[:, None]
-    return (surface.points[a] * scaled_b - surface.points[b] * scaled_a) / (scaled_b - scaled_a)
+    first, second = (8 * cube[:, None] + take(torch.tensor(EDGES, device=edge.device), edge)).unbind(1)
+    a, b = take(surface.corners.flatten(), first), take(surface.corners.flatten(), second)
+    scaled_a = (take(surface.sdf, a) * take(alpha.flatten(), first))[:, None]
+    scaled_b = (take(surface.sdf, b) * take(alpha.flatten(), second))[:, None]
+    return (take(surface.points, a) * scaled_b - take(surface.points, b) * scaled_a) / (scaled_b - scaled_a)
 
 
 def _deviations(duals: _DualVertices) -> torch.Tensor:
@@ -197,7 +220,13 @@ def _deviations(duals: _DualVertices) -> torch.Tensor:
     return (distances - means[rows]).abs()
 
 
-def _quads(surface: SurfaceCubes, cases: torch.Tensor, first: torch.Tensor, resolution: int) -> torch.Tensor:
+def _quads(
+    surface: SurfaceCubes,
+    cases: torch.Tensor,
+    first: torch.Tensor,
+    resolution: int,
+    check: Check = unchecked,
+) -> torch.Tensor:
     """Loops (Q, 4) of dual vertices, one for every crossing edge inside the grid, counter-clockwise outside.
 
     Ordered as in the reference: edges that start outside first, each group by the corners of the edges.
@@ -207,16 +236,20 @@ def _quads(surface: SurfaceCubes, cases: torch.Tensor, first: torch.Tensor, reso
     vertex_of_edge = case_tables(cases.device).vertex_of_edge
     quads, outward, ranks = [], [], []
     for axis in _AXES:
+        check()
         steps = torch.tensor([step for _, step in axis.around], device=coords.device)
         # An edge on the outer border of the grid has fewer than four cubes and gets no quad.
         crosses = (inside[:, 0] != inside[:, axis.end]) & (coords + steps[0] >= 0).all(1)
         rows = torch.nonzero(crosses)[:, 0]
         # All four cubes have corners on both sides, so all of them are surface cubes.
-        cubes = torch.searchsorted(surface.keys, linear(coords[rows, None] + steps, resolution))
+        # The last one is the cube itself.
+        around = take(surface.keys, rows)[:, None] + linear(steps[:3], resolution)
+        cubes = torch.cat([torch.searchsorted(surface.keys, around), rows[:, None]], dim=1)
         numbers = torch.tensor([edge for edge, _ in axis.around], device=coords.device)
-        quads.append(first[cubes] + vertex_of_edge[cases[cubes], numbers])
-        outward.append(surface.sdf[surface.corners[rows, axis.stored_first]] > 0)
-        ranks.append(corner_keys[rows, axis.stored_first] * 3 + axis.rank)
+        vertices = take(vertex_of_edge.flatten(), take(cases, cubes) * len(EDGES) + numbers)
+        quads.append(take(first, cubes) + vertices)
+        outward.append(take(surface.sdf, take(surface.corners[:, axis.stored_first], rows)) > 0)
+        ranks.append(take(corner_keys[:, axis.stored_first], rows) * 3 + axis.rank)
     quad, starts_outside, rank = torch.cat(quads), torch.cat(outward), torch.cat(ranks)
     loops = torch.where(starts_outside[:, None], quad[:, [0, 1, 3, 2]], quad[:, [2, 3, 1, 0]])
     return loops[torch.argsort(rank + ~starts_outside * (3 * (resolution + 1) ** 3))]
@@ -247,11 +280,12 @@ def _fans(
     return torch.cat([points, centres]), faces.reshape(-1, 3)
 
 
-def _mesh(points: torch.Tensor, faces: torch.Tensor) -> Mesh:
+def _mesh(points: torch.Tensor, faces: torch.Tensor, keys: torch.Tensor | None = None) -> Mesh:
     colored = points.shape[1] == 9
     return Mesh(
         vertices=points[:, :3].contiguous(),
         faces=faces,
         colors=points[:, 3:6].contiguous() if colored else None,
         normals=points[:, 6:9].contiguous() if colored else None,
+        keys=keys,
     )

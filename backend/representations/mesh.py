@@ -13,6 +13,7 @@ class Mesh:
     faces: torch.Tensor  # (F, 3) int64
     colors: torch.Tensor | None = None  # (V, 3) sRGB in [0, 1]
     normals: torch.Tensor | None = None  # (V, 3) the network's normal map in [0, 1], 0.5 meaning zero
+    keys: torch.Tensor | None = None  # (V,) int64, distinct; what extraction names each vertex by
 
 
 def face_normals(mesh: Mesh) -> torch.Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from backend.representations.cube_grid import (
+    Check,
     CornerGrid,
     beyond,
     corner_mean,
@@ -15,6 +16,8 @@ from backend.representations.cube_grid import (
     corner_steps,
     find,
     linear,
+    take,
+    unchecked,
     unlinear,
 )
 from backend.representations.flexicubes_tables import CORNERS
@@ -48,7 +51,7 @@ class SurfaceCubes:
     @property
     def inside(self) -> torch.Tensor:
         """Which corners (S, 8) lie inside."""
-        return (self.sdf < 0)[self.corners]
+        return take(self.sdf < 0, self.corners)
 
 
 def split_features(features: torch.Tensor, resolution: int) -> CubeFeatures:
@@ -67,7 +70,9 @@ def split_features(features: torch.Tensor, resolution: int) -> CubeFeatures:
     )
 
 
-def find_surface(grid: CornerGrid, sdf: torch.Tensor, split: CubeFeatures) -> SurfaceCubes:
+def find_surface(
+    grid: CornerGrid, sdf: torch.Tensor, split: CubeFeatures, check: Check = unchecked
+) -> SurfaceCubes:
     """Cubes with corners on both sides, given the mean distance `sdf` at the grid's corners.
 
     An inactive cube belongs to them when it touches an inside corner: it closes the surface there. A corner
@@ -76,40 +81,51 @@ def find_surface(grid: CornerGrid, sdf: torch.Tensor, split: CubeFeatures) -> Su
     Corners beyond the unit cube lie outside, each at the place of the nearest one in it and with its
     attributes: so the cubes there close the surface with a cap along the border.
     """
-    inside = (sdf < 0)[grid.index]
+    inside = take(sdf < 0, grid.index)
     active = torch.nonzero(inside.any(1) & ~inside.all(1))[:, 0]
-    extra_keys, extra_corners = _inactive_surface(grid, sdf < 0)
+    extra_keys, extra_corners = _inactive_surface(grid, sdf < 0, check)
     extra_rows = find(grid.keys, extra_corners)
 
+    check()
     # Number the used corners anew: known ones first, then those that belong to no active cube.
     used = torch.zeros(len(sdf), dtype=torch.bool, device=sdf.device)
-    used[grid.index[active].flatten()] = True
+    active_corners = take(grid.index, active)
+    used.index_fill_(0, active_corners.flatten(), True)
     used[extra_rows[extra_rows >= 0]] = True
     number = torch.where(used, torch.cumsum(used, 0) - 1, -1)
     unknown = torch.unique(extra_corners[extra_rows < 0])
     known_keys = grid.keys[used]
     extra_numbers = torch.where(
         extra_rows >= 0,
-        number[extra_rows.clamp_min(0)],
+        take(number, extra_rows.clamp_min(0)),
         len(known_keys) + torch.searchsorted(unknown, extra_corners),
     )
 
+    check()
     keys, order = torch.sort(torch.cat([grid.cubes[active], extra_keys]))
-    weights = torch.cat([split.weights[active], split.weights.new_zeros(len(extra_keys), 21)])
+    weights = torch.cat([take(split.weights, active), split.weights.new_zeros(len(extra_keys), 21)])
+    check()
+    corner_keys = torch.cat([known_keys, unknown])
     return SurfaceCubes(
         keys=keys,
-        weights=weights[order],
-        corners=torch.cat([number[grid.index[active]], extra_numbers])[order],
+        weights=take(weights, order),
+        corners=take(torch.cat([take(number, active_corners), extra_numbers]), order),
         sdf=torch.cat([sdf[used], sdf.new_ones(len(unknown))]),
-        points=_corner_points(grid, split, number, torch.cat([known_keys, unknown]), len(known_keys)),
+        points=_corner_points(grid, split, number, corner_keys, len(known_keys), check),
     )
 
 
 def _corner_points(
-    grid: CornerGrid, split: CubeFeatures, number: torch.Tensor, keys: torch.Tensor, known: int
+    grid: CornerGrid,
+    split: CubeFeatures,
+    number: torch.Tensor,
+    keys: torch.Tensor,
+    known: int,
+    check: Check,
 ) -> torch.Tensor:
     """Position and, with colour, attributes of the corners `keys` (K,); from `known` on with defaults."""
-    means = corner_mean(split.attributes[1:], number[grid.index], known)
+    means = corner_mean(split.attributes[1:], take(number, grid.index), known, check)
+    check()
     means = torch.nn.functional.pad(means, (0, 0, 0, len(keys) - known))
     side = grid.resolution + 1
     coords = unlinear(keys[known:], side)
@@ -121,7 +137,9 @@ def _corner_points(
     return points
 
 
-def _inactive_surface(grid: CornerGrid, inside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _inactive_surface(
+    grid: CornerGrid, inside: torch.Tensor, check: Check
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Keys (E,) and corner keys (E, 8) of inactive cubes with corners on both sides of the surface."""
     side, device = grid.resolution + 1, grid.keys.device
     # A corner that eight active cubes share has no inactive neighbour.
@@ -129,10 +147,12 @@ def _inactive_surface(grid: CornerGrid, inside: torch.Tensor) -> tuple[torch.Ten
     corners = unlinear(grid.keys[inside & (shares < 8)], side)
     cubes = (corners[:, None] - torch.tensor(CORNERS, device=device)).flatten(0, 1)
     cubes = cubes[((cubes >= 0) & (cubes < grid.resolution)).all(1)]
+    check()
     keys = torch.unique(linear(cubes, grid.resolution))
+    check()
     keys = keys[find(torch.sort(grid.cubes)[0], keys) < 0]
     corner_keys = linear(unlinear(keys, grid.resolution), side)[:, None] + corner_steps(side, device)
     rows = find(grid.keys, corner_keys)
     # Every one of these cubes has a corner inside, so the surface is there unless all are.
-    surface = ~((rows >= 0) & inside[rows.clamp_min(0)]).all(1)
+    surface = ~((rows >= 0) & take(inside, rows.clamp_min(0))).all(1)
     return keys[surface], corner_keys[surface]

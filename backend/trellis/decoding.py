@@ -128,10 +128,14 @@ def finish(
         return decode_gaussians(coords, rows, gaussian_config(decoder), decoder.offset_perturbation)
     if kind == "radiance_field":
         return decode_radiance_field(coords, rows, radiance_field_config(decoder))
-    report("extract_mesh", 0, 1)
+
+    def check() -> None:
+        report("extract_mesh", 0, 1)
+
+    check()
     cubes = subdivide_coords(subdivide_coords(coords))
     features = rows.reshape(len(cubes), -1)
-    return extract_mesh(cubes, features, 4 * decoder.config.resolution, close_border=close_border)
+    return extract_mesh(cubes, features, 4 * decoder.config.resolution, close_border, check)
 
 
 def gaussian_config(decoder: nn.Module) -> GaussianConfig:

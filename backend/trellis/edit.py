@@ -9,8 +9,8 @@ L voxels · r³ cells of the structure latent · R³ voxels of the structure · 
 
 import hashlib
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +18,7 @@ from torch import Tensor
 
 from backend.errors import UserError
 from backend.geometry.region import Region
-from backend.representations.gaussians import Gaussians
-from backend.representations.radiance_field import RadianceField
+from backend.representations.mesh import Mesh
 from backend.representations.structure import occupied_voxels
 from backend.sampling import Known
 from backend.trellis.asset import AssetLatents
@@ -36,11 +35,9 @@ from backend.trellis.decoding import (
     silent,
 )
 from backend.trellis.generate import Guide, condition_on, normalization
+from backend.trellis.mixing import mixed_cubes, mixed_mesh, mixed_values
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings, Step, sample_latents, sample_structure
-
-_CUBE_CHANNELS = 53
-"""Numbers of a cube in the mesh decoder's rows before its colours."""
 
 Mode = Literal["replace", "add", "look", "remove"]
 
@@ -257,6 +254,7 @@ def _decode(
     own, kept = masks.voxels[x, y, z], (rows >= 0) & ~masks.grown[x, y, z]
     if settings.mode == "remove":
         kept = rows >= 0
+    look = settings.mode == "look"
     old = StructuredLatent(asset.coords, asset.feats, asset.resolution)
     new = StructuredLatent(edited.coords, edited.feats, edited.resolution)
     for kind in ROLES:
@@ -266,44 +264,15 @@ def _decode(
         before = decode_rows(networks, kind, old, report)
         after = before[rows] if kept.all() else decode_rows(networks, kind, new, report)
         if kind == "mesh":
-            mixed = _mixed_cubes(before[rows.clamp_min(0)], after, own, kept, settings.mode)
-            yield Output(kind, finish(networks, kind, edited.coords, mixed, report))
+            mixed = mixed_cubes(before[rows.clamp_min(0)], after, own, kept, look)
+            was = finish(networks, kind, old.coords, before, report)
+            made = finish(networks, kind, new.coords, mixed, report)
+            assert isinstance(was, Mesh) and isinstance(made, Mesh)
+            yield Output(kind, mixed_mesh(was, made, masks.voxels if look else masks.grown, look))
         else:
             was, made = finish(networks, kind, old.coords, before), finish(networks, kind, new.coords, after)
-            yield Output(kind, _mixed_values(was, made, rows, own, kept, settings.mode))
+            yield Output(kind, mixed_values(was, made, rows, own, kept, look))
         yield Step(STAGES[kind], 1, 1)
-
-
-def _mixed_cubes(before: Tensor, after: Tensor, own: Tensor, kept: Tensor, mode: Mode) -> Tensor:
-    """Rows (L, K) of the mesh decoder: old ones where voxels are kept; of a new look the colours alone."""
-    if mode != "look":
-        return torch.where(kept[:, None], before, after)
-    colours = torch.zeros(after.shape[1], dtype=torch.bool, device=after.device)
-    corners = colours.view(64, -1)[:, _CUBE_CHANNELS:]  # of each of 8 corners 3 colours and 3 normals
-    corners.unflatten(1, (8, -1))[..., :3] = True
-    return torch.where(own[:, None] & colours, after, before)
-
-
-_COLOURS = {Gaussians: "color_dc", RadianceField: "features_dc"}
-
-
-def _mixed_values(was: Any, made: Any, rows: Tensor, own: Tensor, kept: Tensor, mode: Mode) -> Any:
-    """Gaussians or a radiance field with the values themselves of voxels that are kept.
-
-    Not computed anew from mixed rows: vectorised functions may round a value differently at another place.
-    """
-    values = {}
-    for field in fields(made):
-        old, new = getattr(was, field.name), getattr(made, field.name)
-        each = len(new) // len(rows)
-        old = old.unflatten(0, (-1, each))[rows.clamp_min(0)].flatten(0, 1)
-        if mode == "look":
-            taken = own & (field.name == _COLOURS[type(made)])
-        else:
-            taken = ~kept
-        taken = taken.repeat_interleave(each).reshape(-1, *[1] * (new.ndim - 1))
-        values[field.name] = torch.where(taken, new, old)
-    return type(made)(**values)
 
 
 def _old_rows(asset: AssetLatents, coords: Tensor) -> Tensor:

@@ -15,10 +15,13 @@ from backend.errors import UserError
 from backend.generate import main as generate_main
 from backend.geometry.region import Region, make_box
 from backend.image import open_picture, preprocess
+from backend.representations.flexicubes import cubes_of
+from backend.representations.mesh import Mesh
 from backend.trellis.asset import AssetLatents, read_latents, write_latents
 from backend.trellis.decoding import StructuredLatent, decode
 from backend.trellis.edit import EditSettings, edit, masks_of
 from backend.trellis.generate import generate
+from backend.trellis.mixing import mixed_mesh
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings
 from backend.trellis.vary import vary
@@ -156,6 +159,35 @@ def test_a_region_round_everything_is_plain_generation(tiny):
     assert torch.equal(after["structured_latent"].feats, plain["structured_latent"].feats)
     assert torch.equal(after["mesh"].vertices, plain["mesh"].vertices)
     assert torch.equal(after["gaussian"].position, plain["gaussian"].position)
+
+
+@pytest.mark.parametrize("look", [False, True])
+def test_vertices_out_of_reach_are_the_old_ones_however_they_are_rounded(tiny, look):
+    was = tiny.made["mesh"]
+    order = torch.randperm(len(was.vertices), generator=torch.Generator().manual_seed(0))[100:]
+    values = {name: getattr(was, name)[order] + 1e-6 for name in ("vertices", "colors", "normals")}
+    keys = was.keys[order]
+    fresh = (torch.arange(len(order)) % 7 == 0) & ~torch.isin(keys | 3, was.keys)
+    made = Mesh(faces=was.faces[:0], keys=torch.where(fresh, keys | 3, keys), **values)
+    changed = masks_of(HALF, tiny.asset, 1).voxels
+    # Distances in fine cubes, along the axis that is farthest, to the changed half x >= 8 voxels.
+    far = cubes_of(keys, 64)[:, 0] < 8 * 4 - 2
+    assert min((far & fresh).sum(), (far & ~fresh).sum(), (~far).sum()) > 20
+    mixed = mixed_mesh(was, made, changed, look)
+    for name in values:
+        old = ~fresh if look and name != "colors" else far & ~fresh
+        expected = torch.where(old[:, None], getattr(was, name)[order], values[name])
+        assert torch.equal(getattr(mixed, name), expected)
+
+
+def test_where_no_vertex_was_all_are_new(tiny):
+    made = tiny.made["mesh"]
+    nothing = Mesh(
+        *(value[:0] for value in (made.vertices, made.faces, made.colors, made.normals, made.keys))
+    )
+    mixed = mixed_mesh(nothing, made, torch.zeros(16, 16, 16, dtype=torch.bool), look=False)
+    assert torch.equal(mixed.vertices, made.vertices) and torch.equal(mixed.keys, made.keys)
+    assert len(mixed_mesh(made, nothing, torch.ones(16, 16, 16, dtype=torch.bool), look=False).vertices) == 0
 
 
 def test_the_same_request_gives_the_same_result_and_another_seed_does_not(tiny):

@@ -1,8 +1,10 @@
 """Mesh extraction: what holds for any field, a few meshes worked out by hand, and the reference's meshes."""
 
+import itertools
 import json
 import os
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from safetensors.torch import load_file
 import backend
 from backend.checkpoints.weights import read_model
 from backend.representations import flexicubes
-from backend.representations.flexicubes import extract_mesh, training_mesh
+from backend.representations.flexicubes import cubes_of, extract_mesh, training_mesh
 from backend.representations.flexicubes_tables import CORNERS, EDGES, case_tables, dual_vertices
 from backend.representations.mesh import Mesh, face_normals
 
@@ -225,6 +227,54 @@ def test_no_surface_gives_an_empty_mesh():
         assert mesh.faces.dtype == torch.int64
     trained = training_mesh(block(1, 4), features_of(torch.ones(27, 8), 8, 101), 8)
     assert len(trained.mesh.faces) == 0 and trained.reg_loss.isfinite()
+
+
+@pytest.mark.parametrize("close_border", [False, True])
+@pytest.mark.parametrize("seed", range(2))
+def test_keys_name_the_vertices_by_the_cubes_they_lie_in(seed, close_border):
+    """Cubes of four dual vertices too, and caps beyond the grid."""
+    cubes, features = noise(0, 8, seed)
+    features[:, 8:32] = 0  # corners that stay in place, so that a vertex lies within its cube
+    mesh = extract_mesh(cubes, features, 8, close_border)
+    assert mesh.keys.dtype == torch.int64 and len(mesh.keys.unique()) == len(mesh.vertices)
+    named = cubes_of(mesh.keys, 8)
+    lies_in = (mesh.vertices + 0.5) * 8
+    on_cap = ((named < 0) | (named > 7)).any(1)
+    assert on_cap.any() == close_border
+    clamped = named.clamp(0, 7)
+    assert ((lies_in >= clamped - 1e-5) & (lies_in <= clamped + 1 + 1e-5)).all()
+    assert (mesh.keys % 4).max() >= 2
+    opened = extract_mesh(cubes, features, 8, close_border=False)
+    assert set(opened.keys.tolist()) <= set(mesh.keys.tolist())
+
+
+def stopping_at(number: int) -> tuple[Callable[[], None], Iterator[int]]:
+    """A check that raises when it is called for the `number`-th time from 0, and the count of its calls."""
+    calls = itertools.count()
+
+    def check() -> None:
+        if next(calls) == number:
+            raise InterruptedError
+
+    return check, calls
+
+
+@pytest.mark.parametrize("close_border", [False, True])
+def test_every_check_can_stop_the_extraction(close_border):
+    cubes, features = noise(0, 6, 4, channels=101)
+    whole = extract_mesh(cubes, features, 8, close_border)
+    given, calls = features.clone(), itertools.count()
+    extract_mesh(cubes, features, 8, close_border, check=lambda: next(calls))
+    count = next(calls)
+    assert count > 20
+    for number in range(count):
+        check, calls = stopping_at(number)
+        with pytest.raises(InterruptedError):
+            extract_mesh(cubes, features, 8, close_border, check=check)
+        assert next(calls) == number + 1
+    assert torch.equal(features, given)
+    again = extract_mesh(cubes, features, 8, close_border)
+    assert torch.equal(again.vertices, whole.vertices) and torch.equal(again.faces, whole.faces)
 
 
 def test_the_order_of_the_cubes_does_not_matter():

@@ -145,7 +145,9 @@ def test_a_job_taken_back_stops_within_one_step(tiny_model, picture):
     assert calls[-1] == ("sparse_structure", 1)
 
 
-@pytest.mark.parametrize("stage", ["decode_sparse_structure", "decode_gaussian", "decode_mesh"])
+@pytest.mark.parametrize(
+    "stage", ["decode_sparse_structure", "decode_gaussian", "decode_mesh", "extract_mesh"]
+)
 def test_a_job_taken_back_stops_within_a_decoder(tiny_model, picture, stage):
     calls = []
 

@@ -1,0 +1,86 @@
+"""Joins what the asset decodes to before and after an edit: kept values are the old ones, bit for bit.
+
+Values themselves are kept where they can be, not computed anew from the same numbers: vectorised functions
+may round a value differently at another place. `look`: only colours may change.
+L voxels · K numbers of a voxel · S³ grid of voxels · V vertices.
+"""
+
+import itertools
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from backend.representations.cube_grid import find
+from backend.representations.flexicubes import cubes_of
+from backend.representations.gaussians import Gaussians
+from backend.representations.mesh import Mesh
+from backend.representations.radiance_field import RadianceField
+
+_COLOURS = {Gaussians: "color_dc", RadianceField: "features_dc"}
+
+_FINE = 4
+"""Cubes of the mesh along a side of a voxel."""
+
+_CUBE_CHANNELS = 53
+"""Numbers of a cube in the mesh decoder's rows before its colours."""
+
+_REACH = 2
+"""How many cubes away a cube's features can change a vertex: cubes share corners, and their cases settle each
+other.
+"""
+
+
+def mixed_cubes(before: Tensor, after: Tensor, own: Tensor, kept: Tensor, look: bool) -> Tensor:
+    """Rows (L, K) of the mesh decoder: old ones where voxels are kept (L,); of a new look the colours alone,
+    where voxels are the region's own (L,).
+    """
+    if not look:
+        return torch.where(kept[:, None], before, after)
+    colours = torch.zeros(after.shape[1], dtype=torch.bool, device=after.device)
+    corners = colours.view(_FINE**3, -1)[:, _CUBE_CHANNELS:]  # of each of 8 corners 3 colours and 3 normals
+    corners.unflatten(1, (8, -1))[..., :3] = True
+    return torch.where(own[:, None] & colours, after, before)
+
+
+def mixed_values(was: Any, made: Any, rows: Tensor, own: Tensor, kept: Tensor, look: bool) -> Any:
+    """Gaussians or a radiance field with the values of voxels that are kept; rows (L,) are the old ones."""
+    values = {}
+    for field in fields(made):
+        old, new = getattr(was, field.name), getattr(made, field.name)
+        each = len(new) // len(rows)
+        old = old.unflatten(0, (-1, each))[rows.clamp_min(0)].flatten(0, 1)
+        taken = own & (field.name == _COLOURS[type(made)]) if look else ~kept
+        taken = taken.repeat_interleave(each).reshape(-1, *[1] * (new.ndim - 1))
+        values[field.name] = torch.where(taken, new, old)
+    return type(made)(**values)
+
+
+def mixed_mesh(was: Mesh, made: Mesh, changed: Tensor, look: bool) -> Mesh:
+    """The mesh of mixed rows with the old values of vertices out of reach of the changed voxels (S, S, S).
+
+    In reach, too, a new look has the old positions and normals.
+    """
+    assert was.keys is not None and made.keys is not None
+    keys, order = was.keys.sort()
+    rows = find(keys, made.keys)
+    shared = rows >= 0
+    old = shared & ~_within_reach(cubes_of(made.keys, _FINE * len(changed)), changed)
+    values = {}
+    for name in ("vertices", "colors", "normals"):
+        value = getattr(made, name)
+        if value is not None:
+            kept = shared if look and name != "colors" else old
+            values[name] = value.index_put((kept,), getattr(was, name)[order[rows[kept]]])
+    return replace(made, **values)
+
+
+def _within_reach(cubes: Tensor, changed: Tensor) -> Tensor:
+    """Which cubes (V, 3) a changed voxel (S, S, S) can reach."""
+    # The cubes in reach along an axis lie in two voxels at most: those of its ends.
+    ends = torch.stack([cubes - _REACH, cubes + _REACH]).clamp(0, _FINE * len(changed) - 1) // _FINE
+    reached = torch.zeros(len(cubes), dtype=torch.bool, device=cubes.device)
+    for x, y, z in itertools.product((0, 1), repeat=3):
+        reached |= changed[ends[x, :, 0], ends[y, :, 1], ends[z, :, 2]]
+    return reached
