@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from backend.errors import UserError
-from backend.image.decode import eight_bit
+from backend.image.decode import CLEAR, eight_bit
 from backend.image.specks import without_specks
 
 log = logging.getLogger(__name__)
@@ -25,16 +25,20 @@ PICTURE_SIZE = 518
 ALPHA_THRESHOLD = 0.8 * 255
 CROP_FACTOR = 1.2
 
-# Alpha up to here is noise of masks and removers: a pixel that nobody sees.
-_CLEAR = 25
 # A cut-out is clear along a good part of the picture's border and over a good part of the picture. A window
 # with round corners, a canvas one pixel too large or an alpha channel that was only kept are not.
 _LEAST_CLEAR_BORDER = 0.2
 _LEAST_CLEAR_AREA = 0.05
+# A frame or a window, cut out without a margin, is clear in its middle alone.
+_ENOUGH_CLEAR_AREA = 0.3
 _BORDER_SHARE = 0.02
-# A cast shadow is black and soft; it is no part of the object.
+# Pixels beside clear ones may be mixed with what they hide.
+_MIXED_EDGE = 3
+# A cast shadow is black and soft; it is no part of the object. Dark glass ends at once.
 _SHADOW_ALPHA = 0.65 * 255
 _SHADOW_LEVEL = 40
+_HARD_EDGE_ALPHA = 0.25 * 255
+_HARD_EDGE_SHARE = 0.5
 # What is half visible farther than this from the opaque pixels is no soft edge. Share of the longer side.
 _SOFT_EDGE = 0.02
 _LEAST_SEE_THROUGH = 0.01
@@ -94,26 +98,32 @@ def on_black(cutout: Image.Image) -> Image.Image:
 
 def _cuts_out(alpha: np.ndarray) -> bool:
     """Whether the picture's transparency (H, W) uint8 separates an object from its surroundings."""
-    clear = alpha <= _CLEAR
+    clear = alpha <= CLEAR
     rim = max(2, round(_BORDER_SHARE * min(alpha.shape)))
     border = np.ones_like(clear)
     border[rim:-rim, rim:-rim] = False
-    return bool(clear.mean() >= _LEAST_CLEAR_AREA and clear[border].mean() >= _LEAST_CLEAR_BORDER)
+    clear_along_border = clear[border].mean() >= _LEAST_CLEAR_BORDER
+    return bool(clear.mean() >= (_LEAST_CLEAR_AREA if clear_along_border else _ENOUGH_CLEAR_AREA))
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:
-    """RGB; clear pixels, whose own colour may be anything, get that of the nearest other one."""
+    """RGB; clear pixels and the mixed ones beside them, whose own colour may be anything, get that of the
+    nearest other one.
+    """
     if image.mode != "RGBA":
         return image.convert("RGB")
     pixels = np.array(image)
-    clear = pixels[..., 3] <= _CLEAR
+    alpha = pixels[..., 3]
+    clear = alpha <= CLEAR
     if clear.all():
         raise UserError(
             "The picture shows no object (every pixel is transparent or nearly so);"
             " give a picture with one opaque object."
         )
     if clear.any():
-        rows, columns = ndimage.distance_transform_edt(clear, return_distances=False, return_indices=True)
+        beside = ndimage.binary_dilation(clear, np.ones((3, 3)), iterations=_MIXED_EDGE)
+        unknown = clear | (beside & (alpha < alpha.max()))
+        rows, columns = ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True)
         pixels = pixels[rows, columns]
     log.info("the picture's transparency cuts nothing out; its background is removed instead")
     return Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
@@ -125,7 +135,14 @@ def _alpha_of_the_object(cutout: Image.Image) -> np.ndarray:
     alpha = pixels[..., 3]
     shadow = (alpha <= _SHADOW_ALPHA) & (pixels[..., :3].max(axis=2) <= _SHADOW_LEVEL)
     # An object that is all dark and see-through is no shadow of anything.
-    return np.where(shadow, 0, alpha) if (alpha > ALPHA_THRESHOLD).any() else alpha
+    is_shadow = (alpha > ALPHA_THRESHOLD).any() and not _ends_at_once(shadow, alpha)
+    return np.where(shadow, 0, alpha) if is_shadow else alpha
+
+
+def _ends_at_once(part: np.ndarray, alpha: np.ndarray) -> bool:
+    """Whether most of a part's outline (H, W) bool against what is clear is hard, as that of glass is."""
+    rim = part & (alpha > CLEAR) & ndimage.binary_dilation(alpha <= CLEAR, np.ones((3, 3)), iterations=2)
+    return bool(rim.any() and (alpha[rim] > _HARD_EDGE_ALPHA).mean() > _HARD_EDGE_SHARE)
 
 
 def _object(alpha: np.ndarray) -> np.ndarray:
@@ -133,7 +150,7 @@ def _object(alpha: np.ndarray) -> np.ndarray:
     have it, or all that can be seen where a part of the object is see-through.
     """
     reach = max(1, round(_JOINED_WITHIN * max(alpha.shape)))
-    visible = without_specks(alpha > _CLEAR, reach=reach)
+    visible = without_specks(alpha > CLEAR, reach=reach)
     opaque = visible & (alpha > ALPHA_THRESHOLD)
     if not opaque.any():
         return visible
