@@ -34,10 +34,10 @@ _ENOUGH_CLEAR_AREA = 0.3
 _BORDER_SHARE = 0.02
 # Pixels beside clear ones may be mixed with what they hide.
 _MIXED_EDGE = 3
-# A cast shadow is black and soft; it is no part of the object. Dark glass ends at once.
+# A cast shadow is black, and soft or at most half opaque; it is no part of the object. Dark glass is neither.
 _SHADOW_ALPHA = 0.65 * 255
 _SHADOW_LEVEL = 40
-_HARD_EDGE_ALPHA = 0.25 * 255
+_HARD_EDGE_ALPHA = 0.52 * 255
 _HARD_EDGE_SHARE = 0.5
 # What is half visible farther than this from the opaque pixels is no soft edge. Share of the longer side.
 _SOFT_EDGE = 0.02

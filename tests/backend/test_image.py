@@ -539,6 +539,15 @@ def test_a_cast_shadow_does_not_make_the_object_smaller():
     assert np.abs(np.subtract(extent(shaded, 200), extent(plain, 200))).max() <= 1
 
 
+def test_the_flat_shadow_of_an_icon_is_no_part_of_it():
+    icon = np.zeros((300, 300, 4), np.uint8)
+    icon[60:200, 100:200] = (200, 40, 30, 255)
+    y, x = np.mgrid[0:300, 0:300]
+    flat = (np.hypot((x - 150) / 120, (y - 205) / 20) < 1) & (icon[..., 3] == 0)
+    plain, icon[flat] = icon.copy(), (0, 0, 0, 128)
+    assert np.abs(np.subtract(extent(icon, 200), extent(plain, 200))).max() <= 1
+
+
 def test_noise_of_a_mask_is_not_to_be_seen():
     noise = clear_toy()
     noise[noise[..., 3] == 0] = (30, 30, 30, 20)
