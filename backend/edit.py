@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from backend.background import remove_background
 from backend.errors import UserError
-from backend.files import make_writable_folder
+from backend.files import check_ordinary, check_target, make_writable_folder
 from backend.generate import formats, write_results
 from backend.geometry.region import Region, read_region
 from backend.image import cut_out, open_picture
@@ -23,26 +23,34 @@ from backend.trellis.outputs import checked
 from backend.trellis.stages import Output, Settings, Step
 from blender_trellis.batch.options import add_generation_options
 from blender_trellis.batch.progress_bar import ProgressBar
-from blender_trellis.protocol import Generate
+from blender_trellis.protocol import FORMATS, Generate
 
-Made = Iterator[tuple[str, Iterator[Step | Output]]]
-"""Names of results and how each is made."""
+LARGEST_REGION = 256 << 20
+
+Made = Iterator[Iterator[Step | Output]]
+"""How each of the results is made, one after the other."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Change a region of an asset: 0, or 2 with a sentence."""
-    return make_from_latents(_parser().parse_args(argv), _edited)
+    options = _parser().parse_args(argv)
+    return make_from_latents(options, [options.name or f"{stem_of(options.asset)}_edited"], _edited)
 
 
 def make_from_latents(
-    options: argparse.Namespace, make: Callable[[Networks, AssetLatents, argparse.Namespace], Made]
+    options: argparse.Namespace,
+    names: Sequence[str],
+    make: Callable[[Networks, AssetLatents, argparse.Namespace], Made],
 ) -> int:
-    """Read the asset, open its model, and write all that `make` yields: 0, or 2 with a sentence."""
+    """Read the asset, open its model, and write what `make` yields for each name: 0, or 2 with a sentence."""
     try:
         make_writable_folder(options.output)
+        for name in names:
+            for suffix in (*(FORMATS[kind].suffix for kind in options.formats), SUFFIX):
+                check_target(options.output / (name + suffix))
         asset = read_latents(options.asset)
         networks = _open(asset, options)
-        for name, events in make(networks, asset, options):
+        for name, events in zip(names, make(networks, asset, options), strict=True):
             sys.stdout.write(f"{', '.join(_finish(name, events, asset, options.output))}\n")
     except UserError as error:
         sys.stderr.write(f"{error}\n")
@@ -61,8 +69,7 @@ def _edited(networks: Networks, asset: AssetLatents, options: argparse.Namespace
         options.jumps,
     )
     guide = None if options.mode == "remove" else guide_of(options)
-    name = options.name or f"{stem_of(options.asset)}_edited"
-    yield name, edit(networks, asset, guide, _read_region(options.region), settings)
+    yield edit(networks, asset, guide, _read_region(options.region), settings)
 
 
 def _finish(name: str, events: Iterator[Step | Output], asset: AssetLatents, folder: Path) -> list[str]:
@@ -116,6 +123,7 @@ def guide_of(options: argparse.Namespace) -> Guide:
 
 
 def _read_region(path: Path) -> Region:
+    check_ordinary(path, LARGEST_REGION)
     try:
         return read_region(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:

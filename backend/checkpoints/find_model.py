@@ -50,7 +50,15 @@ def find_model(model: str | Path) -> Path:
             refuse_partial(folder)
             return folder
     name = repository_name(Path(model)) or str(model)
-    refuse_partial_repository(name, (*_caches(), Path(model).expanduser().absolute().parent))
+    caches = (*_caches(), Path(model).expanduser().absolute().parent)
+    refuse_partial_repository(name, caches)
+    held = (one for repository in cached_repositories(caches, name) for one in snapshots(repository))
+    if snapshot := next(held, None):
+        called = repository_name(snapshot)
+        raise MissingModel(
+            f"The download of {called} in {snapshot} holds no pipeline.json: run `hf download {called}` again"
+            " for all of its files, or choose another model."
+        )
     raise MissingModel(
         f"There is no model {model}: give the folder that holds its pipeline.json, or download the model "
         f"into {models_folder()}."
@@ -91,7 +99,8 @@ def _candidates(model: str | Path) -> Iterator[Path]:
         if repository_name(folder / "snapshots" / "any"):
             yield from snapshots(folder)
     if by_name:
-        for repository in cached_repositories(_caches(), str(PurePosixPath(model))):
+        name_in_cache = repository_name(path) or str(PurePosixPath(model))
+        for repository in cached_repositories(_caches(), name_in_cache):
             yield from snapshots(repository)
 
 

@@ -24,6 +24,7 @@ from backend.errors import UserError
 
 SUFFIXES = (".glb", ".gltf")
 _COLOR, _UV = "_COLOR", "_UV"
+_SPECULAR = "KHR_materials_pbrSpecularGlossiness"
 _DRACO, _MESHOPT = "KHR_draco_mesh_compression", "EXT_meshopt_compression"
 _HEADER, _CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")
 
@@ -74,10 +75,17 @@ def _check_compression(path: Path, document: dict[str, Any]) -> None:
 
 
 def _rename_attributes(document: dict[str, Any]) -> None:
-    """Give colours and texture coordinates names of their own, and materials their number as name."""
+    """Give colours and texture coordinates names of their own, and materials their number as name.
+
+    The older materials of specular and glossiness become plain ones of their diffuse colour.
+    """
     materials = document.get("materials", [])
     for number, material in enumerate(materials):
         material["name"] = str(number)
+        older = material.get("extensions", {}).pop(_SPECULAR, None)
+        if older is not None:
+            names = {"diffuseFactor": "baseColorFactor", "diffuseTexture": "baseColorTexture"}
+            material["pbrMetallicRoughness"] = {new: older[old] for old, new in names.items() if old in older}
     for mesh in document.get("meshes", []):
         for primitive in mesh["primitives"]:
             material = materials[primitive["material"]] if "material" in primitive else {}

@@ -31,6 +31,7 @@ _BROKEN = (
     LookupError,
     NotImplementedError,
     OSError,
+    RecursionError,
     TypeError,
     ValueError,
     struct.error,
@@ -69,7 +70,7 @@ class Asset:
 
 
 def read_catalogue(folder: Path) -> tuple[Entry, ...]:
-    """All objects of a folder: by its manifest.csv, or else every mesh file below it.
+    """All objects of a folder: by its manifest.csv, or else every mesh file below it that is not hidden.
 
     Raises UserError when the folder is missing or holds no mesh.
     """
@@ -136,10 +137,15 @@ def _read_manifest(manifest: Path) -> tuple[Entry, ...]:
 
 
 def _scan(folder: Path) -> tuple[Entry, ...]:
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and _is_shown(p, folder))
     return tuple(
         Entry(path=p, name=p.relative_to(folder).as_posix(), group=p.as_posix(), title=p.stem) for p in paths
     )
+
+
+def _is_shown(path: Path, folder: Path) -> bool:
+    """Whether a file is neither hidden, as AppleDouble files beside others are, nor in a hidden folder."""
+    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _load_npz(path: Path) -> Asset:

@@ -10,6 +10,7 @@ log = logging.getLogger(__name__)
 
 _SPACES = {"RGB ": ("RGB",), "CMYK": ("CMYK",), "GRAY": ("L",), "Lab ": ("LAB",)}
 """Modes that the pixels of a profile's colour space may have."""
+_ROUNDING = 3  # levels, by which versions of sRGB's own profile differ
 _INTEROPERABILITY_FOLDER, _INTEROPERABILITY_INDEX = 0xA005, 1
 _ADOBE_GAMMA = 563 / 256
 _ADOBE_TO_XYZ = np.array(
@@ -43,12 +44,18 @@ def _converted(image: Image.Image, data: bytes) -> Image.Image:
         plain = _plain(image)
         if plain.mode.removesuffix("A") not in _SPACES.get(space, ()):
             raise ImageCms.PyCMSError(f"a profile of {space.strip()} in a picture of {plain.mode}")
-        if space == "RGB " and "sRGB" in ImageCms.getProfileDescription(profile):
-            return image
-        return _transformed(plain, profile)
+        return image if space == "RGB " and _is_srgb(profile) else _transformed(plain, profile)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
         log.warning("the picture's colour profile is not used: %s", error)
         return image
+
+
+def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
+    """Whether a profile, whatever it is called, changes no colour by more than rounding does."""
+    levels = np.linspace(0, 255, 9).round().astype(np.uint8)
+    probe = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(27, 27, 3)
+    seen = np.asarray(_transformed(Image.fromarray(probe), profile))
+    return bool(np.abs(seen.astype(int) - probe).max() <= _ROUNDING)
 
 
 def _plain(image: Image.Image) -> Image.Image:

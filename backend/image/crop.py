@@ -25,6 +25,8 @@ MAX_OPAQUE_SIDE = 1024
 PICTURE_SIZE = 518
 CROP_FACTOR = 1.2
 
+# Pixels beside clear ones may be mixed with what they hide.
+_MIXED_EDGE = 3
 # What is half visible farther than this from the opaque pixels is no soft edge. Share of the longer side.
 _SOFT_EDGE = 0.02
 _LEAST_SEE_THROUGH = 0.01
@@ -86,18 +88,23 @@ def on_black(cutout: Image.Image) -> Image.Image:
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:
-    """RGB; clear pixels, whose own colour may be anything, get that of the nearest other one."""
+    """RGB; clear pixels and the mixed ones beside them, whose own colour may be anything, get that of the
+    nearest other one.
+    """
     if image.mode != "RGBA":
         return image.convert("RGB")
     pixels = np.array(image)
-    clear = pixels[..., 3] <= CLEAR
+    alpha = pixels[..., 3]
+    clear = alpha <= CLEAR
     if clear.all():
         raise UserError(
             "The picture shows no object (every pixel is transparent or nearly so);"
             " give a picture with one opaque object."
         )
     if clear.any():
-        rows, columns = ndimage.distance_transform_edt(clear, return_distances=False, return_indices=True)
+        beside = ndimage.binary_dilation(clear, np.ones((3, 3)), iterations=_MIXED_EDGE)
+        unknown = clear | (beside & (alpha < alpha.max()))
+        rows, columns = ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True)
         pixels = pixels[rows, columns]
     log.info("the picture's transparency cuts nothing out; its background is removed instead")
     return Image.fromarray(np.ascontiguousarray(pixels[..., :3]))

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageFile, features
 
 from backend.errors import UserError
+from backend.image.alpha import CLEAR
 from backend.image.color_profile import to_srgb
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", *(["AVIF"] if features.check("avif") else []))
@@ -22,6 +23,7 @@ MAX_PIXELS = 64 * 1000 * 1000
 MIN_SIDE = 16
 MAX_FRAMES = 64
 """How many frames of an animation are looked at for one that shows something."""
+_NOISE = 8  # levels by which lossy formats may vary one colour
 
 # What Pillow's decoders raise on broken files, collected from its plug-ins; anything else is a bug of ours.
 _DECODE_ERRORS = (
@@ -90,8 +92,8 @@ def _decode(data: bytes, name: str) -> Image.Image:
     except _DECODE_ERRORS as error:
         raise UserError(f"The picture '{name}' is damaged; export it again, for example as PNG.") from error
     _check_size(image, name)
-    sixteen_bits = _sixteen_bit_key(image, data)
     try:
+        sixteen_bits = _sixteen_bit_key(image, data)
         image.load()
         _seek_first_visible(image)
     except (Image.DecompressionBombError, MemoryError) as error:
@@ -123,12 +125,10 @@ def _seek_first_visible(image: Image.Image) -> None:
 
 
 def _is_empty(image: Image.Image) -> bool:
-    """Whether a frame is clear all over, or of one colour."""
-    pixels = image.convert("RGBA")
-    if pixels.getchannel("A").getextrema()[1] == 0:
-        return True
-    extremes = (pixels.getchannel(band).getextrema() for band in "RGB")
-    return all(low == high for low, high in extremes)
+    """Whether a frame is as good as clear all over, or of one colour without an outline in its alpha."""
+    pixels = np.asarray(image.convert("RGBA")).reshape(-1, 4)
+    spread, most_opaque = np.ptp(pixels, axis=0), pixels[:, 3].max()
+    return bool(most_opaque <= CLEAR or (spread[3] == 0 and spread.max() <= _NOISE))
 
 
 def _sixteen_bit_key(image: Image.Image, data: bytes) -> np.ndarray | None:

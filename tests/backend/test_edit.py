@@ -347,6 +347,9 @@ def test_a_touch_stays_nearer_than_an_invention(tiny):
         (["--region", "nowhere.json"], "region nowhere.json cannot be read"),
         (["--model", "starter"], "another model"),
         (["--margin", "99"], "margin"),
+        (["--strength", "nan"], "strength"),
+        (["--name", "nowhere/a"], "nowhere does not exist"),
+        (["--region", "/dev/zero"], "a device"),
     ],
 )
 def test_what_cannot_be_edited_is_one_sentence(files, capsys, options, words):
@@ -354,3 +357,19 @@ def test_what_cannot_be_edited_is_one_sentence(files, capsys, options, words):
     assert run_edit(files, *given) == 2
     said = capsys.readouterr().err
     assert words in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".latents.safetensors"])
+def test_a_variant_whose_name_is_a_folders_is_refused_before_any_is_made(files, capsys, suffix):
+    (files[0] / f"taken_2{suffix}").mkdir()
+    assert run_edit(files, "--count", "2", "--name", "taken", main=vary_main) == 2
+    assert f"taken_2{suffix} is not an ordinary file" in capsys.readouterr().err
+    assert not (files[0] / "taken_1.latents.safetensors").exists()
+    (files[0] / f"taken_2{suffix}").rmdir()
+
+
+@pytest.mark.parametrize("count", ["0", "-3", "many"])
+def test_a_count_of_no_variants_is_refused(files, capsys, count):
+    with pytest.raises(SystemExit) as left:
+        run_edit(files, "--count", count, main=vary_main)
+    assert left.value.code == 2 and "--count" in capsys.readouterr().err

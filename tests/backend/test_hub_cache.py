@@ -57,7 +57,14 @@ def download(
 
 def test_a_download_is_found_by_every_name_and_listed_under_the_readable_one(tiny: Path, hub: Path) -> None:
     snapshot = download(tiny, hub)
-    for asked in (NAME, "TRELLIS-image-large", str(snapshot.parents[1]), snapshot.parent, snapshot):
+    for asked in (
+        NAME,
+        "TRELLIS-image-large",
+        snapshot.parents[1].name,
+        str(snapshot.parents[1]),
+        snapshot.parent,
+        snapshot,
+    ):
         folder = open_folder(asked)
         assert folder.path == snapshot
         assert read_model(folder.models["slat_flow_model"]).config.in_channels == 4
@@ -112,6 +119,15 @@ def test_a_download_that_was_cut_off_is_named(tiny: Path, hub: Path) -> None:
         open_folder(snapshot.parents[1])
     with pytest.raises(MissingModel):
         open_folder("microsoft/TRELLIS-text-base")
+
+
+def test_a_download_of_some_files_only_is_named(tiny: Path, hub: Path) -> None:
+    snapshot = download(tiny, hub)
+    (snapshot / "pipeline.json").unlink()
+    for asked in (NAME, snapshot.parents[1]):
+        with pytest.raises(MissingModel, match="holds no pipeline.json") as refused:
+            open_folder(asked)
+        assert str(snapshot) in str(refused.value)
 
 
 @pytest.mark.parametrize("owner", ["microsoft", "JeffreyXiang"])

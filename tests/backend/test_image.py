@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 from scipy import ndimage
 
 from backend.background import remove_background
@@ -429,6 +429,25 @@ def test_transparency_that_says_nothing_over_a_textured_background_is_told_of():
         outline(pixels)
 
 
+def test_mixed_pixels_beside_clear_ones_are_no_object():
+    """Round corners smoothed in premultiplied colours: dark pixels between the clear ones and the white."""
+    pixels = rounded(toy(), 25)
+    clear = pixels[..., 3] == 0
+    away = ndimage.distance_transform_edt(~clear)
+    for distance, alpha in ((1, 60), (2, 160)):
+        pixels[np.ceil(away) == distance] = (alpha // 2,) * 3 + (alpha,)
+    assert overlap(outline(pixels), outline(toy())) > 0.95
+
+
+def test_a_frame_cut_out_without_a_margin_stays_hollow():
+    frame = np.full((200, 160, 4), (180, 90, 30, 255), np.uint8)
+    frame[30:-30, 30:-30] = 0
+    alpha = np.asarray(cut_out_picture(Image.fromarray(frame), never).getchannel("A"))
+    assert alpha[259, 259] == 0
+    # The square round it is 1.2 times its height of 200.
+    assert (alpha > 127).mean() == pytest.approx((160 * 200 - 100 * 140) / 240**2, abs=0.01)
+
+
 def test_an_object_that_touches_three_sides_is_still_cut_out_by_its_alpha():
     bust = np.zeros((200, 160, 4), np.uint8)
     bust[90:, :] = bust[30:90, 50:110] = (90, 120, 160, 255)
@@ -498,6 +517,12 @@ def test_a_glass_is_cropped_like_an_opaque_object(percent):
 def test_the_see_through_part_of_a_bottle_is_not_cut_off():
     bottle = clear_toy()
     bottle[80:180, 50:111, 3] = 140
+    assert np.abs(np.subtract(extent(bottle, 30), extent(clear_toy(), 30))).max() <= 1
+
+
+def test_dark_glass_with_a_light_cap_is_no_shadow():
+    bottle = clear_toy()
+    bottle[80:180, 50:111] = (15, 12, 10, 140)
     assert np.abs(np.subtract(extent(bottle, 30), extent(clear_toy(), 30))).max() <= 1
 
 
@@ -613,6 +638,20 @@ def test_a_camera_that_says_adobe_rgb_without_a_profile():
     assert np.abs(srgb_of(data) - expected_srgb(COLOR, "Adobe RGB")).max() <= 4
 
 
+def test_what_a_profile_is_called_says_nothing():
+    """Linear light in the primaries of sRGB: 55/255 is the level 128 of sRGB."""
+    srgb = [[0.43607, 0.22249, 0.01392], [0.38515, 0.71687, 0.09708], [0.14307, 0.06061, 0.71410]]
+    for title in (b"sRGB\0", b"\xc9cra\0"):
+        linear = rgb_profile(1, srgb).replace(b"test\0", title)
+        data = encode(Image.new("RGB", (32, 32), (55, 55, 55)), icc_profile=linear)
+        assert np.abs(srgb_of(data) - 128).max() <= 1
+
+
+def test_the_profile_of_srgb_itself_changes_nothing():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert np.array_equal(open_picture(encode(Image.fromarray(gradient()), icc_profile=profile)), gradient())
+
+
 @pytest.mark.parametrize(
     "profile", [b"nothing of the kind", rgb_profile(*PHOTO_SPACES["ProPhoto"])[:200], b"\0" * 500]
 )
@@ -655,6 +694,24 @@ def test_a_sixteen_bit_transparent_colour_is_compared_with_all_its_bits():
     opened = open_picture(png(20, 20, 16, 2, row * 20, (b"tRNS", struct.pack(">3H", *key))))
     assert np.asarray(opened.getchannel("A"))[3, :4].tolist() == [0, 255, 255, 0]
     assert opened.getpixel((2, 3))[:3] == (0x44, 0x56, 0x9A)
+
+
+def test_a_cut_off_picture_with_a_sixteen_bit_key_is_one_sentence():
+    rows = np.random.default_rng(0).bytes(20 * (1 + 20 * 6))
+    whole = png(20, 20, 16, 2, rows, (b"tRNS", bytes(6)))
+    for cut in (40, 400):
+        with pytest.raises(UserError, match="incomplete or damaged"):
+            open_picture(whole[:-cut])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_a_black_outline_is_something_and_a_haze_is_nothing(kind):
+    haze, shown = Image.new("RGBA", (32, 32)), cut_out(32, 32, (8, 8, 24, 24), (9, 200, 9))
+    haze.paste((9, 9, 9, 12), (4, 4, 20, 20))
+    outlined = cut_out(32, 32, (8, 8, 24, 24), (0, 0, 0))
+    options = {"lossless": True} if kind == "WEBP" else {}
+    image = open_picture(encode(haze, kind, save_all=True, append_images=[outlined, shown], **options))
+    assert image.getpixel((16, 16)) == (0, 0, 0, 255)
 
 
 def test_the_first_frame_that_shows_something_is_taken():

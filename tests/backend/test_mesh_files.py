@@ -11,7 +11,7 @@ import torch
 import trimesh
 
 from backend.errors import UserError
-from backend.geometry.mesh_files import load_asset
+from backend.geometry.mesh_files import load_asset, read_catalogue
 from backend.representations.glb import write_glb
 from backend.representations.mesh import Mesh
 
@@ -147,3 +147,22 @@ def test_draco_without_its_package_is_named(tmp_path, monkeypatch):
     write_gltf_file(path, [{"POSITION": TRIANGLE}], [], [{"mesh": 0}], extensionsRequired=draco)
     with pytest.raises(UserError, match="install the package DracoPy"):
         load_asset(path)
+
+
+def test_the_diffuse_colour_of_older_materials_is_their_colour(tmp_path):
+    older = {"extensions": {"KHR_materials_pbrSpecularGlossiness": {"diffuseFactor": [0.5, 0, 1, 1]}}}
+    write_gltf_file(tmp_path / "a.glb", [{"POSITION": TRIANGLE, "material": 0}], [older], [{"mesh": 0}])
+    assert np.abs(load_asset(tmp_path / "a.glb").corner_colors[0].astype(int) - [188, 0, 255]).max() <= 1
+
+
+def test_a_document_nested_without_end_is_one_sentence(tmp_path):
+    (tmp_path / "a.gltf").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="cannot be read"):
+        load_asset(tmp_path / "a.gltf")
+
+
+def test_hidden_files_and_folders_are_no_objects_of_a_catalogue(tmp_path):
+    for name in ("x.GLB", "._x.GLB", ".trash/y.glb", "folder.glb/z.ply"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert [entry.name for entry in read_catalogue(tmp_path)] == ["folder.glb/z.ply", "x.GLB"]

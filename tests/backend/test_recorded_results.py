@@ -16,7 +16,7 @@ from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings
 
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "chair.png"
-RECORDED = json.loads((Path(__file__).parent / "manifests" / "starter_chair_seed_3.json").read_text())
+RECORDED = json.loads((Path(__file__).parent / "recorded" / "starter_chair_seed_3.json").read_text())
 
 
 @pytest.fixture(scope="module")
