@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command."""
     options = parser().parse_args(argv)
     try:
-        return _run(options)
+        return (_write if options.write_bank or options.write_list else _evaluate)(options)
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -45,19 +45,17 @@ def parser() -> argparse.ArgumentParser:
     return wanted
 
 
-def _run(options: argparse.Namespace) -> int:
+def _write(options: argparse.Namespace) -> int:
     from backend.evaluation.training_list import write_list
     from backend.evaluation.training_shapes import write_shapes
     from backend.geometry.mesh_files import read_catalogue
 
-    if options.write_bank or options.write_list:
-        entries = read_catalogue(_given(options.train, "--train"))
-        if options.write_bank:
-            write_shapes(entries, options.write_bank, options.threads)
-        if options.write_list:
-            write_list(entries, options.write_list)
-        return 0
-    return _evaluate(options)
+    entries = read_catalogue(_given(options.train, "--train"))
+    if options.write_bank:
+        write_shapes(entries, options.write_bank, options.threads)
+    if options.write_list:
+        write_list(entries, options.write_list)
+    return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -65,7 +63,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     from backend.evaluation.contact_sheet import write_sheets
     from backend.evaluation.report import write_markdown
-    from backend.evaluation.run import Evaluation, Settings
+    from backend.evaluation.run import Settings, evaluate
     from backend.evaluation.training_shapes import read_shapes, shapes_of
     from backend.files import make_writable_folder
     from backend.geometry.mesh_files import read_catalogue
@@ -81,7 +79,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     trained = shapes_of(read_catalogue(options.train), options.threads) if options.train else read_shapes()
     settings = Settings(options.views, options.seed, options.sheets is not None, options.threads)
     faults: list[str] = []
-    outcome = Evaluation(pipeline, trained, settings).run(entries, faults.append)
+    outcome = evaluate(pipeline, trained, settings, entries, faults.append)
     sheets = write_sheets(outcome.rows, options.sheets) if options.sheets else []
     if options.report:
         write_markdown(outcome.report, sheets, options.report)

@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor
 
 from backend.background import remove_background
-from backend.checkpoints.model_folder import ModelFolder
 from backend.evaluation.cases import Case
 from backend.evaluation.unit_cube import (
     RESOLUTION,
@@ -28,6 +27,7 @@ from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh
 from backend.trellis.decoding import EmptyStructure
 from backend.trellis.generate import generate
+from backend.trellis.latent_encoders import is_view_aligned
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings
 
@@ -55,14 +55,6 @@ class Prediction:
     mesh: Asset
     gaussians: Gaussians | None = None
     seconds: float | None = None
-
-
-def is_view_aligned(folder: ModelFolder) -> bool:
-    """Whether the model stands objects as the picture shows them, as those with an own image encoder do.
-
-    The published models, which name a published encoder, make them as they were modelled.
-    """
-    return folder.image_cond_model is not None and "/" in folder.image_cond_model
 
 
 def predict(pipeline: Networks, case: Case, seed: int) -> Prediction:

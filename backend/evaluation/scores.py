@@ -61,16 +61,11 @@ def score(prediction: Prediction, truth: Truth) -> Scores:
     scores: Scores = {
         "iou": iou(prediction.occupied, truth.occupied),
         "voxel_fscore_005": voxel_f_score(prediction.occupied, truth.occupied),
-        **surface_part(prediction.mesh, truth),
+        **surface_scores(prediction.mesh, truth.mesh),
         **_picture_scores(prediction, truth),
         "seconds": prediction.seconds,
     }
     return {key: scores[key] for key in KEYS}
-
-
-def surface_part(mesh: Asset, truth: Truth) -> Scores:
-    """Chamfer distance and F-scores of a mesh."""
-    return {**surface_scores(mesh.vertices, mesh.faces, truth.mesh.vertices, truth.mesh.faces)}
 
 
 def _picture_scores(prediction: Prediction, truth: Truth) -> Scores:
@@ -147,18 +142,16 @@ def f_score(to_truth: np.ndarray, to_predicted: np.ndarray, radius: float) -> fl
     return 2 * precision * recall / max(precision + recall, 1e-9)
 
 
-def surface_scores(
-    vertices: np.ndarray, faces: np.ndarray, true_vertices: np.ndarray, true_faces: np.ndarray
-) -> dict[str, float]:
+def surface_scores(mesh: Asset, true: Asset) -> dict[str, float]:
     """F-score at 0.05 and 0.02 and the Chamfer distance (mean of both mean nearest distances) of surfaces.
 
     10k points each way; zeros for an empty mesh.
     """
-    if len(faces) == 0:
+    if len(mesh.faces) == 0:
         return {"fscore_005": 0.0, "fscore_002": 0.0, "chamfer": 1.0}
     # The same numbers for both: a surface compared with itself has no distance at all.
-    predicted = sample_surface(vertices, faces, POINTS, np.random.default_rng(0))
-    truth = sample_surface(true_vertices, true_faces, POINTS, np.random.default_rng(0))
+    predicted = sample_surface(mesh.vertices, mesh.faces, POINTS, np.random.default_rng(0))
+    truth = sample_surface(true.vertices, true.faces, POINTS, np.random.default_rng(0))
     to_truth, to_predicted = cKDTree(truth).query(predicted)[0], cKDTree(predicted).query(truth)[0]
     return {
         "fscore_005": f_score(to_truth, to_predicted, 0.05),

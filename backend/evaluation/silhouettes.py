@@ -53,9 +53,6 @@ def _mask(vertices, faces, elevation, distance):
     mask = np.zeros((SIZE, SIZE), np.bool_)
     for row in range(SIZE):
         for column in range(SIZE):
-            covered = 0
-            for i in range(2):
-                for j in range(2):
-                    covered += nearest_face[2 * row + i, 2 * column + j] >= 0
-            mask[row, column] = covered >= 2
+            samples = nearest_face[2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+            mask[row, column] = (samples >= 0).sum() >= 2
     return mask

@@ -1,16 +1,14 @@
 """How a trained starter is sampled best: where to cut the occupancy, and how far its flows go beyond the
 encoder's prediction. Chosen on pictures of training objects from directions that training never saw.
 
-R resolution · L voxels.
+R resolution.
 """
 
-import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,127 +19,84 @@ from backend.evaluation.cases import Case
 from backend.evaluation.scores import distances, f_score_of_distances, iou, surface_scores
 from backend.evaluation.unit_cube import mesh_asset
 from backend.geometry.scene import occupancy
-from backend.lifting.image_encoder import LiftedCondition
-from backend.representations.flexicubes import extract_mesh
 from backend.representations.structure import occupied_voxels
-from backend.sampling import SIGMA_MIN, SamplerSettings, Velocity, flow_euler, guided, noised, timesteps
-from backend.training.starter.run import StarterRun
-from backend.trellis.conditioning import cutout_to_pixels
+from backend.sampling import SamplerSettings
+from backend.trellis.conditioning import Condition
+from backend.trellis.decoding import Voxels
+from backend.trellis.generate import condition_on, generate
+from backend.trellis.networks import Networks
+from backend.trellis.stages import Output, Settings
 
 log = logging.getLogger(__name__)
-Score = Callable[[int], list[float]]
-"""The scores of a case's variants with the sampler of that number."""
+Score = Callable[[SamplerSettings], list[float]]
+"""The scores of a case's variants with a sampler."""
 SHIFTS = tuple(np.arange(-2.0, 4.01, 0.5).tolist())
-_INTERVAL = [0.5, 1.0]
-_SEED = 1
-
-
-def _settings(strength: float, steps: int, guidance: float) -> dict[str, Any]:
-    return {
-        "steps": steps,
-        "cfg_strength": guidance,
-        "cfg_interval": _INTERVAL,
-        "rescale_t": 1.0,
-        "strength": strength,
-    }
-
-
 # As good as the encoder's prediction: what a flow has to beat.
-AS_PREDICTED = _settings(0.03, 2, 0.0)
-CANDIDATES = (AS_PREDICTED, *(_settings(s, 12, g) for s in (0.3, 0.5, 0.7, 1.0) for g in (0.0, 3.0)))
-
-
-def settings_of(params: dict[str, Any]) -> SamplerSettings:
-    """pipeline.json's sampler parameters as the sampler takes them."""
-    return replace(SamplerSettings(**params), cfg_interval=tuple(params["cfg_interval"]))
+AS_PREDICTED = SamplerSettings(steps=2, cfg_strength=0.0, cfg_interval=(0.5, 1.0), strength=0.03)
+SAMPLING = {"sparse_structure_sampler": AS_PREDICTED, "slat_sampler": AS_PREDICTED}
+CANDIDATES = (
+    AS_PREDICTED,
+    *(
+        replace(AS_PREDICTED, steps=12, strength=strength, cfg_strength=guidance)
+        for strength in (0.3, 0.5, 0.7, 1.0)
+        for guidance in (0.0, 3.0)
+    ),
+)
 
 
 def best_structure(
-    run: StarterRun, cases: Sequence[Case], until: float, candidates: Sequence[dict[str, Any]] = CANDIDATES
-) -> tuple[dict[str, Any], float, float]:
-    """Sampler parameters, the shift of the occupancy's logits, and the mean of the voxels' IoU and F-score at
-    0.05; by time `until`.
+    networks: Networks,
+    cases: Sequence[Case],
+    until: float,
+    candidates: Sequence[SamplerSettings] = CANDIDATES,
+) -> tuple[SamplerSettings, float, float]:
+    """The sampler, the shift of the occupancy's logits, and the mean of the voxels' IoU and F-score at 0.05;
+    by time `until`.
     """
-    choices = list(itertools.product(range(len(candidates)), SHIFTS))
 
     def scores(case: Case) -> Score:
-        lifted = _lifted(run, case)
-        truth = occupancy(case.scene, run.recipe.structure_resolution)
+        condition = _condition(networks, case)
 
-        def score(number: int) -> list[float]:
-            logits = structure_logits(run, lifted, settings_of(candidates[number]))
-            return shift_scores(logits.float().cpu().numpy(), truth)
+        def score(sampler: SamplerSettings) -> list[float]:
+            logits = _logits(networks, condition, sampler)
+            return shift_scores(logits.float().cpu().numpy(), occupancy(case.scene, len(logits)))
 
         return score
 
-    table = _table(cases, len(candidates), scores, until)
-    number, shift = choices[int(np.argmax(table))]
-    return candidates[number], shift, float(table.max())
+    sampler, variant, mean = _best(cases, candidates, scores, until)
+    return sampler, SHIFTS[variant], mean
 
 
 def best_latent(
-    run: StarterRun,
+    networks: Networks,
     cases: Sequence[Case],
-    structure: dict[str, Any],
+    structure: SamplerSettings,
     shift: float,
     until: float,
-    candidates: Sequence[dict[str, Any]] = CANDIDATES,
-) -> tuple[dict[str, Any], float]:
-    """Sampler parameters of the structured latent on structures that are sampled and shifted so, and the mean
-    of the meshes' F-scores at 0.05 and 0.02.
+    candidates: Sequence[SamplerSettings] = CANDIDATES,
+) -> tuple[SamplerSettings, float]:
+    """The sampler of the structured latent on structures that are sampled and shifted so, and the mean of the
+    meshes' F-scores at 0.05 and 0.02.
     """
+    resolution = networks.config("slat_flow_model").resolution
 
     def scores(case: Case) -> Score:
-        lifted = _lifted(run, case)
-        logits = structure_logits(run, lifted, settings_of(structure))
-        coords = occupied_voxels(logits + shift, run.recipe.resolution).int()
+        condition = _condition(networks, case)
+        logits = _logits(networks, condition, structure) + shift
+        voxels = Voxels(occupied_voxels(logits, resolution).int(), resolution, logits > 0)
 
-        def score(number: int) -> list[float]:
-            if len(coords) == 0:
+        def score(sampler: SamplerSettings) -> list[float]:
+            if len(voxels.coords) == 0:
                 return [0.0]
-            return [mesh_score(run, case, lifted, coords, settings_of(candidates[number]))]
+            settings = Settings(structure, sampler, ("mesh",))
+            mesh = mesh_asset(_made("mesh", networks, condition, settings, [voxels]))
+            found = surface_scores(mesh, case.scene.mesh)
+            return [(found["fscore_005"] + found["fscore_002"]) / 2]
 
         return score
 
-    table = _table(cases, len(candidates), scores, until)
-    return candidates[int(np.argmax(table))], float(table.max())
-
-
-@torch.no_grad()
-def _lifted(run: StarterRun, case: Case) -> LiftedCondition:
-    return run.lifting(cutout_to_pixels(case.picture, run.device))
-
-
-@torch.no_grad()
-def structure_logits(
-    run: StarterRun, lifted: LiftedCondition, settings: SamplerSettings, seed: int = _SEED
-) -> Tensor:
-    """Occupancy logits (R, R, R) of a picture."""
-    flow = run.structure_flow
-    velocity = _velocity(flow, flow, lifted.tokens, settings)
-    latent = _sampled(velocity, lifted.structure_start, settings, seed)
-    return run.structure.decoder(latent)[0, 0]
-
-
-@torch.no_grad()
-def mesh_score(
-    run: StarterRun,
-    case: Case,
-    lifted: LiftedCondition,
-    coords: Tensor,
-    settings: SamplerSettings,
-    seed: int = _SEED,
-) -> float:
-    """Mean of the F-scores at 0.05 and 0.02 of the mesh on the voxels (L, 3) i32 of a picture."""
-    flow, decoder = run.latent_flow, run.latent_autoencoder.mesh_decoder
-    x, y, z = coords.long().unbind(1)
-    model = partial(flow, structure=flow.structure(coords))
-    velocity = _velocity(model, flow, lifted.tokens, settings)
-    latents = _sampled(velocity, lifted.latent_start[0, :, x, y, z].T.contiguous(), settings, seed)
-    cubes, features = decoder(run.latents.restore(latents), decoder.structure(coords))
-    mesh = mesh_asset(extract_mesh(cubes, features.float(), 4 * run.recipe.resolution))
-    scores = surface_scores(mesh.vertices, mesh.faces, case.scene.vertices, case.scene.faces)
-    return (scores["fscore_005"] + scores["fscore_002"]) / 2
+    sampler, _, mean = _best(cases, candidates, scores, until)
+    return sampler, mean
 
 
 def shift_scores(logits: np.ndarray, truth: np.ndarray) -> list[float]:
@@ -157,35 +112,50 @@ def shift_scores(logits: np.ndarray, truth: np.ndarray) -> list[float]:
         return list(pool.map(score, SHIFTS))
 
 
-def _table(cases: Sequence[Case], count: int, scores: Callable[[Case], Score], until: float) -> np.ndarray:
-    """Mean scores of all candidates' variants, flat; −inf for candidates that time did not suffice for.
+@torch.inference_mode()
+def _condition(networks: Networks, case: Case) -> Condition:
+    return condition_on(networks, [case.picture])
 
-    Candidates are compared on the same cases, of which there is at least one.
+
+@torch.inference_mode()
+def _logits(networks: Networks, condition: Condition, sampler: SamplerSettings) -> Tensor:
+    """Occupancy logits (R, R, R) of a picture."""
+    latent = _made("structure_latent", networks, condition, Settings(sampler, sampler, ()))
+    return networks["sparse_structure_decoder"](latent)[0, 0]
+
+
+def _made(
+    kind: str,
+    networks: Networks,
+    condition: Condition,
+    settings: Settings,
+    voxels: Sequence[Voxels] | None = None,
+) -> Any:
+    """The output of that kind, on the way to which nothing further is made."""
+    events = generate(networks, condition, settings, torch.Generator().manual_seed(1), voxels)
+    return next(event.value for event in events if isinstance(event, Output) and event.kind == kind)
+
+
+def _best(
+    cases: Sequence[Case], samplers: Sequence[SamplerSettings], scores: Callable[[Case], Score], until: float
+) -> tuple[SamplerSettings, int, float]:
+    """The sampler and the number of its variant with the best mean score, and that.
+
+    All are compared on the same cases; at least one sampler on one case, whatever the time.
     """
-    rows: list[list[list[float]]] = []
+    table: list[list[list[float]]] = []
     for case in cases:
-        row: list[list[float]] = []
         score = scores(case)
-        for number in range(count):
-            if time.monotonic() > until and (rows or row):
+        row: list[list[float]] = []
+        for sampler in samplers:
+            if (table or row) and time.monotonic() > until:
                 break
-            row.append(score(number))
-        if len(row) == count or not rows:
-            rows.append(row)
-        if time.monotonic() > until:
+            row.append(score(sampler))
+        if table and len(row) < len(samplers):
             break
-    log.info("calibrated on %d pictures with %d of %d samplers", len(rows), len(rows[0]), count)
-    mean = np.array([row[: len(rows[0])] for row in rows]).mean(axis=0)
-    rest = np.full((count - len(mean), mean.shape[1]), -np.inf)
-    return np.concatenate([mean, rest]).ravel()
-
-
-def _velocity(model: Callable[..., Tensor], flow: Any, tokens: Tensor, settings: SamplerSettings) -> Velocity:
-    """The flow under a picture's tokens (1, L, C), guided as the settings say."""
-    return guided(model, [flow.context(tokens)], flow.context(torch.zeros_like(tokens)), settings)
-
-
-def _sampled(velocity: Velocity, predicted: Tensor, settings: SamplerSettings, seed: int) -> Tensor:
-    noise = torch.randn(predicted.shape, generator=torch.Generator().manual_seed(seed)).to(predicted.device)
-    start = noised(predicted, noise, settings.strength, SIGMA_MIN)
-    return flow_euler(velocity, start, timesteps(settings.steps, settings.rescale_t, settings.strength))
+        samplers = samplers[: len(row)]
+        table.append(row)
+    log.info("calibrated on %d pictures with %d samplers", len(table), len(samplers))
+    mean = np.mean(table, axis=0)
+    number, variant = np.unravel_index(mean.argmax(), mean.shape)
+    return samplers[number], int(variant), float(mean.max())

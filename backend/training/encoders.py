@@ -111,10 +111,7 @@ def shape_part(
         later.requires_grad_(False)
 
     def loss(batch: ShapeBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        if isinstance(module, LiftingTextEncoder):
-            volume = module.volume(batch.given)
-        else:
-            volume = module.lift(pixels(batch.given))[1][-1]
+        _, volume = _lifted(module, batch.given)
         if cells is None:
             return shape_loss(head.occupancy(volume), batch.occupied, batch.solid)
         chosen = torch.randperm(volume[0, 0].numel(), generator=generator)[:cells].to(volume.device)
@@ -146,16 +143,9 @@ def color_part(
         layer.requires_grad_(True)
 
     def loss(batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        if isinstance(module, LiftingTextEncoder):
-            with torch.no_grad():
-                volume = module.volume(batch.given)
-            predicted = module.colors(volume, batch.given)
-        else:
-            pictures = pixels(batch.given)
-            with torch.no_grad():
-                planes, volumes = module.lift(pictures)
-            predicted = module.colors(pictures, planes, volumes)
-        error = measure(predicted, batch)
+        with torch.no_grad():
+            seen, _ = _lifted(module, batch.given)
+        error = measure(module.colors(*seen), batch)
         return error, {"error": error.detach()}
 
     return Part("colors", module, batch, loss)
@@ -167,11 +157,10 @@ def picture_part(module: LiftingImageEncoder, batch: Callable[[int], PictureBatc
     module.surface_head.requires_grad_(False)
 
     def loss(batch: PictureBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        pictures = pixels(batch.given)
-        planes, volumes = module.lift(pictures)
-        logits = module.structure_head.occupancy(volumes[-1])
+        seen, volume = _lifted(module, batch.given)
+        logits = module.structure_head.occupancy(volume)
         shape, numbers = shape_loss(logits, batch.occupied, batch.solid)
-        color = color_loss(module.colors(pictures, planes, volumes), batch.tints, batch.near)
+        color = color_loss(module.colors(*seen), batch.tints, batch.near)
         return shape + color, {**numbers, "color": color.detach()}
 
     return Part("lifting", module, batch, loss)
@@ -198,6 +187,16 @@ def color_loss(predicted: Tensor, tints: Tensor, near: Tensor) -> Tensor:
 def color_distance(predicted: Tensor, tints: Tensor) -> Tensor:
     """How far colours in [−1, 1] are from u8 ones, channel by channel, in [0, 1]."""
     return (predicted.float() - (tints / 127.5 - 1)).abs() / 2
+
+
+def _lifted(module: Encoder, given: Tensor) -> tuple[tuple[Any, ...], Tensor]:
+    """What the colours are predicted from, and the finished volume (B, C, r, r, r)."""
+    if isinstance(module, LiftingTextEncoder):
+        volume = module.volume(given)
+        return (volume, given), volume
+    pictures = pixels(given)
+    planes, volumes = module.lift(pictures)
+    return (pictures, planes, volumes), volumes[-1]
 
 
 def _occupancy(head: OccupancyGuess, volume: Tensor, cells: Tensor) -> Tensor:

@@ -3,12 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from backend.checkpoints.weights import Published, write_model
 from backend.files import atomic_path
 from backend.geometry.mesh_files import Entry
+from backend.sampling import SamplerSettings
 
 TEXTS = Path(__file__).with_name("texts")
 
@@ -39,17 +41,18 @@ def write_folder(
 def pipeline_settings(
     name: str,
     models: Mapping[str, str],
-    sampling: Mapping[str, Mapping[str, Any]],
+    sampling: Mapping[str, SamplerSettings],
     normalization: tuple[list[float], list[float]],
     condition: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The content of pipeline.json; `sampling` has the parameters of both samplers, `normalization` mean and
+    """The content of pipeline.json; `sampling` has the settings of both samplers, `normalization` mean and
     deviation of the structured latent, `condition` the conditioning network.
     """
-    samplers = {
-        sampler: {"name": "FlowEulerGuidanceIntervalSampler", "args": {"sigma_min": 1e-5}, "params": params}
-        for sampler, params in sampling.items()
-    }
+    samplers = {}
+    for sampler, settings in sampling.items():
+        params = asdict(settings)
+        args = {"sigma_min": params.pop("sigma_min")}
+        samplers[sampler] = {"name": "FlowEulerGuidanceIntervalSampler", "args": args, "params": params}
     mean, std = normalization
     latent = {"slat_normalization": {"mean": mean, "std": std}}
     return {"name": name, "args": {"models": dict(models), **samplers, **latent, **condition}}

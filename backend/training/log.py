@@ -9,6 +9,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy.signal import lfilter
+
 from backend.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -94,9 +97,5 @@ def read_losses(path: Path) -> tuple[list[int], list[float]]:
 
 def smoothed(values: list[float]) -> list[float]:
     """Exponential moving average without a bias at the start."""
-    result, total, weight = [], 0.0, 0.0
-    for value in values:
-        total = _SMOOTHING * total + (1 - _SMOOTHING) * value
-        weight = _SMOOTHING * weight + 1 - _SMOOTHING
-        result.append(total / weight)
-    return result
+    coefficients = [1 - _SMOOTHING], [1, -_SMOOTHING]
+    return (lfilter(*coefficients, values) / lfilter(*coefficients, np.ones(len(values)))).tolist()

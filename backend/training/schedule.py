@@ -54,28 +54,23 @@ class AdaptiveClip:
     def __init__(self, max_norm: float, window: int = 1000, percentile: float = 0.95):
         self.max_norm = max_norm
         self.percentile = percentile
-        self._norms = torch.zeros(window)
-        self._count = 0
+        self._window = window
+        self._norms = torch.zeros(0)
 
     @property
     def norms(self) -> list[float]:
         """Those recorded, oldest first; waits for the device."""
-        window = len(self._norms)
-        if self._count <= window:
-            return self._norms[: self._count].tolist()
-        return self._norms.roll(-(self._count % window)).tolist()
+        return self._norms.tolist()
 
     def load(self, norms: Sequence[float]) -> None:
         """Takes over norms that were saved, oldest first."""
-        kept = list(norms)[-len(self._norms) :]
-        self._norms[: len(kept)] = torch.tensor(kept, dtype=self._norms.dtype, device=self._norms.device)
-        self._count = len(kept)
+        self._norms = torch.tensor(norms[-self._window :], device=self._norms.device)
 
     def threshold(self) -> Tensor | float:
         """The largest norm that passes."""
-        if self._count < len(self._norms):
+        if len(self._norms) < self._window:
             return self.max_norm
-        rank = int(self.percentile * (len(self._norms) - 1))
+        rank = int(self.percentile * (self._window - 1))
         return self._norms.sort().values[rank].clamp(max=self.max_norm)
 
     @torch.no_grad()
@@ -90,6 +85,5 @@ class AdaptiveClip:
         factor = torch.where(finite, (self.threshold() / (norm + 1e-6)).clamp(max=1.0), 0.0)
         torch._foreach_mul_(gradients, factor)
         kept = torch.where(finite, norm, self.max_norm).to(self._norms.dtype)
-        self._norms[self._count % len(self._norms)] = kept
-        self._count += 1
+        self._norms = torch.cat([self._norms, kept[None]])[-self._window :]
         return norm

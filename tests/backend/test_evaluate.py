@@ -17,11 +17,12 @@ from backend.checkpoints.model_folder import open_folder
 from backend.evaluation.autoencoder import open_autoencoder
 from backend.evaluation.cases import scored_cases
 from backend.evaluation.command import main
-from backend.evaluation.prediction import is_view_aligned, reconstruct
+from backend.evaluation.prediction import reconstruct
 from backend.evaluation.report import BEGIN, END
-from backend.evaluation.scores import KEYS, Truth, surface_part
+from backend.evaluation.scores import KEYS, surface_scores
 from backend.geometry.mesh_files import read_catalogue
 from backend.trellis.engine import TrellisEngine
+from backend.trellis.latent_encoders import is_view_aligned
 from backend.trellis.networks import Networks
 from blender_trellis.protocol import Array, Generate
 
@@ -136,4 +137,4 @@ def test_the_starter_is_view_aligned_and_its_autoencoder_keeps_a_ball(meshes, ti
     (case,) = scored_cases(read_catalogue(meshes)[0], 1, 0)
     autoencoder = open_autoencoder(pipeline)
     assert autoencoder is not None
-    assert surface_part(autoencoder.mesh(case.scene), Truth(case.scene))["fscore_005"] > 0.9
+    assert surface_scores(autoencoder.mesh(case.scene), case.scene.mesh)["fscore_005"] > 0.9

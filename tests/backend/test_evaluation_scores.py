@@ -77,15 +77,15 @@ def test_an_occupancy_fills_the_unit_cube():
 
 def test_equal_surfaces_score_one():
     for asset in (cube(), sphere(rings=32)):
-        scores = surface_scores(asset.vertices, asset.faces, asset.vertices, asset.faces)
+        scores = surface_scores(asset, asset)
         assert scores == {"fscore_005": 1, "fscore_002": 1, "chamfer": 0}
-    empty = surface_scores(EMPTY.vertices, EMPTY.faces, cube().vertices, cube().faces)
+    empty = surface_scores(EMPTY, cube())
     assert empty == {"fscore_005": 0, "fscore_002": 0, "chamfer": 1}
 
 
 def test_spheres_of_two_sizes_are_apart_by_the_difference():
     large, small = sphere(0.5, rings=48), sphere(0.46, rings=48)
-    scores = surface_scores(small.vertices, small.faces, large.vertices, large.faces)
+    scores = surface_scores(small, large)
     assert scores["chamfer"] == pytest.approx(0.04, abs=0.003)
     assert scores["fscore_005"] == 1 and scores["fscore_002"] == 0
 
@@ -230,7 +230,12 @@ def test_the_written_training_shapes_come_back_and_name_their_sources(tmp_path):
     assert [len(one.faces) for one in shapes] == [len(simplified(SHAPES[1]).faces), 12]
     for shape, asset in zip(read_shapes(tmp_path / "shapes.npz.xz").shapes, (sphere(), cube()), strict=True):
         placed = align(shape.vertices, 0.0)
-        assert surface_scores(placed, shape.faces, asset.vertices, asset.faces)["fscore_005"] > 0.999
+        assert (
+            surface_scores(dataclasses.replace(asset, vertices=placed, faces=shape.faces), asset)[
+                "fscore_005"
+            ]
+            > 0.999
+        )
     assert "2 training objects" in (tmp_path / "shapes.md").read_text()
 
 

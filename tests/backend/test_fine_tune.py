@@ -95,7 +95,7 @@ def test_a_stopped_run_ends_like_one_that_was_not(teachable, entries, tmp_path):
     whole = fine_tune(teachable, entries, tmp_path / "whole", CPU, config)
     out = tmp_path / "stopped"
     assert fine_tune(teachable, entries, out, CPU, config, until=0.0) is None
-    run = FineTuneRun(teachable, entries, out, CPU, config, {})
+    run = FineTuneRun(Preparation(open_folder(teachable), entries, out / "prepared", CPU, config), out)
     part = run.part("structure_flow")
     trainer = Trainer(part, run.config("structure_flow"), out)
     trainer.train_step(part.batch(0))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from training_shapes import cube, save
 
-from backend.geometry.mesh_files import read_catalogue
+from backend.geometry.mesh_files import Asset, read_catalogue
 from backend.geometry.scene import occupancy, picture
 from backend.training.dataset import ObjectSource, Variety, stretched
 from backend.training.procedural.objects import procedural_object
@@ -84,7 +84,8 @@ def test_every_kind_of_body_faces_outwards_whatever_its_sizes(kind: Kind):
 
 def test_colours_are_bright_enough_to_be_seen_and_differ():
     vertices, faces = lofted(superellipsoid(1.0, 1.0, 12, 16))
-    seen = [painted(vertices / 2, faces, np.random.default_rng(seed)) for seed in range(40)]
+    ball = Asset(vertices / 2, faces, np.zeros((len(faces), 3, 3), np.uint8), np.ones(len(faces), bool))
+    seen = [painted(ball, np.random.default_rng(seed)).corner_colors for seed in range(40)]
     assert all(colors.shape == (len(faces), 3, 3) and colors.dtype == np.uint8 for colors in seen)
     assert min(int(colors.max(axis=-1).min()) for colors in seen) >= 30
     assert len({colors.tobytes() for colors in seen}) == 40

@@ -14,11 +14,12 @@ from backend.checkpoints.weights import read_model
 from backend.errors import UserError
 from backend.evaluation.prediction import reconstruct
 from backend.geometry.mesh_files import Entry, read_catalogue
+from backend.training.calibrate import SAMPLING
 from backend.training.dataset import ObjectSource
 from backend.training.export import attribution
 from backend.training.loop import Trainer
 from backend.training.starter.autoencoder_structure import StructureAutoencoder, fold_latent_scale
-from backend.training.starter.finish import SAMPLING, export
+from backend.training.starter.finish import export
 from backend.training.starter.recipe import PARTS
 from backend.training.starter.run import StarterRun
 from backend.trellis.networks import Networks
@@ -123,7 +124,7 @@ def test_the_exported_folder_is_whole_and_makes_a_mesh(trained, tmp_path):
     assert again.out_layer[-1].bias.item() == pytest.approx(bias.item() + 8.0, abs=1e-3)
     settings = json.loads((folder / "pipeline.json").read_text())
     assert settings["args"]["slat_normalization"]["mean"] == trained.latents.mean.tolist()
-    assert open_folder(folder).structure_sampler.strength == SAMPLING["sparse_structure_sampler"]["strength"]
+    assert open_folder(folder).structure_sampler.strength == SAMPLING["sparse_structure_sampler"].strength
 
     from PIL import Image
 

@@ -21,11 +21,12 @@ from backend.geometry.mesh_files import Entry, read_catalogue
 from backend.lifting.text_encoder import LiftingTextConfig, LiftingTextEncoder
 from backend.models.minilm_text import PUBLISHED, TOKENS
 from backend.training import command
+from backend.training.calibrate import SAMPLING
 from backend.training.dataset import ObjectSource, solid
 from backend.training.encoders import shape_loss, unpacked
 from backend.training.loop import LoopConfig, Trainer
 from backend.training.losses import occupancy_loss
-from backend.training.starter.finish import SAMPLING, export
+from backend.training.starter.finish import export
 from backend.training.starter.recipe import PARTS
 from backend.training.starter.run import StarterRun
 from backend.training.text.batches import ColoredExamples

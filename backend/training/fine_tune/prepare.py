@@ -22,7 +22,7 @@ from backend.training.distributed import ALONE, World
 from backend.training.fine_tune.captions import captions_of
 from backend.training.fine_tune.config import FineTuneConfig
 from backend.training.fine_tune.targets import CanonicalTargets, Targets, ViewAlignedTargets
-from backend.trellis.conditioning import Condition, LiftingConditioner, cutout_to_pixels, load_conditioner
+from backend.trellis.conditioning import Conditioner, LiftingConditioner, cutout_to_pixels, load_conditioner
 from backend.trellis.latent_encoders import is_view_aligned, latent_encoder, structure_encoder, weights_of
 
 
@@ -78,37 +78,35 @@ class Preparation:
 
     def tokens(self, lifting: Path | None = None) -> Records:
         """Conditions: tokens (K, L, C) and null (1, L, C) f16, by a trained encoder's checkpoint."""
-        if self.folder.text_cond_model:
+        folder = self.folder
+        sentences: dict[Entry, tuple[str, ...]] = {}
+        encoder = folder.text_cond_model or folder.image_cond_model
+        if folder.text_cond_model:
             sentences = {entry: captions_of(entry, self.captions) for entry in self.entries}
-            origin: dict[str, Any] = {"encoder": self.folder.text_cond_model}
-            return self._records("tokens", origin, lambda: self._read_sentences(sentences), sentences)
-        if lifting is None and self.aligned:
-            lifting = self.folder.path / str(self.folder.image_cond_model)
-        name = self.folder.image_cond_model if lifting is None else digest(weights_of(lifting))
-        origin = {"encoder": name}
-        return self._records("tokens", origin, lambda: self._look_at_pictures(lifting))
+        elif lifting is not None or self.aligned:
+            lifting = lifting or folder.path / str(folder.image_cond_model)
+            encoder = digest(weights_of(lifting))
 
-    def _look_at_pictures(self, lifting: Path | None) -> Make:
-        if lifting is None:
-            conditioner = load_conditioner(self.folder, self.device)
-        else:
-            conditioner = LiftingConditioner(read_model(lifting, torch.float32, self.device), self.device)
+        def begin() -> Make:
+            conditioner: Conditioner = (
+                load_conditioner(folder, self.device)
+                if lifting is None
+                else LiftingConditioner(read_model(lifting, torch.float32, self.device), self.device)
+            )
 
-        @torch.inference_mode()
-        def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
-            pictures = self.targets.pictures(entry, asset)
-            return _condition_record([conditioner.from_pictures([picture]) for picture in pictures])
+            @torch.inference_mode()
+            def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
+                if sentences:
+                    conditions = [conditioner.from_text(one) for one in sentences[entry]]
+                else:
+                    pictures = self.targets.pictures(entry, asset)
+                    conditions = [conditioner.from_pictures([picture]) for picture in pictures]
+                tokens = torch.cat([condition.tokens[0] for condition in conditions])
+                return {"tokens": tokens.half().cpu(), "null": conditions[0].null.half().cpu()}
 
-        return make
+            return make
 
-    def _read_sentences(self, sentences: Mapping[Entry, tuple[str, ...]]) -> Make:
-        conditioner = load_conditioner(self.folder, self.device)
-
-        @torch.inference_mode()
-        def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
-            return _condition_record([conditioner.from_text(one) for one in sentences[entry]])
-
-        return make
+        return self._records("tokens", {"encoder": encoder}, begin, sentences)
 
     def _records(
         self, kind: str, origin: dict[str, Any], begin: Begin, details: Mapping[Entry, object] | None = None
@@ -119,8 +117,3 @@ class Preparation:
         if not self.entries:
             raise UserError("None of the objects can be learned from; the warnings above say why.")
         return records
-
-
-def _condition_record(conditions: list[Condition]) -> dict[str, Tensor]:
-    tokens = torch.cat([condition.tokens[0] for condition in conditions])
-    return {"tokens": tokens.half().cpu(), "null": conditions[0].null.half().cpu()}

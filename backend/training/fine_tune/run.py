@@ -58,7 +58,10 @@ def fine_tune(
     then None is returned, and the same call goes on. UserError where the folder lacks an encoder, or where
     `out` holds the training of another model.
     """
-    run = FineTuneRun(model, entries, out, device, settings, captions or {}, until, world)
+    place = out / "prepared"
+    sentences = captions or {}
+    preparation = Preparation(open_folder(model), entries, place, device, settings, sentences, until, world)
+    run = FineTuneRun(preparation, out)
     try:
         if not run.train_all(run.parts, until):
             return None
@@ -74,28 +77,16 @@ def fine_tune(
 class FineTuneRun(Run):
     """Builds the parts of a model folder; <out>/losses.json has the losses before and after each training."""
 
-    def __init__(
-        self,
-        model: str | Path,
-        entries: tuple[Entry, ...],
-        out: Path,
-        device: torch.device,
-        settings: FineTuneConfig,
-        captions: Mapping[str, tuple[str, ...]],
-        until: float = math.inf,
-        world: World = ALONE,
-    ):
-        self.model = open_folder(model)
-        self.settings = settings
-        self.parts = settings.parts_of(self.model)
+    def __init__(self, preparation: Preparation, out: Path):
+        self.model, self.settings = preparation.folder, preparation.config
+        self.parts = self.settings.parts_of(self.model)
         make_writable_folder(out)
-        super().__init__(out, device, world)
+        super().__init__(out, preparation.device, preparation.world)
         checkpoints = {
             f"model ({name})": digest(weights_of(checkpoint_of(self.model, name)))[:16] for name in self.parts
         }
-        claim(out, checkpoints, world)
-        place = out / "prepared"
-        self.preparation = Preparation(self.model, entries, place, device, settings, captions, until, world)
+        claim(out, checkpoints, self.world)
+        self.preparation = preparation
         self._losses = out / "losses.json"
         self._encoder = out / "trained_encoder" if LIFTING in self.parts else None
 

@@ -2,13 +2,18 @@
 
 Published models keep an object in its own frame, so all its pictures share one pose; the starter turns it
 to each picture, so every picture has a pose of its own. Every method reads the encoders it needs and returns
-what makes a record of one object. L voxels · C channels · r, R resolutions · P poses · K pictures.
+what makes a record of one object:
+
+`structures` latents (P, C, r, r, r) f32; if view-aligned also packed and packed_solid (P, R³ / 8) u8, bits of
+surface and solid, and tints (P, 3, r, r, r) u8 where near (P, r, r, r) bool · `latents` for every pose n
+coords.n (L, 3) i32 and latent.n (L, C) f32, normalised · `pictures` K cut-out pictures, picture k of pose k
+modulo the number of poses, as every picture reaches the image encoder.
+L voxels · C channels · r, R resolutions · P poses · K pictures.
 """
 
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -38,24 +43,6 @@ LARGEST = 32768
 """Voxels of the largest objects that the published models were trained on."""
 CUTOUT_SIZE = 640
 """Of pictures in the published frame."""
-
-
-class Targets(Protocol):
-    """Makers of records; picture k shows pose k modulo the number of poses."""
-
-    @property
-    def poses(self) -> int: ...
-
-    def structures(self) -> Make:
-        """latents (P, C, r, r, r) f32; if view-aligned also packed and packed_solid (P, R³ / 8) u8, bits of
-        surface and solid, and tints (P, 3, r, r, r) u8 where near (P, r, r, r) bool.
-        """
-
-    def latents(self) -> Make:
-        """For every pose n coords.n (L, 3) i32 and latent.n (L, C) f32, normalised."""
-
-    def pictures(self, entry: Entry, asset: Asset) -> Iterator[Image.Image]:
-        """K cut-out pictures, as every picture reaches the image encoder."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +125,9 @@ class ViewAlignedTargets:
         for number in range(self.poses):
             rng = _generator(self.seed, entry, f"pose {number}")
             yield make_scene(entry.name, asset, training_view(entry.name, rng)), rng
+
+
+Targets = CanonicalTargets | ViewAlignedTargets
 
 
 def surface_occupancy(asset: Asset, resolution: int) -> np.ndarray:

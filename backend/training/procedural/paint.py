@@ -1,14 +1,18 @@
-"""Colours for procedural objects: plain, banded, graded, blotched or speckled. V vertices · F faces."""
+"""Colours for procedural objects: plain, banded, graded, blotched or speckled."""
+
+from dataclasses import replace
 
 import numpy as np
+
+from backend.geometry.mesh_files import Asset
 
 _DARKEST = 0.12  # darker ones would count as background
 
 
-def painted(vertices: np.ndarray, faces: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Colours of the face corners (F, 3, 3) u8 sRGB; vertices (V, 3) about the origin, longest side 1."""
+def painted(asset: Asset, rng: np.random.Generator) -> Asset:
+    """An asset about the origin, longest side 1, in other colours."""
     first, second = random_color(rng), random_color(rng)
-    corners = vertices[faces]
+    corners = asset.vertices[asset.faces]
     kind = rng.random()
     if kind < 0.5:
         share = np.zeros(corners.shape[:2])
@@ -23,9 +27,10 @@ def painted(vertices: np.ndarray, faces: np.ndarray, rng: np.random.Generator) -
             waves = rng.uniform(4, 20) * (corners @ _direction(rng)) + rng.uniform(0, 2 * np.pi)
             share += rng.uniform(0.2, 0.8) * np.sin(waves)
     else:
-        share = np.broadcast_to(rng.random((len(faces), 1)), corners.shape[:2])
+        share = np.broadcast_to(rng.random((len(corners), 1)), corners.shape[:2])
     share = np.clip(share, 0, 1)[..., None]
-    return (((1 - share) * first + share * second) * 255).round().astype(np.uint8)
+    colors = (1 - share) * first + share * second
+    return replace(asset, corner_colors=(colors * 255).round().astype(np.uint8))
 
 
 def random_color(rng: np.random.Generator) -> np.ndarray:

@@ -9,19 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import CubicSpline
 
+from backend.geometry.mesh_files import Asset
 from backend.geometry.views import normalised
 from backend.training.procedural.solids import extruded, lofted, revolved, superellipsoid, swept
 
 Random = np.random.Generator
-
-
-@dataclass(frozen=True)
-class Primitive:
-    """vertices (V, 3) f64 about the origin, longest side 1 · outward faces (F, 3) i32 · smooth or not."""
-
-    vertices: np.ndarray
-    faces: np.ndarray
-    smooth: bool
 
 
 @dataclass(frozen=True)
@@ -36,11 +28,12 @@ class Kind:
     closed: bool = False
 
 
-def random_primitive(rng: Random) -> Primitive:
-    """One simple solid."""
+def random_primitive(rng: Random) -> Asset:
+    """One simple solid, black, about the origin and its longest side 1."""
     kind = KINDS[rng.choice(len(KINDS), p=[kind.share for kind in KINDS])]
     vertices, faces = lofted(kind.make(rng), kind.closed)
-    return Primitive(normalised(vertices), faces, rng.random() < kind.smooth)
+    colors, smooth = np.zeros((len(faces), 3, 3), np.uint8), np.full(len(faces), rng.random() < kind.smooth)
+    return Asset(normalised(vertices), faces, colors, smooth)
 
 
 def _around(rng: Random) -> int:

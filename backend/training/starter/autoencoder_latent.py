@@ -5,7 +5,6 @@ Encoder and both decoders learn together, supervised directly. Only a box of vox
 its surroundings encoded. L voxels.
 """
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -54,20 +53,17 @@ class LatentTargets:
     def __call__(self, coords: Tensor, features: Tensor) -> Tensor:
         return (self.autoencoder.encode(coords, features.float()) - self.mean) / self.std
 
-    def restore(self, latents: Tensor) -> Tensor:
-        """The reverse of the normalisation."""
-        return latents * self.std + self.mean
-
 
 def latent_part(recipe: Recipe, source: ObjectSource) -> Part[tuple[SurfaceSample, ...]]:
     """The joint training of encoder, mesh decoder and Gaussian decoder."""
     module = LatentAutoencoder(recipe)
-    config = splats_config(recipe)
+    config = GaussianConfig.from_json(recipe.gaussian_decoder["representation_config"], recipe.resolution)
     places = gaussian_places(module.gaussian_decoder.offset_perturbation, config)
 
     def batch(number: int) -> tuple[SurfaceSample, ...]:
         size = recipe.latent_batch
-        return tuple(encoder_sample(recipe, source, number * size + index, places) for index in range(size))
+        scenes = (source.scene(number * size + index, surface=True) for index in range(size))
+        return tuple(surface_sample(recipe, scene, rng, places) for scene, rng in scenes)
 
     def one_loss(sample: SurfaceSample, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         mean, logvar = module.encoder(sample.features, module.encoder.structure(sample.coords))
@@ -90,18 +86,6 @@ def latent_part(recipe: Recipe, source: ObjectSource) -> Part[tuple[SurfaceSampl
         return torch.stack(losses).mean(), numbers
 
     return Part("latent_autoencoder", module, batch, loss)
-
-
-def encoder_sample(recipe: Recipe, source: ObjectSource, number: int, places: np.ndarray) -> SurfaceSample:
-    """Scene `number` on its true structure, grown as generated ones are."""
-    scene, rng = source.scene(number, surface=True)
-    coords = grown_coords(scene, recipe.structure_resolution, recipe.resolution, rng)
-    return surface_sample(recipe, scene, coords, rng, places)
-
-
-def splats_config(recipe: Recipe) -> GaussianConfig:
-    """How the Gaussian decoder's numbers become Gaussians."""
-    return GaussianConfig.from_json(recipe.gaussian_decoder["representation_config"], recipe.resolution)
 
 
 def color_anchor(mean: Tensor, features: Tensor) -> Tensor:

@@ -43,13 +43,6 @@ def structure_part(recipe: Recipe, source: ObjectSource) -> Part[Tensor]:
     return Part("structure_autoencoder", module, lambda step: occupancy_crops(recipe, source, step), loss)
 
 
-def occupancies(recipe: Recipe, source: ObjectSource, step: int) -> Tensor:
-    """(B, 1, R, R, R) bool of the step's scenes."""
-    scenes = (source.scene(step, i)[0] for i in range(recipe.structure_batch))
-    stacked = np.stack([occupancy(scene, recipe.structure_resolution) for scene in scenes])
-    return torch.from_numpy(stacked)[:, None]
-
-
 def occupancy_crops(recipe: Recipe, source: ObjectSource, step: int) -> Tensor:
     """(B, 1, S, S, S) bool boxes round surface voxels, for the networks see near neighbours only."""
     size, stride = recipe.structure_crop, 2 ** (len(recipe.structure_encoder["channels"]) - 1)

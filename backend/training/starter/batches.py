@@ -4,7 +4,7 @@ B batch · L voxels of the structured latent · R, r resolutions of the structur
 S picture size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,14 +30,12 @@ class FeatureBatch:
 
 def shape_batch(recipe: Recipe, source: ObjectSource, step: int, size: int) -> ShapeBatch:
     """`size` scenes as the encoder sees them, and their voxels."""
-    pictures, packed, packed_solid = [], [], []
-    for index in range(size):
-        scene, rng = source.scene(step, index)
-        pictures.append(_picture(recipe, scene, rng))
+
+    def row(scene: Scene, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         occupied = occupancy(scene, recipe.structure_resolution)
-        packed.append(np.packbits(occupied))
-        packed_solid.append(np.packbits(solid(occupied)))
-    return ShapeBatch(_stacked(pictures), _stacked(packed), _stacked(packed_solid))
+        return _picture(recipe, scene, rng), np.packbits(occupied), np.packbits(solid(occupied))
+
+    return ShapeBatch(*_stacked(row(*source.scene(step, index)) for index in range(size)))
 
 
 def feature_batch(recipe: Recipe, source: ObjectSource, step: int, size: int) -> FeatureBatch:
@@ -50,26 +48,22 @@ def feature_batch(recipe: Recipe, source: ObjectSource, step: int, size: int) ->
         coords.append(torch.from_numpy(places))
         found = voxel_features(scene, places, recipe.resolution).astype(np.float16)
         features.append(torch.from_numpy(found))
-    return FeatureBatch(_stacked(pictures), tuple(coords), tuple(features))
+    return FeatureBatch(torch.from_numpy(np.stack(pictures)), tuple(coords), tuple(features))
 
 
 def color_batch(recipe: Recipe, source: ObjectSource, step: int) -> ColorBatch:
     """Pictures, and the colours of the surface in and around the voxels that it crosses."""
-    pictures, tints, nears = [], [], []
-    for index in range(recipe.color_batch):
-        scene, _ = source.scene(step, index)
-        pictures.append(np.rint(picture(scene, recipe.picture_size) * 255).astype(np.uint8))
-        tint, near = surface_tints(scene, recipe.resolution)
-        tints.append(tint)
-        nears.append(near)
-    return ColorBatch(_stacked(pictures), _stacked(tints), _stacked(nears))
+    scenes = (source.scene(step, index)[0] for index in range(recipe.color_batch))
+    rows = ((_picture(recipe, scene), *surface_tints(scene, recipe.resolution)) for scene in scenes)
+    return ColorBatch(*_stacked(rows))
 
 
-def _picture(recipe: Recipe, scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """(4, S, S) u8, the object now a little larger, now a little smaller in it."""
-    pixels = picture(scene, recipe.picture_size, CROP_MARGIN * rng.uniform(0.97, 1.03))
-    return np.rint(pixels * 255).astype(np.uint8)
+def _picture(recipe: Recipe, scene: Scene, rng: np.random.Generator | None = None) -> np.ndarray:
+    """(4, S, S) u8; with `rng` the object is now a little larger, now a little smaller in it."""
+    margin = CROP_MARGIN if rng is None else CROP_MARGIN * rng.uniform(0.97, 1.03)
+    return np.rint(picture(scene, recipe.picture_size, margin) * 255).astype(np.uint8)
 
 
-def _stacked(arrays: Sequence[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(arrays))
+def _stacked(rows: Iterable[tuple[np.ndarray, ...]]) -> Iterator[Tensor]:
+    """The columns of the rows, a row an object."""
+    return (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))

@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from backend.evaluation.contact_sheet import contact_sheet, object_row
 from backend.evaluation.prediction import predict
 from backend.evaluation.scores import surface_scores
 from backend.files import atomic_path
-from backend.geometry.mesh_files import Asset, spread_over_families
-from backend.models.sparse_structure_vae import SparseStructureDecoder
-from backend.training.calibrate import AS_PREDICTED, best_latent, best_structure
+from backend.geometry.mesh_files import spread_over_families
+from backend.sampling import SamplerSettings
+from backend.training.calibrate import SAMPLING, best_latent, best_structure
 from backend.training.export import pipeline_settings, write_folder
 from backend.training.run import write_json
 from backend.training.starter.networks import IMAGE_ENCODER, MODELS, NETWORKS
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 
 SHOWN = 10  # objects of the contact sheet, which are also those of the score
 CALIBRATION = 24
-SAMPLING = {"sparse_structure_sampler": AS_PREDICTED, "slat_sampler": AS_PREDICTED}
 _MEASURABLE = 0.25  # voxel score below which structures fill the cube, and measuring takes very long
 
 
@@ -55,8 +55,10 @@ def export_calibrated(run: StarterRun, folder: Path, until: float = math.inf) ->
     entries = spread_over_families(run.source.entries, CALIBRATION, skip=SHOWN) or run.source.entries[:1]
     cases = [held_out_case(entry) for entry in entries]
     middle = time.monotonic() + 0.7 * (until - time.monotonic()) if math.isfinite(until) else until
-    structure, shift, score = best_structure(run, cases, middle)
-    latent, mesh_score = best_latent(run, cases, structure, shift, until)
+    export(run, folder, SAMPLING, 0.0)
+    networks = Networks.open(folder, run.device, torch.float32)
+    structure, shift, score = best_structure(networks, cases, middle)
+    latent, mesh_score = best_latent(networks, cases, structure, shift, until)
     log.info("structure: %s, shift %.2f, voxel score %.3f", structure, shift, score)
     log.info("structured latent: %s, mesh score %.3f", latent, mesh_score)
     export(run, folder, {"sparse_structure_sampler": structure, "slat_sampler": latent}, shift)
@@ -71,10 +73,8 @@ def measure(folder: Path, run: StarterRun, sheet: Path, until: float) -> dict[st
     for entry in spread_over_families(run.source.entries, SHOWN) or run.source.entries[:1]:
         case = front_case(entry)
         result = predict(pipeline, case, seed=1)
-        scene = case.scene
-        truth = Asset(scene.vertices, scene.faces, scene.corner_colors, scene.smooth)
-        score = surface_scores(result.mesh.vertices, result.mesh.faces, truth.vertices, truth.faces)
-        scores[entry.name] = {**score, "seconds": result.seconds or 0.0}
+        truth = case.scene.mesh
+        scores[entry.name] = {**surface_scores(result.mesh, truth), "seconds": result.seconds or 0.0}
         rows.append(object_row(case.picture, truth, result.mesh, result.gaussians))
         log.info("%s %s", entry.name, {k: round(v, 3) for k, v in scores[entry.name].items()})
         if time.monotonic() > until:
@@ -84,10 +84,11 @@ def measure(folder: Path, run: StarterRun, sheet: Path, until: float) -> dict[st
     return scores
 
 
+@torch.no_grad()
 def export(
-    run: StarterRun, folder: Path, sampling: dict[str, dict[str, Any]], occupancy_shift: float
+    run: StarterRun, folder: Path, sampling: Mapping[str, SamplerSettings], occupancy_shift: float
 ) -> None:
-    """Writes the folder. `sampling` holds the parameters of "sparse_structure_sampler" and "slat_sampler".
+    """Writes the folder. `sampling` holds the settings of "sparse_structure_sampler" and "slat_sampler".
 
     `occupancy_shift` is added to the structure decoder's logits, so that the published rule, occupied where
     the logit is above 0, is the best one.
@@ -104,17 +105,10 @@ def export(
         for part, table in NETWORKS.items()
         for attribute, path in table.items()
     }
-    decoder = MODELS["sparse_structure_decoder"]
-    networks[decoder] = shifted(networks[decoder], occupancy_shift)
+    decoder = copy.deepcopy(run.structure.decoder)
+    decoder.out_layer[-1].bias.add_(occupancy_shift)
+    networks[MODELS["sparse_structure_decoder"]] = decoder
     normalization = run.latents.mean.tolist(), run.latents.std.tolist()
     condition = {"image_cond_model": IMAGE_ENCODER}
     pipeline = pipeline_settings("TrellisImageTo3DPipeline", MODELS, sampling, normalization, condition)
     write_folder(folder, networks, pipeline, run.source.entries, "README.md")
-
-
-@torch.no_grad()
-def shifted(decoder: SparseStructureDecoder, shift: float) -> SparseStructureDecoder:
-    """The structure decoder with another bias of its logits."""
-    changed = copy.deepcopy(decoder)
-    changed.out_layer[-1].bias.add_(shift)
-    return changed

@@ -82,7 +82,8 @@ def prepare(
     """
     meshes = read_meshes(entries, threads)
     kept = tuple(meshes)
-    kinds = [_shapes(recipe, folder, view, seed) for view in range(recipe.views)]
+    sizes = {"resolution": recipe.resolution, "structure": recipe.structure_resolution, "seed": seed}
+    kinds = [Records(folder, f"shape{view}", sizes) for view in range(recipe.views)]
     # Training draws from what is there when it begins, whatever time would suffice for later.
     complete = folder / "complete"
     if not complete.is_file():
@@ -107,29 +108,22 @@ def prepare(
 def read_meshes(entries: Sequence[Entry], threads: int) -> dict[Entry, Asset]:
     """All meshes that can be read, in the catalogue's order."""
 
-    def read(entry: Entry) -> Asset | UserError:
+    def read(entry: Entry) -> Asset | None:
         try:
             return load_asset(entry.path)
         except UserError as error:
-            return error
+            log.warning("%s It is left out.", error)
+            return None
 
     log.info("reading %d meshes", len(entries))
     with ThreadPoolExecutor(threads) as pool:
-        results = dict(zip(entries, pool.map(read, entries), strict=True))
-    for result in results.values():
-        if isinstance(result, UserError):
-            log.warning("%s It is left out.", result)
-    meshes = {entry: result for entry, result in results.items() if isinstance(result, Asset)}
+        results = zip(entries, pool.map(read, entries), strict=True)
+        meshes = {entry: asset for entry, asset in results if asset is not None}
     if not meshes:
         raise UserError(
             f"None of the {len(entries)} meshes can be read; the log names what is wrong with each."
         )
     return meshes
-
-
-def _shapes(recipe: Recipe, folder: Path, view: int, seed: int) -> Records:
-    sizes = {"resolution": recipe.resolution, "structure": recipe.structure_resolution, "seed": seed}
-    return Records(folder, f"shape{view}", sizes)
 
 
 def _maker(recipe: Recipe, number: int, seed: int):

@@ -6,7 +6,6 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from backend.lifting.image_encoder import LiftingImageEncoder
 from backend.models.sparse_structure_flow import SparseStructureFlowModel
@@ -27,7 +26,6 @@ from backend.training.starter.autoencoder_latent import (
 from backend.training.starter.autoencoder_structure import (
     StructureAutoencoder,
     fold_latent_scale,
-    occupancies,
     structure_part,
 )
 from backend.training.starter.batches import FeatureBatch, color_batch, feature_batch, shape_batch
@@ -150,13 +148,14 @@ class StarterRun(Run):
 
     def _structure_deviation(self, module: StructureAutoencoder) -> dict[str, list[float]]:
         first = _FIRST_STATISTICS_STEP
-        batches = [occupancies(self.recipe, self.source, first + i) for i in range(4)]
-        latents = [module.encode(batch.to(self.device).float()) for batch in batches]
-        return {"std": _numbers(torch.cat(latents).std(dim=(0, 2, 3, 4)))}
+        size = self.recipe.structure_batch
+        batches = [shape_batch(self.recipe, self.source, first + i, size) for i in range(4)]
+        latents = [module.encode(batch.occupied.to(self.device)) for batch in batches]
+        return {"std": torch.cat(latents).std(dim=(0, 2, 3, 4)).tolist()}
 
     def _latent_deviation(self, module: LatentAutoencoder) -> dict[str, list[float]]:
         mean, std = latent_statistics(module, self.recipe, self.source, _STATISTICS_SCENES)
-        return {"mean": _numbers(mean), "std": _numbers(std)}
+        return {"mean": mean.tolist(), "std": std.tolist()}
 
     def _measured(
         self, name: str, measure: Callable[[Module], dict[str, list[float]]], module: Module
@@ -166,7 +165,3 @@ class StarterRun(Run):
         if not path.is_file():
             write_json(path, measure(module))
         return read_json(path)
-
-
-def _numbers(tensor: Tensor) -> list[float]:
-    return tensor.tolist()

@@ -16,7 +16,7 @@ from backend.layers.sparse import subdivide_coords
 from backend.lifting.mesh_features import voxel_distance, voxel_features
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
 from backend.representations.gaussians import GaussianConfig
-from backend.training.dataset import FINE_CELLS
+from backend.training.dataset import FINE_CELLS, grown_coords
 from backend.training.starter.gaussian_targets import GaussianTargets, gaussian_targets
 from backend.training.starter.recipe import Recipe
 
@@ -44,10 +44,11 @@ class SurfaceSample:
 
 
 def surface_sample(
-    recipe: Recipe, scene: Scene, coords: np.ndarray, rng: np.random.Generator, places: np.ndarray
+    recipe: Recipe, scene: Scene, rng: np.random.Generator, places: np.ndarray
 ) -> SurfaceSample:
-    """A random box of a scene on the structure coords (L, 3) i32."""
+    """A random box of a scene on its true structure, grown as generated ones are."""
     resolution = recipe.resolution
+    coords = grown_coords(scene, recipe.structure_resolution, resolution, rng)
     box = coords[choose_box(coords, recipe.latent_voxels, rng)]
     low, high = box.min(axis=0), box.max(axis=0)
     part = np.flatnonzero(((coords >= low - MARGIN) & (coords <= high + MARGIN)).all(axis=1))

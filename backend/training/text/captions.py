@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from backend.geometry.mesh_files import Asset, Entry
 
@@ -99,11 +100,7 @@ def painted(asset: Asset, corners: np.ndarray, color: str) -> Asset:
 def _nearest(colors: np.ndarray) -> np.ndarray:
     """Numbers of the named colours nearest to (..., 3) u8; hue counts more than lightness."""
     table = _opponent(np.array(list(COLORS.values()), np.float64))
-    packed = colors.astype(np.int64) @ np.array([65536, 256, 1])
-    different, inverse = np.unique(packed.ravel(), return_inverse=True)
-    rgb = np.stack([different >> 16, different >> 8 & 255, different & 255], axis=-1).astype(np.float64)
-    distances = np.linalg.norm(_opponent(rgb)[:, None] - table, axis=-1)
-    return distances.argmin(1)[inverse].reshape(colors.shape[:-1])
+    return cKDTree(table).query(_opponent(colors.astype(np.float64)))[1]
 
 
 def _opponent(rgb: np.ndarray) -> np.ndarray:

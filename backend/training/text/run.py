@@ -19,6 +19,7 @@ from backend.lifting.text_encoder import LiftingTextEncoder
 from backend.models.minilm_text import load_sentence_encoder
 from backend.models.sparse_structure_flow import SparseStructureFlowModel
 from backend.models.structured_latent_flow import SLatFlowModel
+from backend.training.calibrate import SAMPLING
 from backend.training.distributed import ALONE, World
 from backend.training.encoders import color_distance, color_part, shape_part
 from backend.training.export import pipeline_settings, write_folder
@@ -38,8 +39,6 @@ FLOWS = {
     "slat_flow_model": "ckpts/slat_flow_txt_dit_32l8p2",
 }
 DECODERS = ("sparse_structure_decoder", "slat_decoder_mesh", "slat_decoder_gs")
-# Minutes of training make flows that refine what the encoder predicts and are lost in pure noise.
-SAMPLING = {"steps": 2, "cfg_strength": 0.0, "cfg_interval": [0.5, 1.0], "rescale_t": 1.0, "strength": 0.03}
 
 
 class TextRun(Run):
@@ -128,7 +127,7 @@ class TextRun(Run):
         pipeline = pipeline_settings(
             "TrellisTextTo3DPipeline",
             {**decoders, **FLOWS},
-            {"sparse_structure_sampler": SAMPLING, "slat_sampler": SAMPLING},
+            SAMPLING,  # a few minutes make flows that refine a prediction and are lost in pure noise
             (list(mean), list(std)),
             {"text_cond_model": TEXT_ENCODER},
         )

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backend.geometry.mesh_files import Entry
+from backend.geometry.mesh_files import Entry, group_weights
 from backend.models.minilm_text import MiniLmText, fill
 from backend.training.encoders import unpacked
 from backend.training.text.captions import TEMPLATES, names, phrase
@@ -76,10 +76,7 @@ def phrases(entries: Sequence[Entry], packed: Tensor) -> list[Phrase]:
         name = names(entry)
         for words in (name.kind, name.kind.rpartition(" ")[2], name.words):
             objects.setdefault(words, set()).add(number)
-    sizes: dict[str, int] = {}
-    for entry in entries:
-        sizes[entry.group] = sizes.get(entry.group, 0) + 1
-    share = np.array([1 / sizes[entry.group] for entry in entries])
+    share = group_weights(tuple(entries))
     coarse = _coarse(packed)
     made = []
     for words, numbers in objects.items():
