@@ -1,7 +1,5 @@
 """The autoencoder of the structured latent alone: true voxels and surface -> latents -> mesh. L voxels."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -3,8 +3,6 @@
 Both are in the unit cube, as predictions are. R resolution · N views of training shapes.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

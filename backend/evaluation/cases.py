@@ -3,8 +3,6 @@
 S picture size · V vertices · F faces.
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The last line of stdout is one JSON object with --json. The exit code is 0, 1 or
 the meshes could be scored.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -1,7 +1,5 @@
 """What a model makes of a case with its own settings, timed, and brought into the unit cube. R resolution."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, replace
 from typing import Any

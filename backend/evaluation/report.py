@@ -1,7 +1,5 @@
 """Scores as an aligned table for people, one JSON object for programs, and a table for the documentation."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A model and both baselines on every object of a folder."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

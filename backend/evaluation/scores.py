@@ -3,8 +3,6 @@
 V vertices · F faces · N sampled points · R resolution · S picture size.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Coarse silhouettes of many shapes from many sides, cropped as pictures are. V vertices · F faces."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,18 +1,15 @@
 """What a model was trained on, an object a line: so all can check that test objects are not among it."""
 
-from __future__ import annotations
-
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from backend.errors import UserError
 from backend.files import atomic_path
 from backend.geometry.mesh_files import Entry, load_asset
-from backend.geometry.signature import is_same_shape, signature
+from backend.geometry.signature import signature
 
-_COLUMNS = ("id", "geo_group", "family", "licence", "geometry")
+COLUMNS = ("id", "geo_group", "family", "licence", "geometry")
 
 
 @dataclass(frozen=True)
@@ -40,24 +37,5 @@ def write_list(entries: Iterable[Entry], path: Path) -> None:
     lines = sorted((listed(entry) for entry in entries), key=lambda one: one.id)
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
+        writer.writerow(COLUMNS)
         writer.writerows((*astuple(one)[:-1], " ".join(map(str, one.geometry))) for one in lines)
-
-
-def read_list(path: Path) -> tuple[Listed, ...]:
-    """The lines of a list; UserError where it is missing or no such list."""
-    if not path.is_file():
-        raise UserError(f"There is no list of training objects at {path}; write it with --write-list.")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    try:
-        texts = [[row[name] for name in _COLUMNS] for row in rows]
-        return tuple(Listed(a, b, c, d, tuple(map(int, geometry.split()))) for a, b, c, d, geometry in texts)
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{path} is no list of training objects ({error}); write it again.") from error
-
-
-def same_shapes(tested: Sequence[Listed], trained: Sequence[Listed]) -> list[tuple[str, str]]:
-    """Pairs of a tested and a trained object whose shapes have one signature."""
-    pairs = ((one, other) for one in tested for other in trained)
-    return [(one.id, other.id) for one, other in pairs if is_same_shape(one.geometry, other.geometry)]

@@ -4,8 +4,6 @@ One shape a group of variants, without colours; either read from the training da
 that comes with the code. V vertices · F faces · R resolution.
 """
 
-from __future__ import annotations
-
 import io
 import lzma
 import math

@@ -8,8 +8,6 @@ another longest side.
 V vertices · N points or Gaussians · R resolution.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

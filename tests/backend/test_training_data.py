@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training_lists import read_list, same_shapes
 from training_shapes import cube, save, sphere
 
 pytest.importorskip("numba")
 
 from backend.checkpoints.find_model import WEIGHTS
-from backend.errors import UserError
-from backend.evaluation.training_list import read_list, same_shapes, write_list
+from backend.evaluation.training_list import write_list
 from backend.geometry.mesh_files import Asset, read_catalogue
 from backend.geometry.signature import is_same_shape, signature
 
@@ -83,11 +83,3 @@ def test_a_hidden_copy_is_found(tmp_path):
     found = same_shapes(read_list(tested / "list.csv"), read_list(trained / "list.csv"))
     assert found == [("secret.npz", "renamed.npz")]
     assert str(tmp_path) not in (trained / "list.csv").read_text()
-
-
-def test_a_missing_or_foreign_list_is_a_clear_sentence(tmp_path):
-    with pytest.raises(UserError, match="no list of training objects"):
-        read_list(tmp_path / "none.csv")
-    (tmp_path / "foreign.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match="write it again"):
-        read_list(tmp_path / "foreign.csv")
