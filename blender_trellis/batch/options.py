@@ -66,7 +66,7 @@ def guidance(text: str) -> float:
         strength = float(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"invalid float value: {text!r}") from error
-    if not (math.isfinite(strength) and abs(strength) <= GUIDANCE_MAX):
+    if not (math.isfinite(strength) and 0 <= strength <= GUIDANCE_MAX):
         raise argparse.ArgumentTypeError(f"the strength cannot be {text}; choose 0 to {GUIDANCE_MAX:g}")
     return strength
 

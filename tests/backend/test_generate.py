@@ -90,7 +90,7 @@ def test_a_model_that_is_not_there_is_one_sentence(picture, tmp_path, capsys):
     "option",
     [
         *(f"--steps={value}" for value in ("0", "-3", "1001", "2.5", "nan", "many")),
-        *(f"--guidance={value}" for value in ("nan", "inf", "-inf", "1e9", "strong")),
+        *(f"--guidance={value}" for value in ("nan", "inf", "-inf", "-5", "1e9", "strong")),
         *(f"--seed={value}" for value in ("-1", str(1 << 63), "1.5", "")),
         *(f"--formats={value}" for value in ("mesh,obj", "", ",", "Mesh")),
         "--engine=steam",
