@@ -80,7 +80,7 @@ def _finish(name: str, events: Iterator[Step | Output], asset: AssetLatents, fol
         if isinstance(event, Step):
             bar.update(event.step / max(event.steps, 1), event.stage, event.stage.replace("_", " "))
         else:
-            outputs[event.kind] = event.value if event.kind == "asset" else checked(event.value)
+            outputs[event.kind] = checked(event.value)
     stem = folder / name
     files = write_results(outputs, stem)
     write_latents(stem.with_name(name + SUFFIX), latents_of(outputs, asset.model, asset.model_hash))

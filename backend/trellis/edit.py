@@ -91,7 +91,7 @@ def edit(
     settings: EditSettings,
     report: Report = silent,
 ) -> Iterator[Step | Output]:
-    """All steps and outputs of an edit, of the same kinds as `generate`, and the new AssetLatents as "asset".
+    """All steps and outputs of an edit, of the same kinds as `generate`.
 
     guide: what the whole object should be; None for "remove". Raises UserError where the region holds nothing
     to change, where nothing would be left, and where the model finds nothing for it.
@@ -125,7 +125,6 @@ def edit(
     else:
         edited = replace(edited, feats=asset.feats[rows])
     yield Output("structured_latent", StructuredLatent(edited.coords, edited.feats, edited.resolution))
-    yield Output("asset", edited)
     yield from _decode(networks, asset, edited, rows, masks, settings, report)
 
 

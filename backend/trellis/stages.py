@@ -16,7 +16,6 @@ from backend.sampling import (
     ConditionalModel,
     Known,
     SamplerSettings,
-    Times,
     Velocity,
     euler_steps,
     guidance_in_one_pass,
@@ -29,6 +28,7 @@ from backend.sampling import (
 from backend.trellis.conditioning import Condition
 from backend.trellis.decoding import Report, before_each_layer, silent
 from backend.trellis.networks import Networks
+from backend.trellis.residency import flow_working_bytes
 from blender_trellis.protocol import Stage
 
 
@@ -89,7 +89,11 @@ def sample_structure(
     `known` is what every sample must keep of a former latent.
     """
     yield Step("sparse_structure", 0, 1)
-    networks.begin("sparse_structure")
+    config = networks.config("sparse_structure_flow_model")
+    tokens = (config.resolution // config.patch_size) ** 3
+    networks.begin(
+        "sparse_structure", flow_working_bytes(tokens, config.model_channels, networks.dtype.itemsize)
+    )
     flow = networks["sparse_structure_flow_model"]
     sampler = _Sampler("sparse_structure", flow, condition, settings, report)
     size = (flow.config.in_channels, *(flow.config.resolution,) * 3)
@@ -111,7 +115,10 @@ def sample_latents(
 ) -> Generator[Step, None, list[Tensor]]:
     """Stage 2, what is on each voxel: normalised latents (L, C) on each sample's voxels (L, 3)."""
     yield Step("structured_latent", 0, 1)
-    networks.begin("structured_latent")
+    config, most = networks.config("slat_flow_model"), max(len(one) for one in coords)
+    networks.begin(
+        "structured_latent", flow_working_bytes(most, config.model_channels, networks.dtype.itemsize)
+    )
     flow = networks["slat_flow_model"]
     sampler = _Sampler("structured_latent", flow, condition, settings, report)
     lengths = [len(one) for one in coords]
@@ -140,7 +147,10 @@ class _Sampler:
         self._flow = flow
         # Cross-attention keys and values of every condition and of its absence, computed once.
         self._contexts = [flow.context(tokens) for tokens in condition.tokens], flow.context(condition.null)
-        self._settings = settings.structure if stage == "sparse_structure" else settings.latent
+        chosen = settings.structure if stage == "sparse_structure" else settings.latent
+        self._settings = chosen
+        self._times = timesteps(chosen.steps, chosen.rescale_t, chosen.strength)
+        self._modulations = flow.timetable(self._times[:-1])
         self._multi_picture = settings.multi_picture
         self._samples = settings.samples
         self._report = report
@@ -154,15 +164,13 @@ class _Sampler:
     ) -> Generator[Step, None, Tensor]:
         """Integrate one sample from noise, or from a start latent noised to t = strength."""
         settings = self._settings
-        times = timesteps(settings.steps, settings.rescale_t, settings.strength)
-        modulations = self._flow.timetable(times[:-1])
-        velocity = self._velocity(model, modulations)
+        velocity = self._velocity(model)
         x = self._noised(start, noise)
         done, of = sample * settings.steps, self._samples * settings.steps
         if known is None:
-            steps = euler_steps(velocity, x, times)
+            steps = euler_steps(velocity, x, self._times)
         else:
-            steps = known_steps(velocity, x, noise, times, known, settings.sigma_min)
+            steps = known_steps(velocity, x, noise, self._times, known, settings.sigma_min)
         with before_each_layer(self._flow, lambda: self._report(self._stage, done, of)):
             for one in steps:
                 x, done = one.after, done + 1
@@ -170,13 +178,13 @@ class _Sampler:
                 yield Step(self._stage, done, of, sample, x, estimate)
         return x
 
-    def _velocity(self, model: ConditionalModel, modulations: Times) -> Velocity:
+    def _velocity(self, model: ConditionalModel) -> Velocity:
         contexts, null = self._contexts
         in_turn = len(contexts) == 1 or self._multi_picture == "stochastic"
         if self._one_pass and in_turn and self._settings.cfg_strength != 0.0:
             pairs = [context.beside(null) for context in contexts]
-            return guidance_in_one_pass(model, pairs, contexts, self._settings, modulations)
-        return guided(model, contexts, null, self._settings, self._multi_picture, modulations)
+            return guidance_in_one_pass(model, pairs, contexts, self._settings, self._modulations)
+        return guided(model, contexts, null, self._settings, self._multi_picture, self._modulations)
 
     def _noised(self, start: Tensor | None, noise: Tensor) -> Tensor:
         if start is not None:

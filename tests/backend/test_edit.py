@@ -17,7 +17,7 @@ from backend.geometry.region import Region, make_box
 from backend.image import open_picture, preprocess
 from backend.representations.flexicubes import cubes_of
 from backend.representations.mesh import Mesh
-from backend.trellis.asset import AssetLatents, read_latents, write_latents
+from backend.trellis.asset import AssetLatents, latents_of, read_latents, write_latents
 from backend.trellis.decoding import StructuredLatent, decode
 from backend.trellis.edit import EditSettings, edit, masks_of
 from backend.trellis.generate import generate
@@ -66,7 +66,8 @@ class Tiny:
     def edit(self, region: Region, asset: AssetLatents | None = None, **changes) -> dict:
         chosen = EditSettings(self.sampling, **({"seed": 11} | changes))
         guide = None if chosen.mode == "remove" else self.other
-        return outputs_of(edit(self.networks, asset or self.asset, guide, region, chosen))
+        outputs = outputs_of(edit(self.networks, asset or self.asset, guide, region, chosen))
+        return outputs | {"asset": latents_of(outputs, self.asset.model, self.asset.model_hash)}
 
 
 @pytest.fixture(scope="module")
