@@ -16,14 +16,14 @@ from backend.image import cut_out, open_picture
 from backend.machine.device import choose_device, choose_dtype
 from backend.sampling import SamplerSettings
 from backend.trellis.asset import SUFFIX, AssetLatents, latents_of, read_latents, write_latents
-from backend.trellis.edit import EditSettings, Mode, edit
+from backend.trellis.edit import EditSettings, edit
 from backend.trellis.generate import Guide
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import checked
 from backend.trellis.stages import Output, Settings, Step
 from blender_trellis.batch.options import add_generation_options
 from blender_trellis.batch.progress_bar import ProgressBar
-from blender_trellis.protocol import FORMATS, Generate
+from blender_trellis.protocol import FORMATS, EditMode, Generate
 
 LARGEST_REGION = 256 << 20
 
@@ -154,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     wanted = options_of("edit", "Change a region of an asset and keep the rest as it is.")
     add = wanted.add_argument
     add("--region", type=Path, required=True, help="JSON file of boxes and closed meshes, in its frame")
-    add("--mode", choices=get_args(Mode), default="replace", help="what becomes of the region")
+    add("--mode", choices=get_args(EditMode), default="replace", help="what becomes of the region")
     add("--start", choices=("guide", "asset"), default="guide", help="where less than full strength starts")
     add("--margin", type=int, default=2, help="voxels round the region whose surface may adapt")
     add(

@@ -69,11 +69,13 @@ class Output:
 
     By kind: "structure_latent" (1, C, r, r, r) · "voxels" Voxels · "structured_latent" StructuredLatent ·
     "gaussian" Gaussians · "radiance_field" RadianceField · "mesh" Mesh.
+    kept: which vertices or splats (N,) of an edit's mesh or Gaussians are those of the asset as it was.
     """
 
     kind: str
     value: Any
     sample: int = 0
+    kept: Tensor | None = None
 
 
 def sample_structure(
