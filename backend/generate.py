@@ -113,7 +113,7 @@ def _make(
     summary = engine.make(
         _request(item, options),
         lambda stage, step, steps: bar.update(step / max(steps, 1), stage, stage.replace("_", " ")),
-        lambda kind, part: parts.append((kind, checked(part))),
+        lambda output: parts.append((output.kind, checked(output.value))),
     )
     outcome.seed, outcome.model_hash = summary.seed, summary.model_hash
     outcome.picture_hash = summary.picture_hash

@@ -101,7 +101,7 @@ class Server:
             where = (loaded.model, loaded.device, loaded.precision, loaded.model_hash)
             return Loaded(job.job, *where, _since(began))
         on_progress, on_result = self._on_progress(pending, began), self._on_result(pending)
-        made = self._engine.generate(job, on_progress, on_result)
+        made = self._engine.run(job, on_progress, on_result)
         return Finished(job.job, _since(began), made.seed, made.model, made.model_hash, made.picture_hash)
 
     def _on_progress(self, pending: PendingJob, began: float) -> OnProgress:

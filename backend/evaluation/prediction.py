@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from backend.background import remove_background
+from backend.encoding.latent_encoders import is_view_aligned
 from backend.evaluation.cases import Case
 from backend.evaluation.unit_cube import (
     RESOLUTION,
@@ -25,7 +26,6 @@ from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh
 from backend.trellis.decoding import EmptyStructure
 from backend.trellis.generate import generate
-from backend.trellis.latent_encoders import is_view_aligned
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings
 

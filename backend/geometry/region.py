@@ -101,12 +101,17 @@ def make_box(center: object, size: object, rotation: object = (1.0, 0.0, 0.0, 0.
     return Box(matrix)
 
 
+def make_box_of_matrix(value: object) -> Box:
+    """A box by the matrix (4, 4) that takes the cube [-1, 1]³ there."""
+    matrix = _numbers(value, (4, 4), "matrix")
+    if abs(np.linalg.det(matrix[:3, :3])) < 1e-18 or not np.allclose(matrix[3], [0, 0, 0, 1]):
+        raise UserError("The box of the region is scaled to nothing; give it a size on every axis.")
+    return Box(matrix)
+
+
 def _read_box(item: dict) -> Box:
     if set(item) == {"matrix"}:
-        matrix = _numbers(item["matrix"], (4, 4), "matrix")
-        if abs(np.linalg.det(matrix[:3, :3])) < 1e-18 or not np.allclose(matrix[3], [0, 0, 0, 1]):
-            raise UserError("The box of the region is scaled to nothing; give it a size on every axis.")
-        return Box(matrix)
+        return make_box_of_matrix(item["matrix"])
     if not {"center", "size"} <= set(item) <= {"center", "size", "rotation"}:
         raise UserError("A box has center, size and perhaps rotation, or a matrix; correct the region.")
     return make_box(item["center"], item["size"], item.get("rotation", (1.0, 0.0, 0.0, 0.0)))
@@ -121,7 +126,14 @@ def _read_mesh(item: dict) -> ClosedMesh:
 
 def make_closed_mesh(vertices: np.ndarray, faces: np.ndarray) -> ClosedMesh:
     """A mesh whose every edge has as many faces on one side as on the other; UserError for others."""
-    if len(faces) == 0 or faces.min() < 0 or faces.max() >= len(vertices):
+    vertices, faces = _numbers(vertices, (-1, 3), "vertices"), np.asarray(faces)
+    if (
+        faces.ndim != 2
+        or faces.shape[1] != 3
+        or len(faces) == 0
+        or faces.min() < 0
+        or faces.max() >= len(vertices)
+    ):
         raise UserError("The mesh of the region has no faces, or faces without vertices; use another mesh.")
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     # Vertices at one place count as one: exporters split them for normals and UVs.

@@ -5,7 +5,7 @@ Dims: L voxels · G Gaussians a voxel · N = L·G Gaussians, voxel-major.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +107,7 @@ class Gaussians:
     opacity: torch.Tensor  # (N, 1) in (0, 1)
     scale: torch.Tensor  # (N, 3) standard deviations
     rotation: torch.Tensor  # (N, 4) w x y z, not normalised
+    keys: torch.Tensor | None = None  # (N,) int64, distinct; what decoding names each splat by
 
     def __len__(self) -> int:
         return len(self.position)
@@ -119,7 +120,11 @@ def decode_gaussians(
 
     `offset_perturbation` (G, 3) spreads a voxel's Gaussians; None will do when `perturb_offset` is off.
     """
-    return activate(split_channels(coords, raw, config, offset_perturbation), config)
+    gaussians = activate(split_channels(coords, raw, config, offset_perturbation), config)
+    x, y, z = coords.long().unbind(1)
+    voxel = (x * config.resolution + y) * config.resolution + z
+    number = torch.arange(config.num_gaussians, device=coords.device)
+    return replace(gaussians, keys=(voxel[:, None] * config.num_gaussians + number).flatten())
 
 
 def split_channels(

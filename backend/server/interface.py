@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from blender_trellis.protocol import Generate, Hello, ResultKind, Scalar, Stage
+from blender_trellis.protocol import Hello, Making, ResultKind, Scalar, Stage
 
 OnProgress = Callable[[Stage, int, int], None]  # stage, step, steps, often the same again; raises Cancelled
 OnResult = Callable[[ResultKind, Mapping[str, Scalar], Mapping[str, np.ndarray]], None]  # kind, info, arrays
@@ -41,5 +41,5 @@ class Engine(Protocol):
     def load(self, model: str, device: str, precision: str, engine: str) -> LoadedInfo:
         """Bring a model into memory."""
 
-    def generate(self, request: Generate, on_progress: OnProgress, on_result: OnResult) -> FinishedInfo:
-        """Make one object, telling of each part as soon as it exists."""
+    def run(self, request: Making, on_progress: OnProgress, on_result: OnResult) -> FinishedInfo:
+        """Make or change one object, telling of each part as soon as it exists."""

@@ -17,12 +17,13 @@ from blender_trellis.protocol import (
     Cancelled,
     Failed,
     FromBackend,
-    Generate,
     LoadModel,
+    Making,
     Message,
     ProtocolError,
     Reader,
     Shutdown,
+    arrays_of,
 )
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ WAITING_JOBS = 256
 WAITING_BYTES = 1 << 30
 NAME_LENGTH = 200
 
-Job = LoadModel | Generate
+Job = LoadModel | Making
 
 
 @dataclass(eq=False)
@@ -50,8 +51,7 @@ class PendingJob:
 
     @property
     def size(self) -> int:
-        pictures = self.job.pictures if isinstance(self.job, Generate) else ()
-        return sum(len(picture.data) for picture in pictures)
+        return sum(memoryview(array.data).nbytes for array in arrays_of(self.job).values())
 
 
 class RequestQueue:
@@ -136,7 +136,7 @@ class RequestQueue:
             return "A job of this name is still waiting or running; give each its own name."
         waiting = sum(other.size for other in self._pending.values())
         if len(self._pending) >= WAITING_JOBS or waiting + pending.size > WAITING_BYTES:
-            return "Too many jobs or pictures are waiting; send this one again when others have ended."
+            return "Too many jobs are waiting, or too large ones; send this one again when others have ended."
         return ""
 
     def _refuse(self, error: ProtocolError) -> None:

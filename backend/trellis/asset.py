@@ -94,18 +94,57 @@ def read_latents(path: Path) -> AssetLatents:
         raise UserError(f"{path} holds no latents of an asset; give the {SUFFIX} file that generation wrote.")
     try:
         return _checked(tensors, about)
-    except (KeyError, ValueError, IndexError, AssertionError) as error:
+    except (KeyError, ValueError) as error:
         raise UserError(f"The latents in {path} are damaged; generate the asset again.") from error
 
 
 def _checked(tensors: dict[str, Tensor], about: dict[str, str]) -> AssetLatents:
-    resolution, finer = int(about["resolution"]), int(about["structure_resolution"])
-    bits = np.unpackbits(tensors["occupied"].numpy(), count=finer**3).astype(bool)
-    coords, feats, latent = tensors["coords"], tensors["feats"], tensors["structure_latent"]
-    assert coords.dtype == torch.int32 and coords.shape == (len(feats), 3) and len(feats) > 0
-    assert 0 <= coords.min() and coords.max() < resolution and latent.ndim == 5 and feats.ndim == 2
-    assert feats.isfinite().all() and latent.isfinite().all() and finer % resolution == 0
+    return checked_latents(
+        tensors["structure_latent"],
+        tensors["occupied"],
+        tensors["coords"],
+        tensors["feats"],
+        int(about["resolution"]),
+        int(about["structure_resolution"]),
+        about["model"],
+        about["model_hash"],
+    )
+
+
+def checked_latents(
+    structure_latent: Tensor,
+    bits: Tensor,
+    coords: Tensor,
+    feats: Tensor,
+    resolution: int,
+    finer: int,
+    model: str,
+    model_hash: str,
+) -> AssetLatents:
+    """The latents of an asset from what was stored: bits are those of the structure's `finer`³ voxels.
+
+    Raises ValueError that says what does not fit.
+    """
+    faults = {
+        "their resolutions do not fit": not 0 < resolution <= finer <= 1024 or finer % resolution != 0,
+        "the structure has another size": bits.dtype != torch.uint8 or bits.shape != ((finer**3 + 7) // 8,),
+        "the structure latent has other axes": structure_latent.ndim != 5,
+        "voxels and latents are not equally many": feats.ndim != 2 or coords.shape != (len(feats), 3),
+        "there is no voxel": len(coords) == 0,
+        "values are not finite": not (feats.isfinite().all() and structure_latent.isfinite().all()),
+    }
+    _raise_first(faults)
     keys = (coords.long() * torch.tensor([resolution**2, resolution, 1])).sum(1)
-    assert (keys[1:] > keys[:-1]).all()
-    occupied = torch.from_numpy(bits).reshape((finer,) * 3)
-    return AssetLatents(latent, occupied, coords, feats, resolution, about["model"], about["model_hash"])
+    outside = coords.min() < 0 or coords.max() >= resolution
+    _raise_first(
+        {"voxels lie outside the grid": outside, "voxels are out of order": (keys.diff() <= 0).any()}
+    )
+    occupied = torch.from_numpy(np.unpackbits(bits.numpy(), count=finer**3).astype(bool))
+    occupied = occupied.reshape((finer,) * 3)
+    return AssetLatents(structure_latent, occupied, coords.int(), feats, resolution, model, model_hash)
+
+
+def _raise_first(faults: Mapping[str, Any]) -> None:
+    for fault, found in faults.items():
+        if found:
+            raise ValueError(fault)

@@ -38,8 +38,7 @@ from backend.trellis.generate import Guide, condition_on, normalization
 from backend.trellis.mixing import mixed_cubes, mixed_mesh, mixed_values
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings, Step, sample_latents, sample_structure
-
-Mode = Literal["replace", "add", "look", "remove"]
+from blender_trellis.protocol import EditMode
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class EditSettings:
     """
 
     sampling: Settings
-    mode: Mode = "replace"
+    mode: EditMode = "replace"
     seed: int = 1
     start: Literal["guide", "asset"] = "guide"
     margin: int = 2
@@ -144,7 +143,7 @@ def masks_of(region: Region, asset: AssetLatents, margin: int) -> Masks:
     return Masks(voxels, finer & within, _grown(voxels, margin))
 
 
-def _check(masks: Masks, asset: AssetLatents, mode: Mode) -> None:
+def _check(masks: Masks, asset: AssetLatents, mode: EditMode) -> None:
     if not masks.voxels.any():
         raise UserError(
             "The region holds no voxel of the asset's space; make it at least"
@@ -267,10 +266,11 @@ def _decode(
             was = finish(networks, kind, old.coords, before, report)
             made = finish(networks, kind, new.coords, mixed, report)
             assert isinstance(was, Mesh) and isinstance(made, Mesh)
-            yield Output(kind, mixed_mesh(was, made, masks.voxels if look else masks.grown, look))
+            value, same = mixed_mesh(was, made, masks.voxels if look else masks.grown, look)
         else:
             was, made = finish(networks, kind, old.coords, before), finish(networks, kind, new.coords, after)
-            yield Output(kind, mixed_values(was, made, rows, own, kept, look))
+            value, same = mixed_values(was, made, rows, own, kept, look)
+        yield Output(kind, value, kept=same)
         yield Step(STAGES[kind], 1, 1)
 
 

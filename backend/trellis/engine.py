@@ -3,8 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
 
 import torch
 from PIL import Image
@@ -16,15 +15,30 @@ from backend.errors import UserError
 from backend.image import cut_out, open_picture
 from backend.machine.device import choose_device, choose_dtype, devices
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
-from backend.trellis.generate import generate
+from backend.trellis.decoding import Report
+from backend.trellis.edit import EditSettings, edit
+from backend.trellis.encode import Frame, decode_asset
+from backend.trellis.generate import Guide, generate
 from backend.trellis.networks import Networks
-from backend.trellis.outputs import describe
+from backend.trellis.outputs import describe_output
+from backend.trellis.received import asset_of, encoded, region_of
 from backend.trellis.residency import Residency, stages_for
-from backend.trellis.stages import Output, Settings
+from backend.trellis.stages import Output, Settings, Step
+from backend.trellis.vary import vary
 from backend.version import VERSION
-from blender_trellis.protocol import PROTOCOL_VERSION, Device, Generate, Hello
+from blender_trellis.protocol import (
+    PROTOCOL_VERSION,
+    Device,
+    Edit,
+    Encode,
+    Generate,
+    Hello,
+    Making,
+    Sampled,
+    Vary,
+)
 
-OnOutput = Callable[[str, Any], None]
+OnOutput = Callable[[Output], None]
 
 
 class TrellisEngine:
@@ -48,12 +62,14 @@ class TrellisEngine:
         used = str(networks.dtype).removeprefix("torch.")
         return LoadedInfo(model, str(networks.device), used, networks.folder.hash)
 
-    def generate(self, request: Generate, on_progress: OnProgress, on_result: OnResult) -> FinishedInfo:
-        """Make one object, handing on each output's arrays as soon as they exist."""
-        return self.make(request, on_progress, lambda kind, value: on_result(kind, *describe(value)))
+    def run(self, request: Making, on_progress: OnProgress, on_result: OnResult) -> FinishedInfo:
+        """Make or change one object, handing on each output's arrays as soon as they exist."""
+        return self.make(
+            request, on_progress, lambda output: on_result(output.kind, *describe_output(output))
+        )
 
-    def make(self, request: Generate, on_progress: OnProgress, on_output: OnOutput) -> FinishedInfo:
-        """Make one object; `on_output(kind, value)` gets each output as it exists.
+    def make(self, request: Making, on_progress: OnProgress, on_output: OnOutput) -> FinishedInfo:
+        """Make or change one object; `on_output` gets each output as it exists.
 
         Both callbacks may raise to stop; `on_progress` is called at least once a layer of a network.
         """
@@ -61,18 +77,16 @@ class TrellisEngine:
         on_progress("load", 0, 1)
         networks = self._open(request.model, request.device, request.precision, request.engine)
         networks.residency = Residency(networks.device, request.memory)
-        settings = _settings(networks.folder, request)
         on_progress("load", 1, 1)
-        files = [bytes(picture.data) for picture in request.pictures]
-        guide = _pictures(request, files) if files else request.prompt
-        random = torch.Generator().manual_seed(request.seed)
-        for event in generate(networks, guide, settings, random, report=on_progress):
+        files = [] if isinstance(request, Encode) else [bytes(picture.data) for picture in request.pictures]
+        for event in _events(networks, request, files, on_progress):
             if isinstance(event, Output):
-                on_output(event.kind, event.value)
+                on_output(event)
             else:
                 on_progress(event.stage, event.step, event.steps)
         digest = hashlib.sha256(b"".join(files)).hexdigest() if files else ""
-        return FinishedInfo(request.seed, request.model, networks.folder.hash, digest)
+        seed = 0 if isinstance(request, Encode) else request.seed
+        return FinishedInfo(seed, request.model, networks.folder.hash, digest)
 
     def _open(self, model: str, device: str, precision: str, engine: str) -> Networks:
         key = (model, device, precision, engine)
@@ -84,16 +98,66 @@ class TrellisEngine:
         return self._networks
 
 
-def _check(request: Generate) -> None:
+def _events(
+    networks: Networks, request: Making, files: Sequence[bytes], report: Report
+) -> Iterator[Step | Output]:
+    """How the request is carried out."""
+    if isinstance(request, Encode):
+        asset, frame = encoded(request, networks, report)
+        return _placed(decode_asset(networks, asset, request.formats, report), frame)
+    guide = _pictures(request, files) if files else request.prompt
+    settings = _settings(networks.folder, request)
+    if isinstance(request, Generate):
+        random = torch.Generator().manual_seed(request.seed)
+        return generate(networks, guide, settings, random, report=report)
+    if isinstance(request, Vary):
+        return _varied(networks, request, guide, settings, report)
+    return _edited(networks, request, guide, settings, report)
+
+
+def _varied(
+    networks: Networks, request: Vary, guide: Guide, settings: Settings, report: Report
+) -> Iterator[Step | Output]:
+    asset, frame = asset_of(request, networks, report)
+    events = vary(networks, asset, guide, settings, request.seed, request.shape, report)
+    yield from _placed(events, frame)
+
+
+def _edited(
+    networks: Networks, request: Edit, guide: Guide, settings: Settings, report: Report
+) -> Iterator[Step | Output]:
+    region = region_of(request)
+    asset, frame = asset_of(request, networks, report)
+    chosen = EditSettings(
+        settings, request.mode, request.seed, request.start, request.margin, request.growth, request.jumps
+    )
+    guide_or_none = None if request.mode == "remove" else guide
+    yield from _placed(edit(networks, asset, guide_or_none, region, chosen, report), frame)
+
+
+def _placed(events: Iterator[Step | Output], frame: Frame | None) -> Iterator[Step | Output]:
+    """The same, with where the unit cube lies told with the voxels."""
+    for event in events:
+        if frame is not None and isinstance(event, Output) and event.kind == "voxels":
+            x, y, z = frame.offset
+            event = replace(event, about={"scale": frame.scale, "offset_x": x, "offset_y": y, "offset_z": z})
+        yield event
+
+
+def _check(request: Making) -> None:
     if not request.formats:
         raise UserError("No output format was chosen; choose mesh, gaussian or radiance_field.")
+    if isinstance(request, Encode):
+        return
     if not 0 <= request.seed < 2**63:
         raise UserError(f"The seed is {request.seed}; choose 0 or a positive whole number below 2^63.")
+    if isinstance(request, Edit) and request.mode == "remove":
+        return  # which needs no guide
     if not request.pictures and not request.prompt.strip():
         raise UserError("There is neither a picture nor a prompt; give one of them.")
 
 
-def _settings(folder: ModelFolder, request: Generate) -> Settings:
+def _settings(folder: ModelFolder, request: Sampled) -> Settings:
     return Settings(
         folder.structure_sampler.merged(asdict(request.sparse_structure)),
         folder.slat_sampler.merged(asdict(request.structured_latent)),
@@ -102,7 +166,7 @@ def _settings(folder: ModelFolder, request: Generate) -> Settings:
     )
 
 
-def _pictures(request: Generate, files: Sequence[bytes]) -> Iterator[Image.Image]:
+def _pictures(request: Sampled, files: Sequence[bytes]) -> Iterator[Image.Image]:
     """The object of each picture, cut out when it is asked for."""
     names = request.picture_names or tuple(f"picture {n + 1}" for n in range(len(files)))
     for data, name in zip(files, names, strict=True):

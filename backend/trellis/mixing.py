@@ -44,21 +44,29 @@ def mixed_cubes(before: Tensor, after: Tensor, own: Tensor, kept: Tensor, look: 
     return torch.where(own[:, None] & colours, after, before)
 
 
-def mixed_values(was: Any, made: Any, rows: Tensor, own: Tensor, kept: Tensor, look: bool) -> Any:
-    """Gaussians or a radiance field with the values of voxels that are kept; rows (L,) are the old ones."""
+def mixed_values(
+    was: Any, made: Any, rows: Tensor, own: Tensor, kept: Tensor, look: bool
+) -> tuple[Any, Tensor]:
+    """Gaussians or a radiance field with the values of voxels that are kept, and which (N,) those are.
+
+    rows (L,) are the old ones.
+    """
     values = {}
     for field in fields(made):
+        if field.name == "keys":
+            continue
         old, new = getattr(was, field.name), getattr(made, field.name)
         each = len(new) // len(rows)
         old = old.unflatten(0, (-1, each))[rows.clamp_min(0)].flatten(0, 1)
         taken = own & (field.name == _COLOURS[type(made)]) if look else ~kept
         taken = taken.repeat_interleave(each).reshape(-1, *[1] * (new.ndim - 1))
         values[field.name] = torch.where(taken, new, old)
-    return type(made)(**values)
+    return replace(made, **values), (~own if look else kept).repeat_interleave(each)
 
 
-def mixed_mesh(was: Mesh, made: Mesh, changed: Tensor, look: bool) -> Mesh:
-    """The mesh of mixed rows with the old values of vertices out of reach of the changed voxels (S, S, S).
+def mixed_mesh(was: Mesh, made: Mesh, changed: Tensor, look: bool) -> tuple[Mesh, Tensor]:
+    """The mesh of mixed rows with the old values of vertices out of reach of changed voxels (S, S, S), and
+    which (V,) these are.
 
     In reach, too, a new look has the old positions and normals.
     """
@@ -73,7 +81,7 @@ def mixed_mesh(was: Mesh, made: Mesh, changed: Tensor, look: bool) -> Mesh:
         if value is not None:
             kept = shared if look and name != "colors" else old
             values[name] = value.index_put((kept,), getattr(was, name)[order[rows[kept]]])
-    return replace(made, **values)
+    return replace(made, **values), old
 
 
 def _within_reach(cubes: Tensor, changed: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from backend.representations.mesh import Mesh
 from backend.representations.radiance_field import RadianceField
 from backend.trellis.decoding import StructuredLatent, Voxels
 from backend.trellis.finite import require_finite
+from backend.trellis.stages import Output
 
 
 def _numpy(tensor: torch.Tensor, dtype: str) -> numpy.ndarray:
@@ -19,7 +20,8 @@ def _numpy(tensor: torch.Tensor, dtype: str) -> numpy.ndarray:
 
 
 def voxel_arrays(voxels: Voxels) -> dict[str, numpy.ndarray]:
-    return {"coords": _numpy(voxels.coords, "<i4")}
+    bits = numpy.packbits(voxels.occupied.cpu().numpy().ravel())
+    return {"coords": _numpy(voxels.coords, "<i4"), "occupied": bits}
 
 
 def mesh_arrays(mesh: Mesh) -> dict[str, numpy.ndarray]:
@@ -34,6 +36,7 @@ def mesh_arrays(mesh: Mesh) -> dict[str, numpy.ndarray]:
         "vertices": _numpy(mesh.vertices, "<f4"),
         "faces": _numpy(mesh.faces, "<i4"),
         "colors": _numpy(colors.clamp(0, 1), "<f4"),
+        "keys": _keys(mesh.keys, len(mesh.vertices)),
     }
 
 
@@ -44,7 +47,13 @@ def gaussian_arrays(gaussians: Gaussians) -> dict[str, numpy.ndarray]:
     length = rotation.norm(dim=-1)  # a rotation whose length is 0 or overflows has no direction
     require_finite("Gaussians", position, f_dc, opacity, scale, length, 1 / length)
     parts = {"position": position, "f_dc": f_dc, "opacity": opacity, "scale": scale, "rotation": unit}
-    return {name: _numpy(part, "<f4") for name, part in parts.items()}
+    arrays = {name: _numpy(part, "<f4") for name, part in parts.items()}
+    return arrays | {"keys": _keys(gaussians.keys, len(gaussians))}
+
+
+def _keys(keys: torch.Tensor | None, count: int) -> numpy.ndarray:
+    """The names (count,) of vertices or splats; their places where decoding has not named them."""
+    return _numpy(keys if keys is not None else torch.arange(count), "<i4")
 
 
 def radiance_field_arrays(field: RadianceField) -> dict[str, numpy.ndarray]:
@@ -56,7 +65,8 @@ def radiance_field_arrays(field: RadianceField) -> dict[str, numpy.ndarray]:
 def describe(part: Any) -> tuple[Mapping[str, int], dict[str, numpy.ndarray]]:
     """What a Result says of a part: its facts and its arrays. UserError where its values are no numbers."""
     if isinstance(part, Voxels):
-        return {"resolution": part.resolution}, voxel_arrays(part)
+        resolutions = {"resolution": part.resolution, "structure_resolution": len(part.occupied)}
+        return resolutions, voxel_arrays(part)
     if isinstance(part, StructuredLatent):
         require_finite("a structured latent", part.feats)
         arrays = {"coords": _numpy(part.coords, "<i4"), "feats": _numpy(part.feats, "<f4")}
@@ -66,6 +76,14 @@ def describe(part: Any) -> tuple[Mapping[str, int], dict[str, numpy.ndarray]]:
         return {}, {"latent": _numpy(part[0], "<f4")}
     writers = {Mesh: mesh_arrays, Gaussians: gaussian_arrays, RadianceField: radiance_field_arrays}
     return {}, writers[type(part)](part)
+
+
+def describe_output(output: Output) -> tuple[Mapping[str, float], dict[str, numpy.ndarray]]:
+    """The same of an output; of an edit's also which vertices or splats are those of the asset as it was."""
+    facts, arrays = describe(output.value)
+    if output.kept is not None and isinstance(output.value, Mesh | Gaussians):
+        arrays |= {"kept": _numpy(output.kept, "u1")}
+    return {**facts, **output.about}, arrays
 
 
 def checked(part: Any) -> Any:

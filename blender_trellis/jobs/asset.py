@@ -3,14 +3,14 @@
 import dataclasses
 import json
 
-from ..protocol import Finished, Generate
+from ..protocol import Finished, LoadModel, Making, array_field
 from ..scene.asset import Asset
 from .job import Job
 
 
 def asset_of(job: Job, name: str, version: str) -> Asset:
     """The asset of a finished job; `version` is the extension's."""
-    assert isinstance(job.request, Generate) and isinstance(job.summary, Finished)
+    assert not isinstance(job.request, LoadModel) and isinstance(job.summary, Finished)
     mesh, gaussian = job.part("mesh"), job.part("gaussian")
     properties: dict[str, str | int] = {
         "parameters": _parameters(job.request),
@@ -28,8 +28,10 @@ def asset_of(job: Job, name: str, version: str) -> Asset:
     )
 
 
-def _parameters(request: Generate) -> str:
-    """All that the request asked for, but for the pictures themselves, as JSON."""
-    asked = dataclasses.asdict(dataclasses.replace(request, pictures=()))
-    del asked["pictures"], asked["job"]
+def _parameters(request: Making) -> str:
+    """All that the request asked for, but for its arrays, as JSON."""
+    kind: type = type(request)
+    held = array_field(kind)
+    asked = dataclasses.asdict(dataclasses.replace(request, **{held: type(getattr(request, held))()}))
+    del asked[held], asked["job"]
     return json.dumps(asked, sort_keys=True)

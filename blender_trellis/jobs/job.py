@@ -5,14 +5,16 @@ from typing import Literal, get_args
 
 from ..protocol import (
     Cancelled,
+    Encode,
     Failed,
     FailureKind,
     Finished,
     Format,
     FromBackend,
-    Generate,
     Loaded,
     LoadModel,
+    Making,
+    OfAsset,
     Progress,
     ProtocolError,
     Result,
@@ -25,6 +27,7 @@ FINAL: tuple[State, ...] = ("finished", "failed", "cancelled")
 # how much of a generation each stage is, in the order of the stages, and what people call it
 STAGES: dict[str, tuple[float, str]] = {
     "load": (10.0, "Loading the model"),
+    "encode": (20.0, "Reading the mesh"),
     "condition": (5.0, "Looking at the picture"),
     "sparse_structure": (30.0, "Shaping"),
     "decode_sparse_structure": (2.0, "Finding the shape"),
@@ -41,7 +44,7 @@ class Job:
     """One request and how far it has come."""
 
     id: str
-    request: Generate | LoadModel
+    request: Making | LoadModel
     state: State = "queued"
     stage: str = ""
     fraction: float = 0.0  # of the whole job, never falls
@@ -60,7 +63,7 @@ class Job:
         return next((part for part in reversed(self.parts) if part.kind == kind), None)
 
 
-def new_job(request: Generate | LoadModel) -> Job:
+def new_job(request: Making | LoadModel) -> Job:
     """A job that waits; it is called as its request calls it."""
     return Job(request.job, request)
 
@@ -105,6 +108,8 @@ def _fraction(job: Job, stage: str, done: float) -> float:
     left_out = {f"decode_{name}" for name in get_args(Format) if name not in job.request.formats}
     if "mesh" not in job.request.formats:
         left_out.add("extract_mesh")
+    if not isinstance(job.request, OfAsset | Encode) or "vertices" not in job.request.arrays:
+        left_out.add("encode")
     weights = {name: weight for name, (weight, _) in STAGES.items() if name == stage or name not in left_out}
     names = list(weights)
     before = sum(weights[name] for name in names[: names.index(stage)])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..protocol import ARRAYS, ProtocolError, Result, ResultKind, Scalar
+from ..protocol import ARRAYS, OF_AN_EDIT, ProtocolError, Result, ResultKind, Scalar
 
 NOT_FINITE_CAUSE = ": the model's weights are damaged, or they need more precision (choose fp32)"
 
@@ -25,6 +25,9 @@ class Part:
 def check_result(result: Result) -> Part:
     """The arrays of a result; ProtocolError that names the first fault in their names, shapes or values."""
     wanted = ARRAYS[result.kind]
+    of_an_edit = OF_AN_EDIT.get(result.kind, {})
+    if of_an_edit.keys() & result.arrays.keys():
+        wanted = {**wanted, **of_an_edit}
     if result.arrays.keys() != wanted.keys():
         raise _fault(result, f"holds {_listed(result.arrays)} instead of {_listed(wanted)}")
     lengths: dict[str, int] = {}
@@ -60,6 +63,8 @@ def _check_values(result: Result, arrays: Mapping[str, np.ndarray]) -> None:
         if not isinstance(resolution, int) or not 1 <= resolution <= 4096:
             raise _fault(result, f"has the resolution {resolution}")
         _check_range(result, "coords", arrays["coords"], resolution)
+        if result.kind == "voxels":
+            _check_structure(result, len(arrays["occupied"]))
     elif result.kind == "mesh":
         _check_range(result, "faces", arrays["faces"], len(arrays["vertices"]))
         if arrays["colors"].min() < 0 or arrays["colors"].max() > 1:
@@ -68,6 +73,12 @@ def _check_values(result: Result, arrays: Mapping[str, np.ndarray]) -> None:
         lengths = np.linalg.norm(arrays["rotation"], axis=1)
         if np.abs(lengths - 1).max() > 1e-2:
             raise _fault(result, "has rotations that are no unit quaternions")
+
+
+def _check_structure(result: Result, size: int) -> None:
+    finer = result.info.get("structure_resolution")
+    if not isinstance(finer, int) or not 1 <= finer <= 4096 or size != (finer**3 + 7) // 8:
+        raise _fault(result, f"has {size} bytes of a structure of resolution {finer}")
 
 
 def _check_range(result: Result, name: str, values: np.ndarray, end: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..faults import Fault
 from ..process.backend_process import BackendProcess
-from ..protocol import Cancel, Failed, Generate, Hello, ProtocolError
+from ..protocol import Cancel, Failed, Hello, Making, ProtocolError
 from .job import Job, JobQueue, new_job
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class JobRunner:
             self.stop_process()
         self._launch = launch
 
-    def submit(self, request: Generate) -> str:
+    def submit(self, request: Making) -> str:
         """Puts a request behind the others; the name that its job gets."""
         name = uuid.uuid4().hex[:12]
         self.queue = self.queue.add(new_job(dataclasses.replace(request, job=name)))

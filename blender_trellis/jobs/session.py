@@ -17,12 +17,13 @@ from ..extension_paths import extension_root, extension_version, user_folder
 from ..install.backend_install import find_python, install
 from ..install.self_test import run_self_test as self_test
 from ..process.background_task import BackgroundTask, Report, TaskState
-from ..protocol import Generate, ModelInfo
+from ..protocol import Making, ModelInfo
 from ..scene.asset import Asset
 from ..scene.window import place, redraw
 from .asset import asset_of
 from .job import Job
 from .known_models import read_models, write_models
+from .placement import Placement
 from .runner import JobRunner, Launch
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class _State:
 
     def __init__(self):
         self.runner = JobRunner()
-        self.names: dict[str, str] = {}  # what the jobs' objects will be called
+        self.placements: dict[str, Placement] = {}  # of the jobs' results
         self.arrived: list[Asset] = []  # finished, not in a scene yet
         self.tasks: dict[str, BackgroundTask] = {}
         self.running_tasks: set[str] = set()
@@ -162,8 +163,8 @@ def _backend_lines(runner: JobRunner) -> tuple[str, ...]:
 # ---- what operators do
 
 
-def submit(request: Generate, name: str) -> str:
-    """Sends a request; its object will be called `name`. Gives the job's name back."""
+def submit(request: Making, placement: Placement) -> str:
+    """Sends a request; `placement` says where its result goes. Gives the job's name back."""
     state = _current()
     dismiss()
     python = backend_python(fresh=True)
@@ -173,7 +174,7 @@ def submit(request: Generate, name: str) -> str:
         remover = chosen.background_remover
         state.runner.use(Launch(python, extension_root(), log_path, chosen.models, remover))
     job = state.runner.submit(request)
-    state.names[job] = name
+    state.placements[job] = placement
     _wake()
     return job
 
@@ -277,9 +278,9 @@ def _is_busy(state: _State) -> bool:
 
 
 def _end_job(state: _State, job: Job) -> None:
-    name = state.names.pop(job.id, "TRELLIS")
+    placement = state.placements.pop(job.id)
     if job.state == "finished":
-        state.arrived.append(asset_of(job, name, extension_version()))
+        state.arrived.append(asset_of(job, placement.name, extension_version()))
     elif job.state == "failed":
         sentence, *lines = job.message.splitlines()
         _note_fault(state, sentence, tuple(lines))

@@ -37,6 +37,7 @@ FORMATS: dict[str, OutputFormat] = {
             "vertices": ("f4", ("V", 3)),
             "faces": ("i4", ("F", 3)),
             "colors": ("f4", ("V", 3)),  # sRGB in [0, 1]
+            "keys": ("i4", ("V",)),
         },
     ),
     "gaussian": OutputFormat(
@@ -50,6 +51,7 @@ FORMATS: dict[str, OutputFormat] = {
             "opacity": ("f4", ("N", 1)),  # logit
             "scale": ("f4", ("N", 3)),  # log
             "rotation": ("f4", ("N", 4)),  # unit quaternion w, x, y, z
+            "keys": ("i4", ("N",)),
         },
     ),
     "radiance_field": OutputFormat(
@@ -69,8 +71,17 @@ FORMATS: dict[str, OutputFormat] = {
 
 ARRAYS: dict[str, Mapping[str, Layout]] = {
     "structure_latent": {"latent": ("f4", ("C", "r", "r", "r"))},
-    "voxels": {"coords": ("i4", ("L", 3))},
+    "voxels": {"coords": ("i4", ("L", 3)), "occupied": ("u1", ("B",))},
     "structured_latent": {"coords": ("i4", ("L", 3)), "feats": ("f4", ("L", "C"))},
+    "vertex_colors": {"colors": ("f4", ("V", 3))},  # of the mesh that was sent, sRGB in [0, 1]
     **{name: one.arrays for name, one in FORMATS.items()},
 }
-"""The arrays of every kind of result."""
+"""The arrays of every kind of result. keys: names of an asset's vertices or Gaussians, the same before and
+after an edit; occupied: the bits of the structure, packed.
+"""
+
+OF_AN_EDIT: dict[str, Mapping[str, Layout]] = {
+    "mesh": {"kept": ("u1", ("V",))},
+    "gaussian": {"kept": ("u1", ("N",))},
+}
+"""What results of an edit hold besides: 1 where a vertex or Gaussian is that of the asset as it was."""

@@ -21,14 +21,14 @@ class Limits:
     """What one frame may take. `message_bytes` counts the arrays, `line_bytes` the JSON line."""
 
     line_bytes: int = 1 << 20
-    arrays: int = 16
+    arrays: int = 64
     message_bytes: int = 512 << 20
 
 
 def encode(message: Message, limits: Limits = Limits()) -> list[Buffer]:
     """The pieces of the frame in order: line, each array's bytes. ProtocolError if it would be refused."""
     kind: type = type(message)
-    arrays = _arrays_of(message)
+    arrays = arrays_of(message)
     announced = [{"name": name, "dtype": a.dtype, "shape": list(a.shape)} for name, a in arrays.items()]
     fields = to_json(message)
     fields.pop(array_field(kind), None)
@@ -45,7 +45,8 @@ def encode(message: Message, limits: Limits = Limits()) -> list[Buffer]:
     return [line, *(array.data for array in arrays.values())]
 
 
-def _arrays_of(message: Message) -> dict[str, Array]:
+def arrays_of(message: Message) -> dict[str, Array]:
+    """The arrays that a message holds, by name or by place."""
     kind: type = type(message)
     held = getattr(message, array_field(kind), ())
     return dict(held if isinstance(held, Mapping) else ((str(place), a) for place, a in enumerate(held)))

@@ -5,20 +5,24 @@ field that holds arrays (a tuple or a dictionary of `Array`).
 """
 
 import dataclasses
+import itertools
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 Format = Literal["mesh", "gaussian", "radiance_field"]
 Memory = Literal["auto", "keep", "release"]
 """Whether networks leave the graphics card when their stage is over: for want of room, never, always."""
 MultiImage = Literal["stochastic", "multidiffusion"]
 Input = Literal["pictures", "text"]
+EditMode = Literal["replace", "add", "look", "remove"]
+"""What becomes of a region: shape and look anew, more beside what is there, the look alone, nothing."""
 Stage = Literal[
     "load",
+    "encode",
     "condition",
     "sparse_structure",
     "decode_sparse_structure",
@@ -28,7 +32,15 @@ Stage = Literal[
     "decode_mesh",
     "extract_mesh",
 ]
-ResultKind = Literal["structure_latent", "voxels", "structured_latent", "gaussian", "radiance_field", "mesh"]
+ResultKind = Literal[
+    "structure_latent",
+    "voxels",
+    "structured_latent",
+    "gaussian",
+    "radiance_field",
+    "mesh",
+    "vertex_colors",
+]
 FailureKind = Literal["bad_input", "missing_model", "out_of_memory", "protocol", "internal", "backend_died"]
 Scalar = str | int | float
 Buffer = bytes | bytearray | memoryview
@@ -111,8 +123,8 @@ class SamplingParams:
 
 
 @dataclass(frozen=True)
-class LoadModel:
-    """Bring a model into memory. Ends with Loaded, Failed or Cancelled."""
+class Request:
+    """What every job says: its name, and on which model and how it runs."""
 
     job: str
     model: str = "starter"
@@ -123,23 +135,98 @@ class LoadModel:
 
 
 @dataclass(frozen=True)
-class Generate:
-    """Make one object; all that generation needs is in here. Ends with Finished, Failed or Cancelled."""
+class LoadModel(Request):
+    """Bring a model into memory. Ends with Loaded, Failed or Cancelled."""
 
-    job: str
-    model: str = "starter"
-    device: str = "auto"
-    precision: str = "auto"
-    pictures: tuple[Array, ...] = ()  # u1 (bytes,): each one picture file, several views of the same object
-    picture_names: tuple[str, ...] = ()  # how messages to people call them
+
+@dataclass(frozen=True)
+class Sampled(Request):
+    """What every request says that samples the flows; all of it ends with Finished, Failed or Cancelled."""
+
+    picture_names: tuple[str, ...] = ()  # how messages to people call the pictures
     prompt: str = ""
     seed: int = 1
     sparse_structure: SamplingParams = SamplingParams()
     structured_latent: SamplingParams = SamplingParams()
     formats: tuple[Format, ...] = ("mesh", "gaussian")
     multi_image: MultiImage = "stochastic"
-    engine: str = "torch"
-    memory: Memory = "auto"
+
+
+@dataclass(frozen=True)
+class Generate(Sampled):
+    """Make one object; all that generation needs is in here."""
+
+    pictures: tuple[Array, ...] = ()  # u1 (bytes,): each one picture file, several views of the same object
+
+
+@dataclass(frozen=True)
+class OfAsset(Sampled):
+    """A request that starts from an asset: one that was generated, or any mesh, which is encoded first.
+
+    arrays: "structure_latent" f4 (C, r, r, r), "occupied" u1 (the bits of the structure's R³ voxels, packed),
+    "coords" i4 (L, 3) and "feats" f4 (L, C), as results of these kinds hold them; or "vertices" f4 (V, 3),
+    "faces" i4 (F, 3) and "colors" f4 (V, 3), sRGB in [0, 1]. Pictures are "picture_0", … u1 (bytes,).
+    """
+
+    arrays: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    resolution: int = 0  # of coords
+    structure_resolution: int = 0  # of occupied, R
+    model_hash: str = ""  # of the model that made the latents
+
+    @property
+    def pictures(self) -> tuple[Array, ...]:
+        """The picture files in their order."""
+        return numbered(self.arrays, "picture_{}")
+
+
+@dataclass(frozen=True)
+class Edit(OfAsset):
+    """Change a region of an asset and keep the rest, bit for bit; the results are the whole new asset.
+
+    boxes: each a matrix of 16 numbers, row by row, that takes the cube [-1, 1]³ into the asset's frame
+    [-0.5, 0.5]³; closed meshes are the arrays "region_0_vertices" f4 (V, 3), "region_0_faces" i4 (F, 3), …
+    """
+
+    mode: EditMode = "replace"
+    boxes: tuple[tuple[float, ...], ...] = ()
+    start: Literal["guide", "asset"] = "guide"  # what less than full strength starts from
+    margin: int = 2  # voxels round the region whose surface may adapt
+    growth: int = 1  # cells of the structure latent round the region that are sampled too
+    jumps: int = 1  # passes of each sampling step, which settle the new part
+
+    @property
+    def meshes(self) -> tuple[tuple[Array, Array], ...]:
+        """Vertices and faces of the region's closed meshes."""
+        vertices = numbered(self.arrays, "region_{}_vertices")
+        return tuple(zip(vertices, numbered(self.arrays, "region_{}_faces"), strict=False))
+
+
+@dataclass(frozen=True)
+class Vary(OfAsset):
+    """Make a variant of an asset: its look anew on its voxels, or its shape too.
+
+    onto: "asset" gives a whole new asset; "mesh" colours the mesh that was sent, and changes nothing else.
+    """
+
+    shape: bool = False
+    onto: Literal["asset", "mesh"] = "asset"
+
+
+@dataclass(frozen=True)
+class Encode(Request):
+    """Make an asset of a mesh: its latents and what they decode to. Ends like Generate.
+
+    arrays: "vertices", "faces" and "colors" as in OfAsset.
+    """
+
+    arrays: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    formats: tuple[Format, ...] = ("mesh", "gaussian")
+
+
+def numbered(arrays: Mapping[str, Array], pattern: str) -> tuple[Array, ...]:
+    """The arrays named 0, 1, … in the pattern, as many as there are in turn."""
+    names = map(pattern.format, range(len(arrays)))
+    return tuple(arrays[name] for name in itertools.takewhile(arrays.__contains__, names))
 
 
 @dataclass(frozen=True)
@@ -204,7 +291,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Finished:
-    """All parts have been sent: the final message of a Generate."""
+    """All parts have been sent: the final message of a job that makes something."""
 
     job: str
     seconds: float
@@ -240,7 +327,9 @@ class Heartbeat:
     job: str = ""  # the running one
 
 
-ToBackend = LoadModel | Generate | Cancel | Shutdown
+Making = Generate | Edit | Vary | Encode
+"""Requests whose results are an asset."""
+ToBackend = LoadModel | Making | Cancel | Shutdown
 FromBackend = Hello | Loaded | Progress | Result | Finished | Failed | Cancelled | Heartbeat
 Message = ToBackend | FromBackend
 Final = Loaded | Finished | Failed | Cancelled

@@ -5,6 +5,7 @@ import bpy
 from ..backend_settings import backend_settings
 from ..faults import Fault
 from ..jobs import session
+from ..jobs.placement import Placement
 from ..scene.collection import is_gaussian, show
 
 
@@ -29,7 +30,7 @@ class TRELLIS_OT_generate(bpy.types.Operator):
             pictures = settings.read_pictures()
             settings.draw_seed()
             name = pictures[0].stem if pictures else settings.prompt.strip()[:40]
-            session.submit(settings.to_request(pictures, chosen), name)
+            session.submit(settings.to_request(pictures, chosen), Placement(name))
         except Fault as fault:
             self.report({"ERROR"}, str(fault))
             return {"CANCELLED"}

@@ -20,7 +20,7 @@ from backend.server.interface import FinishedInfo, LoadedInfo
 from backend.server.request_queue import RequestQueue
 from blender_trellis.protocol import PROTOCOL_VERSION, Hello
 
-COORDS = np.array([[1, 2, 3], [4, 5, 6]], np.int32)
+ARRAYS = {"coords": np.array([[1, 2, 3], [4, 5, 6]], np.int32), "occupied": np.zeros(64, np.uint8)}
 
 
 class FakeEngine:
@@ -40,7 +40,7 @@ class FakeEngine:
             raise MissingModel("There is no model called absent; download it in the preferences.")
         return LoadedInfo(model, "cpu", "float32", "hash")
 
-    def generate(self, request, on_progress, on_result):
+    def run(self, request, on_progress, on_result):
         for step in range(10):
             on_progress("sparse_structure", step + 1, 10)
             if request.prompt == "slow":
@@ -49,7 +49,7 @@ class FakeEngine:
                 on_progress("sparse_structure", 1, 10)
                 time.sleep(0.01)
         getattr(self, request.prompt or "nothing", self.nothing)()
-        on_result("voxels", {"resolution": 64}, {"coords": COORDS})
+        on_result("voxels", {"resolution": 64, "structure_resolution": 8}, ARRAYS)
         return FinishedInfo(request.seed, request.model)
 
     def nothing(self):

@@ -174,7 +174,8 @@ def test_vertices_out_of_reach_are_the_old_ones_however_they_are_rounded(tiny, l
     # Distances in fine cubes, along the axis that is farthest, to the changed half x >= 8 voxels.
     far = cubes_of(keys, 64)[:, 0] < 8 * 4 - 2
     assert min((far & fresh).sum(), (far & ~fresh).sum(), (~far).sum()) > 20
-    mixed = mixed_mesh(was, made, changed, look)
+    mixed, kept = mixed_mesh(was, made, changed, look)
+    assert torch.equal(kept, far & ~fresh)
     for name in values:
         old = ~fresh if look and name != "colors" else far & ~fresh
         expected = torch.where(old[:, None], getattr(was, name)[order], values[name])
@@ -186,9 +187,11 @@ def test_where_no_vertex_was_all_are_new(tiny):
     nothing = Mesh(
         *(value[:0] for value in (made.vertices, made.faces, made.colors, made.normals, made.keys))
     )
-    mixed = mixed_mesh(nothing, made, torch.zeros(16, 16, 16, dtype=torch.bool), look=False)
+    mixed, kept = mixed_mesh(nothing, made, torch.zeros(16, 16, 16, dtype=torch.bool), look=False)
+    assert not kept.any()
     assert torch.equal(mixed.vertices, made.vertices) and torch.equal(mixed.keys, made.keys)
-    assert len(mixed_mesh(made, nothing, torch.ones(16, 16, 16, dtype=torch.bool), look=False).vertices) == 0
+    none, _ = mixed_mesh(made, nothing, torch.ones(16, 16, 16, dtype=torch.bool), look=False)
+    assert len(none.vertices) == 0
 
 
 def test_the_same_request_gives_the_same_result_and_another_seed_does_not(tiny):

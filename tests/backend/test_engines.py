@@ -238,7 +238,9 @@ def test_a_generation_with_both_passes_in_one_is_the_plain_one_and_reports(tiny_
     def made(engine: str) -> tuple[torch.Tensor, set[str]]:
         parts, stages = {}, set()
         TrellisEngine().make(
-            replace(request, engine=engine), lambda *progress: stages.add(progress[0]), parts.__setitem__
+            replace(request, engine=engine),
+            lambda *progress: stages.add(progress[0]),
+            lambda one: parts.update({one.kind: one.value}),
         )
         return parts["structure_latent"], stages
 

@@ -14,6 +14,7 @@ pytest.importorskip("numba")
 
 from backend.__main__ import main as backend_main
 from backend.checkpoints.model_folder import open_folder
+from backend.encoding.latent_encoders import is_view_aligned
 from backend.evaluation.autoencoder import open_autoencoder
 from backend.evaluation.cases import scored_cases
 from backend.evaluation.command import main
@@ -22,7 +23,6 @@ from backend.evaluation.report import BEGIN, END
 from backend.evaluation.scores import KEYS, surface_scores
 from backend.geometry.mesh_files import read_catalogue
 from backend.trellis.engine import TrellisEngine
-from backend.trellis.latent_encoders import is_view_aligned
 from backend.trellis.networks import Networks
 from blender_trellis.protocol import Array, Generate
 
@@ -126,7 +126,7 @@ def test_what_is_scored_is_what_generate_makes(meshes, tiny_model):
         job="one", model=str(tiny_model), device="cpu", precision="fp32", seed=3, formats=("mesh",),
         pictures=(Array("u1", (len(data),), data),), picture_names=("one.png",),
     )  # fmt: skip
-    TrellisEngine().make(request, lambda *_: None, parts.__setitem__)
+    TrellisEngine().make(request, lambda *_: None, lambda one: parts.update({one.kind: one.value}))
     assert torch.equal(scored.mesh.vertices, parts["mesh"].vertices)
     assert torch.equal(scored.mesh.faces, parts["mesh"].faces)
 

@@ -18,6 +18,7 @@ from training_shapes import cube, save, sphere
 from backend.checkpoints.model_folder import open_folder
 from backend.checkpoints.published_models import published_configuration
 from backend.checkpoints.weights import build_model
+from backend.encoding.view_features import voxel_places
 from backend.errors import MissingModel, UserError
 from backend.geometry.mesh_files import Entry, read_catalogue
 from backend.geometry.render import render_whole
@@ -40,7 +41,6 @@ from backend.trellis.decoding import Voxels
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings
-from backend.trellis.view_features import voxel_places
 
 CPU = torch.device("cpu")
 CONFIG = FineTuneConfig(

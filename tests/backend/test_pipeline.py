@@ -30,7 +30,7 @@ def request_for(model: Path, picture: Path, **changes) -> Generate:
 
 def run(engine: TrellisEngine, request: Generate) -> tuple[dict, list]:
     parts, progress = {}, []
-    engine.generate(
+    engine.run(
         request,
         lambda *step: progress.append(step),
         lambda kind, info, arrays: parts.__setitem__(kind, (info, arrays)),
@@ -125,7 +125,11 @@ def test_several_pictures_of_one_object(tiny_model, picture, mode):
     data = picture.read_bytes()
     twice = (Array("u1", (len(data),), data),) * 2
     request = Generate(
-        "job", str(tiny_model), "cpu", "fp32", twice, seed=7, formats=("gaussian",), multi_image=mode
+        *("job", str(tiny_model), "cpu", "fp32"),
+        pictures=twice,
+        seed=7,
+        formats=("gaussian",),
+        multi_image=mode,
     )
     parts, _ = run(TrellisEngine(), request)
     alone, _ = run(TrellisEngine(), request_for(tiny_model, picture, formats=("gaussian",)))
@@ -141,7 +145,7 @@ def test_a_job_taken_back_stops_within_one_step(tiny_model, picture):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        TrellisEngine().generate(request_for(tiny_model, picture), on_progress, lambda *part: None)
+        TrellisEngine().run(request_for(tiny_model, picture), on_progress, lambda *part: None)
     assert calls[-1] == ("sparse_structure", 1)
 
 
@@ -158,7 +162,7 @@ def test_a_job_taken_back_stops_within_a_decoder(tiny_model, picture, stage):
 
     engine = TrellisEngine()
     with pytest.raises(Cancelled):
-        engine.generate(request_for(tiny_model, picture), on_progress, lambda *part: None)
+        engine.run(request_for(tiny_model, picture), on_progress, lambda *part: None)
     assert calls[-1][0] == stage and calls[-1][1] < calls[-1][2]
     assert run(engine, request_for(tiny_model, picture))[0].keys() >= {"mesh"}
 

@@ -113,7 +113,7 @@ def test_results_come_before_the_last_word_and_hold_the_numbers(child):
     result = child.next(Result)
     coords = np.frombuffer(result.arrays["coords"].data, "<i4").reshape(2, 3)
     assert coords.tolist() == [[1, 2, 3], [4, 5, 6]]
-    assert result.info == {"resolution": 64}
+    assert result.info == {"resolution": 64, "structure_resolution": 8}
     assert child.next(*FINAL).seed == 9
 
 

@@ -250,7 +250,7 @@ def test_a_trained_folder_makes_objects_of_sentences(run, tmp_path):
     made = {}
     for prompt in ("a red chair", "a tree"):
         request = Generate("job", str(folder.path), "cpu", "fp32", prompt=prompt, formats=("gaussian",))
-        TrellisEngine().generate(
+        TrellisEngine().run(
             request,
             lambda *step: None,
             lambda kind, info, arrays, prompt=prompt: made.__setitem__((prompt, kind), arrays),

@@ -59,7 +59,7 @@ def ball(rows: int = 24) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def arrays(**named: np.ndarray) -> dict[str, p.Array]:
-    kinds = {"float32": "f4", "int32": "i4"}
+    kinds = {"float32": "f4", "int32": "i4", "uint8": "u1"}
     return {
         name: p.Array(kinds[values.dtype.name], values.shape, values.tobytes())
         for name, values in named.items()
@@ -87,16 +87,18 @@ class FakeBackend:
         while (message := reader.read()) is not None and not isinstance(message, p.Shutdown):
             if isinstance(message, p.Cancel):
                 self._cancelled.add(message.job)
-            elif isinstance(message, p.Generate):
+            elif isinstance(message, p.Making):
                 threading.Thread(target=self.generate, args=(message,)).start()
 
-    def generate(self, request: p.Generate) -> None:
-        data = bytes(request.pictures[0].data) if request.pictures else b""
+    def generate(self, request: p.Making) -> None:
+        pictures = () if isinstance(request, p.Encode) else request.pictures
+        data = bytes(pictures[0].data) if pictures else b""
         if data == b"bad":
             return self.send(p.Failed(request.job, "bad_input", f"{request.picture_names[0]} is no picture."))
         if data == b"deaf":
             time.sleep(1000)
-        steps = 40 if data == b"steady" else request.sparse_structure.steps or STEPS
+        steps = STEPS if isinstance(request, p.Encode) else request.sparse_structure.steps or STEPS
+        steps = 40 if data == b"steady" else steps
         for step in range(1, steps + 1):
             if request.job in self._cancelled:
                 return self.send(p.Cancelled(request.job, 0.1))
@@ -110,13 +112,17 @@ class FakeBackend:
             os._exit(3)
         self.send_results(request, broken=data == b"garbage")
         digest = hashlib.sha256(data).hexdigest()
-        return self.send(p.Finished(request.job, 0.5, request.seed, request.model, "0" * 64, digest))
+        seed = 0 if isinstance(request, p.Encode) else request.seed
+        return self.send(p.Finished(request.job, 0.5, seed, request.model, "0" * 64, digest))
 
-    def send_results(self, request: p.Generate, broken: bool) -> None:
+    def send_results(self, request: p.Making, broken: bool) -> None:
         vertices, faces, colors = ball()
         cells = np.unique(((vertices + 0.5) * 64).astype(np.int32), axis=0)
-        self.send(p.Result(request.job, "voxels", {"resolution": 64}, arrays(coords=cells)))
+        self.send_latents(request.job, cells)
         count = len(vertices)
+        names = {"keys": np.arange(count, dtype=np.int32)}
+        if isinstance(request, p.Edit):  # whatever the region is, the upper half is new
+            names["kept"] = (vertices[:, 2] < 0).astype(np.uint8)
         if "gaussian" in request.formats:
             splats = arrays(
                 position=vertices,
@@ -124,12 +130,25 @@ class FakeBackend:
                 opacity=np.full((count, 1), 3.0, np.float32),
                 scale=np.full((count, 3), np.log(0.012), np.float32),
                 rotation=np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1)),
+                **names,
             )
             self.send(p.Result(request.job, "gaussian", {}, splats))
         if "mesh" in request.formats:
             faces = faces + (count if broken else 0)
-            surface = arrays(vertices=vertices, faces=faces.astype(np.int32), colors=colors)
+            surface = arrays(vertices=vertices, faces=faces.astype(np.int32), colors=colors, **names)
             self.send(p.Result(request.job, "mesh", {}, surface))
+
+    def send_latents(self, job: str, cells: np.ndarray) -> None:
+        """What the ball was decoded from, of one size with a real one's but for the channels."""
+        occupied = np.zeros((64, 64, 64), bool)
+        occupied[tuple(cells.T)] = True
+        resolution = {"resolution": 64}
+        latent = arrays(latent=np.zeros((8, 16, 16, 16), np.float32))
+        self.send(p.Result(job, "structure_latent", {}, latent))
+        voxels = arrays(coords=cells, occupied=np.packbits(occupied))
+        self.send(p.Result(job, "voxels", resolution | {"structure_resolution": 64}, voxels))
+        feats = np.random.default_rng(0).normal(size=(len(cells), 8)).astype(np.float32)
+        self.send(p.Result(job, "structured_latent", resolution, arrays(coords=cells, feats=feats)))
 
 
 if __name__ == "__main__":

@@ -59,8 +59,13 @@ def integers(rows: list[tuple[int, ...]]) -> Array:
     return Array("i4", (len(rows), len(rows[0])), data)
 
 
+def keys(count: int) -> Array:
+    return Array("i4", (count,), struct.pack(f"<{count}i", *range(count)))
+
+
 def voxels(job: str) -> Result:
-    return Result(job, "voxels", {"resolution": 64}, {"coords": integers([(31, 31, 31), (32, 31, 31)])})
+    arrays = {"coords": integers([(31, 31, 31), (32, 31, 31)]), "occupied": Array("u1", (64,), bytes(64))}
+    return Result(job, "voxels", {"resolution": 64, "structure_resolution": 8}, arrays)
 
 
 def gaussians(job: str) -> Result:
@@ -70,6 +75,7 @@ def gaussians(job: str) -> Result:
         "opacity": floats([(2.0,)] * 2),
         "scale": floats([(-4.0, -4.0, -4.0)] * 2),
         "rotation": floats([(1.0, 0.0, 0.0, 0.0)] * 2),
+        "keys": keys(2),
     }
     return Result(job, "gaussian", {}, arrays)
 
@@ -79,6 +85,7 @@ def mesh(job: str, last_vertex: int = 3) -> Result:
         "vertices": floats([(0.0, 0.0, 0.0), (0.5, 0.0, 0.0), (0.0, 0.5, 0.0), (0.0, 0.0, 0.5)]),
         "faces": integers([(0, 2, 1), (0, 1, last_vertex), (0, last_vertex, 2), (1, 2, last_vertex)]),
         "colors": floats([(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1.0, 1.0)]),
+        "keys": keys(4),
     }
     return Result(job, "mesh", {}, arrays)
 

@@ -175,7 +175,7 @@ def test_sound_parts_become_arrays():
     assert part.arrays["vertices"].dtype == np.float32
     assert part.arrays["faces"][1].tolist() == [0, 1, 3]
     assert check_result(SPLATS).arrays["rotation"].tolist() == [[1, 0, 0, 0]] * 2
-    assert check_result(VOXELS).info == {"resolution": 64}
+    assert check_result(VOXELS).info == {"resolution": 64, "structure_resolution": 8}
 
 
 def test_a_radiance_field_may_have_any_rank():
@@ -187,11 +187,23 @@ def test_a_radiance_field_may_have_any_rank():
         check_result(Result("a", "radiance_field", {}, arrays))
 
 
+def with_kept(result: Result, count: int) -> Result:
+    return replace(result, arrays={**result.arrays, "kept": Array("u1", (count,), bytes(count))})
+
+
+def test_results_of_edits_say_what_was_kept():
+    part = check_result(with_kept(MESH, 4))
+    assert part.arrays["kept"].tolist() == [0, 0, 0, 0] and part.arrays["keys"].tolist() == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        (replace(MESH, arrays={}), "holds nothing instead of colors, faces, vertices"),
-        (replace(MESH, arrays={**MESH.arrays, "uv": MESH.arrays["colors"]}), "colors, faces, uv, vertices"),
+        (replace(MESH, arrays={}), "holds nothing instead of colors, faces, keys, vertices"),
+        (
+            replace(MESH, arrays={**MESH.arrays, "uv": MESH.arrays["colors"]}),
+            "colors, faces, keys, uv, vertices",
+        ),
         (changed(MESH, "vertices", shape=(12,)), "vertices of f4 (12) instead of f4 (V, 3)"),
         (changed(MESH, "vertices", dtype="i4"), "vertices of i4"),
         (changed(MESH, "colors", shape=(2, 3), data=bytes(24)), "colors of f4 (2, 3)"),
@@ -204,6 +216,11 @@ def test_a_radiance_field_may_have_any_rank():
         (with_floats(SPLATS, "scale", float("-inf")), "scale with values that are not finite"),
         (replace(VOXELS, info={}), "the resolution None"),
         (replace(VOXELS, info={"resolution": "64"}), "the resolution 64"),
+        (
+            replace(VOXELS, info=VOXELS.info | {"structure_resolution": 9}),
+            "64 bytes of a structure of resolution 9",
+        ),
+        (with_kept(MESH, 3), "has kept of u1 (3) instead of u1 (V)"),
         (replace(VOXELS, info={"resolution": 32}), "index 32, outside of 0 to 31"),
     ],
 )

@@ -12,6 +12,8 @@ from blender_trellis.protocol import (
     Cancel,
     Cancelled,
     Device,
+    Edit,
+    Encode,
     Failed,
     Finished,
     Generate,
@@ -28,28 +30,40 @@ from blender_trellis.protocol import (
     SamplingParams,
     Shutdown,
     StageInfo,
+    Vary,
     encode,
 )
 
 PICTURE = Array("u1", (5,), b"\x89PNG\n")
+WHERE = ("a", "large", "cuda:1", "fp16", "cuda", "release")
+SAMPLED = (
+    *WHERE,
+    ("front é.png", "back.png"),
+    "a chair",
+    7,
+    SamplingParams(12, 7.5, (0.5, 1.0), 3.0, 0.4),
+    SamplingParams(steps=25),
+    ("radiance_field",),
+    "multidiffusion",
+)
 FULL = [
-    LoadModel("a", "large", "cuda:1", "fp16", "cuda", "release"),
-    Generate(
-        "a",
-        "large",
-        "cpu",
-        "fp32",
-        (PICTURE, Array("u1", (0,), b"")),
-        ("front é.png", "back.png"),
-        "a chair",
-        7,
-        SamplingParams(12, 7.5, (0.5, 1.0), 3.0, 0.4),
-        SamplingParams(steps=25),
-        ("radiance_field",),
-        "multidiffusion",
-        "cuda",
-        "keep",
+    LoadModel(*WHERE),
+    Generate(*SAMPLED, pictures=(PICTURE, Array("u1", (0,), b""))),
+    Edit(
+        *SAMPLED,
+        {"picture_0": PICTURE, "region_0_vertices": PICTURE, "region_0_faces": PICTURE},
+        32,
+        64,
+        "hash",
+        "look",
+        ((1.0,) * 16,),
+        "asset",
+        1,
+        0,
+        3,
     ),
+    Vary(*SAMPLED, {"picture_0": PICTURE}, 32, 64, "hash", True, "mesh"),
+    Encode(*WHERE, {"vertices": PICTURE}, ("mesh",)),
     Cancel("a"),
     Shutdown(),
     Hello(
@@ -117,6 +131,12 @@ def test_messages_follow_each_other():
     reader = Reader(io.BytesIO(sent(*FULL)))
     assert [reader.read() for _ in FULL] == FULL
     assert reader.read() is None
+
+
+def test_the_arrays_of_a_request_have_their_places():
+    edit = Edit("a", arrays={"picture_1": PICTURE, "region_0_vertices": PICTURE, "region_0_faces": PICTURE})
+    assert edit.pictures == () and edit.meshes == ((PICTURE, PICTURE),)
+    assert Vary("a", arrays={"picture_1": PICTURE, "picture_0": PICTURE}).pictures == (PICTURE, PICTURE)
 
 
 def test_defaults_serialise_to_nothing():
@@ -211,7 +231,7 @@ def test_the_fault_is_named(line, words):
         ('[{"name": "0", "dtype": "f4", "shape": [200000000]}]', "may take 536870912 bytes, not 800000000"),
         ('[{"name": "0", "dtype": "u1", "shape": [99999999999999]}]', "shape"),
         ('[{"name": "0", "dtype": "u1", "shape": [0], "offset": 3}]', 'no field "offset"'),
-        (f"[{','.join([EMPTY] * 17)}]", "16 arrays, not 17"),
+        (f"[{','.join([EMPTY] * 65)}]", "64 arrays, not 65"),
         ('[{"name": "1", "dtype": "u1", "shape": [0]}]', '"0", "1"'),
         (f"[{','.join([EMPTY] * 2)}]", "two arrays of one name"),
     ],

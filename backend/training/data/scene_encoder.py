@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from backend.checkpoints.model_folder import ModelFolder
+from backend.encoding.latent_encoders import LatentEncoder, StructureEncoder
 from backend.geometry.scene import Scene, occupancy
 from backend.lifting.mesh_features import voxel_features
 from backend.lifting.surface import FEATURES
 from backend.training.dataset import grown_coords, solid
-from backend.trellis.latent_encoders import LatentEncoder, StructureEncoder
 
 
 class SceneEncoder:

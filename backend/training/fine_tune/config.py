@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.checkpoints.model_folder import ModelFolder
+from backend.encoding.latent_encoders import is_view_aligned
 from backend.errors import UserError
 from backend.training.flows import FlowTraining
-from backend.trellis.latent_encoders import is_view_aligned
 
 FLOWS = {"structure_flow": "sparse_structure_flow_model", "latent_flow": "slat_flow_model"}
 """Part -> role in pipeline.json."""

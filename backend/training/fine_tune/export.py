@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from backend.checkpoints.checksums import SUMS
 from backend.checkpoints.model_folder import ModelFolder
+from backend.encoding.latent_encoders import weights_of
 from backend.errors import UserError
 from backend.files import atomic_path, make_writable_folder
 from backend.geometry.mesh_files import Entry
 from backend.training.export import attribution, write_sums
-from backend.trellis.latent_encoders import weights_of
 
 PAPERS = "ATTRIBUTION.md"
 

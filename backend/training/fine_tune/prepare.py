@@ -15,6 +15,7 @@ from torch import Tensor
 
 from backend.checkpoints.model_folder import ModelFolder
 from backend.checkpoints.weights import read_model
+from backend.encoding.latent_encoders import is_view_aligned, latent_encoder, structure_encoder, weights_of
 from backend.errors import UserError
 from backend.geometry.mesh_files import Asset, Entry
 from backend.training.data.records import Begin, Make, Records, digest
@@ -23,7 +24,6 @@ from backend.training.fine_tune.captions import captions_of
 from backend.training.fine_tune.config import FineTuneConfig
 from backend.training.fine_tune.targets import CanonicalTargets, Targets, ViewAlignedTargets
 from backend.trellis.conditioning import Conditioner, LiftingConditioner, cutout_to_pixels, load_conditioner
-from backend.trellis.latent_encoders import is_view_aligned, latent_encoder, structure_encoder, weights_of
 
 
 @dataclass

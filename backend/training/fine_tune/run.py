@@ -17,6 +17,7 @@ from safetensors import safe_open
 
 from backend.checkpoints.model_folder import open_folder
 from backend.checkpoints.weights import read_model
+from backend.encoding.latent_encoders import weights_of
 from backend.files import make_writable_folder
 from backend.geometry.mesh_files import Entry
 from backend.training.data.records import OutOfTime, digest
@@ -29,7 +30,6 @@ from backend.training.fine_tune.prepare import Preparation
 from backend.training.flows import latent_flow_part, structure_flow_part
 from backend.training.loop import LoopConfig, Part
 from backend.training.run import Run, claim, read_json, write_json
-from backend.trellis.latent_encoders import weights_of
 
 log = logging.getLogger(__name__)
 

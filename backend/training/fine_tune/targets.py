@@ -23,6 +23,8 @@ from torch import Tensor
 from backend.background import remove_background
 from backend.checkpoints.find_model import models_folder
 from backend.checkpoints.model_folder import ModelFolder
+from backend.encoding.latent_encoders import LatentEncoder, StructureEncoder
+from backend.encoding.view_features import averaged_features
 from backend.errors import UserError
 from backend.geometry.mesh_files import Asset, Entry
 from backend.geometry.render import draw_cutout
@@ -34,8 +36,6 @@ from backend.models.dinov2 import load_image_encoder
 from backend.training.data.records import Make, numbered
 from backend.training.data.scene_encoder import SceneEncoder
 from backend.training.dataset import surface_tints
-from backend.trellis.latent_encoders import LatentEncoder, StructureEncoder
-from backend.trellis.view_features import averaged_features
 
 PICTURE_ENCODER = "dinov2_vitl14_reg"
 """Whose features the published structured latent is made of, also in the text models."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from backend.checkpoints.model_folder import ModelFolder
+from backend.encoding.latent_encoders import latent_encoder, structure_encoder, weights_of
 from backend.geometry.mesh_files import Asset, Entry
 from backend.geometry.scene import make_scene
 from backend.geometry.views import fixed_view
@@ -23,7 +24,6 @@ from backend.training.data.scene_encoder import SceneEncoder
 from backend.training.dataset import surface_tints
 from backend.training.distributed import ALONE, World
 from backend.training.text.captions import COLORS, dominant_color, painted
-from backend.trellis.latent_encoders import latent_encoder, structure_encoder, weights_of
 
 log = logging.getLogger(__name__)
 

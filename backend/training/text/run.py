@@ -11,6 +11,7 @@ from torch import Tensor
 
 from backend.checkpoints.find_model import models_folder
 from backend.checkpoints.model_folder import ModelFolder
+from backend.encoding.latent_encoders import LatentEncoder, StructureEncoder, is_view_aligned
 from backend.errors import UserError
 from backend.geometry.mesh_files import Entry
 from backend.lifting.known_words import KNOWN_WORDS
@@ -31,7 +32,6 @@ from backend.training.text.captions import known_words
 from backend.training.text.objects import Objects, prepare_objects
 from backend.training.text.recipe import PARTS, TextRecipe
 from backend.training.text.sentences import Sentences
-from backend.trellis.latent_encoders import LatentEncoder, StructureEncoder, is_view_aligned
 
 TEXT_ENCODER = "ckpts/text_encoder"
 FLOWS = {

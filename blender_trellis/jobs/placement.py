@@ -1,0 +1,18 @@
+"""Where the result of a job goes: it is said when the job begins, and waits with it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A new asset called `name`, or the change of one that is there.
+
+    edits: the id of the asset that an edit changes, "" for a new one. keeps_former: whether the version
+    before stays, hidden. matrix: 16 numbers, row by row, that take the asset's frame into the world; None
+    where every new asset goes.
+    """
+
+    name: str
+    edits: str = ""
+    keeps_former: bool = False
+    matrix: tuple[float, ...] | None = None

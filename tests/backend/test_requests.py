@@ -1,0 +1,174 @@
+"""Edits and variants as the add-on asks for them: results of one request are the arrays of the next."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backend.errors import UserError
+from backend.trellis.engine import TrellisEngine
+from blender_trellis.protocol import ARRAYS, OF_AN_EDIT, Array, Edit, Generate, Vary
+
+BOX = (0.25, 0, 0, 0.25, 0, 0.5, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 1)
+"""The half x > 0 of the asset."""
+
+
+def packed(values: np.ndarray) -> Array:
+    kind = {"float32": "f4", "int32": "i4", "uint8": "u1"}[values.dtype.name]
+    return Array(kind, values.shape, values.tobytes())
+
+
+class Asset:
+    """What one generation told, and the requests that start from it."""
+
+    def __init__(self, model: Path, picture: bytes):
+        self.engine = TrellisEngine()
+        self.where = ("job", str(model), "cpu", "fp32")
+        self.picture = Array("u1", (len(picture),), picture)
+        self.made, self.finished = self.run(
+            Generate(*self.where, pictures=(self.picture,), seed=7, formats=("mesh", "gaussian"))
+        )
+        voxels, latent = self.made["voxels"], self.made["structured_latent"]
+        self.arrays = {
+            "structure_latent": packed(self.made["structure_latent"][1]["latent"]),
+            "occupied": packed(voxels[1]["occupied"]),
+            "coords": packed(voxels[1]["coords"]),
+            "feats": packed(latent[1]["feats"]),
+            "picture_0": self.picture,
+        }
+        self.known = {
+            "resolution": voxels[0]["resolution"],
+            "structure_resolution": voxels[0]["structure_resolution"],
+            "model_hash": self.finished.model_hash,
+        }
+
+    def run(self, request) -> tuple[dict, object]:
+        parts = {}
+        finished = self.engine.run(
+            request, lambda *step: None, lambda kind, info, arrays: parts.update({kind: (info, arrays)})
+        )
+        for kind, (_, arrays) in parts.items():
+            assert arrays.keys() - OF_AN_EDIT.get(kind, {}).keys() == ARRAYS[kind].keys()
+        return parts, finished
+
+    def edit(self, **changes) -> dict:
+        chosen = {"arrays": self.arrays, "boxes": (BOX,), "seed": 11, **self.known} | changes
+        return self.run(Edit(*self.where, **chosen))[0]
+
+    def vary(self, **changes) -> dict:
+        return self.run(Vary(*self.where, **({"arrays": self.arrays, **self.known} | changes)))[0]
+
+
+@pytest.fixture(scope="module")
+def asset(tmp_path_factory) -> Asset:
+    from PIL import Image
+    from tiny_model import write_tiny_model
+
+    folder = tmp_path_factory.mktemp("requests")
+    picture = np.zeros((96, 96, 4), np.uint8)
+    picture[20:80, 20:80] = [200, 120, 40, 255]
+    Image.fromarray(picture).save(folder / "square.png")
+    return Asset(write_tiny_model(folder / "tiny"), (folder / "square.png").read_bytes())
+
+
+def test_kept_vertices_and_splats_are_found_by_their_keys(asset):
+    edited = asset.edit()
+    for kind, names in (("mesh", ("vertices", "colors")), ("gaussian", ("position", "f_dc", "opacity"))):
+        before, after = asset.made[kind][1], edited[kind][1]
+        row = {key: n for n, key in enumerate(before["keys"].tolist())}
+        assert len(row) == len(before["keys"]) and len(set(after["keys"].tolist())) == len(after["keys"])
+        kept = after["kept"].astype(bool)
+        assert 0.1 < kept.mean() < 0.9
+        rows = [row[key] for key in after["keys"][kept].tolist()]
+        for name in names:
+            assert np.array_equal(after[name][kept], before[name][rows])
+    far = edited["mesh"][1]["vertices"][:, 0] < -0.25
+    assert edited["mesh"][1]["kept"][far].all()
+
+
+def test_an_edit_starts_where_the_last_one_ended(asset):
+    once = asset.edit()
+    arrays = asset.arrays | {
+        "structure_latent": packed(once["structure_latent"][1]["latent"]),
+        "occupied": packed(once["voxels"][1]["occupied"]),
+        "coords": packed(once["voxels"][1]["coords"]),
+        "feats": packed(once["structured_latent"][1]["feats"]),
+    }
+    elsewhere = np.diag([0.25, 0.25, 0.25, 1.0])
+    elsewhere[:3, 3] = -0.25
+    twice = asset.edit(arrays=arrays, boxes=(tuple(elsewhere.ravel()),), mode="remove")
+    row = {key: n for n, key in enumerate(once["gaussian"][1]["keys"].tolist())}
+    rows = [row[key] for key in twice["gaussian"][1]["keys"].tolist()]
+    assert 0 < len(rows) < len(row)
+    assert np.array_equal(twice["gaussian"][1]["position"], once["gaussian"][1]["position"][rows])
+
+
+def test_a_closed_mesh_is_the_box(asset):
+    corners = np.stack(np.meshgrid([0, 0.5], [-0.5, 0.5], [-0.5, 0.5], indexing="ij"), -1).reshape(-1, 3)
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    faces = [face for a, b, c, d in quads for face in ((a, b, c), (a, c, d))]
+    region = {
+        "region_0_vertices": packed(corners.astype(np.float32)),
+        "region_0_faces": packed(np.array(faces, np.int32)),
+    }
+    by_mesh = asset.edit(boxes=(), arrays=asset.arrays | region)
+    by_box = asset.edit()
+    for name in ("vertices", "faces", "colors", "kept"):
+        assert np.array_equal(by_mesh["mesh"][1][name], by_box["mesh"][1][name])
+
+
+def test_a_variant_keeps_the_voxels_unless_its_shape_is_varied_too(asset):
+    before = asset.made["voxels"][1]["coords"]
+    look, shape = (asset.vary(seed=3, shape=shape) for shape in (False, True))
+    assert np.array_equal(look["voxels"][1]["coords"], before)
+    assert not np.array_equal(
+        look["structured_latent"][1]["feats"], asset.made["structured_latent"][1]["feats"]
+    )
+    assert not np.array_equal(shape["voxels"][1]["coords"], before)
+    assert "kept" not in look["mesh"][1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model_hash": "of another"}, "made by another model"),
+        ({"boxes": ()}, "neither a box nor a mesh"),
+        ({"boxes": ((1.0,) * 15,)}, "16 numbers"),
+        ({"boxes": ((0.0,) * 15 + (1.0,),)}, "scaled to nothing"),
+        ({"boxes": (BOX[:3] + (40.0,) + BOX[4:],)}, "region"),
+        ({"resolution": 8}, "damaged"),
+        ({"structure_resolution": 24}, "damaged"),
+        ({"margin": 99}, "margin"),
+    ],
+)
+def test_what_cannot_be_edited_is_said(asset, changes, words):
+    with pytest.raises(UserError, match=words):
+        asset.edit(**changes)
+
+
+@pytest.mark.parametrize("name", ["structure_latent", "occupied", "coords", "feats"])
+def test_damaged_latents_are_said(asset, name):
+    array = asset.arrays[name]
+    less = {k: v for k, v in asset.arrays.items() if k != name}
+    with pytest.raises(UserError, match=f"lacks the asset's {name}"):
+        asset.edit(arrays=less)
+    shorter = Array(array.dtype, (array.shape[0] - 1, *array.shape[1:]), array.data[: -array_bytes(array)])
+    with pytest.raises(UserError, match="damaged"):
+        asset.edit(arrays=less | {name: shorter})
+    spoilt = Array(array.dtype, array.shape, b"\xff" * len(array.data))
+    if name != "occupied":  # all of whose bits mean something
+        with pytest.raises(UserError, match="damaged"):
+            asset.edit(arrays=less | {name: spoilt})
+
+
+def array_bytes(array: Array) -> int:
+    """Of one row."""
+    return len(array.data) // array.shape[0]
+
+
+def test_an_edit_needs_a_guide_unless_it_removes(asset):
+    without = {name: array for name, array in asset.arrays.items() if name != "picture_0"}
+    with pytest.raises(UserError, match="neither a picture nor a prompt"):
+        asset.edit(arrays=without)
+    removed = asset.edit(arrays=without, mode="remove")
+    assert len(removed["voxels"][1]["coords"]) < len(asset.made["voxels"][1]["coords"])
