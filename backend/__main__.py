@@ -1,4 +1,4 @@
-"""`python -m backend [COMMAND]`: serve (also without one), generate, edit, vary, selftest …"""
+"""`python -m backend [COMMAND]`: serve (also without one), generate, edit, vary, encode, selftest …"""
 
 import importlib
 import importlib.util
@@ -14,6 +14,7 @@ COMMANDS = {
     "generate": "turn pictures into files, without Blender",
     "edit": "change a region of an asset and keep the rest",
     "vary": "make variants of an asset",
+    "encode": "turn a mesh into an asset that can be edited",
     "selftest": "compare this machine's results with stored ones",
     "bench": "time every stage",
     "train": "make the starter model from a folder of objects (in the repository, not in the extension)",

@@ -7,16 +7,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+
 from backend.background import remove_background
 from backend.errors import UserError
 from backend.files import check_ordinary, check_target, make_writable_folder
 from backend.generate import formats, write_results
+from backend.geometry.mesh_files import SUFFIXES as MESH_SUFFIXES
+from backend.geometry.mesh_files import load_asset
 from backend.geometry.region import Region, read_region
 from backend.image import cut_out, open_picture
 from backend.machine.device import choose_device, choose_dtype
 from backend.sampling import SamplerSettings
 from backend.trellis.asset import SUFFIX, AssetLatents, latents_of, read_latents, write_latents
 from backend.trellis.edit import EditSettings, edit
+from backend.trellis.encode import encode_mesh
 from backend.trellis.generate import Guide
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import checked
@@ -26,6 +31,8 @@ from blender_trellis.batch.progress_bar import ProgressBar
 from blender_trellis.protocol import FORMATS, EditMode, Generate
 
 LARGEST_REGION = 256 << 20
+ENCODING_MODEL = "starter"
+"""What encodes a mesh where no model is named."""
 
 Made = Iterator[Iterator[Step | Output]]
 """How each of the results is made, one after the other."""
@@ -48,8 +55,7 @@ def make_from_latents(
         for name in names:
             for suffix in (*(FORMATS[kind].suffix for kind in options.formats), SUFFIX):
                 check_target(options.output / (name + suffix))
-        asset = read_latents(options.asset)
-        networks = _open(asset, options)
+        networks, asset = _open(options)
         for name, events in zip(names, make(networks, asset, options), strict=True):
             sys.stdout.write(f"{', '.join(_finish(name, events, asset, options.output))}\n")
     except UserError as error:
@@ -88,17 +94,23 @@ def _finish(name: str, events: Iterator[Step | Output], asset: AssetLatents, fol
     return [*files, name + SUFFIX]
 
 
-def _open(asset: AssetLatents, options: argparse.Namespace) -> Networks:
-    """The networks of the model that made the asset; its latents mean nothing to another."""
+def _open(options: argparse.Namespace) -> tuple[Networks, AssetLatents]:
+    """The asset, encoded first where it is a mesh, and the networks of the model that made it."""
     device = choose_device(options.device)
-    model = options.model or asset.model
-    networks = Networks.open(model, device, choose_dtype(device, options.precision), options.engine)
+    precision = choose_dtype(device, options.precision)
+    if options.asset.suffix.lower() in MESH_SUFFIXES:
+        mesh = load_asset(options.asset)
+        networks = Networks.open(options.model or ENCODING_MODEL, device, precision, options.engine)
+        asset, _ = encode_mesh(networks, mesh.vertices, mesh.faces, mesh.corner_colors / np.float32(255))
+        return networks, asset
+    asset = read_latents(options.asset)
+    networks = Networks.open(options.model or asset.model, device, precision, options.engine)
     if networks.folder.hash != asset.model_hash:
         raise UserError(
             f"The asset was made by another model or version ({asset.model}); name that one with --model, or"
             " generate the asset again."
         )
-    return networks
+    return networks, asset
 
 
 def sampling_of(networks: Networks, options: argparse.Namespace) -> Settings:
@@ -132,19 +144,26 @@ def _read_region(path: Path) -> Region:
 
 def stem_of(path: Path) -> str:
     """What the asset's files are called."""
-    return path.name.removesuffix(SUFFIX)
+    return path.stem if path.suffix.lower() in MESH_SUFFIXES else path.name.removesuffix(SUFFIX)
 
 
 def options_of(command: str, text: str) -> argparse.ArgumentParser:
     """The options that edits and variants share."""
-    wanted = argparse.ArgumentParser(prog=f"python -m backend {command}", description=text)
+    wanted = asset_options(command, text)
     add = wanted.add_argument
-    add("asset", type=Path, help=f"the {SUFFIX} file that generate wrote beside the asset")
     add("--picture", type=Path, action="append", help="what the whole object should be; may come again")
     add("--prompt", default="", help="the same as a sentence, for text models")
+    add("--strength", type=float, help="1 invents, less stays near what is there (default: the model's)")
+    return wanted
+
+
+def asset_options(command: str, text: str) -> argparse.ArgumentParser:
+    """The options of every command that starts from an asset."""
+    wanted = argparse.ArgumentParser(prog=f"python -m backend {command}", description=text)
+    add = wanted.add_argument
+    add("asset", type=Path, help=f"the {SUFFIX} file that generate wrote beside the asset, or a mesh")
     add("--output", type=Path, required=True, help="folder for the results")
     add("--name", default="", help="name of the results, without suffix")
-    add("--strength", type=float, help="1 invents, less stays near what is there (default: the model's)")
     add("--formats", type=formats, default=("mesh", "gaussian"), help="comma-separated")
     add_generation_options(wanted, Generate(job="", model=""))
     return wanted

@@ -6,7 +6,7 @@ C channels · S picture size · R resolution.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -25,13 +25,22 @@ AT_ONCE = 8  # views that go through the encoder together
 
 @torch.inference_mode()
 def averaged_features(
-    encoder: DinoV2, item: Asset, coords: np.ndarray, resolution: int, views: list[View]
+    encoder: DinoV2,
+    item: Asset,
+    coords: np.ndarray,
+    resolution: int,
+    views: list[View],
+    seen: Callable[[int], None] = lambda views: None,
 ) -> Tensor:
-    """Features (L, C) f32 of the voxels coords (L, 3), on the encoder's device."""
+    """Features (L, C) f32 of the voxels coords (L, 3), on the encoder's device.
+
+    `seen` is told before each pass how many of the views are done, and may raise to stop.
+    """
     device = next(encoder.parameters()).device
     centres = (coords + 0.5) / resolution - 0.5
     total = torch.zeros(len(coords), encoder.config.embed_dim, device=device)
-    for some, pixels in _drawn(item, views, encoder.config.img_size):
+    for number, (some, pixels) in enumerate(_drawn(item, views, encoder.config.img_size)):
+        seen(number * AT_ONCE)
         places = np.stack([voxel_places(centres, view) for view in some])
         maps = patch_maps(encoder, pixels.to(device))
         total += sampled(maps, torch.from_numpy(places).float().to(device)).sum(0)

@@ -3,7 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 from PIL import Image
@@ -17,10 +17,11 @@ from backend.machine.device import choose_device, choose_dtype, devices
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
 from backend.trellis.decoding import Report
 from backend.trellis.edit import EditSettings, edit
+from backend.trellis.encode import Frame, decode_asset
 from backend.trellis.generate import Guide, generate
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import describe_output
-from backend.trellis.received import asset_of, region_of
+from backend.trellis.received import asset_of, encoded, region_of
 from backend.trellis.residency import Residency, stages_for
 from backend.trellis.stages import Output, Settings, Step
 from backend.trellis.vary import vary
@@ -102,7 +103,8 @@ def _events(
 ) -> Iterator[Step | Output]:
     """How the request is carried out."""
     if isinstance(request, Encode):
-        raise UserError("")
+        asset, frame = encoded(request, networks, report)
+        return _placed(decode_asset(networks, asset, request.formats, report), frame)
     guide = _pictures(request, files) if files else request.prompt
     settings = _settings(networks.folder, request)
     if isinstance(request, Generate):
@@ -116,18 +118,30 @@ def _events(
 def _varied(
     networks: Networks, request: Vary, guide: Guide, settings: Settings, report: Report
 ) -> Iterator[Step | Output]:
-    asset = asset_of(request, networks)
-    yield from vary(networks, asset, guide, settings, request.seed, request.shape, report)
+    asset, frame = asset_of(request, networks, report)
+    events = vary(networks, asset, guide, settings, request.seed, request.shape, report)
+    yield from _placed(events, frame)
 
 
 def _edited(
     networks: Networks, request: Edit, guide: Guide, settings: Settings, report: Report
 ) -> Iterator[Step | Output]:
-    asset, region = asset_of(request, networks), region_of(request)
+    region = region_of(request)
+    asset, frame = asset_of(request, networks, report)
     chosen = EditSettings(
         settings, request.mode, request.seed, request.start, request.margin, request.growth, request.jumps
     )
-    yield from edit(networks, asset, None if request.mode == "remove" else guide, region, chosen, report)
+    guide_or_none = None if request.mode == "remove" else guide
+    yield from _placed(edit(networks, asset, guide_or_none, region, chosen, report), frame)
+
+
+def _placed(events: Iterator[Step | Output], frame: Frame | None) -> Iterator[Step | Output]:
+    """The same, with where the unit cube lies told with the voxels."""
+    for event in events:
+        if frame is not None and isinstance(event, Output) and event.kind == "voxels":
+            x, y, z = frame.offset
+            event = replace(event, about={"scale": frame.scale, "offset_x": x, "offset_y": y, "offset_z": z})
+        yield event
 
 
 def _check(request: Making) -> None:

@@ -78,12 +78,12 @@ def describe(part: Any) -> tuple[Mapping[str, int], dict[str, numpy.ndarray]]:
     return {}, writers[type(part)](part)
 
 
-def describe_output(output: Output) -> tuple[Mapping[str, int], dict[str, numpy.ndarray]]:
+def describe_output(output: Output) -> tuple[Mapping[str, float], dict[str, numpy.ndarray]]:
     """The same of an output; of an edit's also which vertices or splats are those of the asset as it was."""
-    about, arrays = describe(output.value)
+    facts, arrays = describe(output.value)
     if output.kept is not None and isinstance(output.value, Mesh | Gaussians):
         arrays |= {"kept": _numpy(output.kept, "u1")}
-    return about, arrays
+    return {**facts, **output.about}, arrays
 
 
 def checked(part: Any) -> Any:

@@ -7,15 +7,23 @@ from torch import Tensor
 from backend.errors import UserError
 from backend.geometry.region import Box, Region, make_box_of_matrix, make_closed_mesh
 from backend.trellis.asset import AssetLatents, checked_latents
+from backend.trellis.decoding import Report
+from backend.trellis.encode import Frame, encode_mesh
 from backend.trellis.networks import Networks
-from blender_trellis.protocol import Array, Edit, OfAsset
+from blender_trellis.protocol import Array, Edit, Encode, OfAsset
 
+MESH = ("vertices", "faces", "colors")
 LATENTS = ("structure_latent", "occupied", "coords", "feats")
 _DTYPES = {"u1": np.uint8, "i4": np.int32, "f4": np.float32}
 
 
-def asset_of(request: OfAsset, networks: Networks) -> AssetLatents:
-    """The asset that a request starts from; UserError unless the model of these networks made it."""
+def asset_of(request: OfAsset, networks: Networks, report: Report) -> tuple[AssetLatents, Frame | None]:
+    """The asset that a request starts from, and where its unit cube lies if it was encoded from a mesh.
+
+    UserError unless the model of these networks made it.
+    """
+    if "vertices" in request.arrays:
+        return encoded(request, networks, report)
     missing = [name for name in LATENTS if name not in request.arrays]
     if missing:
         raise UserError(f"The request lacks the asset's {missing[0]}; generate the asset again.")
@@ -39,7 +47,21 @@ def asset_of(request: OfAsset, networks: Networks) -> AssetLatents:
         _check_sizes(asset, networks)
     except ValueError as error:
         raise UserError(f"The asset's latents are damaged ({error}); undo, or generate it again.") from error
-    return asset
+    return asset, None
+
+
+def encoded(request: OfAsset | Encode, networks: Networks, report: Report) -> tuple[AssetLatents, Frame]:
+    """The asset that a request's mesh becomes; UserError where it is none."""
+    for name in MESH:
+        array = request.arrays.get(name)
+        if array is None or len(array.shape) != 2 or array.shape[1] != 3:
+            raise UserError(f"The mesh that was sent has no {name} of three numbers each; send it again.")
+    vertices, faces, colors = (values_of(request.arrays[name]) for name in MESH)
+    if len(colors) != len(vertices):
+        raise UserError(
+            f"The mesh has {len(vertices)} vertices and {len(colors)} colours; send one for each vertex."
+        )
+    return encode_mesh(networks, vertices, faces, colors, report)
 
 
 def _check_sizes(asset: AssetLatents, networks: Networks) -> None:

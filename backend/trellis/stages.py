@@ -3,8 +3,8 @@
 Source: arXiv 2412.01506 section 3.3. Noise of all samples is drawn at once, in the published order.
 """
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -70,12 +70,14 @@ class Output:
     By kind: "structure_latent" (1, C, r, r, r) · "voxels" Voxels · "structured_latent" StructuredLatent ·
     "gaussian" Gaussians · "radiance_field" RadianceField · "mesh" Mesh.
     kept: which vertices or splats (N,) of an edit's mesh or Gaussians are those of the asset as it was.
+    about: facts for who asked, such as where the unit cube of an encoded mesh lies.
     """
 
     kind: str
     value: Any
     sample: int = 0
     kept: Tensor | None = None
+    about: Mapping[str, float] = field(default_factory=dict)
 
 
 def sample_structure(

@@ -120,7 +120,8 @@ def atomic(final: Path, written: list[Path] | None = None) -> Iterator[Path]:
 
 def _write_glb(collection: bpy.types.Collection, path: Path) -> None:
     for item in bpy.context.view_layer.objects:
-        item.select_set(item.name in collection.objects and not is_gaussian(item))
+        # Without the Empty, which would be one more node: the exporter keeps where the mesh stands.
+        item.select_set(item.name in collection.objects and item.type == "MESH" and not is_gaussian(item))
     if not hasattr(bpy.types, "EXPORT_SCENE_OT_gltf"):  # switched off in the user's preferences
         addon_utils.enable("io_scene_gltf2")
     bpy.ops.export_scene.gltf(
