@@ -23,8 +23,8 @@ SURFACES = ("MESH", "CURVE", "SURFACE", "FONT", "META")
 class MeshSource:
     """vertices (V, 3) f4 round the origin, the longest side 1; faces (F, 3) i4; colors (V, 3) f4 sRGB.
 
-    matrix (4, 4) takes the vertices into the world. `parts`: the objects' names, and how many of the vertices,
-    in their order, are of each.
+    matrix (4, 4) takes the vertices into the world. `parts`: the objects' names, and how many of the
+    vertices, in their order, are of each.
     """
 
     vertices: np.ndarray
