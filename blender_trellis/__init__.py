@@ -6,12 +6,14 @@ def register() -> None:
     import bpy
 
     from .jobs import session
+    from .ui import thumbnails
     from .ui.properties import TrellisSettings
 
     for cls in _classes():
         bpy.utils.register_class(cls)
     bpy.types.Scene.trellis = bpy.props.PointerProperty(type=TrellisSettings)
     session.begin()
+    thumbnails.begin()
 
 
 def unregister() -> None:
@@ -19,7 +21,9 @@ def unregister() -> None:
     import bpy
 
     from .jobs import session
+    from .ui import thumbnails
 
+    thumbnails.end()
     session.end()
     del bpy.types.Scene.trellis
     for cls in reversed(_classes()):
@@ -27,6 +31,7 @@ def unregister() -> None:
 
 
 def _classes() -> tuple[type, ...]:
-    from .ui import operators, panels, preferences, properties
+    from .ui import job_operators, model_menu, operators, panels, preferences, properties, queue_panel
 
-    return (*properties.CLASSES, *preferences.CLASSES, *operators.CLASSES, *panels.CLASSES)
+    rooms = (properties, preferences, operators, job_operators, model_menu, panels, queue_panel)
+    return tuple(cls for room in rooms for cls in room.CLASSES)
