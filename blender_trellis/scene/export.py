@@ -69,7 +69,8 @@ def export_asset(
             _write_glb(collection, path)
     if "ply" in kinds and asset.gaussian is not None:
         with atomic(_target(base, "ply"), written) as path:
-            write_splat_ply(path, **asset.gaussian)
+            columns = ("position", "f_dc", "opacity", "scale", "rotation")
+            write_splat_ply(path, *(asset.gaussian[name] for name in columns))
     if "preview" in kinds:
         with atomic(_target(base, "preview", preview_name), written) as path:
             render_preview(collection, path)
