@@ -25,7 +25,7 @@ def test_a_click_puts_the_object_into_the_scene(addon, picture):
     assert session.status().job and bpy.ops.trellis.generate.poll()  # the next one waits
     assert session.pump_until_done(PATIENCE)
     collection = bpy.data.collections["crate"]
-    assert {item.name for item in collection.objects} == {"crate", "crate Gaussians"}
+    assert {item.name for item in collection.objects} == {"crate", "crate Gaussians", "crate Root"}
     parameters = json.loads(collection["trellis_parameters"])
     assert collection["trellis_seed"] == 42
     assert parameters["sparse_structure"]["steps"] == 7
@@ -38,7 +38,7 @@ def test_only_what_was_asked_for_is_made(addon, picture):
     bpy.context.scene.trellis.formats = {"gaussian"}
     _press_generate(picture())
     assert session.pump_until_done(PATIENCE)
-    assert [item.name for item in bpy.data.collections["crate"].objects] == ["crate Gaussians"]
+    assert {item.name for item in bpy.data.collections["crate"].objects} == {"crate Gaussians", "crate Root"}
 
 
 def test_a_dead_backend_is_told_with_its_log_and_starts_again(addon, picture):
