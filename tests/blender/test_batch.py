@@ -11,6 +11,7 @@ import pytest
 from blender_trellis.protocol.pictures import PNG
 
 ROOT = Path(__file__).resolve().parents[2]
+REPORTS = {"report.json", "report.jsonl"}
 
 
 def _run(script: str, *arguments, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -41,7 +42,7 @@ def test_a_failed_file_never_stops_the_next(fake_python, pictures, tmp_path):
     done = _run("batch.py", "--input", folder, "--output", tmp_path / "out", "--seed", "9")
     assert done.returncode == 1, done.stderr
     made = {f"{name}.{suffix}" for name in "ad" for suffix in ("blend", "glb", "ply")}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == made | {"report.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == made | REPORTS
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (report["made"], report["of"]) == (2, 4)
     errors = {picture["name"]: picture["error"] for picture in report["pictures"]}
@@ -100,7 +101,7 @@ def test_nobody_reads_the_table(fake_python, pictures, tmp_path):
             [*command, "--output", tmp_path / "out"], stdout=closed, stderr=closed, timeout=300
         )
     assert done.returncode == 1
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.ply", "report.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.ply"} | REPORTS
 
 
 def test_all_and_none(fake_python, pictures, tmp_path):
@@ -148,5 +149,5 @@ def test_demo_makes_all_four_files(fake_python, pictures, tmp_path):
     done = _run("demo.py", "--image", pictures(crate=b"ball") / "crate.png", "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"crate.blend", "crate.glb", "crate.ply", "preview.png", "report.json"}
+    assert names == {"crate.blend", "crate.glb", "crate.ply", "preview.png"} | REPORTS
     assert "Shaping" in done.stderr and "Fra:" not in done.stdout
