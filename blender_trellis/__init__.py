@@ -6,12 +6,14 @@ def register() -> None:
     import bpy
 
     from .jobs import session
+    from .ui import region_drawing
     from .ui.properties import TrellisSettings
 
     for cls in _classes():
         bpy.utils.register_class(cls)
     bpy.types.Scene.trellis = bpy.props.PointerProperty(type=TrellisSettings)
     session.begin()
+    region_drawing.begin()
 
 
 def unregister() -> None:
@@ -19,7 +21,9 @@ def unregister() -> None:
     import bpy
 
     from .jobs import session
+    from .ui import region_drawing
 
+    region_drawing.end()
     session.end()
     del bpy.types.Scene.trellis
     for cls in reversed(_classes()):
@@ -27,6 +31,14 @@ def unregister() -> None:
 
 
 def _classes() -> tuple[type, ...]:
-    from .ui import operators, panels, preferences, properties
+    from .ui import operators, panels, preferences, properties, region_gizmo, region_operators, region_panel
 
-    return (*properties.CLASSES, *preferences.CLASSES, *operators.CLASSES, *panels.CLASSES)
+    return (
+        *properties.CLASSES,
+        *preferences.CLASSES,
+        *operators.CLASSES,
+        *region_operators.CLASSES,
+        *region_gizmo.CLASSES,
+        *panels.CLASSES,
+        *region_panel.CLASSES,
+    )
