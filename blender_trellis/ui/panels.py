@@ -6,7 +6,7 @@ from ..jobs import session
 from ..scene.collection import is_gaussian
 from .model_menu import label_of
 from .thumbnails import icon_of
-from .widgets import draw_install, draw_text, letters_across
+from .widgets import draw_install, draw_reasons, draw_text, letters_across
 
 
 class TrellisPanel(bpy.types.Panel):
@@ -73,15 +73,7 @@ def _draw_input(layout: bpy.types.UILayout, settings, letters: int) -> None:
     row.active = not settings.why_idle("seed")
     row.prop(settings, "seed")
     row.prop(settings, "use_random_seed", text="", icon="FILE_REFRESH")
-    _draw_reasons(column, (settings.why_idle("seed"),), letters)
-
-
-def _draw_reasons(layout: bpy.types.UILayout, reasons: tuple[str, ...], letters: int) -> None:
-    """Why settings above are grey, each reason once."""
-    for reason in dict.fromkeys(filter(None, reasons)):
-        column = layout.column()
-        column.active = False
-        draw_text(column, reason, "INFO", letters)
+    draw_reasons(column, (settings.why_idle("seed"),), letters)
 
 
 def _draw_fault(layout: bpy.types.UILayout, status: "session.Status", letters: int) -> None:
@@ -143,7 +135,7 @@ def _draw_stage(layout: bpy.types.UILayout, settings, stage, letters: int) -> No
         # What the model recommends can be read but not set until the box is ticked.
         row.enabled = stage.use_custom
         row.prop(stage, setting)
-    _draw_reasons(layout, tuple(reasons), letters)
+    draw_reasons(layout, tuple(reasons), letters)
 
 
 class TRELLIS_PT_output(TrellisPanel):

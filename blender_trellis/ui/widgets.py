@@ -25,6 +25,14 @@ def draw_text(layout: bpy.types.UILayout, text: str, icon: str = "NONE", letters
         column.label(text=line, icon=icon if number == 0 else ("NONE" if icon == "NONE" else "BLANK1"))
 
 
+def draw_reasons(layout: bpy.types.UILayout, reasons: tuple[str, ...], letters: int) -> None:
+    """Why settings above are grey, each reason once."""
+    for reason in dict.fromkeys(filter(None, reasons)):
+        column = layout.column()
+        column.active = False
+        draw_text(column, reason, "INFO", letters)
+
+
 def draw_task(layout: bpy.types.UILayout, task: TaskState, name: str) -> None:
     """A running task's bar and the button that stops it."""
     row = layout.row(align=True)
