@@ -27,6 +27,12 @@ def unregister() -> None:
 
 
 def _classes() -> tuple[type, ...]:
-    from .ui import operators, panels, preferences, properties
+    from .ui import asset_operators, operators, panels, preferences, properties
 
-    return (*properties.CLASSES, *preferences.CLASSES, *operators.CLASSES, *panels.CLASSES)
+    return (
+        *properties.CLASSES,
+        *preferences.CLASSES,
+        *operators.CLASSES,
+        *asset_operators.CLASSES,
+        *panels.CLASSES,
+    )
