@@ -36,12 +36,40 @@ def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, hist
         mesh=mesh.arrays if mesh is not None else None,
         gaussian=gaussian.arrays if gaussian is not None else None,
         properties=properties,
-        latents=_latents(job),
+        latents=_latents(job, job.summary),
         change=_change(job.request),
         pictures=pictures if keep_pictures else (),
         request=pack_request(job.request),
         frame=_frame(job),
     )
+
+
+def _latents(job: Job, summary: Finished) -> StoredLatents | None:
+    """What edits of the asset start from; None where the backend sent only a part of it."""
+    structure, voxels, latent = map(job.part, ("structure_latent", "voxels", "structured_latent"))
+    if structure is None or voxels is None or latent is None:
+        return None
+    return StoredLatents(
+        {
+            "structure_latent": structure.arrays["latent"],
+            "occupied": voxels.arrays["occupied"],
+            "coords": latent.arrays["coords"],
+            "feats": latent.arrays["feats"],
+        },
+        int(latent.info["resolution"]),
+        int(voxels.info["structure_resolution"]),
+        summary.model,
+        summary.model_hash,
+    )
+
+
+def _frame(job: Job) -> tuple[float, float, float, float]:
+    """Scale and offset that take the unit cube into the frame of a mesh that was sent."""
+    voxels = job.part("voxels")
+    if voxels is None or "scale" not in voxels.info:
+        return 1.0, 0.0, 0.0, 0.0
+    scale, x, y, z = (float(voxels.info[name]) for name in ("scale", "offset_x", "offset_y", "offset_z"))
+    return scale, x, y, z
 
 
 def _parameters(request: Making) -> str:
@@ -84,25 +112,6 @@ def _pictures(request: Making) -> tuple[tuple[str, bytes], ...]:
     )
 
 
-def _latents(job: Job) -> StoredLatents | None:
-    structure, voxels, latent = map(job.part, ("structure_latent", "voxels", "structured_latent"))
-    if structure is None or voxels is None or latent is None:
-        return None
-    assert isinstance(job.summary, Finished)
-    return StoredLatents(
-        arrays={
-            "structure_latent": structure.arrays["latent"],
-            "occupied": voxels.arrays["occupied"],
-            "coords": latent.arrays["coords"],
-            "feats": latent.arrays["feats"],
-        },
-        resolution=int(latent.info["resolution"]),
-        structure_resolution=int(voxels.info["structure_resolution"]),
-        model=job.summary.model,
-        model_hash=job.summary.model_hash,
-    )
-
-
 def _change(request: Making) -> Change | None:
     if not isinstance(request, Edit):
         return None
@@ -113,11 +122,3 @@ def _change(request: Making) -> Change | None:
 
 def _values(array: Array) -> np.ndarray:
     return np.frombuffer(array.data, f"<{array.dtype}")
-
-
-def _frame(job: Job) -> tuple[float, float, float, float]:
-    """Scale and offset from the unit cube to the mesh that was encoded."""
-    voxels = job.part("voxels")
-    info = voxels.info if voxels is not None else {}
-    scale, x, y, z = (float(info.get(name, 0.0)) for name in ("scale", "offset_x", "offset_y", "offset_z"))
-    return (scale or 1.0, x, y, z)

@@ -60,8 +60,6 @@ def _history_before(holder: bpy.types.ID) -> str:
 def _why_not(context: bpy.types.Context) -> str:
     if context.object is None or ASSET not in context.object:
         return "Select an object that was generated"
-    if session.status().job:
-        return "A generation is running"
     if session.backend_python() is None:
         return "Install the backend first"
     return ""

@@ -12,6 +12,8 @@ from ..backend_settings import BackendSettings
 from ..jobs import session
 from ..picture_source import Picture, read_image, read_picture
 from ..protocol import FORMATS, Array, Generate, Input, SamplingParams, StageInfo
+from . import region_settings
+from .region_settings import TrellisRegionSettings
 
 DEFAULTS = Generate(job="")
 SEED_MAX = 2**31 - 1
@@ -124,6 +126,7 @@ class TrellisSettings(bpy.types.PropertyGroup):
     )
     sparse_structure: bpy.props.PointerProperty(type=TrellisStageSettings)
     structured_latent: bpy.props.PointerProperty(type=TrellisStageSettings)
+    region: bpy.props.PointerProperty(type=TrellisRegionSettings)
     formats: bpy.props.EnumProperty(
         name="Output",
         items=tuple((name, one.label, one.description) for name, one in IN_BLENDER.items()),
@@ -187,4 +190,4 @@ class TrellisSettings(bpy.types.PropertyGroup):
         )
 
 
-CLASSES = (TrellisStageSettings, TrellisSettings)
+CLASSES = (TrellisStageSettings, *region_settings.CLASSES, TrellisSettings)

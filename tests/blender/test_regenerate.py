@@ -6,7 +6,7 @@ import json
 import bpy
 import numpy as np
 import pytest
-from test_latents import PNG, _latents
+from test_latents import _latents
 
 from blender_trellis.jobs import session
 from blender_trellis.jobs.placement import Placement
@@ -17,6 +17,7 @@ from blender_trellis.ui.asset_operators import request_of
 from tests.waiting import PATIENCE
 
 DTYPES = {"f4": np.float32, "i4": np.int32, "u1": np.uint8}
+FILE = b"\x89PNG\r\n\x1a\n" + b"ball"  # as the fixture writes it
 MATRIX = (2.0, 0, 0, 5, 0, 2.0, 0, 6, 0, 0, 2.0, 7, 0, 0, 0, 1)
 
 
@@ -25,7 +26,7 @@ def _arrays(**named: np.ndarray) -> dict[str, Array]:
     return {name: Array(kinds[held.dtype], held.shape, held.tobytes()) for name, held in named.items()}
 
 
-def _generated(picture, data: bytes = PNG) -> bpy.types.Collection:
+def _generated(picture, data: bytes = b"ball") -> bpy.types.Collection:
     bpy.context.scene.trellis.picture = str(picture(data))
     bpy.ops.trellis.generate()
     assert session.pump_until_done(PATIENCE)
@@ -57,8 +58,8 @@ def test_all_that_was_asked_is_asked_again(addon, picture):
     collection = _generated(picture)
     again = request_of(collection)
     assert isinstance(again, Generate) and (again.seed, again.structured_latent.steps) == (77, 5)
-    assert [bytes(one.data) for one in again.pictures] == [PNG] and again.picture_names == ("crate.png",)
-    assert json.loads(collection["trellis_picture_hashes"]) == [hashlib.sha256(PNG).hexdigest()]
+    assert [bytes(one.data) for one in again.pictures] == [FILE] and again.picture_names == ("crate.png",)
+    assert json.loads(collection["trellis_picture_hashes"]) == [hashlib.sha256(FILE).hexdigest()]
 
 
 def test_an_object_alone_makes_the_same_again(addon, picture, tmp_path):
@@ -124,7 +125,7 @@ def test_an_edit_changes_its_asset_and_can_be_made_again(addon, picture):
     assert again.arrays.keys() == edit.arrays.keys()
     for name, array in edit.arrays.items():
         assert bytes(again.arrays[name].data) == bytes(array.data)
-    assert read_pictures(collection) == (("crate.png", PNG),)
+    assert read_pictures(collection) == (("crate.png", FILE),)
     bpy.context.view_layer.objects.active = mesh
     bpy.ops.trellis.regenerate_this()
     assert session.pump_until_done(PATIENCE)
