@@ -33,12 +33,23 @@ def unregister() -> None:
 
 
 def _classes() -> tuple[type, ...]:
-    from .ui import job_operators, model_menu, operators, panels, preferences, properties, queue_panel, region
+    from .ui import (
+        asset_operators,
+        job_operators,
+        model_menu,
+        operators,
+        panels,
+        preferences,
+        properties,
+        queue_panel,
+        region,
+    )
 
     rooms = (
         properties,
         preferences,
         operators,
+        asset_operators,
         job_operators,
         model_menu,
         panels,
