@@ -6,14 +6,14 @@ def register() -> None:
     import bpy
 
     from .jobs import session
-    from .ui import region_drawing
+    from .ui import region_drawing, thumbnails
     from .ui.properties import TrellisSettings
 
     for cls in _classes():
         bpy.utils.register_class(cls)
     bpy.types.Scene.trellis = bpy.props.PointerProperty(type=TrellisSettings)
-    session.begin()
-    region_drawing.begin()
+    for room in (session, thumbnails, region_drawing):
+        room.begin()
 
 
 def unregister() -> None:
@@ -21,24 +21,39 @@ def unregister() -> None:
     import bpy
 
     from .jobs import session
-    from .ui import region_drawing
+    from .ui import region_drawing, thumbnails
 
-    region_drawing.end()
-    session.end()
+    for room in (region_drawing, thumbnails, session):
+        room.end()
     del bpy.types.Scene.trellis
     for cls in reversed(_classes()):
         bpy.utils.unregister_class(cls)
 
 
 def _classes() -> tuple[type, ...]:
-    from .ui import operators, panels, preferences, properties, region_gizmo, region_operators, region_panel
-
-    return (
-        *properties.CLASSES,
-        *preferences.CLASSES,
-        *operators.CLASSES,
-        *region_operators.CLASSES,
-        *region_gizmo.CLASSES,
-        *panels.CLASSES,
-        *region_panel.CLASSES,
+    from .ui import (
+        job_operators,
+        model_menu,
+        operators,
+        panels,
+        preferences,
+        properties,
+        queue_panel,
+        region_gizmo,
+        region_operators,
+        region_panel,
     )
+
+    rooms = (
+        properties,
+        preferences,
+        operators,
+        job_operators,
+        model_menu,
+        region_operators,
+        region_gizmo,
+        panels,
+        region_panel,
+        queue_panel,
+    )
+    return tuple(cls for room in rooms for cls in room.CLASSES)

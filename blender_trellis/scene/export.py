@@ -17,7 +17,7 @@ from ..faults import Fault
 from ..protocol.fields import is_text
 from .collection import Asset, is_gaussian
 from .preview import render_preview
-from .splat_ply import write_splat_ply
+from .splat_ply import SPLAT_ARRAYS, write_splat_ply
 
 KINDS = ("blend", "glb", "ply", "preview")
 FULL_BELOW = 1 << 20
@@ -69,7 +69,7 @@ def export_asset(
             _write_glb(collection, path)
     if "ply" in kinds and asset.gaussian is not None:
         with atomic(_target(base, "ply"), written) as path:
-            write_splat_ply(path, **asset.gaussian)
+            write_splat_ply(path, **{name: asset.gaussian[name] for name in SPLAT_ARRAYS})
     if "preview" in kinds:
         with atomic(_target(base, "preview", preview_name), written) as path:
             render_preview(collection, path)

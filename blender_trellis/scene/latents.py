@@ -1,10 +1,10 @@
 """What an asset was made of and from, kept with it in the .blend: latents, request, pictures.
 
 The bytes lie in a custom property of a mesh without vertices that the collection and its objects point to.
-Such a pointer counts as a user: the mesh is saved, appended with whatever points to it, and not purged. Copies
-of an object share it, where bytes on the object itself would be copied with it at every change that is drawn.
-Undo compares it by chunks, and nobody sees it, as texts are seen in editors. Pictures are images, packed: the
-artist can look at them and use them.
+Such a pointer counts as a user: the mesh is saved, appended with whatever points to it, and not purged.
+Copies of an object share it, where bytes on the object itself would be copied with it at every change that is
+drawn. Undo compares it by chunks, and nobody sees it, as texts are seen in editors. Pictures are images,
+packed: the artist can look at them and use them.
 """
 
 import io
@@ -22,7 +22,7 @@ from .asset import Arrays, StoredLatents
 
 DATA = "trellis_data"  # on collection and objects: the mesh without vertices
 LATENTS, REQUEST = "trellis_latents", "trellis_request"  # on that mesh
-PICTURE = "trellis_picture_"  # and a number, on collection and objects
+PICTURE, GUIDE = "trellis_picture_", "trellis_guide_"  # and a number: the asset's own, those of the last edit
 LAYOUT = {"structure_latent": ("f4", 4), "occupied": ("u1", 1), "coords": ("i4", 2), "feats": ("f4", 2)}
 MOST_PICTURES = 64
 # What numpy and zipfile raise over bytes that are no whole .npz, and what _check does.
@@ -115,23 +115,24 @@ def _check(arrays: Arrays, resolution: int, structure_resolution: int) -> None:
 # ---- pictures ---------------------------------------------------------------------------------------------
 
 
-def store_pictures(collection: bpy.types.Collection, pictures: Iterable[tuple[str, bytes]]) -> None:
-    """Keeps pictures with the asset as packed images, instead of those that were kept before."""
+def store_pictures(
+    collection: bpy.types.Collection, pictures: Iterable[tuple[str, bytes]], kind: str = PICTURE
+) -> None:
+    """Keeps pictures with the asset as packed images, instead of those of this kind that were kept before."""
     images = [_image(name, data) for name, data in pictures]
     for owner in owners(collection):
         for number in range(MOST_PICTURES):
-            owner.pop(f"{PICTURE}{number}", None)
+            owner.pop(f"{kind}{number}", None)
         for number, image in enumerate(images):
-            owner[f"{PICTURE}{number}"] = image
+            owner[f"{kind}{number}"] = image
 
 
-def read_pictures(collection: bpy.types.Collection) -> tuple[tuple[str, bytes], ...]:
+def read_pictures(collection: bpy.types.Collection, kind: str = PICTURE) -> tuple[tuple[str, bytes], ...]:
     """Name and file of each picture that is kept with the asset, as it was read; none where none are."""
     found = []
     for number in range(MOST_PICTURES):
-        image = next(
-            (held for owner in owners(collection) if (held := owner.get(f"{PICTURE}{number}"))), None
-        )
+        held = (owner.get(f"{kind}{number}") for owner in owners(collection))
+        image = next(filter(None, held), None)
         if image is None or image.packed_file is None:
             break
         found.append((str(image.get("trellis_name", image.name)), bytes(image.packed_file.data)))

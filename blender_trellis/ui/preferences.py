@@ -85,7 +85,7 @@ class TrellisPreferences(bpy.types.AddonPreferences):
         """The backend: whether it is there, how to get it, whether it computes rightly; then the settings."""
         layout = self.layout
         letters = letters_across(context)
-        draw_install(layout, session.task("install"), session.backend_python() is not None, letters)
+        draw_install(layout, session.task("install"), _found(self.python), letters)
         test = session.task("self-test")
         box = layout.box()
         if test is not None and not test.done:
@@ -107,6 +107,13 @@ class TrellisPreferences(bpy.types.AddonPreferences):
             "background_remover",
         ):
             layout.prop(self, name)
+
+
+def _found(chosen: str) -> str:
+    """What is said of the backend that is there, "" where there is none."""
+    if session.backend_python() is None:
+        return ""
+    return "The Python set below is used" if chosen else "Backend is installed"
 
 
 CLASSES = (TrellisPreferences,)

@@ -22,7 +22,14 @@ def test_a_picture_becomes_every_file(tmp_path, capfd):
     assert done.returncode == 0, done.stderr
     assert "100%" in done.stderr  # progress was shown
     names = {path.name for path in output.iterdir()}
-    assert names == {"mushroom.blend", "mushroom.glb", "mushroom.ply", "preview.png", "report.json"}
+    assert names == {
+        "mushroom.blend",
+        "mushroom.glb",
+        "mushroom.ply",
+        "preview.png",
+        "report.json",
+        "report.jsonl",
+    }
     assert json.loads((output / "report.json").read_text())["made"] == 1
     assert (output / "preview.png").read_bytes().startswith(b"\x89PNG")
     bpy.ops.wm.open_mainfile(filepath=str(output / "mushroom.blend"))

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from blender_trellis.protocol.pictures import PNG
 from tests.waiting import PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -11,7 +12,7 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 def test_everything_a_person_does(blender, installed, fake_python, tmp_path):
     pictures = {"picture": b"steady", "slow": b"slow"}
     for name, data in pictures.items():
-        (tmp_path / f"{name}.png").write_bytes(data)
+        (tmp_path / f"{name}.png").write_bytes(PNG + data)
     plan = {name: str(tmp_path / f"{name}.png") for name in pictures}
     plan |= {"shots": str(tmp_path), "report": str(tmp_path / "report.json"), "seconds": PATIENCE}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
