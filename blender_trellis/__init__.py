@@ -32,6 +32,7 @@ def unregister() -> None:
 
 def _classes() -> tuple[type, ...]:
     from .ui import (
+        asset_operators,
         job_operators,
         model_menu,
         operators,
@@ -48,6 +49,7 @@ def _classes() -> tuple[type, ...]:
         properties,
         preferences,
         operators,
+        asset_operators,
         job_operators,
         model_menu,
         region_operators,

@@ -12,14 +12,13 @@ from pathlib import Path
 import bpy
 
 from ..backend_settings import backend_settings
-from ..extension_paths import extension_root, extension_version, user_folder
+from ..extension_paths import extension_root, user_folder
 from ..install.backend_install import find_python, install
 from ..install.self_test import run_self_test as self_test
 from ..process.background_task import BackgroundTask, Report, TaskState
 from ..protocol import LoadModel, Making, ModelInfo
-from ..scene.asset import Asset
-from ..scene.window import place, redraw
-from .asset import asset_of
+from ..scene.window import redraw
+from .arrivals import Arrival, arrival_of, place_arrivals
 from .job import Job, stage_seconds
 from .known_models import read_models, write_models
 from .placement import Placement
@@ -41,7 +40,8 @@ class _State:
     def __init__(self):
         self.runner = JobRunner()
         self.placements: dict[str, Placement] = {}  # of the jobs' results
-        self.arrived: list[Asset] = []  # finished, not in a scene yet
+        self.arrived: list[Arrival] = []  # finished, not in a scene yet
+        self.waiting = ""  # why they are not
         self.ended: tuple[Ended, ...] = ()  # the last ones, oldest first
         self.times: Times | None = None  # of stages; None until they are read
         self.tasks: dict[str, BackgroundTask] = {}
@@ -291,21 +291,20 @@ def _end_job(state: _State, job: Job) -> None:
     if job.state == "finished":
         state.times = with_run(_times(state), job.request, stage_seconds(job))
         write_times(user_folder(create=True), state.times)
-        state.arrived.append(asset_of(job, placement.name, extension_version()))
+        state.arrived.append(arrival_of(job, placement))
     elif job.state == "failed":
         sentence, *lines = job.message.splitlines()
         _note_fault(state, sentence, tuple(lines))
 
 
 def _place_arrived(state: _State) -> None:
-    """Puts what has arrived into the scene that is open now; not while a render reads the data."""
-    while state.arrived and not bpy.app.is_job_running("RENDER"):
-        asset = state.arrived.pop(0)
-        try:
-            place(asset)
-        except Exception as error:
-            log.exception("%s could not be added to the scene", asset.name)
-            _note_fault(state, f'"{asset.name}" could not be added to the scene ({error}): try again.', ())
+    if not state.arrived:
+        return
+    waited = bool(state.waiting)
+    state.arrived, told = place_arrivals(state.arrived)
+    state.waiting = told if state.arrived else ""
+    if waited or told:
+        state.fault, state.log = told, ()
 
 
 def _watch_tasks(state: _State) -> None:

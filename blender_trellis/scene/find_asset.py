@@ -60,6 +60,11 @@ def part(collection: bpy.types.Collection, kind: str) -> bpy.types.Object | None
     return next((item for item in collection.objects if item.get(PART) == kind), None)
 
 
+def in_use(collection: bpy.types.Collection) -> bool:
+    """Whether somebody edits, sculpts or paints one of the asset's objects: its mesh is not to be touched."""
+    return any(item.mode != "OBJECT" for item in collection.objects)
+
+
 def asset_matrix(collection: bpy.types.Collection) -> Matrix:
     """The 4 × 4 matrix that takes the asset's unit cube [-0.5, 0.5]³ into the world.
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..faults import Fault
 from .asset import Arrays, StoredLatents
+from .find_asset import PART
 
 DATA = "trellis_data"  # on collection and objects: the mesh without vertices
 LATENTS, REQUEST = "trellis_latents", "trellis_request"  # on that mesh
@@ -43,7 +44,7 @@ def store_latents(collection: bpy.types.Collection, latents: StoredLatents) -> N
     _store(collection, LATENTS, packed(latents))
 
 
-def read_latents(collection: bpy.types.Collection) -> StoredLatents:
+def read_latents(collection: bpy.types.ID) -> StoredLatents:
     """The latents that are kept with an asset. Fault where there are none, or where they are damaged."""
     stored = _stored(collection, LATENTS)
     if not isinstance(stored, bytes):
@@ -65,9 +66,9 @@ def store_request(collection: bpy.types.Collection, request: bytes) -> None:
     _store(collection, REQUEST, request)
 
 
-def read_request(collection: bpy.types.Collection) -> bytes:
+def read_request(holder: bpy.types.ID) -> bytes:
     """The message that the asset was asked for with; empty where none is kept."""
-    stored = _stored(collection, REQUEST)
+    stored = _stored(holder, REQUEST)
     return stored if isinstance(stored, bytes) else b""
 
 
@@ -127,11 +128,11 @@ def store_pictures(
             owner[f"{kind}{number}"] = image
 
 
-def read_pictures(collection: bpy.types.Collection, kind: str = PICTURE) -> tuple[tuple[str, bytes], ...]:
+def read_pictures(holder: bpy.types.ID, kind: str = PICTURE) -> tuple[tuple[str, bytes], ...]:
     """Name and file of each picture that is kept with the asset, as it was read; none where none are."""
     found = []
     for number in range(MOST_PICTURES):
-        held = (owner.get(f"{kind}{number}") for owner in owners(collection))
+        held = (owner.get(f"{kind}{number}") for owner in owners(holder))
         image = next(filter(None, held), None)
         if image is None or image.packed_file is None:
             break
@@ -155,9 +156,12 @@ def _image(name: str, data: bytes) -> bpy.types.Image:
 # ---- who points to it -------------------------------------------------------------------------------------
 
 
-def owners(collection: bpy.types.Collection) -> tuple[bpy.types.ID, ...]:
-    """The collection and the objects of its asset, each of which carries all that belongs to the asset."""
-    return (collection, *(item for item in collection.objects if "trellis_part" in item))
+def owners(holder: bpy.types.ID) -> tuple[bpy.types.ID, ...]:
+    """A collection and the objects of its asset, each of which carries all that belongs to the asset; of an
+    object, it alone."""
+    if isinstance(holder, bpy.types.Object):
+        return (holder,)
+    return (holder, *(item for item in holder.objects if PART in item))
 
 
 def _store(collection: bpy.types.Collection, name: str, value: bytes) -> None:
@@ -166,9 +170,9 @@ def _store(collection: bpy.types.Collection, name: str, value: bytes) -> None:
     holder[name] = value
 
 
-def _stored(collection: bpy.types.Collection, name: str) -> object:
-    holders = (owner.get(DATA) for owner in owners(collection))
-    return next((holder[name] for holder in holders if holder is not None and name in holder), None)
+def _stored(holder: bpy.types.ID, name: str) -> object:
+    carriers = (owner.get(DATA) for owner in owners(holder))
+    return next((one[name] for one in carriers if one is not None and name in one), None)
 
 
 def _data(collection: bpy.types.Collection) -> bpy.types.Mesh:

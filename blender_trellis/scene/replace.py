@@ -55,11 +55,6 @@ def changed_by_hand(collection: bpy.types.Collection) -> str:
     return ""
 
 
-def in_use(collection: bpy.types.Collection) -> bool:
-    """Whether somebody edits, sculpts or paints one of the asset's objects: its mesh is not to be touched."""
-    return any(item.mode != "OBJECT" for item in collection.objects)
-
-
 def fits(collection: bpy.types.Collection, asset: Asset) -> bool:
     """Whether the asset is still as it was when the edit began."""
     try:

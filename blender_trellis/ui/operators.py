@@ -30,7 +30,7 @@ class TRELLIS_OT_generate(bpy.types.Operator):
             pictures = settings.read_pictures()
             settings.draw_seed()
             name = pictures[0].stem if pictures else settings.prompt.strip()[:40]
-            session.submit(settings.to_request(pictures, chosen), Placement(name))
+            session.submit(settings.to_request(pictures, chosen), Placement(name, height=settings.height))
         except Fault as fault:
             self.report({"ERROR"}, str(fault))
             return {"CANCELLED"}

@@ -4,6 +4,7 @@ import bpy
 
 from ..jobs import session
 from ..scene.collection import is_gaussian
+from ..scene.find_asset import ASSET
 from .model_menu import label_of
 from .thumbnails import icon_of
 from .widgets import draw_install, draw_reasons, draw_text, letters_across
@@ -147,7 +148,10 @@ class TRELLIS_PT_output(TrellisPanel):
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         layout.row().prop(context.scene.trellis, "formats", expand=True)
+        layout.prop(context.scene.trellis, "height")
         active = context.view_layer.objects.active
+        if active is not None and ASSET in active:
+            layout.operator("trellis.regenerate_this", icon="FILE_REFRESH")
         collection = active.users_collection[0] if active is not None and active.users_collection else None
         if collection is not None and any(is_gaussian(item) for item in collection.objects):
             layout.label(text="Show")

@@ -81,6 +81,16 @@ class TrellisPreferences(bpy.types.AddonPreferences):
         default="cpu",
     )
 
+    keeps_pictures: bpy.props.BoolProperty(
+        name="Keep Pictures",
+        description="Pack the pictures into the Blender file with what was made of them, so that it can be "
+        "edited and made again from the object alone",
+        default=True,
+    )
+    frames_results: bpy.props.BoolProperty(
+        name="Frame Results", description="Turn the view to a new result", default=True
+    )
+
     def draw(self, context: bpy.types.Context) -> None:
         """The backend: whether it is there, how to get it, whether it computes rightly; then the settings."""
         layout = self.layout
@@ -105,6 +115,8 @@ class TrellisPreferences(bpy.types.AddonPreferences):
             "python",
             "models",
             "background_remover",
+            "keeps_pictures",
+            "frames_results",
         ):
             layout.prop(self, name)
 

@@ -116,6 +116,14 @@ class TrellisSettings(bpy.types.PropertyGroup):
     use_random_seed: bpy.props.BoolProperty(
         name="Random Seed", description="Draw a new seed for every generation", default=False
     )
+    height: bpy.props.FloatProperty(
+        name="Height",
+        description="How high the result stands; 0 leaves it as it was made, at most a metre",
+        subtype="DISTANCE",
+        default=0.0,
+        min=0.0,
+        soft_max=10.0,
+    )
     sparse_structure: bpy.props.PointerProperty(type=TrellisStageSettings)
     structured_latent: bpy.props.PointerProperty(type=TrellisStageSettings)
     region: bpy.props.PointerProperty(type=TrellisRegionSettings)

@@ -11,9 +11,9 @@ from test_latents import PNG, _latents
 
 from blender_trellis.scene.asset import Asset, Change, fingerprint
 from blender_trellis.scene.collection import add_asset, linear_from_srgb
-from blender_trellis.scene.find_asset import asset_matrix, part, vertex_keys
+from blender_trellis.scene.find_asset import asset_matrix, in_use, part, vertex_keys
 from blender_trellis.scene.latents import read_latents, read_pictures
-from blender_trellis.scene.replace import changed_by_hand, fits, in_use, replace_asset
+from blender_trellis.scene.replace import changed_by_hand, fits, replace_asset
 
 SIDE = 12
 
