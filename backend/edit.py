@@ -16,11 +16,19 @@ from backend.generate import formats, write_results
 from backend.geometry.mesh_files import SUFFIXES as MESH_SUFFIXES
 from backend.geometry.mesh_files import load_asset
 from backend.geometry.region import Region, read_region
-from backend.image import cut_out, open_picture
+from backend.image import cut_out, open_picture, read_picture_file
 from backend.machine.device import choose_device, choose_dtype
 from backend.sampling import SamplerSettings
-from backend.trellis.asset import SUFFIX, AssetLatents, latents_of, read_latents, write_latents
+from backend.trellis.asset import (
+    SUFFIX,
+    AssetLatents,
+    hash_of_guide,
+    latents_of,
+    read_latents,
+    write_latents,
+)
 from backend.trellis.edit import EditSettings, edit
+from backend.trellis.edit_region import check_edit
 from backend.trellis.encode import encode_mesh
 from backend.trellis.generate import Guide
 from backend.trellis.networks import Networks
@@ -74,8 +82,14 @@ def _edited(networks: Networks, asset: AssetLatents, options: argparse.Namespace
         options.growth,
         options.jumps,
     )
+    region = _read_region(options.region)
+    check_edit(region, asset, options.mode, settings.sampling, _hash_of_guide(options))
     guide = None if options.mode == "remove" else guide_of(options)
-    yield edit(networks, asset, guide, _read_region(options.region), settings)
+    yield edit(networks, asset, guide, region, settings)
+
+
+def _hash_of_guide(options: argparse.Namespace) -> str:
+    return hash_of_guide([read_picture_file(path) for path in options.picture or ()], options.prompt)
 
 
 def _finish(name: str, events: Iterator[Step | Output], asset: AssetLatents, folder: Path) -> list[str]:
@@ -89,7 +103,9 @@ def _finish(name: str, events: Iterator[Step | Output], asset: AssetLatents, fol
             outputs[event.kind] = checked(event.value)
     stem = folder / name
     files = write_results(outputs, stem)
-    write_latents(stem.with_name(name + SUFFIX), latents_of(outputs, asset.model, asset.model_hash))
+    write_latents(
+        stem.with_name(name + SUFFIX), latents_of(outputs, asset.model, asset.model_hash, asset.guide_hash)
+    )
     bar.end(", ".join(files))
     return [*files, name + SUFFIX]
 

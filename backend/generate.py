@@ -22,7 +22,7 @@ from backend.representations.glb import write_glb
 from backend.representations.radiance_field import RadianceField
 from backend.serve import INTERNAL, OUT_OF_MEMORY
 from backend.trellis.asset import SUFFIX as LATENTS
-from backend.trellis.asset import latents_of, write_latents
+from backend.trellis.asset import hash_of_guide, latents_of, write_latents
 from backend.trellis.engine import TrellisEngine
 from backend.trellis.outputs import checked, radiance_field_arrays
 from blender_trellis.batch.options import add_generation_options, request_of
@@ -118,7 +118,8 @@ def _make(
     outcome.seed, outcome.model_hash = summary.seed, summary.model_hash
     outcome.picture_hash = summary.picture_hash
     outcome.files += write_results(dict(parts), stem)
-    write_latents(latents, latents_of(dict(parts), options.model, summary.model_hash))
+    guide_hash = summary.picture_hash or hash_of_guide([], options.prompt)
+    write_latents(latents, latents_of(dict(parts), options.model, summary.model_hash, guide_hash))
     outcome.files.append(latents.name)
 
 

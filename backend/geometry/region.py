@@ -27,6 +27,13 @@ class Box:
         local = points @ inverse[:3, :3].T + inverse[:3, 3]
         return (np.abs(local) <= 1 + _ON_THE_FACE).all(axis=1)
 
+    def distance_to(self, points: np.ndarray) -> float:
+        """From the box to the nearest of the points (N, 3); exact unless the box is sheared."""
+        inverse = np.linalg.inv(self.matrix)
+        nearest = np.clip(points @ inverse[:3, :3].T + inverse[:3, 3], -1, 1)
+        apart = nearest @ self.matrix[:3, :3].T + self.matrix[:3, 3] - points
+        return float(np.linalg.norm(apart, axis=1).min())
+
 
 @dataclass(frozen=True)
 class ClosedMesh:
@@ -34,6 +41,11 @@ class ClosedMesh:
 
     vertices: np.ndarray
     faces: np.ndarray
+
+    def distance_to(self, points: np.ndarray) -> float:
+        """From the mesh's bounding box to the nearest of the points (N, 3)."""
+        low, high = self.vertices.min(axis=0), self.vertices.max(axis=0)
+        return float(np.linalg.norm(np.clip(points, low, high) - points, axis=1).min())
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,11 @@ class Region:
         for box in self.boxes:
             inside |= box.contains(centres).reshape(inside.shape)
         return inside
+
+    def distance_to(self, points: np.ndarray) -> float:
+        """How far the nearest of the points (N, 3) is, 0 within; of meshes about so."""
+        boxes = [box.distance_to(points) for box in self.boxes]
+        return min(boxes + [mesh.distance_to(points) for mesh in self.meshes])
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """The lowest and highest corner (3,) of the axis-aligned box round it."""

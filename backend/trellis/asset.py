@@ -3,7 +3,8 @@
 L voxels of the structured latent · r³ cells of the structure latent · R³ voxels of the structure decoder.
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ _FORMAT = "1"
 class AssetLatents:
     """structure_latent (1, C, r, r, r), feats (L, C) f32 on coords (L, 3) i32 in their sorted order, and the
     voxels that the structure decoder occupied, (R, R, R) bool. Half precision would break the recomputation.
+    guide_hash: of what the asset was made from, "" where that is not known.
     """
 
     structure_latent: Tensor
@@ -34,6 +36,7 @@ class AssetLatents:
     resolution: int
     model: str
     model_hash: str
+    guide_hash: str = ""
 
     def to(self, device: torch.device) -> "AssetLatents":
         """The same on a device."""
@@ -46,7 +49,13 @@ class AssetLatents:
         )
 
 
-def latents_of(outputs: Mapping[str, Any], model: str, model_hash: str) -> AssetLatents:
+def hash_of_guide(pictures: Sequence[bytes], prompt: str = "") -> str:
+    """What tells guides apart: of the picture files, or of the sentence; "" where there is neither."""
+    content = b"".join(pictures) or prompt.strip().encode()
+    return hashlib.sha256(content).hexdigest() if content else ""
+
+
+def latents_of(outputs: Mapping[str, Any], model: str, model_hash: str, guide_hash: str = "") -> AssetLatents:
     """What the outputs of a generation, by kind, say of the asset that they are of."""
     voxels, latent = outputs["voxels"], outputs["structured_latent"]
     return AssetLatents(
@@ -57,6 +66,7 @@ def latents_of(outputs: Mapping[str, Any], model: str, model_hash: str) -> Asset
         latent.resolution,
         model,
         model_hash,
+        guide_hash,
     )
 
 
@@ -75,6 +85,7 @@ def write_latents(path: Path, asset: AssetLatents) -> None:
         "structure_resolution": str(len(asset.occupied)),
         "model": asset.model,
         "model_hash": asset.model_hash,
+        "guide_hash": asset.guide_hash,
     }
     with atomic_path(path) as temporary:
         save_file({name: one.cpu().contiguous() for name, one in tensors.items()}, temporary, about)
@@ -93,7 +104,7 @@ def read_latents(path: Path) -> AssetLatents:
     if about.get("format") != _FORMAT:
         raise UserError(f"{path} holds no latents of an asset; give the {SUFFIX} file that generation wrote.")
     try:
-        return _checked(tensors, about)
+        return replace(_checked(tensors, about), guide_hash=about.get("guide_hash", ""))
     except (KeyError, ValueError) as error:
         raise UserError(f"The latents in {path} are damaged; generate the asset again.") from error
 

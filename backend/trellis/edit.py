@@ -19,6 +19,7 @@ from torch import Tensor
 from backend.errors import UserError
 from backend.geometry.region import Region
 from backend.representations.mesh import Mesh
+from backend.representations.mixing import mixed_cubes, mixed_mesh, mixed_values
 from backend.representations.structure import occupied_voxels
 from backend.sampling import Known
 from backend.trellis.asset import AssetLatents
@@ -34,8 +35,8 @@ from backend.trellis.decoding import (
     finish,
     silent,
 )
+from backend.trellis.edit_region import Masks, check_masks, grown, masks_of
 from backend.trellis.generate import Guide, condition_on, normalization
-from backend.trellis.mixing import mixed_cubes, mixed_mesh, mixed_values
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings, Step, sample_latents, sample_structure
 from blender_trellis.protocol import EditMode
@@ -70,17 +71,6 @@ class EditSettings:
         return self
 
 
-@dataclass(frozen=True)
-class Masks:
-    """What the region takes of each grid: voxels (S, S, S) and structure (R, R, R) bool; and the voxels with
-    their margin.
-    """
-
-    voxels: Tensor
-    structure: Tensor
-    grown: Tensor
-
-
 @torch.inference_mode()
 def edit(
     networks: Networks,
@@ -93,12 +83,13 @@ def edit(
     """All steps and outputs of an edit, of the same kinds as `generate`.
 
     guide: what the whole object should be; None for "remove". Raises UserError where the region holds nothing
-    to change, where nothing would be left, and where the model finds nothing for it.
+    to change, where nothing would be left, and where the model finds nothing for it. `check_edit` says more
+    before anything is loaded.
     """
     settings = settings.checked()
     asset = asset.to(networks.device)
     masks = masks_of(region, asset, settings.margin)
-    _check(masks, asset, settings.mode)
+    check_masks(masks, region, asset, settings.mode)
     random = torch.Generator().manual_seed(settings.seed)
     extra = torch.Generator().manual_seed(_derived(settings.seed))
     condition = None
@@ -127,36 +118,6 @@ def edit(
     yield from _decode(networks, asset, edited, rows, masks, settings, report)
 
 
-def masks_of(region: Region, asset: AssetLatents, margin: int) -> Masks:
-    """A voxel is in the region when its centre is.
-
-    Where the structure is finer than the structured latent, its voxels change only within voxels of the
-    latent that do, so that both grids agree on what lies outside.
-    """
-    device = asset.coords.device
-    voxels = torch.from_numpy(region.mask(asset.resolution)).to(device)
-    finer = torch.from_numpy(region.mask(len(asset.occupied))).to(device)
-    factor = len(asset.occupied) // asset.resolution
-    within = voxels
-    for axis in range(3):
-        within = within.repeat_interleave(factor, dim=axis)
-    return Masks(voxels, finer & within, _grown(voxels, margin))
-
-
-def _check(masks: Masks, asset: AssetLatents, mode: EditMode) -> None:
-    if not masks.voxels.any():
-        raise UserError(
-            "The region holds no voxel of the asset's space; make it at least"
-            f" 1/{asset.resolution} of the asset wide and move it onto or beside the asset."
-        )
-    x, y, z = asset.coords.long().unbind(1)
-    taken = masks.voxels[x, y, z]
-    if mode in ("look", "remove") and not taken.any():
-        raise UserError("There is nothing of the asset in the region; move it, or regenerate shape and look.")
-    if mode == "remove" and taken.all():
-        raise UserError("Nothing would be left of the asset; make the region smaller.")
-
-
 def _new_shape(
     networks: Networks,
     asset: AssetLatents,
@@ -170,7 +131,7 @@ def _new_shape(
     """Stage 1: the structure latent is sampled in the region's cells and read in the region's voxels."""
     cells = asset.structure_latent.shape[-1]
     pooled = F.max_pool3d(masks.structure[None, None].float(), len(asset.occupied) // cells)[0, 0] > 0
-    free = _grown(pooled, settings.growth)[None, None]
+    free = grown(pooled, settings.growth)[None, None]
     known = Known(asset.structure_latent, free, settings.jumps, extra)
     (latent,) = yield from sample_structure(networks, condition, settings.sampling, random, report, known)
     yield Step("decode_sparse_structure", 0, 1)
@@ -281,13 +242,6 @@ def _old_rows(asset: AssetLatents, coords: Tensor) -> Tensor:
     table[x, y, z] = torch.arange(len(asset.coords), device=coords.device)
     x, y, z = coords.long().unbind(1)
     return table[x, y, z]
-
-
-def _grown(mask: Tensor, steps: int) -> Tensor:
-    """The mask and all cells within so many steps, also diagonal ones."""
-    if steps == 0:
-        return mask
-    return F.max_pool3d(mask[None, None].float(), 2 * steps + 1, stride=1, padding=steps)[0, 0] > 0
 
 
 def _derived(seed: int) -> int:

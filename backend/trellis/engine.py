@@ -18,6 +18,7 @@ from backend.machine.device import choose_device, choose_dtype, devices
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
 from backend.trellis.decoding import Report
 from backend.trellis.edit import EditSettings, edit
+from backend.trellis.edit_region import check_edit
 from backend.trellis.encode import Frame, decode_asset
 from backend.trellis.generate import Guide, generate
 from backend.trellis.networks import Networks
@@ -139,6 +140,7 @@ def _edited(
 ) -> Iterator[Step | Output]:
     region = region_of(request)
     asset, frame = asset_of(request, networks, report)
+    check_edit(region, asset, request.mode, settings)
     chosen = EditSettings(
         settings, request.mode, request.seed, request.start, request.margin, request.growth, request.jumps
     )

@@ -1,5 +1,6 @@
 """What one job made, ready to be put into a scene or into files. No bpy here."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -24,6 +25,23 @@ class StoredLatents:
 
 
 @dataclass(frozen=True)
+class Change:
+    """What kind of edit made an asset, as the protocol's Edit has it, and the fingerprint of the latents that
+    it started from."""
+
+    mode: str
+    base: str
+
+
+def fingerprint(arrays: Arrays) -> str:
+    """A hash of an asset's latents."""
+    digest = hashlib.sha256()
+    for name in ("coords", "feats", "occupied", "structure_latent"):
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
 class Asset:
     """`mesh`: vertices (V, 3), faces (F, 3), colors (V, 3) sRGB. `gaussian`: position, f_dc, scale (log) each
     (N, 3), opacity (N, 1) (logit), rotation (N, 4) w, x, y, z. Both Z up, front -Y, in the unit cube.
@@ -37,6 +55,7 @@ class Asset:
     gaussian: Arrays | None = None
     properties: Mapping[str, str | int] = field(default_factory=dict)  # where it came from
     latents: StoredLatents | None = None
+    change: Change | None = None  # of an edit's result
     pictures: tuple[tuple[str, bytes], ...] = ()  # name and file of each picture that it was made from
     request: bytes = (
         b""  # the message that it was asked for with, without pictures; see jobs/request_store.py

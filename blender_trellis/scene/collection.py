@@ -4,15 +4,15 @@ The one place where numpy meets datablocks. Returns names or datablocks to its c
 V vertices · F faces · N splats.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import bpy
 import numpy as np
 from mathutils import Matrix
 
 from .asset import Arrays, Asset
-from .find_asset import ASSET, PART, new_id, store_keys
-from .latents import owners, store_latents, store_pictures, store_request
+from .find_asset import ASSET, PART, new_id, store_keys, store_size
+from .latents import GUIDE, PICTURE, owners, store_latents, store_pictures, store_request
 from .materials import COLOR_ATTRIBUTE, splat_material, vertex_color_material
 from .placement import free_place, stand
 from .splat_nodes import set_input, splat_nodes
@@ -67,8 +67,8 @@ def store_sources(collection: bpy.types.Collection, asset: Asset) -> None:
         store_latents(collection, asset.latents)
     if asset.request:
         store_request(collection, asset.request)
-    if asset.pictures:
-        store_pictures(collection, asset.pictures)
+    if asset.pictures or asset.change is not None:
+        store_pictures(collection, asset.pictures, PICTURE if asset.change is None else GUIDE)
 
 
 def show(collection: bpy.types.Collection, kind: str) -> None:
@@ -113,9 +113,9 @@ def _mesh_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy.typ
     store_keys(mesh, arrays, "vertices")
     mesh.validate()  # which makes the edges too, and drops faces that Blender could not bear
     mesh.update()
-    mesh["trellis_faces"] = len(mesh.polygons)
+    store_size(mesh)
     mesh.shade_smooth()  # facets would be those of the extraction grid, not of the shape
-    linear = linear_from_srgb(arrays["colors"])
+    linear = linear_colors(arrays)
     _set_colors(mesh, linear)
     mesh.materials.append(_kept(made, vertex_color_material(name, _mean(linear))))
     item = _kept(made, bpy.data.objects.new(name, mesh))
@@ -129,15 +129,12 @@ def _gaussian_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy
     position = arrays["position"]
     points.vertices.add(len(position))
     points.vertices.foreach_set("co", _flat(position))
-    for prefix, key in (("f_dc", "f_dc"), ("opacity", "opacity"), ("scale", "scale"), ("rot", "rotation")):
-        columns = arrays[key].reshape(len(position), -1)
-        for place in range(columns.shape[1]):
-            attribute = prefix if key == "opacity" else f"{prefix}_{place}"
-            values = points.attributes.new(attribute, "FLOAT", "POINT").data
-            values.foreach_set("value", _flat(columns[:, place]))
-    linear = linear_from_srgb(0.5 + DC_TO_COLOR * arrays["f_dc"])
+    for attribute, column in gaussian_columns(arrays):
+        points.attributes.new(attribute, "FLOAT", "POINT").data.foreach_set("value", _flat(column))
+    linear = linear_colors(arrays)
     _set_colors(points, linear)
     store_keys(points, arrays, "position")
+    store_size(points)
     points.update()
     item = _kept(made, bpy.data.objects.new(name, points))
     item[PART] = "gaussian"
@@ -147,6 +144,20 @@ def _gaussian_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy
     modifier.node_group = splat_nodes()
     set_input(modifier, "Material", material)
     return item
+
+
+def gaussian_columns(arrays: Arrays) -> Iterator[tuple[str, np.ndarray]]:
+    """The splats' attributes (N,) under the names that splat tools know."""
+    for prefix, key in (("f_dc", "f_dc"), ("opacity", "opacity"), ("scale", "scale"), ("rot", "rotation")):
+        columns = arrays[key].reshape(len(arrays[key]), -1)
+        for place in range(columns.shape[1]):
+            yield prefix if key == "opacity" else f"{prefix}_{place}", columns[:, place]
+
+
+def linear_colors(arrays: Arrays) -> np.ndarray:
+    """The colours of vertices or splats in linear light, (V, 3)."""
+    encoded = arrays["colors"] if "colors" in arrays else 0.5 + DC_TO_COLOR * arrays["f_dc"]
+    return linear_from_srgb(encoded)
 
 
 def _set_colors(mesh: bpy.types.Mesh, linear: np.ndarray) -> None:

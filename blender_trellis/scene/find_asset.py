@@ -15,10 +15,11 @@ ASSET = "trellis_asset"  # a collection's id; its objects have it too
 PART = "trellis_part"  # of an object: "mesh", "gaussian" or "root"
 KEY = "trellis_key"  # the attribute that names vertices and splats
 SAMPLE = "trellis_sample"  # of a mesh: rows, keys and places of some vertices as they were made
+SIZE = "trellis_size"  # of a mesh: how many vertices and faces were made
 SAMPLES = 96
 SAME = 1e-5  # of the unit cube
 DRAWS = 200  # of four vertices each; that one holds none that was sculpted is certain up to half of them
-FITS = 0.02  # a frame is believed when half of the vertices lie so near, in parts of the asset
+FITS = 0.2  # of how far the vertices went, what a map that is believed may leave unexplained
 
 
 def asset_of_object(item: bpy.types.Object) -> bpy.types.Collection | None:
@@ -59,6 +60,11 @@ def part(collection: bpy.types.Collection, kind: str) -> bpy.types.Object | None
     return next((item for item in collection.objects if item.get(PART) == kind), None)
 
 
+def in_use(collection: bpy.types.Collection) -> bool:
+    """Whether somebody edits, sculpts or paints one of the asset's objects: its mesh is not to be touched."""
+    return any(item.mode != "OBJECT" for item in collection.objects)
+
+
 def asset_matrix(collection: bpy.types.Collection) -> Matrix:
     """The 4 × 4 matrix that takes the asset's unit cube [-0.5, 0.5]³ into the world.
 
@@ -91,6 +97,8 @@ def data_frame(mesh: bpy.types.Mesh) -> Matrix:
     made, now = _sampled(mesh)
     if len(made) < 8 or (np.abs(made - now).max(axis=1) < SAME).mean() >= 0.5:
         return Matrix.Identity(4)
+    if np.linalg.matrix_rank(made - made.mean(axis=0), tol=SAME) < 3:
+        return Matrix.Identity(4)  # quite flat: nothing says what became of the third axis
     size = max(float(np.ptp(now, axis=0).max()), 1e-12)
     ones = np.concatenate([made, np.ones((len(made), 1))], axis=1)
     solution = _map_of_most(ones, now)
@@ -98,8 +106,9 @@ def data_frame(mesh: bpy.types.Mesh) -> Matrix:
         off = np.linalg.norm(ones @ solution - now, axis=1)
         used = off <= max(2.0 * float(np.median(off)), SAME * size)
         solution = np.linalg.lstsq(ones[used], now[used], rcond=None)[0]
-    if np.median(np.linalg.norm(ones @ solution - now, axis=1)) > FITS * size:
-        return Matrix.Identity(4)
+    left, before = (np.median(np.linalg.norm(one - now, axis=1)) for one in (ones @ solution, made))
+    if left > FITS * before:
+        return Matrix.Identity(4)  # sculpted all over, or smoothed
     return Matrix([*solution.T.tolist(), [0.0, 0.0, 0.0, 1.0]])
 
 
@@ -121,7 +130,7 @@ def _sampled(mesh: bpy.types.Mesh) -> tuple[np.ndarray, np.ndarray]:
     places = np.array(stored["places"]).reshape(-1, 3)
     count = len(attribute.data)
     if any(row >= count or attribute.data[row].value != key for row, key in zip(rows, keys, strict=True)):
-        rows = _rows_of(keys, vertex_keys(mesh))
+        rows = rows_of(np.array(keys), vertex_keys(mesh)).tolist()
     found = [place for place, row in enumerate(rows) if row >= 0]
     now = np.array([mesh.vertices[rows[place]].co for place in found]).reshape(-1, 3)
     return places[found], now
@@ -137,19 +146,35 @@ def vertex_keys(mesh: bpy.types.Mesh) -> np.ndarray:
     return keys
 
 
-def _rows_of(keys: list[int], present: np.ndarray) -> list[int]:
+def rows_of(keys: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Where each of the keys is among those present, -1 where it is not."""
+    if not len(present):
+        return np.full(len(keys), -1, np.int64)
     order = np.argsort(present, kind="stable")
-    spots = np.searchsorted(present, keys, sorter=order)
-    rows = order[np.minimum(spots, len(order) - 1)] if len(order) else np.full(len(keys), -1)
-    return [
-        int(row) if len(order) and present[row] == key else -1 for row, key in zip(rows, keys, strict=True)
-    ]
+    rows = order[np.minimum(np.searchsorted(present, keys, sorter=order), len(order) - 1)]
+    return np.where(present[rows] == keys, rows, -1)
+
+
+def store_size(mesh: bpy.types.Mesh) -> None:
+    """Remembers how many vertices and faces were made."""
+    mesh[SIZE] = [len(mesh.vertices), len(mesh.polygons)]
+
+
+def stored_size(mesh: bpy.types.Mesh) -> tuple[int, ...]:
+    """How many vertices and faces were made; empty where that is not known."""
+    return tuple(mesh.get(SIZE, ()))
 
 
 def store_keys(mesh: bpy.types.Mesh, arrays: Arrays, places: str) -> None:
     """Gives vertices their names, where the arrays hold them, and remembers where they were made."""
     if "keys" not in arrays:
         return
-    attribute = mesh.attributes.get(KEY) or mesh.attributes.new(KEY, "INT", "POINT")
-    attribute.data.foreach_set("value", np.ascontiguousarray(arrays["keys"], np.int32))
+    name_vertices(mesh).data.foreach_set("value", np.ascontiguousarray(arrays["keys"], np.int32))
     store_sample(mesh, arrays["keys"], arrays[places])
+
+
+def name_vertices(mesh: bpy.types.Mesh) -> bpy.types.Attribute:
+    """The attribute for the names of vertices, made anew."""
+    if KEY in mesh.attributes:
+        mesh.attributes.remove(mesh.attributes[KEY])
+    return mesh.attributes.new(KEY, "INT", "POINT")

@@ -1,10 +1,10 @@
 """What an asset was made of and from, kept with it in the .blend: latents, request, pictures.
 
 The bytes lie in a custom property of a mesh without vertices that the collection and its objects point to.
-Such a pointer counts as a user: the mesh is saved, appended with whatever points to it, and not purged. Copies
-of an object share it, where bytes on the object itself would be copied with it at every change that is drawn.
-Undo compares it by chunks, and nobody sees it, as texts are seen in editors. Pictures are images, packed: the
-artist can look at them and use them.
+Such a pointer counts as a user: the mesh is saved, appended with whatever points to it, and not purged.
+Copies of an object share it, where bytes on the object itself would be copied with it at every change that is
+drawn. Undo compares it by chunks, and nobody sees it, as texts are seen in editors. Pictures are images,
+packed: the artist can look at them and use them.
 """
 
 import io
@@ -19,10 +19,11 @@ import numpy as np
 
 from ..faults import Fault
 from .asset import Arrays, StoredLatents
+from .find_asset import PART
 
 DATA = "trellis_data"  # on collection and objects: the mesh without vertices
 LATENTS, REQUEST = "trellis_latents", "trellis_request"  # on that mesh
-PICTURE = "trellis_picture_"  # and a number, on collection and objects
+PICTURE, GUIDE = "trellis_picture_", "trellis_guide_"  # and a number: the asset's own, those of the last edit
 LAYOUT = {"structure_latent": ("f4", 4), "occupied": ("u1", 1), "coords": ("i4", 2), "feats": ("f4", 2)}
 MOST_PICTURES = 64
 # What numpy and zipfile raise over bytes that are no whole .npz, and what _check does.
@@ -43,7 +44,7 @@ def store_latents(collection: bpy.types.Collection, latents: StoredLatents) -> N
     _store(collection, LATENTS, packed(latents))
 
 
-def read_latents(collection: bpy.types.Collection) -> StoredLatents:
+def read_latents(collection: bpy.types.ID) -> StoredLatents:
     """The latents that are kept with an asset. Fault where there are none, or where they are damaged."""
     stored = _stored(collection, LATENTS)
     if not isinstance(stored, bytes):
@@ -65,9 +66,9 @@ def store_request(collection: bpy.types.Collection, request: bytes) -> None:
     _store(collection, REQUEST, request)
 
 
-def read_request(collection: bpy.types.Collection) -> bytes:
+def read_request(holder: bpy.types.ID) -> bytes:
     """The message that the asset was asked for with; empty where none is kept."""
-    stored = _stored(collection, REQUEST)
+    stored = _stored(holder, REQUEST)
     return stored if isinstance(stored, bytes) else b""
 
 
@@ -115,23 +116,24 @@ def _check(arrays: Arrays, resolution: int, structure_resolution: int) -> None:
 # ---- pictures ---------------------------------------------------------------------------------------------
 
 
-def store_pictures(collection: bpy.types.Collection, pictures: Iterable[tuple[str, bytes]]) -> None:
-    """Keeps pictures with the asset as packed images, instead of those that were kept before."""
+def store_pictures(
+    collection: bpy.types.Collection, pictures: Iterable[tuple[str, bytes]], kind: str = PICTURE
+) -> None:
+    """Keeps pictures with the asset as packed images, instead of those of this kind that were kept before."""
     images = [_image(name, data) for name, data in pictures]
     for owner in owners(collection):
         for number in range(MOST_PICTURES):
-            owner.pop(f"{PICTURE}{number}", None)
+            owner.pop(f"{kind}{number}", None)
         for number, image in enumerate(images):
-            owner[f"{PICTURE}{number}"] = image
+            owner[f"{kind}{number}"] = image
 
 
-def read_pictures(collection: bpy.types.Collection) -> tuple[tuple[str, bytes], ...]:
+def read_pictures(holder: bpy.types.ID, kind: str = PICTURE) -> tuple[tuple[str, bytes], ...]:
     """Name and file of each picture that is kept with the asset, as it was read; none where none are."""
     found = []
     for number in range(MOST_PICTURES):
-        image = next(
-            (held for owner in owners(collection) if (held := owner.get(f"{PICTURE}{number}"))), None
-        )
+        held = (owner.get(f"{kind}{number}") for owner in owners(holder))
+        image = next(filter(None, held), None)
         if image is None or image.packed_file is None:
             break
         found.append((str(image.get("trellis_name", image.name)), bytes(image.packed_file.data)))
@@ -154,9 +156,12 @@ def _image(name: str, data: bytes) -> bpy.types.Image:
 # ---- who points to it -------------------------------------------------------------------------------------
 
 
-def owners(collection: bpy.types.Collection) -> tuple[bpy.types.ID, ...]:
-    """The collection and the objects of its asset, each of which carries all that belongs to the asset."""
-    return (collection, *(item for item in collection.objects if "trellis_part" in item))
+def owners(holder: bpy.types.ID) -> tuple[bpy.types.ID, ...]:
+    """A collection and the objects of its asset, each of which carries all that belongs to the asset; of an
+    object, it alone."""
+    if isinstance(holder, bpy.types.Object):
+        return (holder,)
+    return (holder, *(item for item in holder.objects if PART in item))
 
 
 def _store(collection: bpy.types.Collection, name: str, value: bytes) -> None:
@@ -165,9 +170,9 @@ def _store(collection: bpy.types.Collection, name: str, value: bytes) -> None:
     holder[name] = value
 
 
-def _stored(collection: bpy.types.Collection, name: str) -> object:
-    holders = (owner.get(DATA) for owner in owners(collection))
-    return next((holder[name] for holder in holders if holder is not None and name in holder), None)
+def _stored(holder: bpy.types.ID, name: str) -> object:
+    carriers = (owner.get(DATA) for owner in owners(holder))
+    return next((one[name] for one in carriers if one is not None and name in one), None)
 
 
 def _data(collection: bpy.types.Collection) -> bpy.types.Mesh:

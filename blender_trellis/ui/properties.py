@@ -12,6 +12,8 @@ from ..backend_settings import BackendSettings
 from ..jobs import session
 from ..picture_source import Picture, read_image, read_picture
 from ..protocol import FORMATS, Array, Generate, Input, SamplingParams, StageInfo
+from .region import settings as region_settings
+from .region.settings import TrellisRegionSettings
 
 DEFAULTS = Generate(job="")
 SEED_MAX = 2**31 - 1
@@ -114,8 +116,17 @@ class TrellisSettings(bpy.types.PropertyGroup):
     use_random_seed: bpy.props.BoolProperty(
         name="Random Seed", description="Draw a new seed for every generation", default=False
     )
+    height: bpy.props.FloatProperty(
+        name="Height",
+        description="How high the result stands; 0 leaves it as it was made, at most a metre",
+        subtype="DISTANCE",
+        default=0.0,
+        min=0.0,
+        soft_max=10.0,
+    )
     sparse_structure: bpy.props.PointerProperty(type=TrellisStageSettings)
     structured_latent: bpy.props.PointerProperty(type=TrellisStageSettings)
+    region: bpy.props.PointerProperty(type=TrellisRegionSettings)
     formats: bpy.props.EnumProperty(
         name="Output",
         items=tuple((name, one.label, one.description) for name, one in IN_BLENDER.items()),
@@ -179,4 +190,4 @@ class TrellisSettings(bpy.types.PropertyGroup):
         )
 
 
-CLASSES = (TrellisStageSettings, TrellisSettings)
+CLASSES = (TrellisStageSettings, *region_settings.CLASSES, TrellisSettings)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import write_tiny_model
@@ -13,15 +14,16 @@ from tiny_model import write_tiny_model
 from backend.edit import main as edit_main
 from backend.errors import UserError
 from backend.generate import main as generate_main
-from backend.geometry.region import Region, make_box
+from backend.geometry.region import Region, make_box, make_closed_mesh
 from backend.image import open_picture, preprocess
 from backend.representations.flexicubes import cubes_of
 from backend.representations.mesh import Mesh
-from backend.trellis.asset import AssetLatents, latents_of, read_latents, write_latents
+from backend.representations.mixing import mixed_mesh
+from backend.trellis.asset import AssetLatents, hash_of_guide, latents_of, read_latents, write_latents
 from backend.trellis.decoding import StructuredLatent, decode
-from backend.trellis.edit import EditSettings, edit, masks_of
+from backend.trellis.edit import EditSettings, edit
+from backend.trellis.edit_region import check_edit, masks_of
 from backend.trellis.generate import generate
-from backend.trellis.mixing import mixed_mesh
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings
 from backend.trellis.vary import vary
@@ -253,19 +255,66 @@ def test_any_box_keeps_what_lies_outside(tiny, center, size, mode, margin):
 
 
 @pytest.mark.parametrize(
-    ("region", "changes", "words"),
+    ("changes", "words"), [({"margin": -1}, "margin"), ({"jumps": 0}, "jumps"), ({"growth": 9}, "growth")]
+)
+def test_settings_out_of_range_are_one_sentence(tiny, changes, words):
+    with pytest.raises(UserError, match=words):
+        tiny.edit(HALF, **changes)
+
+
+def corner_of(tiny) -> AssetLatents:
+    """The asset with the voxels of its lowest quarter along x alone."""
+    kept = tiny.asset.coords[:, 0] < 4
+    return replace(tiny.asset, coords=tiny.asset.coords[kept], feats=tiny.asset.feats[kept])
+
+
+def box_as_mesh(center, size) -> Region:
+    mesh = trimesh.creation.box(size)
+    return Region(meshes=(make_closed_mesh(mesh.vertices + center, mesh.faces),))
+
+
+@pytest.mark.parametrize(
+    ("region", "mode", "words"),
     [
-        (Region((make_box([3, 0, 0], [1, 1, 1]),)), {}, "no voxel"),
-        (Region((make_box([0.03, 0.03, 0.03], [0.001, 0.001, 0.001]),)), {}, "1/16"),
-        (EVERYTHING, {"mode": "remove"}, "Nothing would be left"),
-        (HALF, {"margin": -1}, "margin"),
-        (HALF, {"jumps": 0}, "jumps"),
-        (HALF, {"growth": 9}, "growth"),
+        (Region((make_box([3, 0, 0], [1, 1, 1]),)), "replace", r"outside of the asset's space, 2\.8 times"),
+        (box_as_mesh([3, 0, 0], [1, 1, 1]), "add", r"outside of the asset's space, 2\.8 times"),
+        (Region((make_box([0.03, 0.03, 0.03], [0.001] * 3),)), "replace", r"0\.3\d times .*least 1/16"),
+        (Region((make_box([-0.4, 0, 0], [0.001] * 3),)), "replace", "lies on the asset"),
+        (HALF, "look", r"which lies 0\.31 times the asset's size away"),
+        (HALF, "remove", "nothing of the asset in the region"),
+        (EVERYTHING, "replace", "use Generate or Vary"),
+        (EVERYTHING, "look", "use Generate or Vary"),
+        (EVERYTHING, "remove", "Nothing would be left"),
     ],
 )
-def test_regions_that_cannot_be_are_one_sentence(tiny, region, changes, words):
+def test_regions_that_cannot_be_are_one_sentence(tiny, region, mode, words):
     with pytest.raises(UserError, match=words):
-        tiny.edit(region, **changes)
+        check_edit(region, corner_of(tiny), mode, tiny.sampling)
+
+
+def test_regions_beside_the_asset_and_round_it_may_be_added_to(tiny):
+    for region, mode in ((HALF, "replace"), (HALF, "add"), (EVERYTHING, "add")):
+        check_edit(region, corner_of(tiny), mode, tiny.sampling)
+
+
+def test_a_model_that_only_refines_is_asked_for_another_picture(tiny):
+    asset = replace(tiny.asset, guide_hash=hash_of_guide([b"picture"]))
+    weak = replace(tiny.sampling.structure, strength=0.1)
+    refining = replace(tiny.sampling, structure=weak, latent=weak)
+    with pytest.raises(UserError, match="another one"):
+        check_edit(HALF, asset, "replace", refining, hash_of_guide([b"picture"]))
+    for sampling, mode, guide in (
+        (refining, "replace", hash_of_guide([b"other"])),
+        (refining, "replace", ""),
+        (refining, "remove", asset.guide_hash),
+        (replace(refining, structure=tiny.sampling.structure), "replace", asset.guide_hash),
+        (tiny.sampling, "look", asset.guide_hash),
+    ):
+        check_edit(HALF, asset, mode, sampling, guide)
+    with pytest.raises(UserError, match="another one"):
+        check_edit(
+            HALF, asset, "look", replace(refining, structure=tiny.sampling.structure), asset.guide_hash
+        )
 
 
 def test_latents_are_read_as_they_were_written(tiny, tmp_path):

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 
 from blender_trellis import protocol as p
+from blender_trellis.protocol.pictures import PNG
 
 STEPS = 4
 STARTER = p.ModelInfo(
@@ -92,13 +93,15 @@ class FakeBackend:
 
     def generate(self, request: p.Making) -> None:
         pictures = () if isinstance(request, p.Encode) else request.pictures
-        data = bytes(pictures[0].data) if pictures else b""
+        data = bytes(pictures[0].data).removeprefix(PNG) if pictures else b""
         if data == b"bad":
             return self.send(p.Failed(request.job, "bad_input", f"{request.picture_names[0]} is no picture."))
         if data == b"deaf":
             time.sleep(1000)
         steps = STEPS if isinstance(request, p.Encode) else request.sparse_structure.steps or STEPS
         steps = 40 if data == b"steady" else steps
+        for stage in ("load", "condition"):
+            self.send(p.Progress(request.job, stage, 1, 1, 0.0))
         for step in range(1, steps + 1):
             if request.job in self._cancelled:
                 return self.send(p.Cancelled(request.job, 0.1))
@@ -110,6 +113,9 @@ class FakeBackend:
             sys.stderr.write("torch ate all the memory\n")
             sys.stderr.flush()
             os._exit(3)
+        for stage in ("decode_sparse_structure", "structured_latent", "decode_gaussian", "decode_mesh"):
+            self.send(p.Progress(request.job, stage, 1, 1, 0.1 * steps))
+        self.send(p.Progress(request.job, "extract_mesh", 1, 1, 0.1 * steps))
         self.send_results(request, broken=data == b"garbage")
         digest = hashlib.sha256(data).hexdigest()
         seed = 0 if isinstance(request, p.Encode) else request.seed

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from blender_trellis.protocol.pictures import PNG
+
 ROOT = Path(__file__).resolve().parents[2]
 REPORTS = {"report.json", "report.jsonl"}
 
@@ -27,7 +29,7 @@ def pictures(tmp_path):
 
     def make(**named: bytes):
         for name, data in named.items():
-            (folder / f"{name}.png").write_bytes(data)
+            (folder / f"{name}.png").write_bytes(PNG + data)
         return folder
 
     return make
@@ -60,7 +62,7 @@ def test_every_suffix_and_every_name_is_taken(fake_python, pictures, tmp_path):
     folder = pictures()
     names = ["\u6905.JFIF", "Toy.gif", "toy.Bmp", "e\u0301.tif", "\u00e9.WEBP", os.fsdecode(b"caf\xe9.avif")]
     for name in names:
-        (folder / name).write_bytes(b"ball")
+        (folder / name).write_bytes(PNG + b"ball")
     done = _run(
         "batch.py", "--input", folder, "--output", tmp_path / "out", "--glb", PYTHONIOENCODING="ascii"
     )
@@ -127,7 +129,7 @@ def test_all_and_none(fake_python, pictures, tmp_path):
 )
 def test_arguments_that_make_no_sense(fake_python, tmp_path, arguments, words):
     (tmp_path / "EMPTY").mkdir()
-    (tmp_path / "FILE").write_bytes(b"ball")
+    (tmp_path / "FILE").write_bytes(PNG + b"ball")
     names = {"EMPTY": tmp_path / "EMPTY", "FILE": tmp_path / "FILE", "OUT": tmp_path / "OUT"}
     done = _run(
         "batch.py", *(names.get(text, str(tmp_path / text) if "/" in text else text) for text in arguments)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from blender_trellis.protocol.pictures import PNG
 from tests.waiting import wait_until
 
 
@@ -21,7 +22,7 @@ def test_batch_from_the_installed_extension(blender, installed, fake_python, tmp
     folder, out = tmp_path / "pictures", tmp_path / "out"
     folder.mkdir()
     for name, data in pictures.items():
-        (folder / f"{name}.png").write_bytes(data)
+        (folder / f"{name}.png").write_bytes(PNG + data)
     script = _script(installed)
     done = blender.run(
         *("--background", "--python", script, "--", "--input", folder, "--output", out),
