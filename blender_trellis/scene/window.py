@@ -1,6 +1,6 @@
 """What needs a window: putting an asset into the scene that is open, and redrawing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import bpy
 from mathutils import Matrix
@@ -43,6 +43,17 @@ def place(
         if frames and (told or not edits):
             _frame_selected(window)
     return told
+
+
+def as_one_step(change: Callable[[], None], name: str) -> None:
+    """Changes the scene that is open now, as one undo step called `name`."""
+    window = bpy.context.window or next(iter(bpy.context.window_manager.windows), None)
+    if window is None:
+        change()
+        return
+    with bpy.context.temp_override(window=window):
+        change()
+        bpy.ops.ed.undo_push(message=f"TRELLIS: {name}"[:60])
 
 
 def _put(
