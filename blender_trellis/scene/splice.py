@@ -26,7 +26,7 @@ def splice(mesh: bpy.types.Mesh, rows: np.ndarray, places: np.ndarray, faces: np
     """
     here = np.full(len(mesh.vertices), -1, np.int64)
     here[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
-    stays, is_there = _same_faces(mesh, here, faces)
+    stays, lacking = _same_faces(mesh, here, faces)
     material = mesh.polygons[0].material_index if len(mesh.polygons) else 0
     aside = _set_aside(mesh)
     shape = bmesh.new()
@@ -37,7 +37,7 @@ def splice(mesh: bpy.types.Mesh, rows: np.ndarray, places: np.ndarray, faces: np
         bmesh.ops.delete(shape, geom=list(compress(shape.verts, here < 0)), context="VERTS")
         for vertex, index in zip(shape.verts, here[here >= 0].tolist(), strict=True):
             vertex.index = index  # from here on that in the new geometry
-        _grow(shape, np.flatnonzero(rows < 0), places, faces[~is_there], material)
+        _grow(shape, np.flatnonzero(rows < 0), places, faces[lacking], material)
         order = np.array([vertex.index for vertex in shape.verts], np.int64)
         for edge in [edge for edge in shape.edges if edge.is_wire]:
             if edge not in wires:
@@ -51,7 +51,8 @@ def splice(mesh: bpy.types.Mesh, rows: np.ndarray, places: np.ndarray, faces: np
 
 
 def _same_faces(mesh: bpy.types.Mesh, here: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which faces of the mesh the new geometry has too, and which of the new geometry's the mesh has."""
+    """Which faces of the mesh the new geometry has too, and which of the new geometry's the mesh lacks: each
+    once, and none without three corners, for neither can be made."""
     corners = np.empty(len(mesh.loops), np.int32)
     mesh.loops.foreach_get("vertex_index", corners)
     lengths = np.empty(len(mesh.polygons), np.int32)
@@ -68,7 +69,10 @@ def _same_faces(mesh: bpy.types.Mesh, here: np.ndarray, faces: np.ndarray) -> tu
     whole = (triangles >= 0).all(axis=1)
     old, new = names[: len(triangles)], names[len(triangles) :]
     stays[stays] = whole & np.isin(old, new)
-    return stays, np.isin(new, old[whole])
+    first = np.zeros(len(faces), bool)
+    first[np.unique(new, return_index=True)[1]] = True
+    lacking = first & ~np.isin(new, old[whole]) & (np.diff(both[len(triangles) :], axis=1) > 0).all(axis=1)
+    return stays, lacking
 
 
 def _grow(
@@ -82,10 +86,8 @@ def _grow(
         vertex = named[index] = shape.verts.new(places[index])
         vertex.index = index
     for a, b, c in faces.tolist():
-        corners = (named[a], named[b], named[c])
-        if len(set(corners)) == 3 and shape.faces.get(corners) is None:
-            face = shape.faces.new(corners)
-            face.smooth, face.material_index = True, material
+        face = shape.faces.new((named[a], named[b], named[c]))
+        face.smooth, face.material_index = True, material
 
 
 # ---- attributes -------------------------------------------------------------------------------------------

@@ -52,9 +52,9 @@ def _sheet(bump: float = 0.0, holes: bool = False) -> dict[str, np.ndarray]:
     }
 
 
-def _without(gone, places, faces, keys, kept):
+def _without(gone, places, faces, *others):
     index = np.cumsum(~gone) - 1
-    return places[~gone], index[faces].astype(np.int32), keys[~gone], kept[~gone]
+    return places[~gone], index[faces].astype(np.int32), *(values[~gone] for values in others)
 
 
 def _splats(sheet: dict[str, np.ndarray], f_dc: float) -> dict[str, np.ndarray]:
@@ -139,6 +139,23 @@ def test_an_untouched_asset_becomes_the_result(changes):
         for name, expected in (("f_dc_1", value), ("opacity", 2 + value), ("scale_2", -4 - value)):
             assert splats.attributes[name].data[rows[key]].value == pytest.approx(expected)
         assert tuple(splats.vertices[rows[key]].co) == tuple(edit.gaussian["position"][place])
+
+
+def test_where_nothing_is_new_the_rest_is_left():
+    collection = _add(_first())
+    edit = _edit("remove")
+    left = edit.mesh["kept"] == 1
+    places, faces = _without(
+        ~left, edit.mesh["vertices"], edit.mesh["faces"][left[edit.mesh["faces"]].all(axis=1)]
+    )
+    cut = {name: edit.mesh[name][left] for name in ("colors", "keys", "kept")} | {
+        "vertices": places,
+        "faces": faces,
+    }
+    gaussian = {name: values[left] for name, values in edit.gaussian.items()}
+    replace_asset(collection, dataclasses.replace(edit, mesh=cut, gaussian=gaussian))
+    _assert_is(part(collection, "mesh").data, cut)
+    assert len(part(collection, "gaussian").data.vertices) == left.sum()
 
 
 def _sculpt(item: bpy.types.Object) -> None:
