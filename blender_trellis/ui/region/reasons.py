@@ -2,15 +2,15 @@
 
 import bpy
 
-from ..editing.effects import is_polisher
-from ..editing.region_check import EVERYTHING, why_not
-from ..editing.region_objects import asset_of, world_length
-from ..faults import Fault
-from ..jobs import session
-from ..protocol import ModelInfo
-from .region_drawing import Taken, taken_by
-from .region_guide import has_own_guide, is_edited
-from .region_settings import OWN, PAINTED, PICTURE, SENTENCE, TrellisRegionSettings
+from ...editing.effects import is_polisher
+from ...editing.region_check import EVERYTHING, why_not
+from ...editing.region_objects import asset_of, world_length
+from ...faults import Fault
+from ...jobs import session
+from ...protocol import ModelInfo
+from .drawing import Taken, taken_by
+from .guide import has_own_guide, is_edited
+from .settings import OWN, PAINTED, PICTURE, SENTENCE, TrellisRegionSettings
 
 
 def why_not_now(context: bpy.types.Context) -> str:

@@ -4,11 +4,11 @@ import json
 
 import bpy
 
-from ..editing.edit_request import Guide
-from ..picture_source import Picture, read_image
-from ..scene.latents import PICTURE as OWN_PICTURE
-from ..scene.latents import read_pictures
-from .region_settings import PAINTED, PICTURE, SENTENCE, TrellisRegionSettings
+from ...editing.edit_request import Guide
+from ...picture_source import Picture, read_image
+from ...scene.latents import PICTURE as OWN_PICTURE
+from ...scene.latents import read_pictures
+from .settings import PAINTED, PICTURE, SENTENCE, TrellisRegionSettings
 
 
 def guide_of(collection: bpy.types.Collection, settings: TrellisRegionSettings) -> Guide:

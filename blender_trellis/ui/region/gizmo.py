@@ -5,7 +5,7 @@ from collections.abc import Callable
 import bpy
 from mathutils import Matrix, Vector
 
-from ..editing.region_objects import is_region
+from ...editing.region_objects import is_region
 
 COLORS = ((1.0, 0.2, 0.32), (0.54, 0.86, 0.0), (0.16, 0.56, 1.0))
 SHORTEST = 1e-4  # of a side, in the scene's units: a box without volume could not be drawn out again
