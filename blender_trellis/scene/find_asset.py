@@ -51,6 +51,33 @@ def asset_id(collection: bpy.types.Collection) -> str:
     return name
 
 
+def own_asset(item: bpy.types.Object) -> bpy.types.Collection | None:
+    """The asset that the object belongs to. A copy, which Blender leaves in the collection of the original,
+    becomes an asset of its own here, together with what was copied with it under the same parent."""
+    collection = asset_of_object(item)
+    kind = item.get(PART)
+    if collection is None or kind is None or part(collection, kind) == item:
+        return collection
+    root = item if kind == "root" else item.parent
+    firsts = {part(collection, one) for one in ("root", "mesh", "gaussian")}
+    group = (item,) if root is None or root in firsts else (root, *root.children)
+    copies = [one for one in collection.objects if PART in one and one in group]
+    fresh = bpy.data.collections.new(collection.name)
+    for key in collection.keys():
+        fresh[key] = collection[key]
+    name = new_id()
+    for one in (fresh, *copies):
+        one[ASSET] = name
+    for one in copies:
+        collection.objects.unlink(one)
+        fresh.objects.link(one)
+    for parent in (scene.collection for scene in bpy.data.scenes):
+        for above in (parent, *parent.children_recursive):
+            if collection.name in above.children and fresh.name not in above.children:
+                above.children.link(fresh)
+    return fresh
+
+
 def new_id() -> str:
     return uuid.uuid4().hex
 
