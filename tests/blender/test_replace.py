@@ -11,7 +11,7 @@ from test_latents import PNG, _latents
 
 from blender_trellis.scene.asset import Asset, Change, fingerprint
 from blender_trellis.scene.collection import add_asset, linear_from_srgb
-from blender_trellis.scene.find_asset import asset_matrix, in_use, part, vertex_keys
+from blender_trellis.scene.find_asset import asset_matrix, asset_of_object, in_use, part, vertex_keys
 from blender_trellis.scene.latents import read_latents, read_pictures
 from blender_trellis.scene.replace import changed_by_hand, fits, replace_asset
 
@@ -371,6 +371,23 @@ def test_an_asset_that_is_edited_by_hand_is_in_use():
     bpy.ops.object.mode_set(mode="EDIT")
     assert in_use(collection)
     bpy.ops.object.mode_set(mode="OBJECT")
+
+
+@pytest.mark.parametrize("kinds", [("mesh",), ("mesh", "gaussian", "root")])
+def test_objects_that_were_moved_to_another_collection_are_still_the_asset(kinds):
+    collection = _add(_first())
+    furniture = bpy.data.collections.new("furniture")
+    bpy.context.scene.collection.children.link(furniture)
+    for item in [part(collection, kind) for kind in kinds]:
+        furniture.objects.link(item)
+        collection.objects.unlink(item)
+    item = furniture.objects["chair"]
+    assert asset_of_object(item) == collection and part(collection, "mesh") == item
+    edit = _edit()
+    assert fits(collection, edit)
+    replace_asset(collection, edit)
+    _assert_is(item.data, edit.mesh)
+    assert json.loads(item["trellis_history"])[-1]["seed"] == 2
 
 
 def test_an_edit_of_another_state_does_not_fit():
