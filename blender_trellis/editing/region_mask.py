@@ -46,6 +46,15 @@ class RegionShape:
         return np.maximum(-0.5 - joined.max(axis=0), 0) - np.maximum(joined.min(axis=0) - 0.5, 0)
 
 
+def inverted(matrix: np.ndarray) -> np.ndarray:
+    """The inverse of an affine matrix (4, 4). Without LAPACK, whose threads take longer to start."""
+    x, y, z = matrix[:3, :3].T
+    rows = np.stack([np.cross(y, z), np.cross(z, x), np.cross(x, y)]) / (x @ np.cross(y, z))
+    result = np.eye(4)
+    result[:3, :3], result[:3, 3] = rows, -rows @ matrix[:3, 3]
+    return result
+
+
 def is_closed(mesh: ClosedMesh) -> bool:
     """Whether every edge has an even number of faces; vertices at one place count as one."""
     _, same = np.unique(mesh.vertices, axis=0, return_inverse=True)
@@ -57,7 +66,7 @@ def is_closed(mesh: ClosedMesh) -> bool:
 
 
 def _in_box(matrix: np.ndarray, axis: np.ndarray) -> np.ndarray:
-    inverse = np.linalg.inv(matrix)
+    inverse = inverted(matrix)
     inside = np.ones((len(axis),) * 3, bool)
     for row in inverse[:3]:
         # One coordinate of all centres at once, as a sum of three lines.

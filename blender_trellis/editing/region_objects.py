@@ -14,7 +14,7 @@ from mathutils import Vector
 
 from ..faults import Fault
 from ..scene.find_asset import ASSET, asset_id, asset_matrix, asset_of_object, data_frame, part
-from .region_mask import ClosedMesh, RegionShape, is_closed
+from .region_mask import ClosedMesh, RegionShape, inverted, is_closed
 
 REGION = "trellis_region"  # custom property of a region's object: the id of its asset
 HAIR = 1e-4  # of the unit cube
@@ -160,7 +160,7 @@ def matrix_in(item: bpy.types.Object, collection: bpy.types.Collection) -> np.nd
         own = np.array(item.matrix_parent_inverse, np.float64) @ np.array(item.matrix_basis, np.float64)
     else:
         frame, own = np.array(asset_matrix(collection), np.float64), np.array(item.matrix_world, np.float64)
-    return np.linalg.inv(frame) @ own
+    return inverted(frame) @ own
 
 
 def world_length(way: np.ndarray, collection: bpy.types.Collection) -> float:
@@ -180,7 +180,7 @@ def selected_bounds(collection: bpy.types.Collection) -> tuple[np.ndarray, np.nd
     vertices = body.data.vertices
     places = np.empty(3 * len(vertices), np.float32)
     vertices.foreach_get("co", places)
-    inverse = np.linalg.inv(np.array(data_frame(body.data), np.float64))
+    inverse = inverted(np.array(data_frame(body.data), np.float64))
     points = places.reshape(-1, 3) @ inverse[:3, :3].T + inverse[:3, 3]
     selected = np.ones(len(vertices), bool)
     if edited:

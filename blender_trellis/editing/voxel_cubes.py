@@ -1,33 +1,40 @@
-"""Voxels as triangles that a graphics card draws: numpy only. R resolution · N quads."""
+"""Voxels as triangles that a graphics card draws: numpy only. R resolution · N quads.
+
+The corners are those of the whole grid, the same for every shape, so that a change costs new indices alone.
+"""
 
 import numpy as np
 
-Quads = tuple[np.ndarray, np.ndarray]
+
+def grid_corners(resolution: int) -> np.ndarray:
+    """The corners ((R+1)³, 3) f4 of all voxels of the unit cube [-0.5, 0.5]³, z the fastest."""
+    axis = (np.arange(resolution + 1) / resolution - 0.5).astype(np.float32)
+    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
-def visible_sides(taken: np.ndarray) -> tuple[Quads, Quads, Quads]:
+def visible_sides(taken: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The outer sides of the voxels `taken` (R, R, R) bool, for each axis those that look along it.
 
-    Each: corners (4N, 3) f4 in the unit cube [-0.5, 0.5]³ and triangles (2N, 3) u4, counter-clockwise from
-    outside.
+    Each: triangles (2N, 3) u4 of the grid's corners, counter-clockwise from outside.
     """
-    padded = np.pad(taken, 1)
-    return tuple(_sides(padded, axis) for axis in range(3))  # type: ignore[return-value]
+    size = len(taken) + 1
+    strides = (size * size, size, 1)
+    return tuple(_sides(taken, axis, strides) for axis in range(3))  # type: ignore[return-value]
 
 
-def _sides(padded: np.ndarray, axis: int) -> Quads:
-    resolution = padded.shape[0] - 2
-    across = [(axis + 1) % 3, (axis + 2) % 3]
-    inner = tuple(slice(1, -1) for _ in range(3))
-    quads = []
-    for step in (0, 1):  # 0: the side towards lower coordinates
-        open_side = (padded & ~np.roll(padded, 1 - 2 * step, axis))[inner]
-        corner = np.argwhere(open_side).astype(np.float32)
-        corner[:, axis] += step
-        ring = np.zeros((4, 3), np.float32)
-        ring[[1, 2], across[0]] = 1
-        ring[[2, 3], across[1]] = 1
-        quads.append(corner[:, None] + (ring if step else ring[::-1]))
-    corners = (np.concatenate(quads).reshape(-1, 3) / resolution - 0.5).astype(np.float32)
-    first = np.arange(0, len(corners), 4, dtype=np.uint32)[:, None]
-    return corners, (first + np.array([[0, 1, 2, 0, 2, 3]], np.uint32)).reshape(-1, 3)
+def _sides(taken: np.ndarray, axis: int, strides: tuple[int, int, int]) -> np.ndarray:
+    """A side lies between two voxels along the axis of which one is taken, or at the grid's border."""
+    size = len(taken) + 1
+    before, after = np.zeros((2, size, size, size), bool)
+    inner = [slice(0, -1)] * 3
+    after[tuple(inner)] = taken
+    inner[axis] = slice(1, None)
+    before[tuple(inner)] = taken
+    one, other = strides[(axis + 1) % 3], strides[(axis + 2) % 3]
+    up = np.array([0, one, one + other, 0, one + other, other], np.uint32)  # looks along the axis
+    down = np.array([0, one + other, one, 0, other, one + other], np.uint32)
+    sides = [
+        np.flatnonzero(before & ~after).astype(np.uint32)[:, None] + up,
+        np.flatnonzero(after & ~before).astype(np.uint32)[:, None] + down,
+    ]
+    return np.concatenate(sides).reshape(-1, 3)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...editing.region_mask import RegionShape
 from ...editing.region_objects import asset_of, read_region, regions_of, shape_of
-from ...editing.voxel_cubes import visible_sides
+from ...editing.voxel_cubes import grid_corners, visible_sides
 from ...faults import Fault
 from ...scene.asset import StoredLatents
 from ...scene.find_asset import asset_matrix
@@ -38,6 +38,8 @@ class _Memory:
         self.key: object = None
         self.taken: Taken | str = ""  # or why it cannot be told
         self.batches: list = []  # (shade, batch) of `taken`; empty where they are still to be made
+        self.resolution = 0  # of the grid whose corners are on the graphics card
+        self.corners: object = None
 
 
 _memory = _Memory()
@@ -121,12 +123,20 @@ def _draw() -> None:
 
 
 def _batches(own: np.ndarray) -> list[tuple[float, "gpu.types.GPUBatch"]]:
+    if _memory.resolution != len(own):
+        _memory.resolution, _memory.corners = len(own), _corner_buffer(len(own))
+    made = []
+    for shade, triangles in zip(SHADES, visible_sides(own), strict=True):
+        if len(triangles):
+            indices = gpu.types.GPUIndexBuf(type="TRIS", seq=triangles)
+            made.append((shade, gpu.types.GPUBatch(type="TRIS", buf=_memory.corners, elem=indices)))
+    return made
+
+
+def _corner_buffer(resolution: int) -> "gpu.types.GPUVertBuf":
+    corners = grid_corners(resolution)
     layout = gpu.types.GPUVertFormat()
     layout.attr_add(id="pos", comp_type="F32", len=3, fetch_mode="FLOAT")
-    made = []
-    for shade, (corners, triangles) in zip(SHADES, visible_sides(own), strict=True):
-        vertices = gpu.types.GPUVertBuf(layout, len(corners))
-        vertices.attr_fill("pos", corners)
-        indices = gpu.types.GPUIndexBuf(type="TRIS", seq=triangles)
-        made.append((shade, gpu.types.GPUBatch(type="TRIS", buf=vertices, elem=indices)))
-    return made
+    buffer = gpu.types.GPUVertBuf(layout, len(corners))
+    buffer.attr_fill("pos", corners)
+    return buffer

@@ -1,14 +1,13 @@
 """Arrows on the six faces of a region's box: each moves its face and leaves the opposite one where it is."""
 
-from collections.abc import Callable
-
 import bpy
+from bpy_extras import view3d_utils
 from mathutils import Matrix, Vector
 
 from ...editing.region_objects import is_region
 
 COLORS = ((1.0, 0.2, 0.32), (0.54, 0.86, 0.0), (0.16, 0.56, 1.0))
-SHORTEST = 1e-4  # of a side, in the scene's units: a box without volume could not be drawn out again
+LEAST = 1e-3  # of the former length: a box without volume could not be drawn out again
 
 
 class TRELLIS_GGT_region(bpy.types.GizmoGroup):
@@ -18,7 +17,7 @@ class TRELLIS_GGT_region(bpy.types.GizmoGroup):
     bl_label = "Region Box"
     bl_space_type = "VIEW_3D"
     bl_region_type = "WINDOW"
-    bl_options = {"3D", "PERSISTENT"}
+    bl_options = {"3D", "PERSISTENT", "SHOW_MODAL_ALL"}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -30,46 +29,86 @@ class TRELLIS_GGT_region(bpy.types.GizmoGroup):
         for number in range(6):
             axis, sign = number // 2, 1 - 2 * (number % 2)
             arrow = self.gizmos.new("GIZMO_GT_arrow_3d")
-            arrow.target_set_handler("offset", get=_length_of(axis), set=_set_length(axis, sign))
+            moves = arrow.target_set_operator("trellis.move_region_face")
+            moves.axis, moves.sign = axis, sign
             arrow.color, arrow.alpha = COLORS[axis], 0.7
             arrow.color_highlight, arrow.alpha_highlight = (1.0, 1.0, 1.0), 1.0
             arrow.length = 0.4
             self.arrows.append((arrow, axis, sign))
 
     def draw_prepare(self, context: bpy.types.Context) -> None:
-        """Each arrow's origin is the face that stays; its offset is the box's length along it."""
+        """Each arrow starts in the middle of its face."""
         if not is_region(context.object):
             return
-        matrix = context.object.matrix_world
         for arrow, axis, sign in self.arrows:
-            side = matrix.col[axis].xyz * context.object.empty_display_size
-            turned = side.normalized() if side.length else Vector((0.0, 0.0, 1.0))
-            rotation = (sign * turned).to_track_quat("Z", "Y").to_matrix().to_4x4()
-            arrow.matrix_basis = Matrix.Translation(matrix.translation - sign * side) @ rotation
+            middle, outwards = face(context.object, axis, sign)
+            turned = outwards.to_track_quat("Z", "Y").to_matrix().to_4x4()
+            arrow.matrix_basis = Matrix.Translation(middle) @ turned
 
 
-def _length_of(axis: int) -> Callable[[], float]:
-    return lambda: side_length(bpy.context.object, axis)
+class TRELLIS_OT_move_region_face(bpy.types.Operator):
+    """Move this face of the box; the opposite one stays where it is"""
+
+    bl_idname = "trellis.move_region_face"
+    bl_label = "Move Face of Region"
+    bl_options = {"UNDO", "BLOCKING", "INTERNAL"}
+
+    axis: bpy.props.IntProperty(min=0, max=2)
+    sign: bpy.props.IntProperty(min=-1, max=1, default=1)
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return is_region(context.object) and context.object.type == "EMPTY"
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        box = context.object
+        self.before = (box.location.copy(), box.scale.copy())
+        self.middle, self.outwards = face(box, self.axis, self.sign)
+        self.length = 2 * (self.middle - box.matrix_world.translation).length
+        self.grabbed = self._along(context, event)
+        if not self.length or self.grabbed is None:
+            return {"CANCELLED"}
+        context.window_manager.modal_handler_add(self)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        box = context.object
+        if event.type in {"RIGHTMOUSE", "ESC"}:
+            box.location, box.scale = self.before
+            return {"CANCELLED"}
+        if event.type == "LEFTMOUSE" and event.value == "RELEASE":
+            return {"FINISHED"}
+        place = self._along(context, event) if event.type == "MOUSEMOVE" else None
+        if place is not None:
+            box.location, box.scale = self.before
+            move_face(box, self.axis, self.sign, 1 + (place - self.grabbed) / self.length)
+        return {"RUNNING_MODAL"}
+
+    def _along(self, context: bpy.types.Context, event: bpy.types.Event) -> float | None:
+        """Where the mouse points to on the line through the face; None where the view looks along it."""
+        region, view = context.region, context.space_data.region_3d
+        mouse = (event.mouse_region_x, event.mouse_region_y)
+        eye = view3d_utils.region_2d_to_origin_3d(region, view, mouse)
+        sight = view3d_utils.region_2d_to_vector_3d(region, view, mouse)
+        way, slant = eye - self.middle, self.outwards.dot(sight)
+        if 1 - slant * slant < 1e-4:
+            return None
+        return (self.outwards.dot(way) - slant * sight.dot(way)) / (1 - slant * slant)
 
 
-def _set_length(axis: int, sign: int) -> Callable[[float], None]:
-    return lambda length: move_face(bpy.context.object, axis, sign, length)
+def face(box: bpy.types.Object, axis: int, sign: int) -> tuple[Vector, Vector]:
+    """The middle of a face and the direction of length 1 that looks out of it, in the world."""
+    side = sign * box.empty_display_size * box.matrix_world.col[axis].xyz
+    outwards = side.normalized() if side.length else Vector((0.0, 0.0, 1.0))
+    return box.matrix_world.translation + side, outwards
 
 
-def side_length(box: bpy.types.Object, axis: int) -> float:
-    """The box's length along one of its own axes, in the scene's units."""
-    return 2 * box.matrix_world.col[axis].xyz.length * box.empty_display_size
-
-
-def move_face(box: bpy.types.Object, axis: int, sign: int, length: float) -> None:
-    """Gives the box another length along an axis; the face on the other side (-`sign`) stays where it is."""
-    before = side_length(box, axis)
-    if not before:
-        return
-    growth = max(length, SHORTEST) / before
+def move_face(box: bpy.types.Object, axis: int, sign: int, growth: float) -> None:
+    """Makes the box `growth` times as long along an axis; the face on the other side stays where it is."""
+    growth = max(growth, LEAST)
     side = box.matrix_basis.col[axis].xyz * box.empty_display_size
-    box.scale[axis] *= growth
     box.location += sign * (growth - 1) * side
+    box.scale[axis] *= growth
 
 
-CLASSES = (TRELLIS_GGT_region,)
+CLASSES = (TRELLIS_OT_move_region_face, TRELLIS_GGT_region)
