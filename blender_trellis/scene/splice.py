@@ -6,12 +6,13 @@ edges, faces and corners stay because they are the mesh's own.
 V vertices of the new geometry · F its faces
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import compress
 
 import bmesh
 import bpy
 import numpy as np
+from mathutils.kdtree import KDTree
 
 ROW = ".trellis_row"
 AWKWARD = {"FLOAT4X4"}  # bmesh of Blender 4.5 crashes on these
@@ -32,12 +33,15 @@ def splice(mesh: bpy.types.Mesh, rows: np.ndarray, places: np.ndarray, faces: np
     shape = bmesh.new()
     try:
         shape.from_mesh(mesh)
+        give_weights = _weights_near(shape)
         wires = {edge for edge in shape.edges if edge.is_wire}
         bmesh.ops.delete(shape, geom=list(compress(shape.faces, ~stays)), context="FACES_ONLY")
         bmesh.ops.delete(shape, geom=list(compress(shape.verts, here < 0)), context="VERTS")
         for vertex, index in zip(shape.verts, here[here >= 0].tolist(), strict=True):
             vertex.index = index  # from here on that in the new geometry
         _grow(shape, np.flatnonzero(rows < 0), places, faces[lacking], material)
+        for vertex in [one for one in shape.verts if rows[one.index] < 0]:
+            give_weights(vertex)
         order = np.array([vertex.index for vertex in shape.verts], np.int64)
         for edge in [edge for edge in shape.edges if edge.is_wire]:
             if edge not in wires:
@@ -48,6 +52,25 @@ def splice(mesh: bpy.types.Mesh, rows: np.ndarray, places: np.ndarray, faces: np
     _put_back(mesh, aside)
     mesh.update()
     return order
+
+
+def _weights_near(shape: bmesh.types.BMesh) -> Callable[[bmesh.types.BMVert], None]:
+    """What gives a new vertex the weights of the nearest old one, so that it moves along with a rig."""
+    layer = shape.verts.layers.deform.active
+    if layer is None or not len(shape.verts):
+        return lambda vertex: None
+    tree, weights = KDTree(len(shape.verts)), []
+    for place, vertex in enumerate(shape.verts):
+        tree.insert(vertex.co, place)
+        weights.append(dict(vertex[layer]))
+    tree.balance()
+
+    def give(vertex: bmesh.types.BMVert) -> None:
+        held = vertex[layer]
+        for group, weight in weights[tree.find(vertex.co)[1]].items():
+            held[group] = weight
+
+    return give
 
 
 def _same_faces(mesh: bpy.types.Mesh, here: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -254,6 +254,7 @@ def test_what_an_artist_did_outside_survives(holes):
     assert [one.name for one in item.vertex_groups] == ["Arm"]
     raised = [vertex for vertex in item.data.vertices if vertex.co.x > 0.05]
     assert raised and all(vertex.co.z == pytest.approx(0.2) for vertex in raised)
+    assert all(vertex.groups[0].weight > 0 for vertex in raised)  # those of what was there: a rig moves them
     block = item.data.shape_keys.key_blocks["Smile"]
     assert block.value == 0.5 and len(block.data) == len(item.data.vertices)
     assert all(tuple(block.data[vertex.index].co) == tuple(vertex.co) for vertex in raised)
