@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -23,10 +24,10 @@ from backend.trellis.encode import Frame, decode_asset
 from backend.trellis.generate import Guide, generate
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import describe_output
-from backend.trellis.received import asset_of, encoded, region_of
+from backend.trellis.received import asset_of, encoded, region_of, values_of
 from backend.trellis.residency import Residency, free_bytes, stages_for
 from backend.trellis.stages import Output, Settings, Step
-from backend.trellis.vary import vary
+from backend.trellis.vary import onto_mesh, vary
 from backend.version import VERSION
 from blender_trellis.protocol import (
     PROTOCOL_VERSION,
@@ -151,8 +152,18 @@ def _varied(
     networks: Networks, request: Vary, guide: Guide, settings: Settings, report: Report
 ) -> Iterator[Step | Output]:
     asset, frame = asset_of(request, networks, report)
-    events = vary(networks, asset, guide, settings, request.seed, request.shape, report)
-    yield from _placed(events, frame)
+    if request.onto == "asset":
+        events = vary(networks, asset, guide, settings, request.seed, request.shape, report)
+        yield from _placed(events, frame)
+        return
+    if frame is None or request.shape:
+        raise UserError(
+            "Colours can only be brought onto a mesh that was sent and keeps its shape; send one."
+        )
+    settings = replace(settings, formats=("mesh",))
+    events = vary(networks, asset, guide, settings, request.seed, report=report)
+    vertices, faces = (values_of(request.arrays[name]) for name in ("vertices", "faces"))
+    yield from onto_mesh(events, frame.to_unit(vertices.astype(np.float64)), faces)
 
 
 def _edited(

@@ -222,6 +222,20 @@ def test_a_mesh_becomes_an_asset_that_knows_where_it_was(asset, with_encoders):
     assert np.array_equal(of_mesh["gaussian"][1]["position"], of_latents["gaussian"][1]["position"])
 
 
+def test_a_variant_may_be_only_colours_for_the_mesh_that_was_sent(asset, with_encoders):
+    where = ("job", str(with_encoders), "cpu", "fp32")
+    arrays = block(4.0, np.array([10.0, -3.0, 2.0])) | {"picture_0": asset.picture}
+    made, _ = asset.run(Vary(*where, arrays=arrays, onto="mesh", formats=("gaussian",)))
+    assert list(made) == ["vertex_colors"]
+    colors = made["vertex_colors"][1]["colors"]
+    assert colors.shape == (8, 3) and colors.dtype == np.float32 and 0 <= colors.min() <= colors.max() <= 1
+    for changes in ({"shape": True}, {"arrays": asset.arrays, **asset.known}):
+        asked = {"arrays": arrays, "onto": "mesh"} | changes
+        engine_of = asset.where if "model_hash" in changes else where
+        with pytest.raises(UserError, match="onto a mesh that was sent"):
+            asset.run(Vary(*engine_of, **asked))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
