@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 
@@ -16,7 +17,7 @@ from backend.errors import UserError
 from backend.image import cut_out, open_picture
 from backend.machine.device import choose_device, choose_dtype, devices
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
-from backend.trellis.decoding import Report
+from backend.trellis.decoding import Report, estimated_voxels
 from backend.trellis.edit import EditSettings, edit
 from backend.trellis.edit_region import check_edit
 from backend.trellis.encode import Frame, decode_asset
@@ -24,7 +25,7 @@ from backend.trellis.generate import Guide, generate
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import describe_output
 from backend.trellis.received import asset_of, encoded, region_of, values_of
-from backend.trellis.residency import Residency, stages_for
+from backend.trellis.residency import Residency, free_bytes, stages_for
 from backend.trellis.stages import Output, Settings, Step
 from backend.trellis.vary import onto_mesh, vary
 from backend.version import VERSION
@@ -39,6 +40,9 @@ from blender_trellis.protocol import (
     Sampled,
     Vary,
 )
+
+PREVIEW_SHARE = 0.1
+PREVIEW_BYTES = 1 << 30
 
 OnOutput = Callable[[Output], None]
 
@@ -81,7 +85,10 @@ class TrellisEngine:
         networks.residency = Residency(networks.device, request.memory)
         on_progress("load", 1, 1)
         files = [] if isinstance(request, Encode) else [bytes(picture.data) for picture in request.pictures]
-        for event in _events(networks, request, files, on_progress):
+        events = _events(networks, request, files, on_progress)
+        if isinstance(request, Sampled) and request.preview:
+            events = _with_previews(events, networks)
+        for event in events:
             if isinstance(event, Output):
                 on_output(event)
             else:
@@ -115,6 +122,30 @@ def _events(
     if isinstance(request, Vary):
         return _varied(networks, request, guide, settings, report)
     return _edited(networks, request, guide, settings, report)
+
+
+def _with_previews(events: Iterator[Step | Output], networks: Networks) -> Iterator[Step | Output]:
+    """The same, with the voxels of the estimate after steps of the first stage, for a tenth of their time."""
+    began, spent = time.monotonic(), 0.0
+    for event in events:
+        yield event
+        if not isinstance(event, Step) or event.stage != "sparse_structure" or event.x0 is None:
+            continue
+        now = time.monotonic()
+        if event.step == event.steps or spent > PREVIEW_SHARE * (now - began) or not _has_room(networks):
+            continue
+        preview = estimated_voxels(networks, event.x0)
+        spent += time.monotonic() - now
+        if len(preview.coords):
+            yield Output("preview", preview)
+
+
+def _has_room(networks: Networks) -> bool:
+    """Whether the structure's decoder may lie on the device beside the flow."""
+    residency = networks.residency
+    return residency.device.type == "cpu" or (
+        residency.setting != "release" and free_bytes(residency.device) > PREVIEW_BYTES
+    )
 
 
 def _varied(

@@ -1,7 +1,7 @@
 """Finished results on their way into the scene that is open; some have to wait until nobody is in the way."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bpy
 import numpy as np
@@ -52,14 +52,7 @@ def place_arrivals(arrivals: list[Arrival]) -> tuple[list[Arrival], str]:
             waiting.append(arrival)
             told = reason
             continue
-        try:
-            told = _place(arrival) or told
-        except Fault as fault:
-            told = str(fault)
-        except Exception as error:
-            name = arrival.placement.name
-            log.exception("%s could not be added to the scene", name)
-            told = f'"{name}" could not be added to the scene ({error}): try again.'
+        told = _place_or_tell(arrival) or told
     return waiting, told
 
 
@@ -68,6 +61,20 @@ def _has_to_wait(placement: Placement) -> str:
     if is_busy(placement.recolors):
         return f'The colors of "{placement.name}" are done: leave Edit, Sculpt or Paint Mode to receive them.'
     return has_to_wait(placement.edits)
+
+
+def _place_or_tell(arrival: Arrival) -> str:
+    name = arrival.placement.name
+    try:
+        return _place(arrival)
+    except Fault as fault:
+        return str(fault)
+    except Exception as error:
+        log.exception("%s could not be added to the scene", name)
+        if arrival.placement.edits:  # the asset is as it was; the result stands beside it at least
+            again = _place_or_tell(replace(arrival, placement=Placement(name)))
+            return again or f'"{name}" could not be changed ({error}): the result was added beside it.'
+        return f'"{name}" could not be added to the scene ({error}): try again.'
 
 
 def _place(arrival: Arrival) -> str:

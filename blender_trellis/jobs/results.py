@@ -58,12 +58,12 @@ def _fits(found: tuple[int, ...], wanted: tuple[str | int, ...], lengths: dict[s
 
 
 def _check_values(result: Result, arrays: Mapping[str, np.ndarray]) -> None:
-    if result.kind in ("voxels", "structured_latent"):
+    if result.kind in ("preview", "voxels", "structured_latent"):
         resolution = result.info.get("resolution")
         if not isinstance(resolution, int) or not 1 <= resolution <= 4096:
             raise _fault(result, f"has the resolution {resolution}")
         _check_range(result, "coords", arrays["coords"], resolution)
-        if result.kind == "voxels":
+        if result.kind != "structured_latent":
             _check_structure(result, len(arrays["occupied"]))
     elif result.kind == "mesh":
         _check_range(result, "faces", arrays["faces"], len(arrays["vertices"]))

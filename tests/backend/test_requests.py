@@ -249,3 +249,15 @@ def test_what_is_no_mesh_is_said(asset, with_encoders, changes, words):
     where = ("job", str(with_encoders), "cpu", "fp32")
     with pytest.raises(UserError, match=words):
         asset.run(Encode(*where, arrays=block(1.0, np.zeros(3)) | changes))
+
+
+def test_previews_come_before_the_voxels_and_change_nothing(asset, monkeypatch):
+    monkeypatch.setattr("backend.trellis.engine.PREVIEW_SHARE", float("inf"))
+    request = Generate(*asset.where, pictures=(asset.picture,), seed=7, formats=("gaussian",), preview=True)
+    told = []
+    asset.engine.run(request, lambda *step: None, lambda kind, info, arrays: told.append((kind, arrays)))
+    kinds = [kind for kind, _ in told]
+    steps = asset.engine._networks.folder.structure_sampler.steps
+    assert kinds[: steps - 1] == ["preview"] * (steps - 1) and "preview" not in kinds[steps:]
+    assert steps > 1 and np.array_equal(dict(told)["voxels"]["coords"], asset.made["voxels"][1]["coords"])
+    assert np.array_equal(dict(told)["gaussian"]["position"], asset.made["gaussian"][1]["position"])
