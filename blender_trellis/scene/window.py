@@ -85,13 +85,13 @@ def _frame_selected(window: bpy.types.Window) -> None:
                 bpy.ops.view3d.view_selected()
 
 
-def redraw() -> None:
-    """Redraws where the add-on has something to show: sidebars, not the 3D views that they lie on."""
+def redraw(views: bool = False) -> None:
+    """Redraws where the add-on has something to show: sidebars, and if asked the 3D views they lie on."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "PREFERENCES":
                 area.tag_redraw()
             elif area.type == "VIEW_3D":
                 for region in area.regions:
-                    if region.type == "UI":
+                    if region.type == "UI" or (views and region.type == "WINDOW"):
                         region.tag_redraw()
