@@ -61,7 +61,10 @@ def _put(
     add_asset(asset, scene, view_layer, matrix, height)
     if not edits:
         return ""
-    return f'"{asset.name}" was removed or changed while it was edited: the result was added beside it.'
+    return (
+        f'"{asset.name}" was removed, is linked from another file, or has changed since the edit began: the '
+        "result was added beside what is there."
+    )
 
 
 def _matrix(asset: Asset, rows: Sequence[float] | None) -> Matrix | None:
