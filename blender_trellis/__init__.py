@@ -6,13 +6,14 @@ def register() -> None:
     import bpy
 
     from .jobs import session
-    from .ui import region_drawing, thumbnails
+    from .ui import thumbnails
     from .ui.properties import TrellisSettings
+    from .ui.region import drawing
 
     for cls in _classes():
         bpy.utils.register_class(cls)
     bpy.types.Scene.trellis = bpy.props.PointerProperty(type=TrellisSettings)
-    for room in (session, thumbnails, region_drawing):
+    for room in (session, thumbnails, drawing):
         room.begin()
 
 
@@ -21,9 +22,10 @@ def unregister() -> None:
     import bpy
 
     from .jobs import session
-    from .ui import region_drawing, thumbnails
+    from .ui import thumbnails
+    from .ui.region import drawing
 
-    for room in (region_drawing, thumbnails, session):
+    for room in (drawing, thumbnails, session):
         room.end()
     del bpy.types.Scene.trellis
     for cls in reversed(_classes()):
@@ -40,10 +42,10 @@ def _classes() -> tuple[type, ...]:
         preferences,
         properties,
         queue_panel,
-        region_gizmo,
-        region_operators,
-        region_panel,
     )
+    from .ui.region import gizmo as region_gizmo
+    from .ui.region import operators as region_operators
+    from .ui.region import panel as region_panel
 
     rooms = (
         properties,

@@ -12,8 +12,8 @@ from ..backend_settings import BackendSettings
 from ..jobs import session
 from ..picture_source import Picture, read_image, read_picture
 from ..protocol import FORMATS, Array, Generate, Input, SamplingParams, StageInfo
-from . import region_settings
-from .region_settings import TrellisRegionSettings
+from .region import settings as region_settings
+from .region.settings import TrellisRegionSettings
 
 DEFAULTS = Generate(job="")
 SEED_MAX = 2**31 - 1

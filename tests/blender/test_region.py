@@ -13,7 +13,7 @@ from blender_trellis.faults import Fault
 from blender_trellis.scene.asset import Asset, StoredLatents
 from blender_trellis.scene.collection import add_asset
 from blender_trellis.scene.find_asset import part
-from blender_trellis.ui import region_drawing, region_reasons
+from blender_trellis.ui.region import drawing, reasons
 
 RESOLUTION = 32
 
@@ -45,9 +45,9 @@ def add_region() -> bpy.types.Object:
     return bpy.context.object
 
 
-def taken(collection: bpy.types.Collection) -> region_drawing.Taken:
+def taken(collection: bpy.types.Collection) -> drawing.Taken:
     bpy.context.view_layer.update()
-    return region_drawing.taken_by(collection, bpy.context.view_layer)
+    return drawing.taken_by(collection, bpy.context.view_layer)
 
 
 PLACES = (
@@ -157,4 +157,4 @@ def test_a_region_scaled_to_nothing_is_named(addon):
     box.scale.y = 0.0
     with pytest.raises(Fault, match='"Region" is scaled to nothing'):
         shape_of([read_region(box, collection)])
-    assert "scaled to nothing" in region_reasons.why_not_now(bpy.context)
+    assert "scaled to nothing" in reasons.why_not_now(bpy.context)

@@ -5,9 +5,9 @@ import secrets
 
 import bpy
 
-from ..editing.edit_request import EditChoices
-from ..editing.effects import why_idle
-from ..protocol import Edit, ModelInfo
+from ...editing.edit_request import EditChoices
+from ...editing.effects import why_idle
+from ...protocol import Edit, ModelInfo
 
 DEFAULTS = Edit(job="")
 SEED_MAX = 2**31 - 1

@@ -2,19 +2,19 @@
 
 import bpy
 
-from ..backend_settings import backend_settings
-from ..editing.edit_request import edit_request
-from ..editing.paint_view import render_to_paint
-from ..editing.region_objects import add_box, asset_of, is_region, release, selected_bounds, use_as_region
-from ..faults import Fault
-from ..jobs import session
-from ..jobs.placement import Placement
-from ..protocol import Format
-from ..scene.find_asset import asset_id, part
-from .region_drawing import taken_by
-from .region_guide import guide_of
-from .region_reasons import why_not_now
-from .region_settings import PAINTED
+from ...backend_settings import backend_settings
+from ...editing.edit_request import edit_request
+from ...editing.paint_view import render_to_paint
+from ...editing.region_objects import add_box, asset_of, is_region, release, selected_bounds, use_as_region
+from ...faults import Fault
+from ...jobs import session
+from ...jobs.placement import Placement
+from ...protocol import Format
+from ...scene.find_asset import asset_id, part
+from .drawing import taken_by
+from .guide import guide_of
+from .reasons import why_not_now
+from .settings import PAINTED
 
 
 def _has_asset(operator: type[bpy.types.Operator], context: bpy.types.Context) -> bool:

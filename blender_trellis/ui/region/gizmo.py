@@ -4,7 +4,7 @@ import bpy
 from bpy_extras import view3d_utils
 from mathutils import Matrix, Vector
 
-from ..editing.region_objects import is_region
+from ...editing.region_objects import is_region
 
 COLORS = ((1.0, 0.2, 0.32), (0.54, 0.86, 0.0), (0.16, 0.56, 1.0))
 LEAST = 1e-3  # of the former length: a box without volume could not be drawn out again

@@ -6,13 +6,13 @@ import bpy
 import gpu
 import numpy as np
 
-from ..editing.region_mask import RegionShape
-from ..editing.region_objects import asset_of, read_region, regions_of, shape_of
-from ..editing.voxel_cubes import grid_corners, visible_sides
-from ..faults import Fault
-from ..scene.asset import StoredLatents
-from ..scene.find_asset import asset_matrix
-from ..scene.latents import DATA, LATENTS, read_latents
+from ...editing.region_mask import RegionShape
+from ...editing.region_objects import asset_of, read_region, regions_of, shape_of
+from ...editing.voxel_cubes import grid_corners, visible_sides
+from ...faults import Fault
+from ...scene.asset import StoredLatents
+from ...scene.find_asset import asset_matrix
+from ...scene.latents import DATA, LATENTS, read_latents
 
 COLOR = (1.0, 0.42, 0.08)
 SHADES = (0.72, 0.55, 1.0)  # of sides that look along x, y and z

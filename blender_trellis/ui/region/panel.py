@@ -2,15 +2,15 @@
 
 import bpy
 
-from ..editing.region_objects import asset_of
-from ..faults import Fault
-from ..jobs import session
-from ..protocol import ModelInfo
-from .panels import TrellisPanel
-from .region_drawing import Taken, taken_by
-from .region_reasons import is_around_everything, why_not_now
-from .region_settings import OWN, PAINTED, PICTURE, SENTENCE, TrellisRegionSettings
-from .widgets import draw_reasons, draw_text, letters_across
+from ...editing.region_objects import asset_of
+from ...faults import Fault
+from ...jobs import session
+from ...protocol import ModelInfo
+from ..panels import TrellisPanel
+from ..widgets import draw_reasons, draw_text, letters_across
+from .drawing import Taken, taken_by
+from .reasons import is_around_everything, why_not_now
+from .settings import OWN, PAINTED, PICTURE, SENTENCE, TrellisRegionSettings
 
 GUIDES = (OWN, PICTURE, PAINTED, SENTENCE)
 SAMPLING = ("start", "strength", "jumps", "growth", "margin")

@@ -1,0 +1,1 @@
+"""Regions of an asset: what people see of them, press and set."""
