@@ -42,10 +42,8 @@ def _classes() -> tuple[type, ...]:
         preferences,
         properties,
         queue_panel,
+        region,
     )
-    from .ui.region import gizmo as region_gizmo
-    from .ui.region import operators as region_operators
-    from .ui.region import panel as region_panel
 
     rooms = (
         properties,
@@ -54,10 +52,8 @@ def _classes() -> tuple[type, ...]:
         asset_operators,
         job_operators,
         model_menu,
-        region_operators,
-        region_gizmo,
         panels,
-        region_panel,
+        region,
         queue_panel,
     )
     return tuple(cls for room in rooms for cls in room.CLASSES)
