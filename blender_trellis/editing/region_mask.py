@@ -47,7 +47,7 @@ class RegionShape:
 
 
 def inverted(matrix: np.ndarray) -> np.ndarray:
-    """The inverse of an affine matrix (4, 4). LAPACK takes longer: it starts threads."""
+    """The inverse of an affine matrix (4, 4). Without LAPACK, whose threads take longer to start."""
     x, y, z = matrix[:3, :3].T
     rows = np.stack([np.cross(y, z), np.cross(z, x), np.cross(x, y)]) / (x @ np.cross(y, z))
     result = np.eye(4)

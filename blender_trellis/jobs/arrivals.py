@@ -1,7 +1,7 @@
 """Finished results on their way into the scene that is open; some have to wait until nobody is in the way."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bpy
 
@@ -44,13 +44,20 @@ def place_arrivals(arrivals: list[Arrival]) -> tuple[list[Arrival], str]:
             waiting.append(arrival)
             told = reason
             continue
-        try:
-            told = _place(arrival) or told
-        except Exception as error:
-            name = arrival.asset.name
-            log.exception("%s could not be added to the scene", name)
-            told = f'"{name}" could not be added to the scene ({error}): try again.'
+        told = _place_or_tell(arrival) or told
     return waiting, told
+
+
+def _place_or_tell(arrival: Arrival) -> str:
+    name = arrival.asset.name
+    try:
+        return _place(arrival)
+    except Exception as error:
+        log.exception("%s could not be added to the scene", name)
+        if arrival.placement.edits:  # the asset is as it was; the result stands beside it at least
+            again = _place_or_tell(replace(arrival, placement=Placement(name)))
+            return again or f'"{name}" could not be changed ({error}): the result was added beside it.'
+        return f'"{name}" could not be added to the scene ({error}): try again.'
 
 
 def _place(arrival: Arrival) -> str:

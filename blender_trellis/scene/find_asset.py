@@ -23,8 +23,9 @@ FITS = 0.2  # of how far the vertices went, what a map that is believed may leav
 
 
 def asset_of_object(item: bpy.types.Object) -> bpy.types.Collection | None:
-    """The generated asset's collection that the object belongs to."""
-    return next((one for one in item.users_collection if ASSET in one), None)
+    """The generated asset's collection that the object belongs to, also where it was moved to another."""
+    found = next((one for one in item.users_collection if ASSET in one), None)
+    return found if found is not None or PART not in item else find_asset(str(item.get(ASSET, "")))
 
 
 def find_asset(name: str) -> bpy.types.Collection | None:
@@ -45,10 +46,36 @@ def asset_id(collection: bpy.types.Collection) -> str:
     if not name or min(alike, key=lambda one: one.session_uid) != collection:
         name = new_id()
         collection[ASSET] = name
-        for item in collection.objects:
-            if PART in item:
-                item[ASSET] = name
+        for item in [one for one in collection.objects if PART in one]:
+            item[ASSET] = name
     return name
+
+
+def own_asset(item: bpy.types.Object) -> bpy.types.Collection | None:
+    """The asset that the object belongs to. A copy, which Blender leaves in the collection of the original,
+    becomes an asset of its own here, together with what was copied with it under the same parent."""
+    collection = asset_of_object(item)
+    kind = item.get(PART)
+    if collection is None or kind is None or part(collection, kind) == item:
+        return collection
+    root = item if kind == "root" else item.parent
+    firsts = {part(collection, one) for one in ("root", "mesh", "gaussian")}
+    group = (item,) if root is None or root in firsts else (root, *root.children)
+    copies = [one for one in collection.objects if PART in one and one in group]
+    fresh = bpy.data.collections.new(collection.name)
+    for key in collection.keys():
+        fresh[key] = collection[key]
+    name = new_id()
+    for one in (fresh, *copies):
+        one[ASSET] = name
+    for one in copies:
+        collection.objects.unlink(one)
+        fresh.objects.link(one)
+    for parent in (scene.collection for scene in bpy.data.scenes):
+        for above in (parent, *parent.children_recursive):
+            if collection.name in above.children and fresh.name not in above.children:
+                above.children.link(fresh)
+    return fresh
 
 
 def new_id() -> str:
@@ -57,12 +84,24 @@ def new_id() -> str:
 
 def part(collection: bpy.types.Collection, kind: str) -> bpy.types.Object | None:
     """The asset's "mesh", "gaussian" or "root" object; of copies the first, None where it was removed."""
-    return next((item for item in collection.objects if item.get(PART) == kind), None)
+    inside = next((item for item in collection.objects if item.get(PART) == kind), None)
+    if inside is not None or ASSET not in collection:
+        return inside
+    name = collection[ASSET]
+    moved = (one for one in bpy.data.objects if one.get(PART) == kind and one.get(ASSET) == name)
+    return next((one for one in moved if one.users_collection), None)
+
+
+def members(collection: bpy.types.Collection) -> tuple[bpy.types.Object, ...]:
+    """The asset's objects."""
+    inside = [item for item in collection.objects if PART in item]
+    parts = (part(collection, kind) for kind in ("mesh", "gaussian", "root"))
+    return tuple(dict.fromkeys([*inside, *(one for one in parts if one is not None)]))
 
 
 def in_use(collection: bpy.types.Collection) -> bool:
     """Whether somebody edits, sculpts or paints one of the asset's objects: its mesh is not to be touched."""
-    return any(item.mode != "OBJECT" for item in collection.objects)
+    return any(item.mode != "OBJECT" for item in members(collection))
 
 
 def asset_matrix(collection: bpy.types.Collection) -> Matrix:

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..faults import Fault
 from .asset import Arrays, StoredLatents
-from .find_asset import PART
+from .find_asset import members
 
 DATA = "trellis_data"  # on collection and objects: the mesh without vertices
 LATENTS, REQUEST = "trellis_latents", "trellis_request"  # on that mesh
@@ -161,7 +161,7 @@ def owners(holder: bpy.types.ID) -> tuple[bpy.types.ID, ...]:
     object, it alone."""
     if isinstance(holder, bpy.types.Object):
         return (holder,)
-    return (holder, *(item for item in holder.objects if PART in item))
+    return (holder, *members(holder))
 
 
 def _store(collection: bpy.types.Collection, name: str, value: bytes) -> None:

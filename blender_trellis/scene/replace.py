@@ -135,6 +135,8 @@ def _has_all_names(mesh: bpy.types.Mesh) -> bool:
 
 def _set_looks(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, rows: np.ndarray) -> None:
     """Sets what is not the position of the vertices `rows`: colours, and all that a splat is."""
+    if not len(rows):
+        return
     linear = linear_colors(arrays)
     set_values(mesh, COLOR_ATTRIBUTE, rows, np.concatenate([linear, np.ones((len(linear), 1))], axis=1))
     if kind == "gaussian":

@@ -6,12 +6,13 @@ edges, faces and corners stay because they are the mesh's own.
 V vertices of the new geometry · F its faces
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import compress
 
 import bmesh
 import bpy
 import numpy as np
+from mathutils.kdtree import KDTree
 
 ROW = ".trellis_row"
 AWKWARD = {"FLOAT4X4"}  # bmesh of Blender 4.5 crashes on these
@@ -26,18 +27,21 @@ def splice(mesh: bpy.types.Mesh, rows: np.ndarray, places: np.ndarray, faces: np
     """
     here = np.full(len(mesh.vertices), -1, np.int64)
     here[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
-    stays, is_there = _same_faces(mesh, here, faces)
+    stays, lacking = _same_faces(mesh, here, faces)
     material = mesh.polygons[0].material_index if len(mesh.polygons) else 0
     aside = _set_aside(mesh)
     shape = bmesh.new()
     try:
         shape.from_mesh(mesh)
+        give_weights = _weights_near(shape)
         wires = {edge for edge in shape.edges if edge.is_wire}
         bmesh.ops.delete(shape, geom=list(compress(shape.faces, ~stays)), context="FACES_ONLY")
         bmesh.ops.delete(shape, geom=list(compress(shape.verts, here < 0)), context="VERTS")
         for vertex, index in zip(shape.verts, here[here >= 0].tolist(), strict=True):
             vertex.index = index  # from here on that in the new geometry
-        _grow(shape, np.flatnonzero(rows < 0), places, faces[~is_there], material)
+        _grow(shape, np.flatnonzero(rows < 0), places, faces[lacking], material)
+        for vertex in [one for one in shape.verts if rows[one.index] < 0]:
+            give_weights(vertex)
         order = np.array([vertex.index for vertex in shape.verts], np.int64)
         for edge in [edge for edge in shape.edges if edge.is_wire]:
             if edge not in wires:
@@ -50,8 +54,28 @@ def splice(mesh: bpy.types.Mesh, rows: np.ndarray, places: np.ndarray, faces: np
     return order
 
 
+def _weights_near(shape: bmesh.types.BMesh) -> Callable[[bmesh.types.BMVert], None]:
+    """What gives a new vertex the weights of the nearest old one, so that it moves along with a rig."""
+    layer = shape.verts.layers.deform.active
+    if layer is None or not len(shape.verts):
+        return lambda vertex: None
+    tree, weights = KDTree(len(shape.verts)), []
+    for place, vertex in enumerate(shape.verts):
+        tree.insert(vertex.co, place)
+        weights.append(dict(vertex[layer]))
+    tree.balance()
+
+    def give(vertex: bmesh.types.BMVert) -> None:
+        held = vertex[layer]
+        for group, weight in weights[tree.find(vertex.co)[1]].items():
+            held[group] = weight
+
+    return give
+
+
 def _same_faces(mesh: bpy.types.Mesh, here: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which faces of the mesh the new geometry has too, and which of the new geometry's the mesh has."""
+    """Which faces of the mesh the new geometry has too, and which of the new geometry's the mesh lacks: each
+    once, and none without three corners, for neither can be made."""
     corners = np.empty(len(mesh.loops), np.int32)
     mesh.loops.foreach_get("vertex_index", corners)
     lengths = np.empty(len(mesh.polygons), np.int32)
@@ -68,7 +92,10 @@ def _same_faces(mesh: bpy.types.Mesh, here: np.ndarray, faces: np.ndarray) -> tu
     whole = (triangles >= 0).all(axis=1)
     old, new = names[: len(triangles)], names[len(triangles) :]
     stays[stays] = whole & np.isin(old, new)
-    return stays, np.isin(new, old[whole])
+    first = np.zeros(len(faces), bool)
+    first[np.unique(new, return_index=True)[1]] = True
+    lacking = first & ~np.isin(new, old[whole]) & (np.diff(both[len(triangles) :], axis=1) > 0).all(axis=1)
+    return stays, lacking
 
 
 def _grow(
@@ -82,10 +109,8 @@ def _grow(
         vertex = named[index] = shape.verts.new(places[index])
         vertex.index = index
     for a, b, c in faces.tolist():
-        corners = (named[a], named[b], named[c])
-        if len(set(corners)) == 3 and shape.faces.get(corners) is None:
-            face = shape.faces.new(corners)
-            face.smooth, face.material_index = True, material
+        face = shape.faces.new((named[a], named[b], named[c]))
+        face.smooth, face.material_index = True, material
 
 
 # ---- attributes -------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from blender_trellis.protocol.pictures import PNG
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +42,7 @@ def pictures(tmp_path):
 
     def make(**named: bytes):
         for name, data in named.items():
-            (folder / f"{name}.png").write_bytes(data)
+            (folder / f"{name}.png").write_bytes(PNG + data)
         return folder
 
     return make

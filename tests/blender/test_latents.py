@@ -8,7 +8,7 @@ from fake_backend import ball
 from blender_trellis.faults import Fault
 from blender_trellis.scene.asset import Asset, StoredLatents
 from blender_trellis.scene.collection import add_asset
-from blender_trellis.scene.find_asset import asset_id, asset_of_object, find_asset
+from blender_trellis.scene.find_asset import asset_id, asset_of_object, find_asset, own_asset, part
 from blender_trellis.scene.latents import (
     packed,
     read_latents,
@@ -114,6 +114,27 @@ def test_a_copy_has_all_and_changes_by_itself():
     assert asset_id(collection) == collection["trellis_asset"] != asset_id(copy)
     assert find_asset(asset_id(copy)) == copy and find_asset(asset_id(collection)) == collection
     assert asset_of_object(copy.objects[0]) == copy
+
+
+def test_objects_copied_within_a_collection_become_an_asset_of_their_own():
+    collection = _add(_asset())
+    with bpy.context.temp_override(
+        selected_objects=[*collection.objects], active_object=collection.objects[0]
+    ):
+        bpy.ops.object.duplicate()
+    assert len(collection.objects) == 4
+    copy = next(item for item in collection.objects if item.name == "crate.001")
+    root = copy.parent
+    assert root != part(collection, "root") and own_asset(part(collection, "mesh")) == collection
+    fresh = own_asset(copy)
+    assert fresh != collection and {*fresh.objects} == {copy, root} and own_asset(root) == fresh
+    assert len(collection.objects) == 2 and fresh.name in bpy.context.scene.collection.children
+    assert asset_id(fresh) != asset_id(collection) and copy["trellis_asset"] == asset_id(fresh)
+    alone = part(collection, "mesh").copy()
+    collection.objects.link(alone)
+    assert {*own_asset(alone).objects} == {alone}
+    store_latents(fresh, _latents(seed=2))
+    np.testing.assert_array_equal(read_latents(collection).arrays["feats"], _latents().arrays["feats"])
 
 
 def test_survives_undo_and_redo():

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import bpy
 import numpy as np
@@ -11,7 +12,7 @@ from test_latents import _latents
 from blender_trellis.jobs import session
 from blender_trellis.jobs.placement import Placement
 from blender_trellis.protocol import Array, Edit, Encode, Generate, SamplingParams, Vary
-from blender_trellis.scene.find_asset import asset_id, asset_matrix, part
+from blender_trellis.scene.find_asset import asset_id, asset_matrix, part, vertex_keys
 from blender_trellis.scene.latents import read_latents, read_pictures
 from blender_trellis.ui.asset_operators import request_of
 from tests.waiting import PATIENCE
@@ -166,6 +167,20 @@ def test_an_edit_waits_until_edit_mode_is_left(addon, picture):
     assert len(json.loads(collection["trellis_history"])) == 2
 
 
+def test_an_edit_that_the_asset_cannot_take_is_added_beside(addon, picture, monkeypatch):
+    from blender_trellis.scene import replace
+
+    def broken(*_):
+        raise ZeroDivisionError("a bug")
+
+    collection = _generated(picture)
+    monkeypatch.setattr(replace, "splice", broken)
+    before = _places(part(collection, "mesh"))
+    _submit(_edit_of(collection), Placement("crate", edits=asset_id(collection)))
+    assert "a bug" in session.status().fault and "added beside" in session.status().fault
+    assert _places(part(collection, "mesh")) == before and "crate.001" in bpy.data.collections
+
+
 @pytest.mark.parametrize("kind", [Vary, Encode])
 def test_a_variant_goes_where_it_is_told(addon, picture, kind):
     collection = _generated(picture)
@@ -178,3 +193,75 @@ def test_a_variant_goes_where_it_is_told(addon, picture, kind):
     np.testing.assert_allclose(np.array(asset_matrix(other)).ravel(), MATRIX, atol=1e-5)
     modes = [step["mode"] for step in json.loads(other["trellis_history"])]
     assert modes == (["generate", "vary"] if kind is Vary else ["encode"])
+
+
+REAL = Path(__file__).parents[2] / ".venv" / "bin" / "python"
+
+
+@pytest.fixture
+def real_addon(monkeypatch, tmp_path):
+    """The add-on with the real backend and the bundled model."""
+    import blender_trellis
+
+    monkeypatch.setenv("TRELLIS_PYTHON", str(REAL))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    blender_trellis.register()
+    yield blender_trellis
+    blender_trellis.unregister()
+
+
+def _values(collection: bpy.types.Collection, kind: str) -> dict[str, np.ndarray]:
+    """Every number of vertices and faces."""
+    mesh = part(collection, kind).data
+    corners = np.empty(len(mesh.loops), np.int32)
+    mesh.loops.foreach_get("vertex_index", corners)
+    found = {"corners": corners, "keys": vertex_keys(mesh)}
+    for name, item, width in (("position", "vector", 3), ("Color", "color", 4), ("opacity", "value", 1)):
+        if name in mesh.attributes:
+            found[name] = np.empty(width * len(mesh.vertices), np.float32)
+            mesh.attributes[name].data.foreach_get(item, found[name])
+    return found
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the backend's environment is not set up")
+def test_the_real_backend_makes_the_same_again_and_edits_it(real_addon):
+    bpy.context.scene.trellis.picture = str(REAL.parents[2] / "docs" / "pictures" / "chair.png")
+    bpy.ops.trellis.generate()
+    assert session.pump_until_done(PATIENCE), "the first"
+    collection = bpy.data.collections["chair"]
+    bpy.context.view_layer.objects.active = part(collection, "gaussian")
+    bpy.ops.trellis.regenerate_this()
+    assert session.pump_until_done(PATIENCE), "the second"
+    again = bpy.data.collections["chair.001"]
+    latents = read_latents(collection)
+    for name, values in latents.arrays.items():
+        np.testing.assert_array_equal(read_latents(again).arrays[name], values)
+    for kind in ("mesh", "gaussian"):
+        first, second = _values(collection, kind), _values(again, kind)
+        assert first.keys() == second.keys()
+        for name, values in first.items():
+            np.testing.assert_array_equal(values, second[name])
+    _remove_the_right_half_of_a_sculpted_one(collection)
+
+
+def _remove_the_right_half_of_a_sculpted_one(collection: bpy.types.Collection) -> None:
+    mesh = part(collection, "mesh").data
+    before = dict(zip(vertex_keys(mesh).tolist(), np.array([v.co for v in mesh.vertices]), strict=True))
+    sculpted = {key: place + (0, 0.3, 0) for key, place in before.items() if place[0] < -0.2}
+    for key, vertex in zip(vertex_keys(mesh).tolist(), mesh.vertices, strict=True):
+        if key in sculpted:
+            vertex.co = sculpted[key]
+    right = (0.25, 0, 0, 0.25, 0, 0.5, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 1.0)  # x from 0 to 0.5
+    _submit(
+        _edit_of(collection, mode="remove", boxes=(right,)), Placement("chair", edits=asset_id(collection))
+    )
+    assert not session.status().fault
+    mesh = part(collection, "mesh").data
+    after = dict(zip(vertex_keys(mesh).tolist(), np.array([v.co for v in mesh.vertices]), strict=True))
+    assert max(place[0] for place in after.values()) < 0.15 and len(after) < 0.8 * len(before)
+    for key, place in sculpted.items():
+        np.testing.assert_array_equal(after[key], place.astype(np.float32))
+    untouched = [key for key, place in before.items() if -0.2 <= place[0] < -0.1]
+    assert len(untouched) > 1000
+    for key in untouched:
+        np.testing.assert_array_equal(after[key], before[key])

@@ -11,7 +11,7 @@ from test_latents import PNG, _latents
 
 from blender_trellis.scene.asset import Asset, Change, fingerprint
 from blender_trellis.scene.collection import add_asset, linear_from_srgb
-from blender_trellis.scene.find_asset import asset_matrix, in_use, part, vertex_keys
+from blender_trellis.scene.find_asset import asset_matrix, asset_of_object, in_use, part, vertex_keys
 from blender_trellis.scene.latents import read_latents, read_pictures
 from blender_trellis.scene.replace import changed_by_hand, fits, replace_asset
 
@@ -52,9 +52,9 @@ def _sheet(bump: float = 0.0, holes: bool = False) -> dict[str, np.ndarray]:
     }
 
 
-def _without(gone, places, faces, keys, kept):
+def _without(gone, places, faces, *others):
     index = np.cumsum(~gone) - 1
-    return places[~gone], index[faces].astype(np.int32), keys[~gone], kept[~gone]
+    return places[~gone], index[faces].astype(np.int32), *(values[~gone] for values in others)
 
 
 def _splats(sheet: dict[str, np.ndarray], f_dc: float) -> dict[str, np.ndarray]:
@@ -139,6 +139,23 @@ def test_an_untouched_asset_becomes_the_result(changes):
         for name, expected in (("f_dc_1", value), ("opacity", 2 + value), ("scale_2", -4 - value)):
             assert splats.attributes[name].data[rows[key]].value == pytest.approx(expected)
         assert tuple(splats.vertices[rows[key]].co) == tuple(edit.gaussian["position"][place])
+
+
+def test_where_nothing_is_new_the_rest_is_left():
+    collection = _add(_first())
+    edit = _edit("remove")
+    left = edit.mesh["kept"] == 1
+    places, faces = _without(
+        ~left, edit.mesh["vertices"], edit.mesh["faces"][left[edit.mesh["faces"]].all(axis=1)]
+    )
+    cut = {name: edit.mesh[name][left] for name in ("colors", "keys", "kept")} | {
+        "vertices": places,
+        "faces": faces,
+    }
+    gaussian = {name: values[left] for name, values in edit.gaussian.items()}
+    replace_asset(collection, dataclasses.replace(edit, mesh=cut, gaussian=gaussian))
+    _assert_is(part(collection, "mesh").data, cut)
+    assert len(part(collection, "gaussian").data.vertices) == left.sum()
 
 
 def _sculpt(item: bpy.types.Object) -> None:
@@ -237,6 +254,7 @@ def test_what_an_artist_did_outside_survives(holes):
     assert [one.name for one in item.vertex_groups] == ["Arm"]
     raised = [vertex for vertex in item.data.vertices if vertex.co.x > 0.05]
     assert raised and all(vertex.co.z == pytest.approx(0.2) for vertex in raised)
+    assert all(vertex.groups[0].weight > 0 for vertex in raised)  # those of what was there: a rig moves them
     block = item.data.shape_keys.key_blocks["Smile"]
     assert block.value == 0.5 and len(block.data) == len(item.data.vertices)
     assert all(tuple(block.data[vertex.index].co) == tuple(vertex.co) for vertex in raised)
@@ -354,6 +372,23 @@ def test_an_asset_that_is_edited_by_hand_is_in_use():
     bpy.ops.object.mode_set(mode="EDIT")
     assert in_use(collection)
     bpy.ops.object.mode_set(mode="OBJECT")
+
+
+@pytest.mark.parametrize("kinds", [("mesh",), ("mesh", "gaussian", "root")])
+def test_objects_that_were_moved_to_another_collection_are_still_the_asset(kinds):
+    collection = _add(_first())
+    furniture = bpy.data.collections.new("furniture")
+    bpy.context.scene.collection.children.link(furniture)
+    for item in [part(collection, kind) for kind in kinds]:
+        furniture.objects.link(item)
+        collection.objects.unlink(item)
+    item = furniture.objects["chair"]
+    assert asset_of_object(item) == collection and part(collection, "mesh") == item
+    edit = _edit()
+    assert fits(collection, edit)
+    replace_asset(collection, edit)
+    _assert_is(item.data, edit.mesh)
+    assert json.loads(item["trellis_history"])[-1]["seed"] == 2
 
 
 def test_an_edit_of_another_state_does_not_fit():

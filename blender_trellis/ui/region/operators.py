@@ -10,8 +10,9 @@ from ...faults import Fault
 from ...jobs import session
 from ...jobs.placement import Placement
 from ...protocol import Format
-from ...scene.find_asset import asset_id, part
+from ...scene.find_asset import asset_id, own_asset, part
 from ...scene.latents import read_latents
+from ...scene.replace import changed_by_hand
 from .drawing import taken_by
 from .guide import guide_of
 from .reasons import why_not_now
@@ -26,7 +27,7 @@ def _has_asset(operator: type[bpy.types.Operator], context: bpy.types.Context) -
 
 
 def _asset(context: bpy.types.Context) -> bpy.types.Collection:
-    collection = asset_of(context.object, context.scene)
+    collection = own_asset(context.object) or asset_of(context.object, context.scene)
     assert collection is not None, "the operator's poll asks for it"
     return collection
 
@@ -156,6 +157,14 @@ class TRELLIS_OT_regenerate_region(bpy.types.Operator):
         if reason:
             cls.poll_message_set(reason)
         return not reason
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Asks first where the edit would undo what was done by hand."""
+        lost = changed_by_hand(_asset(context))
+        if not lost:
+            return self.execute(context)
+        asked = {"title": self.bl_label, "message": lost, "icon": "WARNING"}
+        return context.window_manager.invoke_confirm(self, event, **asked)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         collection, settings = _asset(context), context.scene.trellis.region
