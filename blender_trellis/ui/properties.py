@@ -190,6 +190,7 @@ class TrellisSettings(bpy.types.PropertyGroup):
             sparse_structure=self.sparse_structure.to_params(),
             structured_latent=self.structured_latent.to_params(),
             formats=tuple(kind for kind in IN_BLENDER if kind in self.formats),
+            preview=backend.shows_previews,
         )
 
 
