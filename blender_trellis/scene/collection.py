@@ -9,12 +9,11 @@ from collections.abc import Mapping
 import bpy
 import numpy as np
 
+from ..splats.values import Splats
 from .asset import Arrays, Asset
-from .materials import COLOR_ATTRIBUTE, splat_material, vertex_color_material
-from .splat_nodes import set_input, splat_nodes
+from .materials import COLOR_ATTRIBUTE, vertex_color_material
+from .splat_object import is_gaussian, splat_object
 
-SPLAT_MODIFIER = "Splats"
-DC_TO_COLOR = 0.28209479177387814  # the constant spherical harmonic: color = 0.5 + DC_TO_COLOR * f_dc
 INT_MAX = 2**31 - 1  # custom properties hold no larger integers
 
 
@@ -27,7 +26,7 @@ def add_asset(asset: Asset, scene: bpy.types.Scene, view_layer: bpy.types.ViewLa
         if asset.mesh is not None:
             collection.objects.link(_mesh_object(name, asset.mesh, made))
         if asset.gaussian is not None:
-            collection.objects.link(_gaussian_object(f"{name} Gaussians", asset.gaussian, made))
+            collection.objects.link(splat_object(f"{name} Gaussians", Splats.plain(asset.gaussian), made))
         for owner in (collection, *collection.objects):
             _store(owner, asset.properties)
         for item in collection.objects:
@@ -45,21 +44,19 @@ def show(collection: bpy.types.Collection, kind: str) -> None:
     """Shows "mesh", "gaussian" or "both" in viewports and renders.
 
     The two lie in the same place, and one drawn through the other is of no use, so a new result shows its
-    mesh. What is not shown stays as its bounding box, which can be seen, selected and moved along; renders
-    leave it out. Splats that are not shown are not computed either.
+    mesh. What is not shown is not computed either.
     """
     for item in collection.objects:
-        if item.type != "MESH":
-            continue
-        shown = kind != ("mesh" if is_gaussian(item) else "gaussian")
-        item.display_type = "TEXTURED" if shown else "BOUNDS"
-        item.hide_render = not shown
-        if is_gaussian(item):
-            item.modifiers[SPLAT_MODIFIER].show_viewport = shown
+        if item.type == "MESH":
+            item.hide_viewport = item.hide_render = kind == ("mesh" if is_gaussian(item) else "gaussian")
 
 
-def is_gaussian(item: bpy.types.Object) -> bool:
-    return SPLAT_MODIFIER in item.modifiers and "f_dc_0" in item.data.attributes
+def shown(collection: bpy.types.Collection) -> str:
+    """What `show` was last told, or "" where somebody has hidden all of it."""
+    visible = {
+        is_gaussian(item) for item in collection.objects if item.type == "MESH" and not item.hide_viewport
+    }
+    return {(False,): "mesh", (True,): "gaussian", (False, True): "both"}.get(tuple(sorted(visible)), "")
 
 
 def linear_from_srgb(encoded: np.ndarray) -> np.ndarray:
@@ -87,30 +84,6 @@ def _mesh_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy.typ
     _set_colors(mesh, linear)
     mesh.materials.append(_kept(made, vertex_color_material(name, _mean(linear))))
     return _kept(made, bpy.data.objects.new(name, mesh))
-
-
-def _gaussian_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy.types.Object:
-    """A mesh of loose vertices that carries the splats' attributes under the names that splat tools know."""
-    points = _kept(made, bpy.data.meshes.new(name))
-    position = arrays["position"]
-    points.vertices.add(len(position))
-    points.vertices.foreach_set("co", _flat(position))
-    for prefix, key in (("f_dc", "f_dc"), ("opacity", "opacity"), ("scale", "scale"), ("rot", "rotation")):
-        columns = arrays[key].reshape(len(position), -1)
-        for place in range(columns.shape[1]):
-            attribute = prefix if key == "opacity" else f"{prefix}_{place}"
-            values = points.attributes.new(attribute, "FLOAT", "POINT").data
-            values.foreach_set("value", _flat(columns[:, place]))
-    linear = linear_from_srgb(0.5 + DC_TO_COLOR * arrays["f_dc"])
-    _set_colors(points, linear)
-    points.update()
-    item = _kept(made, bpy.data.objects.new(name, points))
-    material = _kept(made, splat_material(name, _mean(linear)))
-    points.materials.append(material)
-    modifier = item.modifiers.new(SPLAT_MODIFIER, "NODES")
-    modifier.node_group = splat_nodes()
-    set_input(modifier, "Material", material)
-    return item
 
 
 def _set_colors(mesh: bpy.types.Mesh, linear: np.ndarray) -> None:
