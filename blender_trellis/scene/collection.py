@@ -13,10 +13,10 @@ from mathutils import Matrix
 from ..splats.values import Splats
 from .asset import Arrays, Asset
 from .find_asset import ASSET, PART, new_id, part, store_keys, store_size
+from .gaussians.object import is_gaussian, splat_object
 from .latents import GUIDE, PICTURE, owners, store_latents, store_pictures, store_request
 from .materials import COLOR_ATTRIBUTE, vertex_color_material
 from .placement import free_place, stand
-from .splat_object import is_gaussian, splat_object
 
 INT_MAX = 2**31 - 1  # custom properties hold no larger integers
 

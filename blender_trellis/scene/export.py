@@ -19,8 +19,8 @@ from ..splats.files import TO_FILE
 from ..splats.ply import write_ply
 from ..splats.values import Splats
 from .asset import Asset
+from .gaussians.object import is_gaussian
 from .preview import render_preview
-from .splat_object import is_gaussian
 
 KINDS = ("blend", "glb", "ply", "preview")
 FULL_BELOW = 1 << 20

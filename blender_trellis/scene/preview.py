@@ -13,8 +13,8 @@ import numpy as np
 from mathutils import Euler, Vector
 
 from .collection import show
-from .splat_object import is_gaussian
-from .splat_settings import raise_bounces
+from .gaussians.object import is_gaussian
+from .gaussians.settings import raise_bounces
 
 STUDIO = "TRELLIS Studio"
 SPLAT_SAMPLES = 4

@@ -27,9 +27,9 @@ from .find_asset import (
     stored_size,
     vertex_keys,
 )
+from .gaussians.object import columns_of
 from .latents import owners, read_latents
 from .materials import COLOR_ATTRIBUTE
-from .splat_object import columns_of
 from .splice import set_values, splice
 
 KINDS = ("mesh", "gaussian")

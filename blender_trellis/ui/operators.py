@@ -7,8 +7,8 @@ from ..faults import Fault
 from ..jobs import session
 from ..jobs.placement import Placement
 from ..scene.collection import show
-from ..scene.splat_object import is_gaussian
-from ..scene.splat_settings import BOUNCES_RAISED, raise_bounces, show_colors
+from ..scene.gaussians.object import is_gaussian
+from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, show_colors
 
 
 class TRELLIS_OT_generate(bpy.types.Operator):

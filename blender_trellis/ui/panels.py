@@ -4,7 +4,7 @@ import bpy
 
 from ..jobs import session
 from ..scene.find_asset import ASSET
-from ..scene.splat_object import is_gaussian
+from ..scene.gaussians.object import is_gaussian
 from .model_menu import label_of
 from .splat_panel import draw_splats
 from .thumbnails import icon_of

@@ -7,9 +7,9 @@ from bpy_extras.io_utils import ExportHelper, ImportHelper
 
 from ..faults import Fault
 from ..scene.export import atomic, check_target
-from ..scene.splat_edit import apply_transform, crop, import_splats, join, splats_in_world
-from ..scene.splat_object import is_gaussian
-from ..scene.splat_settings import BOUNCES_RAISED, raise_bounces, show_colors, use_plain_colors
+from ..scene.gaussians.edit import apply_transform, crop, import_splats, join, splats_in_world
+from ..scene.gaussians.object import is_gaussian
+from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, show_colors, use_plain_colors
 from ..splats.files import READERS, TO_FILE, WRITERS, read_splats
 from ..splats.values import joined
 

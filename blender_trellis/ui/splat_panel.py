@@ -3,9 +3,9 @@
 import bpy
 
 from ..scene.collection import shown
-from ..scene.splat_nodes import IN_VIEWPORT, SIZE, get_input, input_property
-from ..scene.splat_object import MODIFIER
-from ..scene.splat_settings import changes_colors, lacks_bounces
+from ..scene.gaussians.nodes import IN_VIEWPORT, SIZE, get_input, input_property
+from ..scene.gaussians.object import MODIFIER
+from ..scene.gaussians.settings import changes_colors, lacks_bounces
 from .widgets import draw_text, letters_across
 
 

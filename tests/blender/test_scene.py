@@ -7,7 +7,7 @@ from fake_backend import ball
 
 from blender_trellis.scene.asset import Asset
 from blender_trellis.scene.collection import add_asset, linear_from_srgb, show, shown
-from blender_trellis.scene.splat_nodes import IN_VIEWPORT, SIZE, set_input
+from blender_trellis.scene.gaussians.nodes import IN_VIEWPORT, SIZE, set_input
 
 N = 50
 

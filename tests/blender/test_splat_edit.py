@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from mathutils import Euler, Matrix
 
-from blender_trellis.scene.splat_nodes import SIZE, get_input, set_input
-from blender_trellis.scene.splat_object import splats_of
+from blender_trellis.scene.gaussians.nodes import SIZE, get_input, set_input
+from blender_trellis.scene.gaussians.object import splats_of
 from blender_trellis.splats import quaternions
 from blender_trellis.splats.files import TO_FILE, read_splats
 from blender_trellis.splats.ply import write_ply

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from mathutils import Euler, Matrix
 
-from blender_trellis.scene.splat_edit import import_splats
-from blender_trellis.scene.splat_settings import raise_bounces, use_plain_colors
+from blender_trellis.scene.gaussians.edit import import_splats
+from blender_trellis.scene.gaussians.settings import raise_bounces, use_plain_colors
 from blender_trellis.splats import harmonics, quaternions
 from blender_trellis.splats.values import Splats
 

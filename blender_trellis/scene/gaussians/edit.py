@@ -7,8 +7,8 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from ..splats.values import Splats, joined
-from .splat_object import replace_splats, splat_object, splats_of
+from ...splats.values import Splats, joined
+from .object import replace_splats, splat_object, splats_of
 
 # From the file's frame to Blender's, by what is up in the file.
 FROM_FILE = {

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import bpy
 
-from ..splats.harmonics import BASIS, COUNTS, DC
-from .materials import COLOR_ATTRIBUTE
+from ...splats.harmonics import BASIS, COUNTS, DC
+from ..materials import COLOR_ATTRIBUTE
 from .node_builder import NodeBuilder
 
 

@@ -6,9 +6,9 @@ Gaussian is round. That is the opacity of a splat at a pixel (Kerbl et al., 2023
 
 import bpy
 
-from .materials import COLOR_ATTRIBUTE, empty_material
+from ..materials import COLOR_ATTRIBUTE, empty_material
 from .node_builder import NodeBuilder
-from .splat_nodes import span
+from .nodes import span
 
 
 def splat_material(name: str, mean_color: tuple[float, float, float]) -> bpy.types.Material:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import bpy
 import numpy as np
 
-from ..splats import harmonics
-from ..splats.values import Splats
-from .splat_material import splat_material
-from .splat_nodes import INPUTS, get_input, set_input, splat_nodes
+from ...splats import harmonics
+from ...splats.values import Splats
+from .material import splat_material
+from .nodes import INPUTS, get_input, set_input, splat_nodes
 
 MODIFIER = "Splats"
 _ATTRIBUTES = {"f_dc": "f_dc_{}", "opacity": "opacity", "scale": "scale_{}", "rotation": "rot_{}"}

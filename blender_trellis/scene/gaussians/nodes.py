@@ -11,8 +11,8 @@ from typing import Any
 
 import bpy
 
+from .color_nodes import add_color
 from .node_builder import NodeBuilder
-from .splat_color_nodes import add_color
 
 GROUP_NAME = "TRELLIS Splats"
 # Bump when the nodes change: files keep the group they were saved with, new results get the new one.
