@@ -6,14 +6,14 @@ def register() -> None:
     import bpy
 
     from .jobs import session
-    from .ui import thumbnails
+    from .ui import preview_drawing, thumbnails
     from .ui.properties import TrellisSettings
     from .ui.region import drawing
 
     for cls in _classes():
         bpy.utils.register_class(cls)
     bpy.types.Scene.trellis = bpy.props.PointerProperty(type=TrellisSettings)
-    for room in (session, thumbnails, drawing):
+    for room in (session, thumbnails, drawing, preview_drawing):
         room.begin()
 
 
@@ -22,10 +22,10 @@ def unregister() -> None:
     import bpy
 
     from .jobs import session
-    from .ui import thumbnails
+    from .ui import preview_drawing, thumbnails
     from .ui.region import drawing
 
-    for room in (drawing, thumbnails, session):
+    for room in (preview_drawing, drawing, thumbnails, session):
         room.end()
     del bpy.types.Scene.trellis
     for cls in reversed(_classes()):
@@ -43,6 +43,7 @@ def _classes() -> tuple[type, ...]:
         properties,
         queue_panel,
         region,
+        vary,
     )
 
     rooms = (
@@ -54,6 +55,7 @@ def _classes() -> tuple[type, ...]:
         model_menu,
         panels,
         region,
+        vary,
         queue_panel,
     )
     return tuple(cls for room in rooms for cls in room.CLASSES)

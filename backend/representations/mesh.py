@@ -17,6 +17,13 @@ class Mesh:
     keys: torch.Tensor | None = None  # (V,) int64, distinct; what extraction names each vertex by
 
 
+@dataclass(frozen=True)
+class VertexColors:
+    """Colours for a mesh that somebody else has."""
+
+    colors: torch.Tensor  # (V, 3) sRGB in [0, 1]
+
+
 def face_normals(mesh: Mesh) -> torch.Tensor:
     """Unit normals (F, 3); zero for a face without area."""
     a, b, c = mesh.vertices[mesh.faces].unbind(1)

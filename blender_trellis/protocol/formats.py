@@ -69,9 +69,12 @@ FORMATS: dict[str, OutputFormat] = {
     ),
 }
 
+_VOXELS: Mapping[str, Layout] = {"coords": ("i4", ("L", 3)), "occupied": ("u1", ("B",))}
+
 ARRAYS: dict[str, Mapping[str, Layout]] = {
+    "preview": _VOXELS,  # of the estimate after a step of the first stage
     "structure_latent": {"latent": ("f4", ("C", "r", "r", "r"))},
-    "voxels": {"coords": ("i4", ("L", 3)), "occupied": ("u1", ("B",))},
+    "voxels": _VOXELS,
     "structured_latent": {"coords": ("i4", ("L", 3)), "feats": ("f4", ("L", "C"))},
     "vertex_colors": {"colors": ("f4", ("V", 3))},  # of the mesh that was sent, sRGB in [0, 1]
     **{name: one.arrays for name, one in FORMATS.items()},

@@ -33,6 +33,7 @@ Stage = Literal[
     "extract_mesh",
 ]
 ResultKind = Literal[
+    "preview",
     "structure_latent",
     "voxels",
     "structured_latent",
@@ -150,6 +151,7 @@ class Sampled(Request):
     structured_latent: SamplingParams = SamplingParams()
     formats: tuple[Format, ...] = ("mesh", "gaussian")
     multi_image: MultiImage = "stochastic"
+    preview: bool = False  # whether results of the kind "preview" tell of the shape while it is sampled
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,11 @@ class TrellisPreferences(bpy.types.AddonPreferences):
     frames_results: bpy.props.BoolProperty(
         name="Frame Results", description="Turn the view to a new result", default=True
     )
+    shows_previews: bpy.props.BoolProperty(
+        name="Show the Shape While It Is Made",
+        description="Draw an object into 3D views while it is made: its voxels, then its Gaussians as points",
+        default=True,
+    )
 
     def draw(self, context: bpy.types.Context) -> None:
         """The backend: whether it is there, how to get it, whether it computes rightly; then the settings."""
@@ -117,6 +122,7 @@ class TrellisPreferences(bpy.types.AddonPreferences):
             "background_remover",
             "keeps_pictures",
             "frames_results",
+            "shows_previews",
         ):
             layout.prop(self, name)
 

@@ -222,6 +222,20 @@ def test_a_mesh_becomes_an_asset_that_knows_where_it_was(asset, with_encoders):
     assert np.array_equal(of_mesh["gaussian"][1]["position"], of_latents["gaussian"][1]["position"])
 
 
+def test_a_variant_may_be_only_colours_for_the_mesh_that_was_sent(asset, with_encoders):
+    where = ("job", str(with_encoders), "cpu", "fp32")
+    arrays = block(4.0, np.array([10.0, -3.0, 2.0])) | {"picture_0": asset.picture}
+    made, _ = asset.run(Vary(*where, arrays=arrays, onto="mesh", formats=("gaussian",)))
+    assert list(made) == ["vertex_colors"]
+    colors = made["vertex_colors"][1]["colors"]
+    assert colors.shape == (8, 3) and colors.dtype == np.float32 and 0 <= colors.min() <= colors.max() <= 1
+    for changes in ({"shape": True}, {"arrays": asset.arrays, **asset.known}):
+        asked = {"arrays": arrays, "onto": "mesh"} | changes
+        engine_of = asset.where if "model_hash" in changes else where
+        with pytest.raises(UserError, match="onto a mesh that was sent"):
+            asset.run(Vary(*engine_of, **asked))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -235,3 +249,15 @@ def test_what_is_no_mesh_is_said(asset, with_encoders, changes, words):
     where = ("job", str(with_encoders), "cpu", "fp32")
     with pytest.raises(UserError, match=words):
         asset.run(Encode(*where, arrays=block(1.0, np.zeros(3)) | changes))
+
+
+def test_previews_come_before_the_voxels_and_change_nothing(asset, monkeypatch):
+    monkeypatch.setattr("backend.trellis.engine.PREVIEW_SHARE", float("inf"))
+    request = Generate(*asset.where, pictures=(asset.picture,), seed=7, formats=("gaussian",), preview=True)
+    told = []
+    asset.engine.run(request, lambda *step: None, lambda kind, info, arrays: told.append((kind, arrays)))
+    kinds = [kind for kind, _ in told]
+    steps = asset.engine._networks.folder.structure_sampler.steps
+    assert kinds[: steps - 1] == ["preview"] * (steps - 1) and "preview" not in kinds[steps:]
+    assert steps > 1 and np.array_equal(dict(told)["voxels"]["coords"], asset.made["voxels"][1]["coords"])
+    assert np.array_equal(dict(told)["gaussian"]["position"], asset.made["gaussian"][1]["position"])

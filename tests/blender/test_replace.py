@@ -289,6 +289,16 @@ def test_a_look_leaves_even_the_shape_inside():
         assert (tuple(color.color) == (1, 0, 0, 1)) == (vertex.co.x > 0.05)
 
 
+def test_a_look_on_changed_topology_has_its_colors():
+    collection = _add(_first())
+    item = part(collection, "mesh")
+    _delete_some(item)
+    edit = _edit("look", bump=0.0)
+    edit.mesh["colors"][edit.mesh["kept"] == 0] = (1, 0, 0)
+    replace_asset(collection, edit)
+    _assert_is(item.data, edit.mesh)
+
+
 def test_the_former_version_is_kept_hidden():
     first = _first()
     collection = _add(first)

@@ -45,6 +45,7 @@ SAMPLED = (
     SamplingParams(steps=25),
     ("radiance_field",),
     "multidiffusion",
+    True,
 )
 FULL = [
     LoadModel(*WHERE),

@@ -22,6 +22,11 @@ def guide_of(collection: bpy.types.Collection, settings: TrellisRegionSettings) 
         return Guide(prompt=settings.prompt)
     if settings.guide in (PICTURE, PAINTED):
         return Guide((read_image(settings.image if settings.guide == PICTURE else settings.painted),))
+    return own_guide(collection)
+
+
+def own_guide(collection: bpy.types.Collection) -> Guide:
+    """The pictures that are kept with the asset, or the sentence that it was made from."""
     pictures = tuple(Picture(name, data) for name, data in read_pictures(collection))
     return Guide(pictures) if pictures else Guide(prompt=_own_prompt(collection))
 
