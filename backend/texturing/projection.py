@@ -17,19 +17,23 @@ from backend.texturing.texels import Texels
 _DEPTH_SIZE = 1024
 _OPAQUE = 0.95
 # Cosines between the view and the surface, from which on a picture tells something and everything.
-_GRAZING = (0.12, 0.4)
+_GRAZING = (0.05, 0.25)
 # Distances to a silhouette, in shares of the picture: outlines of picture and mesh agree no better.
-_EDGE = (0.002, 0.01)
+_EDGE = (0.0007, 0.005)
 _STEP = 0.03  # a jump in depth that is a silhouette
 _BIAS = 0.004
 
 
 @dataclass(frozen=True)
 class PictureView:
-    """pixels (S, S, 4) u8 sRGB and alpha, colours not multiplied by it · camera: None is to be found."""
+    """pixels (S, S, 4) u8 sRGB and alpha, colours not multiplied by it.
+
+    camera: None is to be found. aligned: whether the mesh stands as the picture shows it, seen from −Y.
+    """
 
     pixels: np.ndarray
     camera: Camera | None = None
+    aligned: bool = True
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 4 or self.pixels.shape[0] != self.pixels.shape[1]:
