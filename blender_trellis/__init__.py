@@ -43,6 +43,7 @@ def _classes() -> tuple[type, ...]:
         properties,
         queue_panel,
         region,
+        vary,
     )
 
     rooms = (
@@ -54,6 +55,7 @@ def _classes() -> tuple[type, ...]:
         model_menu,
         panels,
         region,
+        vary,
         queue_panel,
     )
     return tuple(cls for room in rooms for cls in room.CLASSES)

@@ -10,6 +10,7 @@ from ..protocol import Array, Edit, Encode, Finished, LoadModel, Making, array_f
 from ..scene.asset import Asset, Change, StoredLatents, fingerprint
 from .job import Job
 from .request_store import pack_request
+from .results import Part
 
 
 def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, history: str = "") -> Asset:
@@ -40,7 +41,7 @@ def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, hist
         change=_change(job.request),
         pictures=pictures if keep_pictures else (),
         request=pack_request(job.request),
-        frame=_frame(job),
+        frame=frame_of(job.part("voxels")),
     )
 
 
@@ -63,9 +64,8 @@ def _latents(job: Job, summary: Finished) -> StoredLatents | None:
     )
 
 
-def _frame(job: Job) -> tuple[float, float, float, float]:
+def frame_of(voxels: Part | None) -> tuple[float, float, float, float]:
     """Scale and offset that take the unit cube into the frame of a mesh that was sent."""
-    voxels = job.part("voxels")
     if voxels is None or "scale" not in voxels.info:
         return 1.0, 0.0, 0.0, 0.0
     scale, x, y, z = (float(voxels.info[name]) for name in ("scale", "offset_x", "offset_y", "offset_z"))

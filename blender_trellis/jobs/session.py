@@ -102,6 +102,13 @@ def growing() -> Growing | None:
     return growing_of(state.runner, state.placements)
 
 
+def is_being_edited(asset: str) -> bool:
+    """Whether an edit of the asset with this id runs or waits, so that another would start from what goes."""
+    state = _current()
+    placements = (*state.placements.values(), *(one.placement for one in state.arrived))
+    return any(one.edits == asset for one in placements)
+
+
 def task(name: str) -> TaskState | None:
     """The state of the latest task of that name."""
     held = _current().tasks.get(name)

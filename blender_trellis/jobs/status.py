@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..protocol import Making
+from .asset import frame_of
 from .job import State, seconds_left
 from .placement import Placement
 from .runner import JobRunner
@@ -45,6 +46,7 @@ class Growing:
     placement: Placement
     coords: np.ndarray  # (L, 3)
     resolution: int
+    frame: tuple[float, float, float, float]  # scale and offset of the unit cube in what was sent
     gaussian: Mapping[str, np.ndarray] | None
 
     def filled(self) -> np.ndarray:
@@ -99,7 +101,7 @@ def listed(runner: JobRunner, placements: Mapping[str, Placement]) -> tuple[List
 def growing_of(runner: JobRunner, placements: Mapping[str, Placement]) -> Growing | None:
     """What can be shown of the job that runs; None before its first voxels, and of edits of what is there."""
     job = runner.queue.running
-    if job is None or placements[job.id].edits:
+    if job is None or placements[job.id].edits or placements[job.id].recolors:
         return None
     voxels = job.part("voxels") or job.part("preview")
     if voxels is None:
@@ -110,6 +112,7 @@ def growing_of(runner: JobRunner, placements: Mapping[str, Placement]) -> Growin
         placements[job.id],
         voxels.arrays["coords"],
         int(voxels.info["resolution"]),
+        frame_of(voxels),
         gaussian.arrays if gaussian is not None else None,
     )
 

@@ -1,6 +1,6 @@
 """What needs a window: putting an asset into the scene that is open, and redrawing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import bpy
 from mathutils import Matrix
@@ -32,7 +32,7 @@ def place(
     edits: the id of the asset that it is an edit of. matrix: 16 numbers, row by row. frames: whether 3D views
     turn to a new one.
     """
-    where = _matrix(asset, matrix)
+    where = cube_matrix(asset.frame, matrix)
     window = bpy.context.window or next(iter(bpy.context.window_manager.windows), None)
     if window is None:  # background mode has neither windows nor undo
         scene, view_layer = bpy.context.scene, bpy.context.view_layer
@@ -43,6 +43,17 @@ def place(
         if frames and (told or not edits):
             _frame_selected(window)
     return told
+
+
+def as_one_step(change: Callable[[], None], name: str) -> None:
+    """Changes the scene that is open now, as one undo step called `name`."""
+    window = bpy.context.window or next(iter(bpy.context.window_manager.windows), None)
+    if window is None:
+        change()
+        return
+    with bpy.context.temp_override(window=window):
+        change()
+        bpy.ops.ed.undo_push(message=f"TRELLIS: {name}"[:60])
 
 
 def _put(
@@ -67,11 +78,11 @@ def _put(
     )
 
 
-def _matrix(asset: Asset, rows: Sequence[float] | None) -> Matrix | None:
+def cube_matrix(frame: tuple[float, float, float, float], rows: Sequence[float] | None) -> Matrix | None:
     """The world matrix of the asset's unit cube, from that of the frame which was sent."""
     if rows is None:
         return None
-    scale, *offset = asset.frame
+    scale, *offset = frame
     sent = Matrix([rows[place : place + 4] for place in range(0, 16, 4)])
     return sent @ Matrix.Translation(offset) @ Matrix.Scale(scale, 4)
 

@@ -14,6 +14,7 @@ from ..jobs.status import Growing
 from ..scene.asset import Asset
 from ..scene.collection import DC_TO_COLOR
 from ..scene.placement import free_place
+from ..scene.window import cube_matrix
 from .cube_drawing import Cubes
 
 COLOR = (0.75, 0.76, 0.8)
@@ -68,9 +69,9 @@ def _draw() -> None:
 
 def _place_of(growing: Growing) -> Matrix:
     """Where the object will stand, as far as its voxels tell."""
-    rows = growing.placement.matrix
-    if rows is not None:
-        return Matrix([rows[place : place + 4] for place in range(0, 16, 4)])
+    given = cube_matrix(growing.frame, growing.placement.matrix)
+    if given is not None:
+        return given
     so_far = Asset("", mesh={"vertices": growing.outline()})
     context = bpy.context
     return free_place(so_far, context.scene, context.view_layer, growing.placement.height)

@@ -50,6 +50,8 @@ def taken(collection: bpy.types.Collection) -> drawing.Taken:
     return drawing.taken_by(collection, bpy.context.view_layer)
 
 
+HALF = 0.4 + 0.5 / RESOLUTION + 1e-4  # of the ball, with half a voxel
+AROUND = np.diag([HALF, HALF, HALF, 1.0])
 PLACES = (
     Matrix.Identity(4),
     Matrix.Translation((300.0, -20.0, 5.0))
@@ -63,10 +65,10 @@ def test_a_box_fits_the_asset_wherever_it_stands(addon, place):
     collection = add_ball(place)
     box = add_region()
     bpy.context.view_layer.update()
-    np.testing.assert_allclose(matrix_in(box, collection), np.diag([0.4001, 0.4001, 0.4001, 1.0]), atol=1e-6)
+    np.testing.assert_allclose(matrix_in(box, collection), AROUND, atol=1e-6)
     part(collection, "mesh").parent.location.x += 7.0  # the box goes with the asset
     bpy.context.view_layer.update()
-    np.testing.assert_allclose(matrix_in(box, collection), np.diag([0.4001, 0.4001, 0.4001, 1.0]), atol=1e-6)
+    np.testing.assert_allclose(matrix_in(box, collection), AROUND, atol=1e-6)
 
 
 def test_a_box_fits_the_vertices_selected_in_edit_mode(addon):
@@ -82,8 +84,12 @@ def test_a_box_fits_the_vertices_selected_in_edit_mode(addon):
     chosen = np.array([one.co for one in part(collection, "mesh").data.vertices if one.select])
     assert 10 < len(chosen) < 400
     matrix = matrix_in(box, collection)
-    np.testing.assert_allclose(matrix[:3, 3] - np.diag(matrix)[:3], chosen.min(axis=0) - 1e-4, atol=1e-6)
-    np.testing.assert_allclose(matrix[:3, 3] + np.diag(matrix)[:3], chosen.max(axis=0) + 1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        matrix[:3, 3] - np.diag(matrix)[:3], chosen.min(axis=0) - (HALF - 0.4), atol=1e-6
+    )
+    np.testing.assert_allclose(
+        matrix[:3, 3] + np.diag(matrix)[:3], chosen.max(axis=0) + (HALF - 0.4), atol=1e-6
+    )
 
 
 def test_a_region_that_was_moved_elsewhere_is_read_through_the_world(addon):
@@ -98,7 +104,7 @@ def test_a_region_that_was_moved_elsewhere_is_read_through_the_world(addon):
     box.parent, box.matrix_parent_inverse = holder, Matrix.Identity(4)
     box.matrix_world = world
     bpy.context.view_layer.update()
-    np.testing.assert_allclose(matrix_in(box, collection), np.diag([0.4001, 0.4001, 0.4001, 1.0]), atol=2e-3)
+    np.testing.assert_allclose(matrix_in(box, collection), AROUND, atol=2e-3)
 
 
 def test_the_voxels_of_several_regions_are_joined_and_hidden_ones_do_not_count(addon):

@@ -11,6 +11,7 @@ from ...jobs import session
 from ...jobs.placement import Placement
 from ...protocol import Format
 from ...scene.find_asset import asset_id, own_asset, part
+from ...scene.latents import read_latents
 from ...scene.replace import changed_by_hand
 from .drawing import taken_by
 from .guide import guide_of
@@ -45,7 +46,8 @@ class TRELLIS_OT_add_region(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         collection = _asset(context)
         try:
-            box = add_box(collection, *selected_bounds(collection))
+            resolution = read_latents(collection).resolution
+            box = add_box(collection, *selected_bounds(collection, resolution))
         except Fault as fault:
             self.report({"ERROR"}, str(fault))
             return {"CANCELLED"}
