@@ -5,9 +5,11 @@ P texels · S size of the square picture · D size of the depth buffer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
 from backend.errors import UserError
@@ -38,6 +40,14 @@ class PictureView:
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 4 or self.pixels.shape[0] != self.pixels.shape[1]:
             raise UserError("A picture to project must be square and have transparency; cut its object out.")
+
+
+def picture_views(cutouts: Sequence[Image.Image], aligned: bool) -> list[PictureView]:
+    """Cut-out pictures of one object; `aligned`: the mesh stands as the first of them shows it."""
+    return [
+        PictureView(np.asarray(cutout.convert("RGBA")), aligned=aligned and number == 0)
+        for number, cutout in enumerate(cutouts)
+    ]
 
 
 def projected(
