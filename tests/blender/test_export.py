@@ -29,7 +29,8 @@ def _asset() -> Asset:
         "scale": np.full((count, 3), -4.0, np.float32),
         "rotation": np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1)),
     }
-    return Asset("ball", {"vertices": vertices, "faces": faces, "colors": colors}, gaussian, {"seed": 1})
+    mesh = {"vertices": vertices, "faces": faces, "colors": colors}
+    return Asset("ball", mesh=mesh, gaussian=gaussian, properties={"seed": 1})
 
 
 def _export(tmp_path, *kinds: str):
