@@ -6,12 +6,15 @@ def register() -> None:
     import bpy
 
     from .jobs import session
+    from .ui import preview_drawing, thumbnails
     from .ui.properties import TrellisSettings
+    from .ui.region import drawing
 
     for cls in _classes():
         bpy.utils.register_class(cls)
     bpy.types.Scene.trellis = bpy.props.PointerProperty(type=TrellisSettings)
-    session.begin()
+    for room in (session, thumbnails, drawing, preview_drawing):
+        room.begin()
 
 
 def unregister() -> None:
@@ -19,14 +22,40 @@ def unregister() -> None:
     import bpy
 
     from .jobs import session
+    from .ui import preview_drawing, thumbnails
+    from .ui.region import drawing
 
-    session.end()
+    for room in (preview_drawing, drawing, thumbnails, session):
+        room.end()
     del bpy.types.Scene.trellis
     for cls in reversed(_classes()):
         bpy.utils.unregister_class(cls)
 
 
 def _classes() -> tuple[type, ...]:
-    from .ui import operators, panels, preferences, properties
+    from .ui import (
+        asset_operators,
+        job_operators,
+        model_menu,
+        operators,
+        panels,
+        preferences,
+        properties,
+        queue_panel,
+        region,
+        vary,
+    )
 
-    return (*properties.CLASSES, *preferences.CLASSES, *operators.CLASSES, *panels.CLASSES)
+    rooms = (
+        properties,
+        preferences,
+        operators,
+        asset_operators,
+        job_operators,
+        model_menu,
+        panels,
+        region,
+        vary,
+        queue_panel,
+    )
+    return tuple(cls for room in rooms for cls in room.CLASSES)

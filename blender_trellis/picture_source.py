@@ -9,7 +9,7 @@ from pathlib import Path
 import bpy
 
 from .faults import Fault
-from .protocol.pictures import PICTURE_SUFFIXES
+from .protocol.pictures import PICTURE_SUFFIXES, begins_as_picture
 
 LARGEST_FILE = 128 << 20
 
@@ -52,6 +52,10 @@ def read_picture(path: str | Path) -> Picture:
         raise Fault(f'The picture "{file}" cannot be read ({reason}): choose another file.') from error
     if not data:
         raise Fault(f'The picture "{file}" is empty: choose another file.')
+    if not begins_as_picture(data):
+        raise Fault(
+            f'"{file}" is no picture that can be read: choose a PNG, JPEG, WebP, AVIF, BMP, GIF or TIFF file.'
+        )
     return Picture(file.name, data)
 
 

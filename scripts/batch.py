@@ -1,47 +1,56 @@
-"""Turn a folder of pictures into .blend, .glb and .ply files, without a window.
+"""Turn a folder of pictures, or a file of jobs, into .blend, .glb and .ply files, without a window.
 
     blender --background --python scripts/batch.py -- --input PICTURES --output FOLDER
     python scripts/batch.py --input a.png b.jpg --output FOLDER          (where Python has the bpy module)
+    python scripts/batch.py --jobs JOBS.jsonl --output FOLDER --resume
 
-Exit code: 0 when every picture was made, 1 when some were, 2 when none was. FOLDER/report.json
-says which and why not.
+Exit code: 0 when every object was made, 1 when some were, 2 when none was. FOLDER/report.jsonl gets a line
+as soon as an object has ended, report.json all of them at the end. Ctrl-C finishes the object that is being
+made.
 """
 
 import argparse
 import os
 import sys
 import traceback
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from blender_trellis.batch import options as shared
 from blender_trellis.batch.console import prepare_streams
-from blender_trellis.batch.outcomes import exit_code, make_all, report, table
-from blender_trellis.batch.plan import plan_batch
+from blender_trellis.batch.interrupts import Interrupts
+from blender_trellis.batch.jobs_file import read_jobs
+from blender_trellis.batch.journal import Journal
+from blender_trellis.batch.outcomes import exit_code, lines, make_all, report, table
+from blender_trellis.batch.plan import Skipped, plan_batch
+from blender_trellis.batch.work import FILES, Work, with_latents, works_of
 from blender_trellis.faults import Fault
-from blender_trellis.protocol import Generate
+from blender_trellis.protocol import Format, Generate
 
-FILES = ("blend", "glb", "ply", "preview")
+MADE: tuple[Format, ...] = ("mesh", "gaussian")
+DEFAULT_FILES = ("blend", "glb", "ply")
+MOST = 1000  # seeds or variants of one picture
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     wanted = argparse.ArgumentParser(
-        prog="batch.py", description="Turn pictures into 3D objects, one each.", allow_abbrev=False
+        prog="batch.py", description="Turn pictures into 3D objects.", allow_abbrev=False
     )
-    wanted.add_argument(
-        "--input", nargs="+", type=Path, required=True, metavar="PATH", help="pictures and folders"
-    )
-    wanted.add_argument("--output", type=Path, required=True, metavar="FOLDER")
-    wanted.add_argument(
-        "--files", nargs="+", choices=FILES, default=["blend", "glb", "ply"], help="what to write"
-    )
+    what = wanted.add_mutually_exclusive_group(required=True)
+    what.add_argument("--input", nargs="+", type=Path, metavar="PATH", help="pictures and folders")
+    what.add_argument("--jobs", type=Path, metavar="FILE", help="a file with one JSON object a line")
+    add = wanted.add_argument
+    add("--output", type=Path, required=True, metavar="FOLDER")
+    add("--seeds", type=count, default=1, metavar="N", help="objects of each picture, from --seed on")
+    add("--vary", type=count, default=0, metavar="N", help="variants of each object, beside it")
+    add("--strength", type=strength, help="of variants: 1 invents, less stays near (default: the model's)")
+    add("--resume", action="store_true", help="go on after a kill: what lies in the folder is left as it is")
+    add("--json", action="store_true", help="print the report's lines instead of a table")
+    add("--files", nargs="+", choices=FILES, default=[], help="what to write")
     for kind in FILES:
-        wanted.add_argument(
-            f"--{kind}", action="append_const", dest="only", const=kind, help=f"write {kind} only"
-        )
+        add(f"--{kind}", action="append_const", dest="only", const=kind, help=f"write {kind} only")
     add_generation_options(wanted)
     return wanted
 
@@ -49,46 +58,108 @@ def parser() -> argparse.ArgumentParser:
 def add_generation_options(wanted: argparse.ArgumentParser) -> None:
     """Options on how objects are made, and with what; some default to what the preferences say."""
     shared.add_generation_options(wanted, Generate(job="", device="", precision="", engine=""))
-    wanted.add_argument("--formats", nargs="+", choices=("mesh", "gaussian"), default=["mesh", "gaussian"])
+    wanted.add_argument(
+        "--formats",
+        nargs="+",
+        type=formats,
+        default=[],
+        help=f"what to make ({', '.join(MADE)}) and to write ({', '.join(FILES)}), with spaces or commas",
+    )
     wanted.add_argument("--python", default="", help="interpreter that has the backend's packages")
     wanted.add_argument("--models", type=Path, help="folder with downloaded models")
+
+
+def formats(text: str) -> list[str]:
+    """The type of an option: names with commas between them."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or not set(names) <= {*MADE, *FILES}:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of {', '.join((*MADE, *FILES))}")
+    return names
+
+
+def count(text: str) -> int:
+    """The type of an option: 1 to MOST."""
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text} of each cannot be made; choose 1 to {MOST}")
+    return int(text)
+
+
+def strength(text: str) -> float:
+    """The type of an option: above 0, up to 1."""
+    if not 0 < (value := shared.guidance(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"the strength cannot be {text}; choose a value above 0 and up to 1")
+    return value
 
 
 def main(arguments: list[str]) -> int:
     """Makes everything that the arguments ask for; the exit code."""
     options = parser().parse_args(arguments)
-    kinds = tuple(dict.fromkeys(options.only or options.files))
-    return run(options, options.input, kinds)
-
-
-def run(
-    options: argparse.Namespace, inputs: list[Path], kinds: tuple[str, ...], preview_name: str = ""
-) -> int:
-    """One backend makes all the inputs; writes the files, the report and the table."""
-    from blender_trellis.batch import run as in_blender  # imports bpy
-    from blender_trellis.scene.export import check_target, prepare_folder
-
+    named = [name for names in options.formats for name in names if name in FILES]
+    kinds = tuple(dict.fromkeys(options.only or [*options.files, *named] or DEFAULT_FILES))
+    skipped: tuple[Skipped, ...] = ()
     try:
-        plan = plan_batch(inputs)
-        prepare_folder(options.output)
-        check_target(options.output / "report.json")
-        runner = in_blender.open_runner(options.python, options.models)
+        if options.jobs is not None:
+            works = read_jobs(options.jobs, options.seed)
+        else:
+            plan = plan_batch(options.input)
+            works = works_of(plan.items, options.seed, options.seeds, options.vary, options.strength)
+            skipped = plan.skipped
     except Fault as fault:
         sys.stderr.write(f"{fault}\n")
         return 2
-    output = options.output.resolve()
-    request = in_blender.with_settings(shared.request_of(options, tuple(options.formats)))
-    written = in_blender.Written(output, kinds, preview_name)
+    return run(options, with_latents(works, kinds), skipped, resume=options.resume, as_json=options.json)
+
+
+def run(
+    options: argparse.Namespace,
+    works: list[Work],
+    skipped: tuple[Skipped, ...] = (),
+    preview_name: str = "",
+    resume: bool = False,
+    as_json: bool = False,
+) -> int:
+    """One backend makes all objects; writes the files, the reports and the last word. The exit code."""
+    from blender_trellis.batch import run as in_blender  # imports bpy
+    from blender_trellis.scene.export import check_target, prepare_folder
+
+    interrupts = Interrupts()
     try:
-        make = partial(in_blender.make, runner, request, written)
-        outcomes = make_all(plan.items, output, options.seed, make, in_blender.explain, sys.stderr)
-    finally:
-        runner.close()
-    try:
-        in_blender.write_report(report(outcomes, plan.skipped, "pictures"), output / "report.json")
+        prepare_folder(options.output)
+        output = options.output.resolve()
+        for name in ("report.json", "report.jsonl"):
+            check_target(output / name)
+        runner = in_blender.open_runner(options.python, options.models)
+        journal = Journal(output, resume)
     except Fault as fault:
         sys.stderr.write(f"{fault}\n")
-    sys.stdout.write(table(outcomes, plan.skipped))
+        return 2
+    made = tuple(name for name in MADE if name in {one for names in options.formats for one in names})
+    maker = in_blender.Maker(
+        runner,
+        in_blender.with_settings(shared.request_of(options, made or MADE)),
+        in_blender.Written(output, preview_name),
+        journal,
+    )
+    try:
+        outcomes = make_all(
+            works,
+            output,
+            options.seed,
+            maker.make,
+            in_blender.explain,
+            sys.stderr,
+            made=maker.made,
+            note=maker.note,
+            is_stopping=lambda: interrupts.asked,
+        )
+    finally:
+        runner.close()
+        journal.close()
+    try:
+        in_blender.write_report(report(outcomes, skipped, "pictures"), output / "report.json")
+    except Fault as fault:
+        sys.stderr.write(f"{fault}\n")
+    sys.stdout.write(lines(outcomes) if as_json else table(outcomes, skipped))
     return exit_code(outcomes)
 
 

@@ -18,6 +18,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import batch  # noqa: E402 (beside this file)
 
+from blender_trellis.batch.plan import Item  # noqa: E402
+
 PICTURE = ROOT / "docs" / "pictures" / "mushroom.png"
 
 
@@ -33,7 +35,9 @@ def main(arguments: list[str]) -> int:
     if options.image.is_dir():
         sys.stderr.write(f'"{options.image}" is a folder: choose one picture, or use scripts/batch.py.\n')
         return 2
-    return batch.run(options, [options.image], ("blend", "glb", "ply", "preview"), preview_name="preview.png")
+    works = batch.works_of([Item(options.image.stem, (options.image,))], options.seed)
+    kinds = ("blend", "glb", "ply", "preview")
+    return batch.run(options, batch.with_latents(works, kinds), preview_name="preview.png")
 
 
 def blender_command() -> list[str] | None:

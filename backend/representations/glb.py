@@ -1,18 +1,23 @@
-"""A mesh as a binary glTF 2.0 file (.glb): y up, one material, colours and normals at the vertices."""
+"""A mesh as a binary glTF 2.0 file (.glb): y up, one material, normals at the vertices, colours there or
+in a texture.
+"""
 
+import io
 import json
 import struct
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from backend.errors import UserError
 from backend.files import write_bytes
-from backend.representations.mesh import Mesh, vertex_normals
+from backend.representations.mesh import Mesh, TexturedMesh, vertex_normals
 
 _FLOAT, _UINT = 5126, 5125
 _VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
+_LINEAR, _MIPMAPS = 9729, 9987
 _MATERIAL = {
     "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0},
     "doubleSided": True,
@@ -39,6 +44,58 @@ def glb_bytes(mesh: Mesh) -> bytes:
     return _container(document, b"".join(part.tobytes() for part in parts))
 
 
+def write_textured_glb(path: Path, mesh: TexturedMesh, encoding: str = "png") -> None:
+    """Write a mesh with its texture, stored as "png", "jpeg" or "webp" inside the file."""
+    write_bytes(path, textured_glb_bytes(mesh, encoding))
+
+
+def textured_glb_bytes(mesh: TexturedMesh, encoding: str = "png") -> bytes:
+    """The file's content; a WebP image needs a reader that knows EXT_texture_webp."""
+    flipped = torch.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], dim=1)
+    attributes = {
+        "POSITION": to_y_up(mesh.vertices),
+        "NORMAL": to_y_up(mesh.normals),
+        "TEXCOORD_0": flipped,
+    }
+    parts = [values.detach().cpu().numpy().astype("<f4") for values in attributes.values()]
+    parts.append(mesh.faces.cpu().numpy().astype("<u4").reshape(-1))
+    image = image_bytes(mesh.image, encoding)
+    document = _document(list(attributes), parts)
+    _add_texture(document, len(image), encoding, mesh.roughness, mesh.metallic)
+    written = json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+    return _container(written, b"".join([*(part.tobytes() for part in parts), image]))
+
+
+def image_bytes(image: np.ndarray, encoding: str) -> bytes:
+    """An image (S, S, 3) u8 as the content of a file: "png", "jpeg" or "webp"."""
+    stored = io.BytesIO()
+    options: dict[str, int | bool] = {
+        "png": {"compress_level": 3},
+        "jpeg": {"quality": 92, "subsampling": 0},
+    }.get(encoding, {"quality": 92})
+    Image.fromarray(image).save(stored, encoding, **options)
+    return stored.getvalue()
+
+
+def _add_texture(document: dict, length: int, encoding: str, roughness: float, metallic: float) -> None:
+    """The texture's entries; its bytes follow the arrays, whose lengths are multiples of four."""
+    buffer = document["buffers"][0]
+    document["images"] = [{"bufferView": len(document["bufferViews"]), "mimeType": f"image/{encoding}"}]
+    document["bufferViews"].append({"buffer": 0, "byteOffset": buffer["byteLength"], "byteLength": length})
+    buffer["byteLength"] += length
+    texture: dict = {"sampler": 0, "source": 0}
+    if encoding == "webp":
+        texture = {"sampler": 0, "extensions": {"EXT_texture_webp": {"source": 0}}}
+        document["extensionsUsed"] = document["extensionsRequired"] = ["EXT_texture_webp"]
+    document["textures"] = [texture]
+    document["samplers"] = [{"magFilter": _LINEAR, "minFilter": _MIPMAPS}]
+    document["materials"][0]["pbrMetallicRoughness"] = {
+        "baseColorTexture": {"index": 0},
+        "metallicFactor": metallic,
+        "roughnessFactor": roughness,
+    }
+
+
 def linear_from_srgb(color: torch.Tensor) -> torch.Tensor:
     """Linear light from sRGB-encoded values, both in [0, 1]; glTF wants vertex colours linear."""
     return torch.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
@@ -57,7 +114,7 @@ def _document(names: list[str], parts: list[np.ndarray]) -> dict:
         is_index = number == len(names)
         target = _INDEX_BUFFER if is_index else _VERTEX_BUFFER
         views.append({"buffer": 0, "byteOffset": offset, "byteLength": part.nbytes, "target": target})
-        kind, component = ("SCALAR", _UINT) if is_index else ("VEC3", _FLOAT)
+        kind, component = ("SCALAR", _UINT) if is_index else (f"VEC{part.shape[1]}", _FLOAT)
         accessor = {"bufferView": number, "componentType": component, "count": len(part), "type": kind}
         if number == 0:
             # The bounds are required, and exactly those of the float32 values in the file.

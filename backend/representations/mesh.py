@@ -1,7 +1,8 @@
-"""A triangle mesh with optional colour and normal per vertex."""
+"""Triangle meshes: with optional colour and normal per vertex, or with a texture."""
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 
@@ -14,6 +15,13 @@ class Mesh:
     colors: torch.Tensor | None = None  # (V, 3) sRGB in [0, 1]
     normals: torch.Tensor | None = None  # (V, 3) the network's normal map in [0, 1], 0.5 meaning zero
     keys: torch.Tensor | None = None  # (V,) int64, distinct; what extraction names each vertex by
+
+
+@dataclass(frozen=True)
+class VertexColors:
+    """Colours for a mesh that somebody else has."""
+
+    colors: torch.Tensor  # (V, 3) sRGB in [0, 1]
 
 
 def face_normals(mesh: Mesh) -> torch.Tensor:
@@ -33,3 +41,17 @@ def vertex_normals(mesh: Mesh) -> torch.Tensor:
     largest = total.abs().amax(dim=-1, keepdim=True)
     scaled = torch.where(largest > 0, total / largest, total.new_tensor([0.0, 0.0, 1.0]))
     return torch.nn.functional.normalize(scaled, dim=-1)
+
+
+@dataclass(frozen=True)
+class TexturedMesh:
+    """A mesh cut along the seams of its texture; space and winding as of `Mesh`."""
+
+    vertices: torch.Tensor  # (W, 3) f32
+    faces: torch.Tensor  # (F, 3) int64
+    normals: torch.Tensor  # (W, 3) f32 unit, the same on both sides of a seam
+    uv: torch.Tensor  # (W, 2) f32 in [0, 1], origin in the lower left corner of the image
+    origin: torch.Tensor  # (W,) int64 the vertex of the uncut mesh that each one is a copy of
+    image: np.ndarray  # (S, S, 3) u8 sRGB base colour, the first row on top
+    roughness: float = 1.0
+    metallic: float = 0.0

@@ -78,10 +78,16 @@ def silent(stage: Stage, done: int, of: int) -> None:
 def decode_structure(networks: Networks, latent: Tensor, report: Report = silent) -> Voxels:
     """The voxels of a structure latent (1, C, r, r, r): where the decoder's logit is above 0."""
     networks.begin("decode_sparse_structure")
+    with _reporting(networks["sparse_structure_decoder"], "decode_sparse_structure", report):
+        voxels = estimated_voxels(networks, latent)
+    return voxels
+
+
+@torch.inference_mode()
+def estimated_voxels(networks: Networks, latent: Tensor) -> Voxels:
+    """The same of an estimate, in the middle of sampling: no network leaves the device for it."""
     resolution = networks.config("slat_flow_model").resolution
-    decoder = networks["sparse_structure_decoder"]
-    with _reporting(decoder, "decode_sparse_structure", report):
-        logits = decoder(latent)[0, 0]
+    logits = networks["sparse_structure_decoder"](latent)[0, 0]
     require_finite("a structure", logits)
     return Voxels(occupied_voxels(logits, resolution).int(), resolution, logits > 0)
 

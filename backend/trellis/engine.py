@@ -2,9 +2,11 @@
 
 import hashlib
 import platform
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -15,17 +17,17 @@ from backend.errors import UserError
 from backend.image import cut_out, open_picture
 from backend.machine.device import choose_device, choose_dtype, devices
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
-from backend.trellis.decoding import Report
+from backend.trellis.decoding import Report, estimated_voxels
 from backend.trellis.edit import EditSettings, edit
 from backend.trellis.editing.region import check_edit
 from backend.trellis.encode import Frame, decode_asset
 from backend.trellis.generate import Guide, generate
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import describe_output
-from backend.trellis.received import asset_of, encoded, region_of
-from backend.trellis.residency import Residency, stages_for
+from backend.trellis.received import asset_of, encoded, region_of, values_of
+from backend.trellis.residency import Residency, free_bytes, stages_for
 from backend.trellis.stages import Output, Settings, Step
-from backend.trellis.vary import vary
+from backend.trellis.vary import onto_mesh, vary
 from backend.version import VERSION
 from blender_trellis.protocol import (
     PROTOCOL_VERSION,
@@ -38,6 +40,9 @@ from blender_trellis.protocol import (
     Sampled,
     Vary,
 )
+
+PREVIEW_SHARE = 0.1
+PREVIEW_BYTES = 1 << 30
 
 OnOutput = Callable[[Output], None]
 
@@ -80,7 +85,10 @@ class TrellisEngine:
         networks.residency = Residency(networks.device, request.memory)
         on_progress("load", 1, 1)
         files = [] if isinstance(request, Encode) else [bytes(picture.data) for picture in request.pictures]
-        for event in _events(networks, request, files, on_progress):
+        events = _events(networks, request, files, on_progress)
+        if isinstance(request, Sampled) and request.preview:
+            events = _with_previews(events, networks)
+        for event in events:
             if isinstance(event, Output):
                 on_output(event)
             else:
@@ -116,12 +124,46 @@ def _events(
     return _edited(networks, request, guide, settings, report)
 
 
+def _with_previews(events: Iterator[Step | Output], networks: Networks) -> Iterator[Step | Output]:
+    """The same, with the voxels of the estimate after steps of the first stage, for a tenth of their time."""
+    began, spent = time.monotonic(), 0.0
+    for event in events:
+        yield event
+        if not isinstance(event, Step) or event.stage != "sparse_structure" or event.x0 is None:
+            continue
+        now = time.monotonic()
+        if event.step == event.steps or spent > PREVIEW_SHARE * (now - began) or not _has_room(networks):
+            continue
+        preview = estimated_voxels(networks, event.x0)
+        spent += time.monotonic() - now
+        if len(preview.coords):
+            yield Output("preview", preview)
+
+
+def _has_room(networks: Networks) -> bool:
+    """Whether the structure's decoder may lie on the device beside the flow."""
+    residency = networks.residency
+    return residency.device.type == "cpu" or (
+        residency.setting != "release" and free_bytes(residency.device) > PREVIEW_BYTES
+    )
+
+
 def _varied(
     networks: Networks, request: Vary, guide: Guide, settings: Settings, report: Report
 ) -> Iterator[Step | Output]:
     asset, frame = asset_of(request, networks, report)
-    events = vary(networks, asset, guide, settings, request.seed, request.shape, report)
-    yield from _placed(events, frame)
+    if request.onto == "asset":
+        events = vary(networks, asset, guide, settings, request.seed, request.shape, report)
+        yield from _placed(events, frame)
+        return
+    if frame is None or request.shape:
+        raise UserError(
+            "Colours can only be brought onto a mesh that was sent and keeps its shape; send one."
+        )
+    settings = replace(settings, formats=("mesh",))
+    events = vary(networks, asset, guide, settings, request.seed, report=report)
+    vertices, faces = (values_of(request.arrays[name]) for name in ("vertices", "faces"))
+    yield from onto_mesh(events, frame.to_unit(vertices.astype(np.float64)), faces)
 
 
 def _edited(

@@ -8,7 +8,7 @@ import torch
 
 from backend.errors import UserError
 from backend.representations.gaussians import Gaussians, stored_values
-from backend.representations.mesh import Mesh
+from backend.representations.mesh import Mesh, VertexColors
 from backend.representations.radiance_field import RadianceField
 from backend.trellis.decoding import StructuredLatent, Voxels
 from backend.trellis.finite import require_finite
@@ -74,6 +74,9 @@ def describe(part: Any) -> tuple[Mapping[str, int], dict[str, numpy.ndarray]]:
     if isinstance(part, torch.Tensor):
         require_finite("a structure", part)
         return {}, {"latent": _numpy(part[0], "<f4")}
+    if isinstance(part, VertexColors):
+        require_finite("colours", part.colors)
+        return {}, {"colors": _numpy(part.colors.clamp(0, 1), "<f4")}
     writers = {Mesh: mesh_arrays, Gaussians: gaussian_arrays, RadianceField: radiance_field_arrays}
     return {}, writers[type(part)](part)
 

@@ -3,16 +3,25 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from backend.geometry.nearest_colors import carried_colors, normals_of
+from backend.geometry.region import Box, Region
+from backend.representations.mesh import Mesh, VertexColors
 from backend.trellis.asset import AssetLatents
+from backend.trellis.conditioning import Condition
 from backend.trellis.decoding import Report, Voxels, silent
+from backend.trellis.edit import EditSettings, edit
 from backend.trellis.generate import Guide, condition_on, generate, normalization
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings, Step
 
+_EVERYTHING = Region((Box(np.diag([0.51, 0.51, 0.51, 1.0])),))
 
+
+@torch.inference_mode()
 def vary(
     networks: Networks,
     asset: AssetLatents,
@@ -25,14 +34,20 @@ def vary(
     """All steps and outputs of a variant, of the same kinds as `generate`.
 
     Below full strength, sampling starts from the asset's own latents: small strengths touch it, 1 invents.
-    With `shape` the structure is varied too. guide: what the asset should be, such as its own picture.
+    With `shape` the structure is varied too. guide: what the asset should be, as its own picture. A model
+    that predicts the object from the guide starts from its prediction instead: of the look on the asset's
+    geometry, or with `shape` of all.
     """
+    condition = condition_on(networks, guide)
+    if not shape and condition.latent_start is not None:
+        # The prediction's latents hold a shape of their own, which would shred on the asset's voxels.
+        chosen = EditSettings(settings, "look", seed)
+        for event in edit(networks, asset, condition, _EVERYTHING, chosen, report):
+            yield replace(event, kept=None) if isinstance(event, Output) else event
+        return
     asset = asset.to(networks.device)
-    condition = replace(
-        condition_on(networks, guide),
-        structure_start=asset.structure_latent,
-        latent_start=_grid(asset, *normalization(networks)),
-    )
+    if condition.latent_start is None:
+        condition = _from_asset(condition, asset, *normalization(networks))
     voxels = None
     if not shape:
         voxels = [Voxels(asset.coords, asset.resolution, asset.occupied)]
@@ -42,9 +57,29 @@ def vary(
     yield from generate(networks, condition, settings, generator, voxels, report)
 
 
-def _grid(asset: AssetLatents, mean: Tensor, std: Tensor) -> Tensor:
-    """The normalised latents as a grid (1, C, S, S, S), 0 where there is no voxel."""
+def onto_mesh(
+    events: Iterator[Step | Output], vertices: np.ndarray, faces: np.ndarray
+) -> Iterator[Step | Output]:
+    """The steps of a variant, and instead of its outputs the colours of its mesh on another one.
+
+    vertices (V, 3), faces (F, 3): that mesh in the asset's unit cube.
+    """
+    for event in events:
+        if isinstance(event, Step):
+            yield event
+        elif isinstance(event.value, Mesh):
+            made = event.value
+            own, same = made.vertices.cpu().double().numpy(), made.faces.cpu().numpy()
+            colors = torch.full_like(made.vertices, 0.8) if made.colors is None else made.colors
+            carried = carried_colors(
+                vertices, normals_of(vertices, faces), own, normals_of(own, same), colors.cpu().numpy()
+            )
+            yield Output("vertex_colors", VertexColors(torch.from_numpy(carried)))
+
+
+def _from_asset(condition: Condition, asset: AssetLatents, mean: Tensor, std: Tensor) -> Condition:
+    """The same with the asset's latents to start from, as a grid (1, C, S, S, S), 0 where no voxel is."""
     grid = asset.feats.new_zeros(1, asset.feats.shape[1], *(asset.resolution,) * 3)
     x, y, z = asset.coords.long().unbind(1)
     grid[0, :, x, y, z] = ((asset.feats - mean) / std).T
-    return grid
+    return replace(condition, structure_start=asset.structure_latent, latent_start=grid)

@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO, TypeVar
 
 from .plan import Item, Skipped, name_for
 from .progress_bar import ProgressBar
 
 INTERRUPTED = "Interrupted."
+NOT_BEGUN = "Not begun: the batch was interrupted before."
 _ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))}
 
 
@@ -27,28 +28,43 @@ class Outcome:
     log: str = ""  # of the backend, where it died
     model_hash: str = ""
     picture_hash: str = ""
+    request_hash: str = ""  # equal for what is asked for in the same way
 
 
-Make = Callable[[Item, Outcome, ProgressBar], None]
+ItemT = TypeVar("ItemT", bound=Item)
+Make = Callable[[ItemT, Outcome, ProgressBar], None]
 """Makes one object and notes its files; whatever it raises is the reason why the object was not made."""
 
 
 def make_all(
-    items: Sequence[Item],
+    items: Sequence[ItemT],
     output: Path,
     seed: int,
-    make: Make,
+    make: Make[ItemT],
     explain: Callable[[Exception], str],
     stream: TextIO,
+    *,
+    made: Callable[[ItemT], Outcome | None] = lambda item: None,
+    note: Callable[[Outcome], None] = lambda outcome: None,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> list[Outcome]:
     """Makes every item; a failure is noted as `explain` puts it, and the next one follows.
 
     `explain` gives one sentence, and where there is a log, that on further lines. Progress goes to `stream`.
+    `made`: what an earlier run has made of an item, which is left as it is. `note` is told of each outcome as
+    soon as there is one. Once `is_stopping`, no further item is begun.
     """
-    outcomes = []
+    outcomes: list[Outcome] = []
     for number, item in enumerate(items, start=1):
         item = replace(item, name=name_for(output, item.name))
-        outcome = Outcome(item.name, item.picture, seed=seed)
+        outcome = Outcome(item.name, item.picture, seed=seed if item.seed is None else item.seed)
+        if is_stopping() or (outcomes and outcomes[-1].error in (INTERRUPTED, NOT_BEGUN)):
+            outcome.error = NOT_BEGUN
+            outcomes.append(outcome)
+            continue
+        if before := made(item):
+            outcomes.append(before)
+            continue
         bar = ProgressBar(stream, _one_line(f"[{number}/{len(items)}] {item.name}"))
         began = time.monotonic()
         try:
@@ -59,10 +75,19 @@ def make_all(
             outcome.error, _, outcome.log = explain(error).partition("\n")
         outcome.seconds = round(time.monotonic() - began, 2)
         bar.end(_what(outcome))
+        note(outcome)
         outcomes.append(outcome)
-        if outcome.error == INTERRUPTED:
-            break
     return outcomes
+
+
+def lines(outcomes: Sequence[Outcome]) -> str:
+    """One JSON object a line."""
+    return "".join(json.dumps(line_of(outcome), allow_nan=False) + "\n" for outcome in outcomes)
+
+
+def line_of(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as it stands in reports."""
+    return {"name": outcome.name, "status": "failed" if outcome.error else "made", **asdict(outcome)}
 
 
 def report(outcomes: Sequence[Outcome], skipped: Sequence[Skipped], heading: str) -> str:
@@ -70,7 +95,7 @@ def report(outcomes: Sequence[Outcome], skipped: Sequence[Skipped], heading: str
     content = {
         "made": _made(outcomes),
         "of": len(outcomes),
-        heading: [asdict(outcome) for outcome in outcomes],
+        heading: [line_of(outcome) for outcome in outcomes],
         "skipped": [{"path": str(one.path), "reason": one.reason} for one in skipped],
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"

@@ -13,10 +13,12 @@ from ..protocol.pictures import PICTURE_SUFFIXES
 
 @dataclass(frozen=True)
 class Item:
-    """One object to make: the name of its files, without suffix, and its pictures (none for a sentence)."""
+    """One object to make: the name of its files, without suffix, its pictures (none for a sentence), and its
+    seed where that is not the batch's."""
 
     name: str
     pictures: tuple[Path, ...] = ()
+    seed: int | None = None
 
     @property
     def picture(self) -> str:
@@ -125,24 +127,30 @@ def _is_marked_hidden(path: Path) -> bool:
     return bool(attributes & stat.FILE_ATTRIBUTE_HIDDEN)
 
 
+def distinct_name(name: str, taken: set[str]) -> str:
+    """`name`, with a number behind it where its key is taken; its key is taken from then on."""
+    number, wanted = 1, name
+    while name_key(wanted) in taken:
+        number += 1
+        wanted = f"{name}_{number}"
+    taken.add(name_key(wanted))
+    return wanted
+
+
+def name_key(name: str) -> str:
+    """Equal for names that any common file system takes for the same: without case and Unicode form."""
+    return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", portable(name)).casefold())
+
+
 def _distinct_names(pictures: Sequence[Path]) -> list[str]:
     """The stem of each; where it is taken, with the suffix (a.jpg beside a.png) or, last, with a number."""
     names: list[str] = []
     taken: set[str] = set()
     files: set[str] = set()
     for picture in pictures:
-        name, number = picture.stem, 1
-        if _key(name) in taken and picture.name not in files:
-            name = f"{picture.stem}_{picture.suffix[1:].lower()}"
-        while _key(name) in taken:
-            number += 1
-            name = f"{picture.stem}_{number}"
-        names.append(name)
-        taken.add(_key(name))
+        longer = f"{picture.stem}_{picture.suffix[1:].lower()}"
+        tells_apart = name_key(longer) not in taken and picture.name not in files
+        is_longer = name_key(picture.stem) in taken and tells_apart
+        names.append(distinct_name(longer if is_longer else picture.stem, taken))
         files.add(picture.name)
     return names
-
-
-def _key(name: str) -> str:
-    """Equal for names that any common file system takes for the same: without case and Unicode form."""
-    return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", portable(name)).casefold())

@@ -1,4 +1,4 @@
-"""One object of a batch inside Blender: the picture to the backend, the answer to a scene and to files."""
+"""The objects of a batch inside Blender: the request to the backend, the answer to a scene and to files."""
 
 import contextlib
 import logging
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bpy
+from mathutils import Matrix
 
 from ..backend_settings import backend_settings
 from ..extension_paths import extension_root, extension_version, user_folder
@@ -17,23 +18,25 @@ from ..install.backend_install import find_python
 from ..jobs.asset import asset_of
 from ..jobs.job import Job
 from ..jobs.runner import JobRunner, Launch
-from ..picture_source import read_picture
-from ..protocol import Array, Generate
+from ..protocol import Generate
+from ..scene.asset import Asset
 from ..scene.collection import add_asset
 from ..scene.export import atomic, check_targets, export_asset
+from .journal import Journal
+from .latents_file import SUFFIX, write_latents
 from .outcomes import Outcome
-from .plan import Item
 from .progress_bar import ProgressBar
+from .requests import Asked, Request, request_for, request_hash
+from .work import Work
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Written:
-    """Where the files of all objects go, and which there are (as `export_asset` takes them)."""
+    """Where the files of all objects go."""
 
     folder: Path
-    kinds: tuple[str, ...]
     preview_name: str = ""
 
 
@@ -62,22 +65,73 @@ def with_settings(request: Generate) -> Generate:
     )
 
 
-def make(
-    runner: JobRunner, template: Generate, written: Written, item: Item, outcome: Outcome, bar: ProgressBar
-) -> None:
-    """Makes one object with the settings of `template` and writes its files. Fault where that cannot be."""
-    base = written.folder / item.name
-    check_targets(base, written.kinds, written.preview_name)
-    job = _generate(runner, template, item.pictures[0], bar)
-    bar.update(1.0, "export", "Writing files")
-    asset = asset_of(job, item.name, extension_version())
-    outcome.model_hash = str(asset.properties["model_hash"])
-    outcome.picture_hash = str(asset.properties["picture_hash"])
-    with quiet_stdout():
-        bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-        collection = add_asset(asset, bpy.context.scene, bpy.context.view_layer)
-        paths = export_asset(asset, collection, base, written.kinds, written.preview_name)
-    outcome.files = [str(path) for path in paths]
+class Maker:
+    """Makes the objects of one batch, one after the other, with the settings of `template`."""
+
+    def __init__(self, runner: JobRunner, template: Generate, written: Written, journal: Journal):
+        self._runner = runner
+        self._template = template
+        self._written = written
+        self._journal = journal
+
+    def made(self, work: Work) -> Outcome | None:
+        """What an earlier run has made of an equal request, if its files still lie there."""
+        if not self._journal.tells_of(work.name):
+            return None
+        try:
+            return self._journal.made(work.name, self._hash(work, self._asked(work).request))
+        except Fault:
+            return None  # which `make` tells when its turn comes
+
+    def make(self, work: Work, outcome: Outcome, bar: ProgressBar) -> None:
+        """Makes one object and writes its files. Fault where that cannot be."""
+        base, kinds, preview = self._written.folder / work.name, work.files or (), self._written.preview_name
+        check_targets(base, kinds, preview)
+        asked = self._asked(work)
+        outcome.request_hash = self._hash(work, asked.request)
+        job = self._run(asked.request, bar)
+        bar.update(1.0, "export", "Writing files")
+        asset = asset_of(job, work.name, extension_version())
+        outcome.model_hash = str(asset.properties["model_hash"])
+        outcome.picture_hash = str(asset.properties["picture_hash"])
+        with quiet_stdout():
+            bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+            matrix = None if asked.matrix is None else Matrix(asked.matrix) @ frame_matrix(asset)
+            collection = add_asset(asset, bpy.context.scene, bpy.context.view_layer, matrix)
+            paths = export_asset(asset, collection, base, kinds, preview)
+            if "latents" in kinds and asset.latents is not None:
+                paths.append(base.with_name(base.name + SUFFIX))
+                write_latents(paths[-1], asset.latents)
+        outcome.files = [str(path) for path in paths]
+
+    def note(self, outcome: Outcome) -> None:
+        """Tells the report, which the batch does not depend on."""
+        try:
+            self._journal.note(outcome)
+        except Fault as fault:
+            sys.stderr.write(f"{fault}\n")
+
+    def _asked(self, work: Work) -> Asked:
+        return request_for(work, self._template, self._written.folder)
+
+    def _hash(self, work: Work, request: Request) -> str:
+        return request_hash(request, (*(work.files or ()), self._written.preview_name))
+
+    def _run(self, request: Request, bar: ProgressBar) -> Job:
+        def show(job: Job) -> None:
+            words = "Starting the backend" if self._runner.is_starting else job.message
+            bar.update(job.fraction, job.stage, words)
+
+        job = self._runner.pump_until_done(self._runner.submit(request), show)
+        if job.state != "finished":
+            raise Fault(job.message)
+        return job
+
+
+def frame_matrix(asset: Asset) -> Matrix:
+    """Takes the asset's unit cube into the frame of the mesh that it was made of."""
+    scale, *offset = asset.frame
+    return Matrix.Translation(offset) @ Matrix.Scale(scale, 4)
 
 
 def explain(error: Exception) -> str:
@@ -86,26 +140,6 @@ def explain(error: Exception) -> str:
         return str(error)
     log.error("An object met a fault of the add-on's own", exc_info=error)
     return f"The add-on met a fault of its own ({error}): please report it with the log."
-
-
-def _generate(runner: JobRunner, template: Generate, path: Path, bar: ProgressBar) -> Job:
-    picture = read_picture(path)
-    name = runner.submit(
-        replace(
-            template,
-            pictures=(Array("u1", (len(picture.data),), picture.data),),
-            picture_names=(picture.name,),
-        )
-    )
-
-    def show(job: Job) -> None:
-        words = "Starting the backend" if runner.is_starting else job.message
-        bar.update(job.fraction, job.stage, words)
-
-    job = runner.pump_until_done(name, show)
-    if job.state != "finished":
-        raise Fault(job.message)
-    return job
 
 
 @contextlib.contextmanager

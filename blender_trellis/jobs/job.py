@@ -1,6 +1,8 @@
 """Jobs and their order: messages in, new values out. Nothing waits, sends or changes in place; no bpy."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from ..protocol import (
@@ -8,6 +10,7 @@ from ..protocol import (
     Encode,
     Failed,
     FailureKind,
+    Finish,
     Finished,
     Format,
     FromBackend,
@@ -18,13 +21,14 @@ from ..protocol import (
     Progress,
     ProtocolError,
     Result,
+    Sampled,
 )
 from .results import Part, check_result
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
 FINAL: tuple[State, ...] = ("finished", "failed", "cancelled")
 
-# how much of a generation each stage is, in the order of the stages, and what people call it
+# how much of a job each stage is until it has been measured, in their order, and what people call it
 STAGES: dict[str, tuple[float, str]] = {
     "load": (10.0, "Loading the model"),
     "encode": (20.0, "Reading the mesh"),
@@ -36,6 +40,8 @@ STAGES: dict[str, tuple[float, str]] = {
     "decode_radiance_field": (5.0, "Making the radiance field"),
     "decode_mesh": (8.0, "Making the mesh"),
     "extract_mesh": (2.0, "Drawing the surface"),
+    "finish_mesh": (10.0, "Finishing the mesh"),
+    "bake_texture": (10.0, "Baking the texture"),
 }
 
 
@@ -53,6 +59,9 @@ class Job:
     cancelling: bool = False  # asked to stop, not stopped yet
     parts: tuple[Part, ...] = ()
     summary: Finished | Loaded | None = None  # of a finished job
+    times: Mapping[str, float] = field(default_factory=dict)  # seconds that stages took in earlier jobs
+    seconds: float = 0.0  # since the backend began with it
+    begun: tuple[tuple[str, float], ...] = ()  # stages so far and the second at which each began
 
     @property
     def ended(self) -> bool:
@@ -63,9 +72,9 @@ class Job:
         return next((part for part in reversed(self.parts) if part.kind == kind), None)
 
 
-def new_job(request: Making | LoadModel) -> Job:
-    """A job that waits; it is called as its request calls it."""
-    return Job(request.job, request)
+def new_job(request: Making | LoadModel, times: Mapping[str, float] = MappingProxyType({})) -> Job:
+    """A job that waits; it is called as its request calls it. times: what stages took in earlier jobs."""
+    return Job(request.job, request, times=times)
 
 
 def apply(job: Job, message: FromBackend) -> Job:
@@ -78,7 +87,8 @@ def apply(job: Job, message: FromBackend) -> Job:
         case Result():
             return _receive(job, message)
         case Finished() | Loaded():
-            return replace(job, state="finished", fraction=1.0, message="Done", summary=message)
+            ended = replace(job, state="finished", fraction=1.0, message="Done", summary=message)
+            return replace(ended, seconds=message.seconds)
         case Failed():
             return fail(job, message.kind, message.message)
         case Cancelled():
@@ -94,26 +104,72 @@ def fail(job: Job, kind: FailureKind, sentence: str) -> Job:
 def _advance(job: Job, progress: Progress) -> Job:
     done = min(max(progress.step / progress.steps, 0.0), 1.0) if progress.steps > 0 else 0.0
     fraction = max(job.fraction, _fraction(job, progress.stage, done))
-    words = STAGES[progress.stage][1]
+    words = _words(job.request, progress.stage)
     if progress.steps > 1:
         words = f"{words} {progress.step}/{progress.steps}"
     message = "Cancelling" if job.cancelling else words
-    return replace(job, state="running", stage=progress.stage, fraction=fraction, message=message)
+    begun = job.begun
+    if progress.stage != job.stage:
+        begun = (*begun, (progress.stage, progress.seconds))
+    told = replace(job, state="running", stage=progress.stage, fraction=fraction, message=message)
+    return replace(told, seconds=progress.seconds, begun=begun)
+
+
+def _words(request: Making | LoadModel, stage: str) -> str:
+    if stage == "condition" and isinstance(request, Sampled) and request.prompt:
+        return "Reading the words"
+    return STAGES[stage][1]
+
+
+def stage_seconds(job: Job) -> dict[str, float]:
+    """What each stage of a finished job took."""
+    ends = [second for _, second in job.begun[1:]] + [job.seconds]
+    return {stage: max(end - start, 0.0) for (stage, start), end in zip(job.begun, ends, strict=True)}
+
+
+def seconds_left(job: Job) -> float | None:
+    """How long the job will still take, by earlier ones; None where none are known."""
+    weights = _weights(job, job.stage)
+    if not job.times or not weights.keys() <= job.times.keys():
+        return None
+    return sum(job.times[name] for name in weights) * (1 - job.fraction)
 
 
 def _fraction(job: Job, stage: str, done: float) -> float:
     """Where `done` of a stage lies within the whole job, by the weights of the stages it goes through."""
     if isinstance(job.request, LoadModel):
         return done
-    left_out = {f"decode_{name}" for name in get_args(Format) if name not in job.request.formats}
-    if "mesh" not in job.request.formats:
-        left_out.add("extract_mesh")
-    if not isinstance(job.request, OfAsset | Encode) or "vertices" not in job.request.arrays:
-        left_out.add("encode")
-    weights = {name: weight for name, (weight, _) in STAGES.items() if name == stage or name not in left_out}
+    weights = _weights(job, stage)
     names = list(weights)
     before = sum(weights[name] for name in names[: names.index(stage)])
     return (before + done * weights[stage]) / sum(weights.values())
+
+
+def _weights(job: Job, stage: str) -> dict[str, float]:
+    """The stages that the job goes through, and its present one, each with its share or its seconds."""
+    if isinstance(job.request, LoadModel):
+        return {}
+    left_out = _left_out(job.request)
+    names = [name for name in STAGES if name == stage or name not in left_out]
+    if all(name in job.times for name in names) and sum(job.times[name] for name in names) > 0:
+        return {name: job.times[name] for name in names}
+    return {name: STAGES[name][0] for name in names}
+
+
+def _left_out(request: Making) -> set[str]:
+    """The stages that the request does not go through."""
+    left_out = {f"decode_{name}" for name in get_args(Format) if name not in request.formats}
+    if "mesh" not in request.formats:
+        left_out |= {"extract_mesh", "finish_mesh", "bake_texture"}
+    if isinstance(request, Finish):
+        left_out = set(STAGES) - {"load", "finish_mesh", "bake_texture"}
+    if request.finishing.preset == "raw":
+        left_out.add("finish_mesh")
+    if request.finishing.texture == 0:
+        left_out.add("bake_texture")
+    if not isinstance(request, OfAsset | Encode) or "vertices" not in request.arrays:
+        left_out.add("encode")
+    return left_out
 
 
 def _receive(job: Job, result: Result) -> Job:
@@ -164,6 +220,17 @@ class JobQueue:
         """After a message of the backend."""
         job = self.find(getattr(message, "job", ""))
         return self._with(apply(job, message)) if job else self
+
+    def moved(self, name: str, by: int) -> "JobQueue":
+        """With a waiting job so many places later among those that wait, or earlier."""
+        waiting = list(self.waiting)
+        job = next((one for one in waiting if one.id == name), None)
+        if job is None:
+            return self
+        place = min(max(waiting.index(job) + by, 0), len(waiting) - 1)
+        waiting.remove(job)
+        waiting.insert(place, job)
+        return JobQueue((*(one for one in self.jobs if one.state != "queued"), *waiting))
 
     def cancel(self, name: str) -> tuple["JobQueue", bool]:
         """Without a waiting job, at once; and whether the job runs, so that the backend has to be told."""

@@ -8,9 +8,10 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from ..faults import Fault
 from ..process.backend_process import BackendProcess
@@ -64,11 +65,15 @@ class JobRunner:
             self.stop_process()
         self._launch = launch
 
-    def submit(self, request: Making) -> str:
-        """Puts a request behind the others; the name that its job gets."""
+    def submit(self, request: Making, times: Mapping[str, float] = MappingProxyType({})) -> str:
+        """Puts a request behind the others; the name that its job gets. times: as `new_job` takes them."""
         name = uuid.uuid4().hex[:12]
-        self.queue = self.queue.add(new_job(dataclasses.replace(request, job=name)))
+        self.queue = self.queue.add(new_job(dataclasses.replace(request, job=name), times))
         return name
+
+    def move(self, name: str, by: int) -> None:
+        """Lets a waiting job run so many places later, or earlier."""
+        self.queue = self.queue.moved(name, by)
 
     def cancel(self, name: str) -> None:
         """Gives a job up; the running one ends within a sampling step, or with its process."""

@@ -7,43 +7,31 @@ and loading files may do what they like in the meantime.
 import logging
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
 
 from ..backend_settings import backend_settings
-from ..extension_paths import extension_root, extension_version, user_folder
+from ..extension_paths import extension_root, user_folder
 from ..install.backend_install import find_python, install
 from ..install.self_test import run_self_test as self_test
 from ..process.background_task import BackgroundTask, Report, TaskState
-from ..protocol import Making, ModelInfo
-from ..scene.asset import Asset
-from ..scene.window import place, redraw
-from .asset import asset_of
-from .job import Job
+from ..protocol import LoadModel, Making, ModelInfo
+from ..scene.window import redraw
+from .arrivals import Arrival, arrival_of, place_arrivals
+from .job import Job, stage_seconds
 from .known_models import read_models, write_models
 from .placement import Placement
 from .runner import JobRunner, Launch
+from .stage_times import Times, read_times, times_key, with_run, write_times
+from .status import Ended, Growing, Listed, Status, growing_of, listed, status_of
 
 log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 0.1
 IDLE_SECONDS = 1.0
+KEPT_JOBS = 12
 PYTHON_SECONDS = 2.0  # how long the search for the backend's Python is believed
-
-
-@dataclass(frozen=True)
-class Status:
-    """What panels show."""
-
-    job: str = ""  # the one that runs or waits to
-    fraction: float = 0.0
-    stage: str = ""
-    words: str = ""
-    fault: str = ""
-    log: tuple[str, ...] = ()
-    backend: tuple[str, ...] = ()
 
 
 class _State:
@@ -52,12 +40,16 @@ class _State:
     def __init__(self):
         self.runner = JobRunner()
         self.placements: dict[str, Placement] = {}  # of the jobs' results
-        self.arrived: list[Asset] = []  # finished, not in a scene yet
+        self.arrived: list[Arrival] = []  # finished, not in a scene yet
+        self.waiting = ""  # why they are not
+        self.ended: tuple[Ended, ...] = ()  # the last ones, oldest first
+        self.times: Times | None = None  # of stages; None until they are read
         self.tasks: dict[str, BackgroundTask] = {}
         self.running_tasks: set[str] = set()
         self.fault = ""
         self.log: tuple[str, ...] = ()
         self.shown: tuple[object, ...] = ()  # as of the last redraw
+        self.seen: tuple[str, int] | None = None  # of the object that is being made
         self.told: tuple[ModelInfo, ...] | None = None  # models of an earlier session
         self.stored: object = None  # the backend's greeting that has been stored
         self.python: Path | None = None
@@ -95,13 +87,26 @@ def _current() -> _State:
 def status() -> Status:
     """How things stand."""
     state = _current()
-    queue = state.runner.queue
-    job = queue.running or next(iter(queue.waiting), None)
-    backend = _backend_lines(state.runner)
-    if job is None:
-        return Status(fault=state.fault, log=state.log, backend=backend)
-    words = "Starting the backend" if state.runner.is_starting else job.message
-    return Status(job.id, job.fraction, job.stage, words, state.fault, state.log, backend)
+    return status_of(state.runner, state.placements, state.fault, state.log)
+
+
+def listed_jobs() -> tuple[Listed, ...]:
+    """The jobs that have ended, run and wait, in this order."""
+    state = _current()
+    return (*(one.listed for one in state.ended), *listed(state.runner, state.placements))
+
+
+def growing() -> Growing | None:
+    """The object that is being made, as far as it can be shown."""
+    state = _current()
+    return growing_of(state.runner, state.placements)
+
+
+def is_being_edited(asset: str) -> bool:
+    """Whether an edit of the asset with this id runs or waits, so that another would start from what goes."""
+    state = _current()
+    placements = (*state.placements.values(), *(one.placement for one in state.arrived))
+    return any(one.edits == asset for one in placements)
 
 
 def task(name: str) -> TaskState | None:
@@ -147,19 +152,6 @@ def is_running() -> bool:
     return _current().runner.is_alive
 
 
-def _backend_lines(runner: JobRunner) -> tuple[str, ...]:
-    if not runner.is_alive:
-        return ("Starts when it is needed",)
-    if runner.is_starting or runner.hello is None:
-        return ("Starting",)
-    kinds = ", ".join(device.kind for device in runner.hello.devices)
-    return (
-        f"Running on {kinds}",
-        f"torch {runner.hello.torch}",
-        f"Memory: {runner.memory_bytes / 2**30:.1f} GB",
-    )
-
-
 # ---- what operators do
 
 
@@ -173,19 +165,40 @@ def submit(request: Making, placement: Placement) -> str:
         chosen = backend_settings()
         remover = chosen.background_remover
         state.runner.use(Launch(python, extension_root(), log_path, chosen.models, remover))
-    job = state.runner.submit(request)
+    job = state.runner.submit(request, _times(state).get(times_key(request), {}))
     state.placements[job] = placement
     _wake()
     return job
 
 
-def cancel() -> None:
-    """Gives up the job that runs and those that wait."""
+def cancel(job: str = "") -> None:
+    """Gives up a job, or the one that runs and all that wait."""
     runner = _current().runner
-    for job in (*runner.queue.waiting, runner.queue.running):
-        if job is not None:
-            runner.cancel(job.id)
+    for one in (*runner.queue.waiting, runner.queue.running):
+        if one is not None and job in ("", one.id):
+            runner.cancel(one.id)
     _wake()
+
+
+def move(job: str, by: int) -> None:
+    """Lets a waiting job run so many places later, or earlier."""
+    _current().runner.move(job, by)
+    _wake()
+
+
+def retry(job: str) -> None:
+    """Sends the request of a job that has ended again."""
+    ended = next((one for one in _current().ended if one.listed.id == job), None)
+    if ended is not None:
+        forget(job)
+        submit(ended.request, ended.placement)
+
+
+def forget(job: str = "") -> None:
+    """Takes a job that has ended off the list, or all of them."""
+    state = _current()
+    state.ended = tuple(one for one in state.ended if job not in ("", one.listed.id))
+    redraw()
 
 
 def dismiss() -> None:
@@ -255,13 +268,23 @@ def _tick() -> float | None:
     _store_models(state)
     _place_arrived(state)
     _watch_tasks(state)
-    shown = (status(), *(held.state for held in state.tasks.values()))
+    shown = (status(), listed_jobs(), *(held.state for held in state.tasks.values()))
     if shown != state.shown:
         state.shown = shown
         redraw()
+    seen = growing()
+    if (seen and seen.key) != state.seen:
+        state.seen = seen.key if seen else None
+        redraw(views=True)
     if _is_busy(state):
         return BUSY_SECONDS
     return IDLE_SECONDS if state.runner.is_alive else None
+
+
+def _times(state: _State) -> Times:
+    if state.times is None:
+        state.times = read_times(user_folder())
+    return state.times
 
 
 def _store_models(state: _State) -> None:
@@ -279,22 +302,27 @@ def _is_busy(state: _State) -> bool:
 
 def _end_job(state: _State, job: Job) -> None:
     placement = state.placements.pop(job.id)
+    assert not isinstance(job.request, LoadModel), "only requests with a placement are sent"
+    sentence = job.message.partition("\n")[0]
+    kept = Ended(Listed(job.id, placement.name, job.state, sentence), job.request, placement)
+    state.ended = (*state.ended, kept)[-KEPT_JOBS:]
     if job.state == "finished":
-        state.arrived.append(asset_of(job, placement.name, extension_version()))
+        state.times = with_run(_times(state), job.request, stage_seconds(job))
+        write_times(user_folder(create=True), state.times)
+        state.arrived.append(arrival_of(job, placement))
     elif job.state == "failed":
         sentence, *lines = job.message.splitlines()
         _note_fault(state, sentence, tuple(lines))
 
 
 def _place_arrived(state: _State) -> None:
-    """Puts what has arrived into the scene that is open now; not while a render reads the data."""
-    while state.arrived and not bpy.app.is_job_running("RENDER"):
-        asset = state.arrived.pop(0)
-        try:
-            place(asset)
-        except Exception as error:
-            log.exception("%s could not be added to the scene", asset.name)
-            _note_fault(state, f'"{asset.name}" could not be added to the scene ({error}): try again.', ())
+    if not state.arrived:
+        return
+    waited = bool(state.waiting)
+    state.arrived, told = place_arrivals(state.arrived)
+    state.waiting = told if state.arrived else ""
+    if waited or told:
+        state.fault, state.log = told, ()
 
 
 def _watch_tasks(state: _State) -> None:

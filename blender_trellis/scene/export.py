@@ -17,7 +17,7 @@ from ..faults import Fault
 from ..protocol.fields import is_text
 from .collection import Asset, is_gaussian
 from .preview import render_preview
-from .splat_ply import write_splat_ply
+from .splat_ply import SPLAT_ARRAYS, write_splat_ply
 
 KINDS = ("blend", "glb", "ply", "preview")
 FULL_BELOW = 1 << 20
@@ -69,7 +69,7 @@ def export_asset(
             _write_glb(collection, path)
     if "ply" in kinds and asset.gaussian is not None:
         with atomic(_target(base, "ply"), written) as path:
-            write_splat_ply(path, **asset.gaussian)
+            write_splat_ply(path, **{name: asset.gaussian[name] for name in SPLAT_ARRAYS})
     if "preview" in kinds:
         with atomic(_target(base, "preview", preview_name), written) as path:
             render_preview(collection, path)
@@ -120,7 +120,8 @@ def atomic(final: Path, written: list[Path] | None = None) -> Iterator[Path]:
 
 def _write_glb(collection: bpy.types.Collection, path: Path) -> None:
     for item in bpy.context.view_layer.objects:
-        item.select_set(item.name in collection.objects and not is_gaussian(item))
+        # Without the Empty, which would be one more node: the exporter keeps where the mesh stands.
+        item.select_set(item.name in collection.objects and item.type == "MESH" and not is_gaussian(item))
     if not hasattr(bpy.types, "EXPORT_SCENE_OT_gltf"):  # switched off in the user's preferences
         addon_utils.enable("io_scene_gltf2")
     bpy.ops.export_scene.gltf(

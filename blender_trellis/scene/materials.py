@@ -5,14 +5,16 @@ import bpy
 COLOR_ATTRIBUTE = "Color"
 
 
-def vertex_color_material(name: str, mean_color: tuple[float, float, float]) -> bpy.types.Material:
-    """Principled BSDF whose base colour is the attribute "Color" (linear). Solid mode shows `mean_color`."""
+def vertex_color_material(
+    name: str, mean_color: tuple[float, float, float], attribute: str = COLOR_ATTRIBUTE
+) -> bpy.types.Material:
+    """Principled BSDF whose base colour is the attribute (linear). Solid mode shows `mean_color`."""
     material, nodes = _empty_material(name)
     output = nodes.new("ShaderNodeOutputMaterial")
     principled = nodes.new("ShaderNodeBsdfPrincipled")
     principled.inputs["Roughness"].default_value = 0.7
     color = nodes.new("ShaderNodeVertexColor")
-    color.layer_name = COLOR_ATTRIBUTE
+    color.layer_name = attribute
     color.location, principled.location, output.location = (-220, 0), (0, 0), (300, 0)
     links = material.node_tree.links
     links.new(color.outputs["Color"], principled.inputs["Base Color"])

@@ -42,7 +42,7 @@ def render_preview(collection: bpy.types.Collection, path: Path, size: int = 448
 
 def _views(collection: bpy.types.Collection) -> tuple[View, ...]:
     has_gaussian = any(is_gaussian(item) for item in collection.objects)
-    has_mesh = any(not is_gaussian(item) for item in collection.objects)
+    has_mesh = any(item.type == "MESH" and not is_gaussian(item) for item in collection.objects)
     mesh = (View("mesh", 35.0), View("mesh", 215.0)) if has_mesh else ()
     gaussian = (View("gaussian", 35.0),) if has_mesh else (View("gaussian", 35.0), View("gaussian", 215.0))
     return mesh + (gaussian if has_gaussian else ())
@@ -99,7 +99,8 @@ def _aim(camera: bpy.types.Object, collection: bpy.types.Collection, azimuth: fl
 
 def _bounds(collection: bpy.types.Collection) -> tuple[Vector, float]:
     """Centre and radius of a sphere around everything in the collection."""
-    corners = [item.matrix_world @ Vector(corner) for item in collection.objects for corner in item.bound_box]
+    items = [item for item in collection.objects if item.type == "MESH"]
+    corners = [item.matrix_world @ Vector(corner) for item in items for corner in item.bound_box]
     low = Vector(min(corner[axis] for corner in corners) for axis in range(3))
     high = Vector(max(corner[axis] for corner in corners) for axis in range(3))
     return (low + high) / 2, max((high - low).length / 2, 1e-3)

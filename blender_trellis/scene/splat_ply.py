@@ -14,6 +14,8 @@ PROPERTIES = (
     *("scale_0", "scale_1", "scale_2"),
     *("rot_0", "rot_1", "rot_2", "rot_3"),
 )
+SPLAT_ARRAYS = ("position", "f_dc", "opacity", "scale", "rotation")
+"""What the file holds of an asset's Gaussians."""
 # A quarter turn about x, (x, y, z) -> (x, -z, y): viewers of these files have y up or down, never z.
 TURN = np.array([np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0])
 

@@ -1,29 +1,116 @@
 """What needs a window: putting an asset into the scene that is open, and redrawing."""
 
+from collections.abc import Callable, Sequence
+
 import bpy
+from mathutils import Matrix
 
 from .asset import Asset
 from .collection import add_asset
+from .find_asset import find_asset, in_use
+from .replace import fits, replace_asset
 
 
-def place(asset: Asset) -> None:
-    """Adds the asset to the scene that is open now, as one undo step."""
+def has_to_wait(edits: str) -> str:
+    """Why the result of an edit of this asset cannot go into the scene now; empty where it can."""
+    collection = find_asset(edits)
+    if collection is None or not in_use(collection):
+        return ""
+    return f'The edit of "{collection.name}" is done: leave Edit, Sculpt or Paint Mode to receive it.'
+
+
+def place(
+    asset: Asset,
+    edits: str = "",
+    keeps_former: bool = False,
+    matrix: Sequence[float] | None = None,
+    height: float = 0.0,
+    frames: bool = False,
+) -> str:
+    """Puts the asset into the scene that is open now, as one undo step; gives what there is to tell, or "".
+
+    edits: the id of the asset that it is an edit of. matrix: 16 numbers, row by row. frames: whether 3D views
+    turn to a new one.
+    """
+    where = cube_matrix(asset.frame, matrix)
     window = bpy.context.window or next(iter(bpy.context.window_manager.windows), None)
     if window is None:  # background mode has neither windows nor undo
-        add_asset(asset, bpy.context.scene, bpy.context.view_layer)
-        return
+        scene, view_layer = bpy.context.scene, bpy.context.view_layer
+        return _put(asset, edits, keeps_former, where, height, scene, view_layer)
     with bpy.context.temp_override(window=window):  # timers run without one
-        add_asset(asset, window.scene, window.view_layer)
+        told = _put(asset, edits, keeps_former, where, height, window.scene, window.view_layer)
         bpy.ops.ed.undo_push(message=f"TRELLIS: {asset.name}"[:60])
+        if frames and (told or not edits):
+            _frame_selected(window)
+    return told
 
 
-def redraw() -> None:
-    """Redraws where the add-on has something to show: sidebars, not the 3D views that they lie on."""
+def as_one_step(change: Callable[[], None], name: str) -> None:
+    """Changes the scene that is open now, as one undo step called `name`."""
+    window = bpy.context.window or next(iter(bpy.context.window_manager.windows), None)
+    if window is None:
+        change()
+        return
+    with bpy.context.temp_override(window=window):
+        change()
+        bpy.ops.ed.undo_push(message=f"TRELLIS: {name}"[:60])
+
+
+def _put(
+    asset: Asset,
+    edits: str,
+    keeps_former: bool,
+    matrix: Matrix | None,
+    height: float,
+    scene: bpy.types.Scene,
+    view_layer: bpy.types.ViewLayer,
+) -> str:
+    collection = find_asset(edits)
+    if collection is not None and fits(collection, asset):
+        replace_asset(collection, asset, keeps_former)
+        return ""
+    add_asset(asset, scene, view_layer, matrix, height)
+    if not edits:
+        return ""
+    return (
+        f'"{asset.name}" was removed, is linked from another file, or has changed since the edit began: the '
+        "result was added beside what is there."
+    )
+
+
+def cube_matrix(frame: tuple[float, float, float, float], rows: Sequence[float] | None) -> Matrix | None:
+    """The world matrix of the asset's unit cube, from that of the frame which was sent."""
+    if rows is None:
+        return None
+    scale, *offset = frame
+    sent = Matrix([rows[place : place + 4] for place in range(0, 16, 4)])
+    return sent @ Matrix.Translation(offset) @ Matrix.Scale(scale, 4)
+
+
+def _frame_selected(window: bpy.types.Window) -> None:
+    """Turns the window's 3D views to what is selected, but for those that look through a camera.
+
+    Solid views that would draw it in one colour show its own colours.
+    """
+    for area in window.screen.areas:
+        space = area.spaces.active
+        if area.type == "VIEW_3D" and space.shading.color_type in ("MATERIAL", "SINGLE", "OBJECT", "RANDOM"):
+            space.shading.color_type = "VERTEX"
+        if area.type != "VIEW_3D" or space.region_3d.view_perspective == "CAMERA" or space.local_view:
+            continue
+        region = next(region for region in area.regions if region.type == "WINDOW")
+        with bpy.context.temp_override(window=window, area=area, region=region):
+            if bpy.ops.view3d.view_selected.poll() and bpy.context.mode == "OBJECT":
+                bpy.ops.view3d.view_selected()
+
+
+def redraw(views: bool = False) -> None:
+    """Redraws where the add-on has something to show: sidebars, and if asked the 3D views they lie on."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "PREFERENCES":
                 area.tag_redraw()
             elif area.type == "VIEW_3D":
                 for region in area.regions:
-                    if region.type == "UI":
+                    if region.type == "UI" or (views and region.type == "WINDOW"):
                         region.tag_redraw()

@@ -10,7 +10,7 @@ from ..scene.collection import is_gaussian, show
 
 
 class TRELLIS_OT_generate(bpy.types.Operator):
-    """Make a 3D object of the picture. Blender stays usable meanwhile"""
+    """Make a 3D object of the picture. Blender stays usable meanwhile; the next one waits in the queue"""
 
     bl_idname = "trellis.generate"
     bl_label = "Generate"
@@ -30,7 +30,7 @@ class TRELLIS_OT_generate(bpy.types.Operator):
             pictures = settings.read_pictures()
             settings.draw_seed()
             name = pictures[0].stem if pictures else settings.prompt.strip()[:40]
-            session.submit(settings.to_request(pictures, chosen), Placement(name))
+            session.submit(settings.to_request(pictures, chosen), Placement(name, height=settings.height))
         except Fault as fault:
             self.report({"ERROR"}, str(fault))
             return {"CANCELLED"}
@@ -40,22 +40,9 @@ class TRELLIS_OT_generate(bpy.types.Operator):
 def _why_not(context: bpy.types.Context) -> str:
     if context.scene is None:
         return "There is no scene"
-    if session.status().job:
-        return "A generation is running"
     if session.backend_python() is None:
         return "Install the backend first"
     return context.scene.trellis.missing()
-
-
-class TRELLIS_OT_cancel(bpy.types.Operator):
-    """Stop the generation that is running"""
-
-    bl_idname = "trellis.cancel"
-    bl_label = "Cancel"
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        session.cancel()
-        return {"FINISHED"}
 
 
 class TRELLIS_OT_show(bpy.types.Operator):
@@ -95,7 +82,7 @@ class TRELLIS_OT_install_backend(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Online access is the user's to give."""
         if not bpy.app.online_access:
-            cls.poll_message_set("Allow online access first: Preferences > System > Network")
+            cls.poll_message_set("Allow online access first, with the button beside this one")
             return False
         task = session.task("install")
         return task is None or task.done
@@ -154,25 +141,11 @@ class TRELLIS_OT_stop_backend(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class TRELLIS_OT_dismiss(bpy.types.Operator):
-    """Close this message"""
-
-    bl_idname = "trellis.dismiss"
-    bl_label = "Close"
-    bl_options = {"INTERNAL"}
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        session.dismiss()
-        return {"FINISHED"}
-
-
 CLASSES = (
     TRELLIS_OT_generate,
-    TRELLIS_OT_cancel,
     TRELLIS_OT_show,
     TRELLIS_OT_install_backend,
     TRELLIS_OT_self_test,
     TRELLIS_OT_cancel_task,
     TRELLIS_OT_stop_backend,
-    TRELLIS_OT_dismiss,
 )

@@ -4,7 +4,10 @@ import bpy
 
 from ..jobs import session
 from ..scene.collection import is_gaussian
-from .widgets import draw_install, draw_text, letters_across
+from ..scene.find_asset import ASSET
+from .model_menu import label_of
+from .thumbnails import icon_of
+from .widgets import draw_install, draw_reasons, draw_text, letters_across
 
 
 class TrellisPanel(bpy.types.Panel):
@@ -25,20 +28,30 @@ class TRELLIS_PT_main(TrellisPanel):
         letters = letters_across(context)
         settings = context.scene.trellis
         if session.backend_python() is None:
-            draw_install(layout, session.task("install"), False, letters)
+            draw_install(layout, session.task("install"), "", letters)
         _draw_input(layout, settings, letters)
         status = session.status()
         if status.job:
-            column = layout.column(align=True)
-            column.scale_y = 1.3
-            column.progress(factor=status.fraction, text=status.words)
-            column.operator("trellis.cancel", icon="X")
-        else:
-            row = layout.row()
-            row.scale_y = 1.6
-            row.operator("trellis.generate", icon="MESH_MONKEY")
+            _draw_running(layout, status)
+        row = layout.row()
+        row.scale_y = 1.6
+        waits = "Add to Queue" if status.job else "Generate"
+        row.operator("trellis.generate", text=waits, icon="MESH_MONKEY")
         if status.fault:
             _draw_fault(layout, status, letters)
+
+
+def _draw_running(layout: bpy.types.UILayout, status: "session.Status") -> None:
+    """The bar of the job that runs, with how long it has taken and will still take."""
+    column = layout.column(align=True)
+    row = column.row(align=True)
+    row.scale_y = 1.3
+    row.progress(factor=status.fraction, text=f"{status.words}  {status.fraction:.0%}")
+    row.operator("trellis.cancel", text="", icon="X").job = status.job
+    row = column.row()
+    row.active = False
+    left = "" if status.left is None else f", about {status.left} s left"
+    row.label(text=f"{status.name}: {status.seconds} s{left}")
 
 
 def _draw_input(layout: bpy.types.UILayout, settings, letters: int) -> None:
@@ -51,23 +64,17 @@ def _draw_input(layout: bpy.types.UILayout, settings, letters: int) -> None:
         column.row().prop(settings, "source", expand=True)
         if settings.source == "FILE":
             column.prop(settings, "picture", text="", icon="IMAGE_DATA")
+            if icon := icon_of(bpy.path.abspath(settings.picture)):
+                column.template_icon(icon_value=icon, scale=6.0)
         else:
             column.template_ID_preview(settings, "image", open="image.open", hide_buttons=False)
+    column.menu("TRELLIS_MT_models", text=label_of(settings.model), icon="MESH_ICOSPHERE")
     column.use_property_split = True
-    column.prop(settings, "model")
     row = column.row(align=True)
     row.active = not settings.why_idle("seed")
     row.prop(settings, "seed")
     row.prop(settings, "use_random_seed", text="", icon="FILE_REFRESH")
-    _draw_reasons(column, (settings.why_idle("seed"),), letters)
-
-
-def _draw_reasons(layout: bpy.types.UILayout, reasons: tuple[str, ...], letters: int) -> None:
-    """Why settings above are grey, each reason once."""
-    for reason in dict.fromkeys(filter(None, reasons)):
-        column = layout.column()
-        column.active = False
-        draw_text(column, reason, "INFO", letters)
+    draw_reasons(column, (settings.why_idle("seed"),), letters)
 
 
 def _draw_fault(layout: bpy.types.UILayout, status: "session.Status", letters: int) -> None:
@@ -76,16 +83,17 @@ def _draw_fault(layout: bpy.types.UILayout, status: "session.Status", letters: i
     row.alert = True
     draw_text(row, status.fault, "ERROR", letters)
     row.operator("trellis.dismiss", text="", icon="X", emboss=False)
-    if status.log:
-        box.label(text="Last lines of the log:")
-        draw_text(box, "\n".join(status.log), "NONE", letters)
+    row = box.row(align=True)
+    row.operator("trellis.copy_fault", icon="COPYDOWN")
+    row.operator("trellis.open_log", icon="TEXT")
+    row.operator("trellis.open_folder", icon="FILE_FOLDER")
 
 
 class TRELLIS_PT_sparse_structure(TrellisPanel):
     """Sampling of the first stage."""
 
-    bl_label = "Sparse Structure"
-    bl_description = "The first stage: where in space the object is"
+    bl_label = "Shape"
+    bl_description = "How the first stage is sampled, which finds where in space the object is"
     bl_parent_id = "TRELLIS_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
 
@@ -100,8 +108,8 @@ class TRELLIS_PT_sparse_structure(TrellisPanel):
 class TRELLIS_PT_structured_latent(TrellisPanel):
     """Sampling of the second stage."""
 
-    bl_label = "Structured Latent"
-    bl_description = "The second stage: what its surface looks like"
+    bl_label = "Appearance"
+    bl_description = "How the second stage is sampled, which finds what the surface looks like"
     bl_parent_id = "TRELLIS_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
 
@@ -128,7 +136,7 @@ def _draw_stage(layout: bpy.types.UILayout, settings, stage, letters: int) -> No
         # What the model recommends can be read but not set until the box is ticked.
         row.enabled = stage.use_custom
         row.prop(stage, setting)
-    _draw_reasons(layout, tuple(reasons), letters)
+    draw_reasons(layout, tuple(reasons), letters)
 
 
 class TRELLIS_PT_output(TrellisPanel):
@@ -140,7 +148,10 @@ class TRELLIS_PT_output(TrellisPanel):
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         layout.row().prop(context.scene.trellis, "formats", expand=True)
+        layout.prop(context.scene.trellis, "height")
         active = context.view_layer.objects.active
+        if active is not None and ASSET in active:
+            layout.operator("trellis.regenerate_this", icon="FILE_REFRESH")
         collection = active.users_collection[0] if active is not None and active.users_collection else None
         if collection is not None and any(is_gaussian(item) for item in collection.objects):
             layout.label(text="Show")

@@ -81,11 +81,28 @@ class TrellisPreferences(bpy.types.AddonPreferences):
         default="cpu",
     )
 
+    keeps_pictures: bpy.props.BoolProperty(
+        name="Keep Pictures",
+        description="Pack the pictures into the Blender file with what was made of them, so that it can be "
+        "edited and made again from the object alone",
+        default=True,
+    )
+    frames_results: bpy.props.BoolProperty(
+        name="Frame Results",
+        description="Turn 3D views to a new result, and let Solid views show its colors",
+        default=True,
+    )
+    shows_previews: bpy.props.BoolProperty(
+        name="Show the Shape While It Is Made",
+        description="Draw an object into 3D views while it is made: its voxels, then its Gaussians as points",
+        default=True,
+    )
+
     def draw(self, context: bpy.types.Context) -> None:
         """The backend: whether it is there, how to get it, whether it computes rightly; then the settings."""
         layout = self.layout
         letters = letters_across(context)
-        draw_install(layout, session.task("install"), session.backend_python() is not None, letters)
+        draw_install(layout, session.task("install"), _found(self.python), letters)
         test = session.task("self-test")
         box = layout.box()
         if test is not None and not test.done:
@@ -105,8 +122,18 @@ class TrellisPreferences(bpy.types.AddonPreferences):
             "python",
             "models",
             "background_remover",
+            "keeps_pictures",
+            "frames_results",
+            "shows_previews",
         ):
             layout.prop(self, name)
+
+
+def _found(chosen: str) -> str:
+    """What is said of the backend that is there, "" where there is none."""
+    if session.backend_python() is None:
+        return ""
+    return "The Python set below is used" if chosen else "Backend is installed"
 
 
 CLASSES = (TrellisPreferences,)

@@ -12,6 +12,10 @@ from ..backend_settings import BackendSettings
 from ..jobs import session
 from ..picture_source import Picture, read_image, read_picture
 from ..protocol import FORMATS, Array, Generate, Input, SamplingParams, StageInfo
+from .region import settings as region_settings
+from .region.settings import TrellisRegionSettings
+from .vary import settings as vary_settings
+from .vary.settings import TrellisVarySettings
 
 DEFAULTS = Generate(job="")
 SEED_MAX = 2**31 - 1
@@ -114,8 +118,18 @@ class TrellisSettings(bpy.types.PropertyGroup):
     use_random_seed: bpy.props.BoolProperty(
         name="Random Seed", description="Draw a new seed for every generation", default=False
     )
+    height: bpy.props.FloatProperty(
+        name="Height",
+        description="How high the result stands; 0 leaves it as it was made, at most a metre",
+        subtype="DISTANCE",
+        default=0.0,
+        min=0.0,
+        soft_max=10.0,
+    )
     sparse_structure: bpy.props.PointerProperty(type=TrellisStageSettings)
     structured_latent: bpy.props.PointerProperty(type=TrellisStageSettings)
+    region: bpy.props.PointerProperty(type=TrellisRegionSettings)
+    vary: bpy.props.PointerProperty(type=TrellisVarySettings)
     formats: bpy.props.EnumProperty(
         name="Output",
         items=tuple((name, one.label, one.description) for name, one in IN_BLENDER.items()),
@@ -176,7 +190,8 @@ class TrellisSettings(bpy.types.PropertyGroup):
             sparse_structure=self.sparse_structure.to_params(),
             structured_latent=self.structured_latent.to_params(),
             formats=tuple(kind for kind in IN_BLENDER if kind in self.formats),
+            preview=backend.shows_previews,
         )
 
 
-CLASSES = (TrellisStageSettings, TrellisSettings)
+CLASSES = (TrellisStageSettings, *region_settings.CLASSES, *vary_settings.CLASSES, TrellisSettings)

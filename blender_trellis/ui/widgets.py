@@ -25,6 +25,14 @@ def draw_text(layout: bpy.types.UILayout, text: str, icon: str = "NONE", letters
         column.label(text=line, icon=icon if number == 0 else ("NONE" if icon == "NONE" else "BLANK1"))
 
 
+def draw_reasons(layout: bpy.types.UILayout, reasons: tuple[str, ...], letters: int) -> None:
+    """Why settings above are grey, each reason once."""
+    for reason in dict.fromkeys(filter(None, reasons)):
+        column = layout.column()
+        column.active = False
+        draw_text(column, reason, "INFO", letters)
+
+
 def draw_task(layout: bpy.types.UILayout, task: TaskState, name: str) -> None:
     """A running task's bar and the button that stops it."""
     row = layout.row(align=True)
@@ -40,26 +48,32 @@ def draw_outcome(layout: bpy.types.UILayout, task: TaskState, letters: int) -> N
         draw_text(layout, str(task.result), "CHECKMARK", letters)
 
 
-def draw_install(layout: bpy.types.UILayout, task: TaskState | None, installed: bool, letters: int) -> None:
-    """Whether the backend is there, the button that installs it, and how far that has come."""
+def draw_install(layout: bpy.types.UILayout, task: TaskState | None, found: str, letters: int) -> None:
+    """Whether the backend is there, the button that installs it, and how far that has come.
+
+    found: what is said of the one that is there, "" where there is none.
+    """
     box = layout.box()
     if task is not None and not task.done:
         draw_task(box, task, "install")
         return
-    if installed:
+    if found:
         row = box.row()
-        row.label(text="Backend is installed", icon="CHECKMARK")
+        row.label(text=found, icon="CHECKMARK")
         row.operator("trellis.install_backend", text="Reinstall", icon="FILE_REFRESH")
     else:
         draw_text(box, "The backend, which computes the models, is not installed yet.", "INFO", letters)
         if not bpy.app.online_access:
             draw_text(
                 box,
-                "Installing downloads packages: allow online access in Preferences > System first, or set in "
-                "this add-on's preferences a Python that has them.",
+                "Installing downloads packages, which Blender's preferences do not allow yet. Or set in this "
+                "add-on's preferences a Python that has them.",
                 "NONE",
                 letters,
             )
+            box.operator(
+                "screen.userpref_show", text="Allow Online Access…", icon="PREFERENCES"
+            ).section = "SYSTEM"
         box.operator("trellis.install_backend", icon="IMPORT")
     if task is not None:
         draw_outcome(box, task, letters)

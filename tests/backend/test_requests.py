@@ -7,7 +7,7 @@ import pytest
 
 from backend.errors import UserError
 from backend.trellis.engine import TrellisEngine
-from blender_trellis.protocol import ARRAYS, OF_AN_EDIT, Array, Edit, Generate, Vary
+from blender_trellis.protocol import ARRAYS, OF_AN_EDIT, Array, Edit, Encode, Generate, Vary
 
 BOX = (0.25, 0, 0, 0.25, 0, 0.5, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 1)
 """The half x > 0 of the asset."""
@@ -173,3 +173,92 @@ def test_an_edit_needs_a_guide_unless_it_removes(asset):
         asset.edit(arrays=without)
     removed = asset.edit(arrays=without, mode="remove")
     assert len(removed["voxels"][1]["coords"]) < len(asset.made["voxels"][1]["coords"])
+
+
+@pytest.fixture(scope="module")
+def with_encoders(tmp_path_factory) -> Path:
+    from tiny_model import write_tiny_encoders, write_tiny_model
+
+    folder = write_tiny_model(tmp_path_factory.mktemp("encoders") / "tiny")
+    write_tiny_encoders(folder)
+    return folder
+
+
+def block(size: float, middle: np.ndarray) -> dict[str, Array]:
+    """A cube of that size about the middle."""
+    corners = np.stack(np.meshgrid([-1, 1], [-1, 1], [-1, 1], indexing="ij"), -1).reshape(-1, 3)
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    faces = [face for a, b, c, d in quads for face in ((a, b, c), (a, c, d))]
+    return {
+        "vertices": packed((corners * size / 2 + middle).astype(np.float32)),
+        "faces": packed(np.array(faces, np.int32)),
+        "colors": packed(np.full((8, 3), 0.5, np.float32)),
+    }
+
+
+def test_a_mesh_becomes_an_asset_that_knows_where_it_was(asset, with_encoders):
+    where = ("job", str(with_encoders), "cpu", "fp32")
+    arrays = block(4.0, np.array([10.0, -3.0, 2.0]))
+    made, finished = asset.run(Encode(*where, arrays=arrays, formats=("gaussian",)))
+    about, voxels = made["voxels"]
+    unit = voxels["coords"] / about["resolution"] - 0.5
+    offset = np.array([about[f"offset_{axis}"] for axis in "xyz"])
+    assert np.allclose((unit.min(0) * about["scale"] + offset), [8, -5, 0], atol=4 / about["resolution"])
+    assert np.allclose((about["scale"], *offset), (4, 10, -3, 2))
+    latents = {
+        "structure_latent": packed(made["structure_latent"][1]["latent"]),
+        "occupied": packed(voxels["occupied"]),
+        "coords": packed(voxels["coords"]),
+        "feats": packed(made["structured_latent"][1]["feats"]),
+        "picture_0": asset.picture,
+    }
+    known = {
+        "resolution": about["resolution"],
+        "structure_resolution": about["structure_resolution"],
+        "model_hash": finished.model_hash,
+    }
+    of_latents = asset.run(Vary(*where, arrays=latents, formats=("gaussian",), **known))[0]
+    of_mesh = asset.run(Vary(*where, arrays=arrays | {"picture_0": asset.picture}, formats=("gaussian",)))[0]
+    assert of_mesh["voxels"][0]["scale"] == 4 and "scale" not in of_latents["voxels"][0]
+    assert np.array_equal(of_mesh["gaussian"][1]["position"], of_latents["gaussian"][1]["position"])
+
+
+def test_a_variant_may_be_only_colours_for_the_mesh_that_was_sent(asset, with_encoders):
+    where = ("job", str(with_encoders), "cpu", "fp32")
+    arrays = block(4.0, np.array([10.0, -3.0, 2.0])) | {"picture_0": asset.picture}
+    made, _ = asset.run(Vary(*where, arrays=arrays, onto="mesh", formats=("gaussian",)))
+    assert list(made) == ["vertex_colors"]
+    colors = made["vertex_colors"][1]["colors"]
+    assert colors.shape == (8, 3) and colors.dtype == np.float32 and 0 <= colors.min() <= colors.max() <= 1
+    for changes in ({"shape": True}, {"arrays": asset.arrays, **asset.known}):
+        asked = {"arrays": arrays, "onto": "mesh"} | changes
+        engine_of = asset.where if "model_hash" in changes else where
+        with pytest.raises(UserError, match="onto a mesh that was sent"):
+            asset.run(Vary(*engine_of, **asked))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"faces": packed(np.zeros((0, 3), np.int32))}, "no faces"),
+        ({"colors": packed(np.zeros((7, 3), np.float32))}, "8 vertices and 7 colours"),
+        ({"vertices": packed(np.zeros((8, 2), np.float32))}, "no vertices of three numbers"),
+        ({"vertices": packed(np.full((8, 3), np.nan, np.float32))}, "not finite"),
+    ],
+)
+def test_what_is_no_mesh_is_said(asset, with_encoders, changes, words):
+    where = ("job", str(with_encoders), "cpu", "fp32")
+    with pytest.raises(UserError, match=words):
+        asset.run(Encode(*where, arrays=block(1.0, np.zeros(3)) | changes))
+
+
+def test_previews_come_before_the_voxels_and_change_nothing(asset, monkeypatch):
+    monkeypatch.setattr("backend.trellis.engine.PREVIEW_SHARE", float("inf"))
+    request = Generate(*asset.where, pictures=(asset.picture,), seed=7, formats=("gaussian",), preview=True)
+    told = []
+    asset.engine.run(request, lambda *step: None, lambda kind, info, arrays: told.append((kind, arrays)))
+    kinds = [kind for kind, _ in told]
+    steps = asset.engine._networks.folder.structure_sampler.steps
+    assert kinds[: steps - 1] == ["preview"] * (steps - 1) and "preview" not in kinds[steps:]
+    assert steps > 1 and np.array_equal(dict(told)["voxels"]["coords"], asset.made["voxels"][1]["coords"])
+    assert np.array_equal(dict(told)["gaussian"]["position"], asset.made["gaussian"][1]["position"])

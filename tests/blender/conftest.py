@@ -34,11 +34,12 @@ def fake_python(tmp_path, monkeypatch):
 
 @pytest.fixture
 def picture(tmp_path):
-    """Makes a picture file whose bytes tell the fake backend what to do."""
+    """Makes a picture file whose bytes after the first tell the fake backend what to do."""
+    from blender_trellis.protocol.pictures import PNG
 
     def make(data: bytes = b"ball", name: str = "crate.png") -> Path:
         path = tmp_path / name
-        path.write_bytes(data)
+        path.write_bytes(PNG + data)
         return path
 
     return make

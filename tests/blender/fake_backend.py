@@ -21,8 +21,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 
 from blender_trellis import protocol as p
+from blender_trellis.protocol.pictures import PNG
 
 STEPS = 4
+FRAME = {"scale": 1.25, "offset_x": 0.0, "offset_y": 0.0, "offset_z": 0.0}
+"""Of an encoded mesh: so that the ball, 0.8 wide, is as long as what was sent."""
 STARTER = p.ModelInfo(
     "starter",
     ("pictures",),
@@ -92,13 +95,15 @@ class FakeBackend:
 
     def generate(self, request: p.Making) -> None:
         pictures = () if isinstance(request, p.Encode) else request.pictures
-        data = bytes(pictures[0].data) if pictures else b""
+        data = bytes(pictures[0].data).removeprefix(PNG) if pictures else b""
         if data == b"bad":
             return self.send(p.Failed(request.job, "bad_input", f"{request.picture_names[0]} is no picture."))
         if data == b"deaf":
             time.sleep(1000)
         steps = STEPS if isinstance(request, p.Encode) else request.sparse_structure.steps or STEPS
         steps = 40 if data == b"steady" else steps
+        for stage in ("load", "condition"):
+            self.send(p.Progress(request.job, stage, 1, 1, 0.0))
         for step in range(1, steps + 1):
             if request.job in self._cancelled:
                 return self.send(p.Cancelled(request.job, 0.1))
@@ -110,15 +115,23 @@ class FakeBackend:
             sys.stderr.write("torch ate all the memory\n")
             sys.stderr.flush()
             os._exit(3)
+        for stage in ("decode_sparse_structure", "structured_latent", "decode_gaussian", "decode_mesh"):
+            self.send(p.Progress(request.job, stage, 1, 1, 0.1 * steps))
+        self.send(p.Progress(request.job, "extract_mesh", 1, 1, 0.1 * steps))
         self.send_results(request, broken=data == b"garbage")
         digest = hashlib.sha256(data).hexdigest()
         seed = 0 if isinstance(request, p.Encode) else request.seed
         return self.send(p.Finished(request.job, 0.5, seed, request.model, "0" * 64, digest))
 
     def send_results(self, request: p.Making, broken: bool) -> None:
+        sent = {} if isinstance(request, p.Generate) else request.arrays
+        if isinstance(request, p.Vary) and request.onto == "mesh":  # a gradient along x of what was sent
+            shown = np.frombuffer(sent["vertices"].data, "<f4").reshape(-1, 3)[:, :1] + 0.5
+            colors = np.clip(np.repeat(shown, 3, axis=1), 0, 1).astype(np.float32)
+            return self.send(p.Result(request.job, "vertex_colors", {}, arrays(colors=colors)))
         vertices, faces, colors = ball()
         cells = np.unique(((vertices + 0.5) * 64).astype(np.int32), axis=0)
-        self.send_latents(request.job, cells)
+        self.send_latents(request.job, cells, FRAME if "vertices" in sent else {})
         count = len(vertices)
         names = {"keys": np.arange(count, dtype=np.int32)}
         if isinstance(request, p.Edit):  # whatever the region is, the upper half is new
@@ -137,8 +150,9 @@ class FakeBackend:
             faces = faces + (count if broken else 0)
             surface = arrays(vertices=vertices, faces=faces.astype(np.int32), colors=colors, **names)
             self.send(p.Result(request.job, "mesh", {}, surface))
+        return None
 
-    def send_latents(self, job: str, cells: np.ndarray) -> None:
+    def send_latents(self, job: str, cells: np.ndarray, frame: dict[str, float]) -> None:
         """What the ball was decoded from, of one size with a real one's but for the channels."""
         occupied = np.zeros((64, 64, 64), bool)
         occupied[tuple(cells.T)] = True
@@ -146,7 +160,7 @@ class FakeBackend:
         latent = arrays(latent=np.zeros((8, 16, 16, 16), np.float32))
         self.send(p.Result(job, "structure_latent", {}, latent))
         voxels = arrays(coords=cells, occupied=np.packbits(occupied))
-        self.send(p.Result(job, "voxels", resolution | {"structure_resolution": 64}, voxels))
+        self.send(p.Result(job, "voxels", resolution | frame | {"structure_resolution": 64}, voxels))
         feats = np.random.default_rng(0).normal(size=(len(cells), 8)).astype(np.float32)
         self.send(p.Result(job, "structured_latent", resolution, arrays(coords=cells, feats=feats)))
 

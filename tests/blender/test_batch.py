@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from blender_trellis.protocol.pictures import PNG
+
 ROOT = Path(__file__).resolve().parents[2]
+REPORTS = {"report.json", "report.jsonl"}
 
 
 def _run(script: str, *arguments, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -26,7 +29,7 @@ def pictures(tmp_path):
 
     def make(**named: bytes):
         for name, data in named.items():
-            (folder / f"{name}.png").write_bytes(data)
+            (folder / f"{name}.png").write_bytes(PNG + data)
         return folder
 
     return make
@@ -39,7 +42,7 @@ def test_a_failed_file_never_stops_the_next(fake_python, pictures, tmp_path):
     done = _run("batch.py", "--input", folder, "--output", tmp_path / "out", "--seed", "9")
     assert done.returncode == 1, done.stderr
     made = {f"{name}.{suffix}" for name in "ad" for suffix in ("blend", "glb", "ply")}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == made | {"report.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == made | REPORTS
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (report["made"], report["of"]) == (2, 4)
     errors = {picture["name"]: picture["error"] for picture in report["pictures"]}
@@ -59,7 +62,7 @@ def test_every_suffix_and_every_name_is_taken(fake_python, pictures, tmp_path):
     folder = pictures()
     names = ["\u6905.JFIF", "Toy.gif", "toy.Bmp", "e\u0301.tif", "\u00e9.WEBP", os.fsdecode(b"caf\xe9.avif")]
     for name in names:
-        (folder / name).write_bytes(b"ball")
+        (folder / name).write_bytes(PNG + b"ball")
     done = _run(
         "batch.py", "--input", folder, "--output", tmp_path / "out", "--glb", PYTHONIOENCODING="ascii"
     )
@@ -98,7 +101,7 @@ def test_nobody_reads_the_table(fake_python, pictures, tmp_path):
             [*command, "--output", tmp_path / "out"], stdout=closed, stderr=closed, timeout=300
         )
     assert done.returncode == 1
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.ply", "report.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.ply"} | REPORTS
 
 
 def test_all_and_none(fake_python, pictures, tmp_path):
@@ -126,7 +129,7 @@ def test_all_and_none(fake_python, pictures, tmp_path):
 )
 def test_arguments_that_make_no_sense(fake_python, tmp_path, arguments, words):
     (tmp_path / "EMPTY").mkdir()
-    (tmp_path / "FILE").write_bytes(b"ball")
+    (tmp_path / "FILE").write_bytes(PNG + b"ball")
     names = {"EMPTY": tmp_path / "EMPTY", "FILE": tmp_path / "FILE", "OUT": tmp_path / "OUT"}
     done = _run(
         "batch.py", *(names.get(text, str(tmp_path / text) if "/" in text else text) for text in arguments)
@@ -146,5 +149,5 @@ def test_demo_makes_all_four_files(fake_python, pictures, tmp_path):
     done = _run("demo.py", "--image", pictures(crate=b"ball") / "crate.png", "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"crate.blend", "crate.glb", "crate.ply", "preview.png", "report.json"}
+    assert names == {"crate.blend", "crate.glb", "crate.ply", "preview.png"} | REPORTS
     assert "Shaping" in done.stderr and "Fra:" not in done.stdout

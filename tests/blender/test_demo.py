@@ -22,10 +22,18 @@ def test_a_picture_becomes_every_file(tmp_path, capfd):
     assert done.returncode == 0, done.stderr
     assert "100%" in done.stderr  # progress was shown
     names = {path.name for path in output.iterdir()}
-    assert names == {"mushroom.blend", "mushroom.glb", "mushroom.ply", "preview.png", "report.json"}
+    assert names == {
+        "mushroom.blend",
+        "mushroom.glb",
+        "mushroom.ply",
+        "preview.png",
+        "report.json",
+        "report.jsonl",
+    }
     assert json.loads((output / "report.json").read_text())["made"] == 1
     assert (output / "preview.png").read_bytes().startswith(b"\x89PNG")
     bpy.ops.wm.open_mainfile(filepath=str(output / "mushroom.blend"))
     collection = bpy.data.collections["mushroom"]
-    assert {"f_dc_0" in item.data.attributes for item in collection.objects} == {True, False}
+    meshes = [item.data for item in collection.objects if item.type == "MESH"]
+    assert {"f_dc_0" in mesh.attributes for mesh in meshes} == {True, False}
     assert len(collection["trellis_model_hash"]) == len(collection["trellis_picture_hash"]) == 64

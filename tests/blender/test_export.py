@@ -55,7 +55,11 @@ def test_blend_opens_with_everything(tmp_path):
     (path,) = _export(tmp_path, "blend")
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     bpy.ops.wm.open_mainfile(filepath=str(path))
-    assert {item.name for item in bpy.data.collections["ball"].objects} == {"ball", "ball Gaussians"}
+    assert {item.name for item in bpy.data.collections["ball"].objects} == {
+        "ball",
+        "ball Gaussians",
+        "ball Root",
+    }
     assert bpy.data.objects["ball Gaussians"].modifiers["Splats"].node_group
 
 
@@ -161,7 +165,11 @@ def test_names_that_are_no_text_are_kept_by_files_and_printable_in_blender(tmp_p
     assert [node["name"] for node in gltf["nodes"]] == ["caf?"]
     shutil.copy(written[2], tmp_path / "copy.blend")
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "copy.blend"))
-    assert {item.name for item in bpy.data.collections["caf?"].objects} == {"caf?", "caf? Gaussians"}
+    assert {item.name for item in bpy.data.collections["caf?"].objects} == {
+        "caf?",
+        "caf? Gaussians",
+        "caf? Root",
+    }
 
 
 @pytest.mark.parametrize("kind, name", [("glb", "ball.glb"), ("preview", "ball_preview.png")])

@@ -26,6 +26,12 @@ class Layout:
     def label(self, text="", **_):
         self.drawn.append((text, self.active))
 
+    def menu(self, name, text="", **_):
+        self.drawn.append((text, self.active))
+
+    def template_icon(self, icon_value, **_):
+        self.drawn.append(("icon", icon_value > 0))
+
     def template_ID_preview(self, owner, name, **_):
         self.drawn.append((name, True))
 

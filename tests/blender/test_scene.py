@@ -89,16 +89,15 @@ def test_gaussians_carry_the_known_attribute_names_and_values():
     np.testing.assert_array_equal(places.reshape(-1, 3), asset.gaussian["position"])
 
 
-def test_the_result_is_one_selected_collection_at_the_cursor():
-    bpy.ops.mesh.primitive_cube_add()
-    bpy.context.scene.cursor.location = (1, 2, 3)
+def test_the_result_is_one_selected_collection_with_one_parent():
     collection = _add(_asset())
     assert collection.name == "crate"
-    assert {item.name for item in bpy.context.selected_objects} == {"crate", "crate Gaussians"}
+    assert {item.name for item in bpy.context.selected_objects} == {"crate", "crate Gaussians", "crate Root"}
     assert bpy.context.view_layer.objects.active.name == "crate"
+    root = collection.objects["crate Root"]
     for item in collection.objects:
-        assert tuple(item.location) == (1, 2, 3) and item.parent is None
         assert tuple(item.rotation_euler) == (0, 0, 0) and tuple(item.scale) == (1, 1, 1)
+        assert item == root or (item.parent == root and tuple(item.location) == (0, 0, 0))
 
 
 def test_provenance_lies_on_collection_and_objects():

@@ -22,10 +22,10 @@ def test_a_click_puts_the_object_into_the_scene(addon, picture):
     settings.sparse_structure.use_custom = True
     settings.sparse_structure.steps = 7
     assert _press_generate(picture()) == {"FINISHED"}
-    assert session.status().job and not bpy.ops.trellis.generate.poll()
+    assert session.status().job and bpy.ops.trellis.generate.poll()  # the next one waits
     assert session.pump_until_done(PATIENCE)
     collection = bpy.data.collections["crate"]
-    assert {item.name for item in collection.objects} == {"crate", "crate Gaussians"}
+    assert {item.name for item in collection.objects} == {"crate", "crate Gaussians", "crate Root"}
     parameters = json.loads(collection["trellis_parameters"])
     assert collection["trellis_seed"] == 42
     assert parameters["sparse_structure"]["steps"] == 7
@@ -38,7 +38,7 @@ def test_only_what_was_asked_for_is_made(addon, picture):
     bpy.context.scene.trellis.formats = {"gaussian"}
     _press_generate(picture())
     assert session.pump_until_done(PATIENCE)
-    assert [item.name for item in bpy.data.collections["crate"].objects] == ["crate Gaussians"]
+    assert {item.name for item in bpy.data.collections["crate"].objects} == {"crate Gaussians", "crate Root"}
 
 
 def test_a_dead_backend_is_told_with_its_log_and_starts_again(addon, picture):
@@ -209,3 +209,54 @@ def test_what_the_backend_told_is_known_in_the_next_session(addon, picture):
     session.end()
     session.begin()
     assert session.known_models() == told and told[0].stage("structured_latent").steps == 3
+
+
+def test_a_file_that_is_no_picture_is_refused_before_a_backend_starts(addon, tmp_path):
+    path = tmp_path / "notes.png"
+    path.write_text("A chair of oak, with four legs.")
+    with pytest.raises(RuntimeError, match="is no picture"):
+        _press_generate(path)
+    assert not session.is_running() and not session.status().job
+
+
+def test_jobs_wait_in_an_order_that_can_be_changed(addon, picture):
+    for name in ("one", "two", "three", "four"):
+        _press_generate(picture(b"ball", f"{name}.png"))
+    waiting = [job for job in session.listed_jobs() if job.state == "queued"]
+    assert [job.name for job in waiting][-3:] == ["two", "three", "four"]
+    bpy.ops.trellis.move_job(job=waiting[-1].id, by=-1)
+    bpy.ops.trellis.cancel(job=waiting[-3].id)
+    assert session.pump_until_done(PATIENCE)
+    ended = session.listed_jobs()
+    # The one that was given up while it waited ended first.
+    assert [(job.name, job.state) for job in ended if job.state != "cancelled"] == [
+        ("one", "finished"),
+        ("four", "finished"),
+        ("three", "finished"),
+    ]
+    assert [job.name for job in ended if job.state == "cancelled"] == ["two"]
+    assert {"one", "three", "four"} <= set(bpy.data.collections.keys())
+
+
+def test_a_job_is_run_again(addon, picture):
+    path = picture(b"die")
+    _press_generate(path)
+    assert session.pump_until_done(PATIENCE)
+    (failed,) = session.listed_jobs()
+    assert failed.state == "failed" and "\n" not in failed.message
+    path.unlink()  # the job has what it needs
+    bpy.ops.trellis.retry_job(job=failed.id)
+    assert session.pump_until_done(PATIENCE)
+    (again,) = session.listed_jobs()
+    assert again.state == "failed" and again.id != failed.id
+    bpy.ops.trellis.forget_job(job=again.id)
+    assert not session.listed_jobs()
+
+
+def test_the_second_run_knows_how_long_it_takes(addon, picture):
+    _press_generate(picture())
+    assert session.status().left is None
+    assert session.pump_until_done(PATIENCE)
+    _press_generate(picture())
+    assert session.status().left is not None
+    assert session.pump_until_done(PATIENCE)

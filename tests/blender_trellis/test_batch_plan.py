@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from blender_trellis.batch.outcomes import Outcome, exit_code, make_all, report, table
+from blender_trellis.batch.outcomes import NOT_BEGUN, Outcome, exit_code, make_all, report, table
 from blender_trellis.batch.plan import Item, NoPictures, Skipped, name_for, plan_batch, portable
 
 NOT_TEXT = os.fsdecode(b"caf\xe9")
@@ -136,7 +136,7 @@ def test_an_interrupt_ends_the_batch_and_is_told(tmp_path):
             raise KeyboardInterrupt
 
     outcomes = make_all([Item("a"), Item("b"), Item("c")], tmp_path, 1, make, str, StringIO())
-    assert [one.error for one in outcomes] == ["", "Interrupted."] and exit_code(outcomes) == 1
+    assert [one.error for one in outcomes] == ["", "Interrupted.", NOT_BEGUN] and exit_code(outcomes) == 1
 
 
 def test_report_and_table_hold_any_name():

@@ -26,17 +26,26 @@ class Blender:
 
     def run(self, *arguments: object, window: bool = False, seconds: int = 900, **variables: object):
         """Runs Blender and gives back what it said."""
+        started = self.start(*arguments, window=window, seconds=seconds, **variables)
+        try:
+            said = started.communicate(timeout=seconds + 60)
+        except subprocess.TimeoutExpired:
+            started.kill()
+            raise
+        return subprocess.CompletedProcess(started.args, started.returncode, *said)
+
+    def start(self, *arguments: object, window: bool = False, seconds: int = 900, **variables: object):
+        """Starts Blender; the process is Blender's own where there is no window."""
         command = [*self.prefix, *([str(HERE / "run_in_window.sh")] if window else []), self.executable]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         environment |= {"DIRS": " ".join(map(str, self.folders)), "SECONDS_ALLOWED": str(seconds)}
         environment |= {name: str(value) for name, value in variables.items()}
-        return subprocess.run(
+        return subprocess.Popen(
             [*command, *map(str, arguments)],
             env=environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=seconds + 60,
-            check=False,
         )
 
 

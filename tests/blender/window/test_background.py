@@ -1,9 +1,13 @@
 """The installed extension in a real Blender without a window: the exit codes that a farm goes by."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
+
+from blender_trellis.protocol.pictures import PNG
+from tests.waiting import wait_until
 
 
 def _script(installed: dict[str, Path]) -> Path:
@@ -18,7 +22,7 @@ def test_batch_from_the_installed_extension(blender, installed, fake_python, tmp
     folder, out = tmp_path / "pictures", tmp_path / "out"
     folder.mkdir()
     for name, data in pictures.items():
-        (folder / f"{name}.png").write_bytes(data)
+        (folder / f"{name}.png").write_bytes(PNG + data)
     script = _script(installed)
     done = blender.run(
         *("--background", "--python", script, "--", "--input", folder, "--output", out),
@@ -29,9 +33,29 @@ def test_batch_from_the_installed_extension(blender, installed, fake_python, tmp
     report = json.loads((out / "report.json").read_text())
     assert report["of"] == len(pictures)
     made = {f"a.{suffix}" for suffix in ("blend", "glb", "ply")} if "a" in pictures else set()
-    assert {path.name for path in out.iterdir()} == made | {"report.json"}
+    assert {path.name for path in out.iterdir()} == made | {"report.json", "report.jsonl"}
 
 
 def test_wrong_arguments_are_exit_code_2(blender, installed):
     done = blender.run("--background", "--python", _script(installed), "--", "--wrong", **installed)
     assert done.returncode == 2 and "--input" in done.stderr
+
+
+def test_ctrl_c_finishes_the_object_that_is_being_made(blender, installed, fake_python, tmp_path):
+    """Blender has a handler of its own for the first one, in the background."""
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(PNG + b"steady")
+    (folder / "b.png").write_bytes(PNG + b"ball")
+    batch = blender.start(
+        *("--background", "--python", _script(installed), "--", "--input", folder, "--output", out, "--ply"),
+        TRELLIS_PYTHON=fake_python,
+        **installed,
+    )
+    wait_until(lambda: "Shaping" in batch.stderr.readline())
+    batch.send_signal(signal.SIGINT)
+    said = batch.communicate(timeout=300)
+    assert batch.returncode == 1, said
+    lines = [json.loads(line) for line in (out / "report.jsonl").read_text().splitlines()]
+    assert [(one["name"], one["status"]) for one in lines] == [("a", "made")]
+    assert "Ctrl-C" in said[1] and "1 of 2 made." in said[0]

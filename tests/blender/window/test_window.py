@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from blender_trellis.protocol.pictures import PNG
 from tests.waiting import PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -11,7 +12,7 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 def test_everything_a_person_does(blender, installed, fake_python, tmp_path):
     pictures = {"picture": b"steady", "slow": b"slow"}
     for name, data in pictures.items():
-        (tmp_path / f"{name}.png").write_bytes(data)
+        (tmp_path / f"{name}.png").write_bytes(PNG + data)
     plan = {name: str(tmp_path / f"{name}.png") for name in pictures}
     plan |= {"shots": str(tmp_path), "report": str(tmp_path / "report.json"), "seconds": PATIENCE}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
@@ -33,13 +34,13 @@ def _check(report: dict) -> None:
     assert report["enabled"]
     # A window that waits for its backend is frozen: it would come round once or twice.
     assert report["turns"] > 10 and report["turns_while_starting"] > 10
-    assert report["made"] == report["selected"] == ["picture", "picture Gaussians"]
+    assert report["made"] == report["selected"] == ["picture", "picture Gaussians", "picture Root"]
     assert not report["fault"]
     assert report["after_undo"] == report["before"]
     assert report["after_redo"] == sorted([*report["before"], *report["made"]])
     assert report["idle_after_cancel"] and report["alive_after_cancel"]
     assert "stopped" in report["fault_after_kill"]
     assert report["made_after_kill"]
-    assert report["made_in_new_file"] == ["picture", "picture Gaussians"]
+    assert report["made_in_new_file"] == ["picture", "picture Gaussians", "picture Root"]
     assert report["child_after_disable"] is not None and not report["left_after_disable"]
-    assert len(report["made_after_enable"]) == 2
+    assert len(report["made_after_enable"]) == 3

@@ -1,0 +1,123 @@
+"""Texture coordinates for a mesh without any, by xatlas: charts of little stretch, packed into a square.
+
+V vertices · F faces · W vertices after cutting along the seams.
+"""
+
+import importlib
+import math
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.errors import UserError
+
+if TYPE_CHECKING:
+    import xatlas
+
+MOST_FACES = 500_000
+# The time that charts take grows faster than the faces of a piece; smaller pieces would add many seams.
+_PIECE = 2500
+# Few charts leave large gaps where they are not packed with care, which many charts would take too long for.
+_FEW_CHARTS, _CAREFUL_SIZE = 100, 512
+
+
+@dataclass(frozen=True)
+class Unwrapped:
+    """origin (W,) i64 the vertex each one is a copy of · faces (F, 3) i64, in the order of the mesh's ·
+    uv (W, 2) f32 in [0, 1], origin in the lower left corner.
+    """
+
+    origin: np.ndarray
+    faces: np.ndarray
+    uv: np.ndarray
+
+
+def unwrap(vertices: np.ndarray, faces: np.ndarray, size: int, padding: int) -> Unwrapped:
+    """Charts of a mesh (V, 3), (F, 3) in a texture of `size` texels a side, about `padding` apart.
+
+    Faces without area get a place as well. Raises UserError for more than MOST_FACES faces.
+    """
+    if len(faces) > MOST_FACES:
+        raise UserError(
+            f"The mesh has {len(faces):,} faces, too many to unwrap; "
+            f"simplify it to at most {MOST_FACES:,} first."
+        )
+    xatlas = _library()
+    atlas = xatlas.Atlas()
+    centres = vertices[faces].mean(axis=1)
+    pieces = _pieces(centres, np.arange(len(faces)))
+    for piece in pieces:
+        used, local = np.unique(faces[piece], return_inverse=True)
+        atlas.add_mesh(vertices[used].astype(np.float32), local.reshape(-1, 3).astype(np.uint32))
+    options = xatlas.PackOptions()
+    options.resolution, options.padding, options.bilinear = size, padding, False
+    atlas.generate(xatlas.ChartOptions(), options)
+    parts = [atlas.get_mesh(number) for number in range(len(pieces))]
+    origins = [np.unique(faces[piece])[part[0]] for piece, part in zip(pieces, parts, strict=True)]
+    if atlas.chart_count <= _FEW_CHARTS:
+        tight = _packed_tightly(atlas, size, padding)
+        parts = [tight.get_mesh(number) for number in range(len(pieces))]
+        origins = [origin[part[0]] for origin, part in zip(origins, parts, strict=True)]
+    joined, start = np.zeros((len(faces), 3), np.int64), 0
+    for piece, (copies, triangles, _) in zip(pieces, parts, strict=True):
+        joined[piece] = triangles.astype(np.int64) + start
+        start += len(copies)
+    # The atlas is almost square; each of its sides fills one of the texture.
+    uv = np.concatenate([part[2] for part in parts]).clip(0, 1).astype(np.float32)
+    return Unwrapped(np.concatenate(origins).astype(np.int64), joined, uv)
+
+
+def whole(faces: np.ndarray, uv: np.ndarray) -> Unwrapped:
+    """An artist's own coordinates, one (F, 3, 2) a corner: corners of a vertex that agree stay one vertex.
+
+    Raises UserError where they are no numbers or lie outside of the texture.
+    """
+    if uv.shape != (*faces.shape, 2):
+        raise UserError(
+            "The texture coordinates do not belong to the mesh's faces; unwrap it again or leave them out."
+        )
+    if not (np.isfinite(uv).all() and uv.min() >= -1e-4 and uv.max() <= 1 + 1e-4):
+        raise UserError(
+            "Some texture coordinates lie outside the texture; move all of them into its square, from 0 to 1."
+        )
+    rows = np.concatenate([faces.reshape(-1, 1), np.rint(uv.reshape(-1, 2) * 2**20).astype(np.int64)], axis=1)
+    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    clipped = uv.reshape(-1, 2)[first].clip(0, 1).astype(np.float32)
+    return Unwrapped(faces.reshape(-1)[first].astype(np.int64), inverse.reshape(-1, 3), clipped)
+
+
+def _pieces(centres: np.ndarray, faces: np.ndarray) -> list[np.ndarray]:
+    """Faces cut at the median of their longest extent until no piece has more than _PIECE."""
+    if len(faces) <= _PIECE:
+        return [faces]
+    part = centres[faces]
+    axis = int(np.argmax(part.max(axis=0) - part.min(axis=0)))
+    ordered = faces[np.argsort(part[:, axis], kind="stable")]
+    half = len(ordered) // 2
+    return _pieces(centres, ordered[:half]) + _pieces(centres, ordered[half:])
+
+
+def _library() -> ModuleType:
+    """xatlas, for which there is no ready package on every kind of machine."""
+    try:
+        return importlib.import_module("xatlas")
+    except ImportError as error:
+        raise UserError(
+            "Unwrapping a mesh needs the package xatlas; install it into the backend's Python."
+        ) from error
+
+
+def _packed_tightly(atlas: "xatlas.Atlas", size: int, padding: int) -> "xatlas.Atlas":
+    """The same charts, every place tried for each of them."""
+    xatlas = _library()
+    tight, shape = xatlas.Atlas(), np.array([atlas.width, atlas.height])
+    for number in range(len(atlas)):
+        _, triangles, uv = atlas.get_mesh(number)
+        tight.add_uv_mesh((uv * shape).astype(np.float32), triangles)
+    options = xatlas.PackOptions()
+    options.resolution, options.bilinear, options.bruteForce = _CAREFUL_SIZE, False, True
+    options.padding = math.ceil(padding * 1.5 * _CAREFUL_SIZE / size)  # what comes out is larger by a half
+    tight.generate(xatlas.ChartOptions(), options)
+    return tight

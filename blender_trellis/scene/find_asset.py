@@ -1,0 +1,219 @@
+"""Which collection an object's asset is, what its objects are, and where its unit cube lies in the world.
+
+V vertices · K sampled vertices
+"""
+
+import uuid
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+
+from .asset import Arrays
+
+ASSET = "trellis_asset"  # a collection's id; its objects have it too
+PART = "trellis_part"  # of an object: "mesh", "gaussian" or "root"
+KEY = "trellis_key"  # the attribute that names vertices and splats
+SAMPLE = "trellis_sample"  # of a mesh: rows, keys and places of some vertices as they were made
+SIZE = "trellis_size"  # of a mesh: how many vertices and faces were made
+SAMPLES = 96
+SAME = 1e-5  # of the unit cube
+DRAWS = 200  # of four vertices each; that one holds none that was sculpted is certain up to half of them
+FITS = 0.2  # of how far the vertices went, what a map that is believed may leave unexplained
+
+
+def asset_of_object(item: bpy.types.Object) -> bpy.types.Collection | None:
+    """The generated asset's collection that the object belongs to, also where it was moved to another."""
+    found = next((one for one in item.users_collection if ASSET in one), None)
+    return found if found is not None or PART not in item else find_asset(str(item.get(ASSET, "")))
+
+
+def find_asset(name: str) -> bpy.types.Collection | None:
+    """The collection with this id, None where it is in no scene any more."""
+    if not name:
+        return None
+    for scene in bpy.data.scenes:
+        for collection in scene.collection.children_recursive:
+            if collection.get(ASSET) == name and collection.library is None:
+                return collection
+    return None
+
+
+def asset_id(collection: bpy.types.Collection) -> str:
+    """The id of an asset; a copy, which was born with that of its original, gets one of its own here."""
+    name = str(collection.get(ASSET, ""))
+    alike = [one for one in bpy.data.collections if one.get(ASSET) == name]
+    if not name or min(alike, key=lambda one: one.session_uid) != collection:
+        name = new_id()
+        collection[ASSET] = name
+        for item in [one for one in collection.objects if PART in one]:
+            item[ASSET] = name
+    return name
+
+
+def own_asset(item: bpy.types.Object) -> bpy.types.Collection | None:
+    """The asset that the object belongs to. A copy, which Blender leaves in the collection of the original,
+    becomes an asset of its own here, together with what was copied with it under the same parent."""
+    collection = asset_of_object(item)
+    kind = item.get(PART)
+    if collection is None or kind is None or part(collection, kind) == item:
+        return collection
+    root = item if kind == "root" else item.parent
+    firsts = {part(collection, one) for one in ("root", "mesh", "gaussian")}
+    group = (item,) if root is None or root in firsts else (root, *root.children)
+    copies = [one for one in collection.objects if PART in one and one in group]
+    fresh = bpy.data.collections.new(collection.name)
+    for key in collection.keys():
+        fresh[key] = collection[key]
+    name = new_id()
+    for one in (fresh, *copies):
+        one[ASSET] = name
+    for one in copies:
+        collection.objects.unlink(one)
+        fresh.objects.link(one)
+    for parent in (scene.collection for scene in bpy.data.scenes):
+        for above in (parent, *parent.children_recursive):
+            if collection.name in above.children and fresh.name not in above.children:
+                above.children.link(fresh)
+    return fresh
+
+
+def new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def part(collection: bpy.types.Collection, kind: str) -> bpy.types.Object | None:
+    """The asset's "mesh", "gaussian" or "root" object; of copies the first, None where it was removed."""
+    inside = next((item for item in collection.objects if item.get(PART) == kind), None)
+    if inside is not None or ASSET not in collection:
+        return inside
+    name = collection[ASSET]
+    moved = (one for one in bpy.data.objects if one.get(PART) == kind and one.get(ASSET) == name)
+    return next((one for one in moved if one.users_collection), None)
+
+
+def members(collection: bpy.types.Collection) -> tuple[bpy.types.Object, ...]:
+    """The asset's objects."""
+    inside = [item for item in collection.objects if PART in item]
+    parts = (part(collection, kind) for kind in ("mesh", "gaussian", "root"))
+    return tuple(dict.fromkeys([*inside, *(one for one in parts if one is not None)]))
+
+
+def in_use(collection: bpy.types.Collection) -> bool:
+    """Whether somebody edits, sculpts or paints one of the asset's objects: its mesh is not to be touched."""
+    return any(item.mode != "OBJECT" for item in members(collection))
+
+
+def asset_matrix(collection: bpy.types.Collection) -> Matrix:
+    """The 4 × 4 matrix that takes the asset's unit cube [-0.5, 0.5]³ into the world.
+
+    It follows the objects as of the view layer's last update, and also what was done to all of a mesh's
+    vertices at once, as applying a scale does.
+    """
+    item = part(collection, "mesh") or part(collection, "gaussian")
+    return item.matrix_world @ data_frame(item.data) if item is not None else Matrix.Identity(4)
+
+
+# ---- the frame of a mesh's own coordinates ----------------------------------------------------------------
+
+
+def store_sample(mesh: bpy.types.Mesh, keys: np.ndarray, places: np.ndarray) -> None:
+    """Remembers where some of the vertices (V,), (V, 3) lie in the asset's frame."""
+    rows = np.unique(np.linspace(0, len(keys) - 1, min(SAMPLES, len(keys))).astype(np.int64))
+    mesh[SAMPLE] = {
+        "keys": np.asarray(keys)[rows].tolist(),
+        "places": np.asarray(places, np.float64)[rows].ravel().tolist(),
+        "rows": rows.tolist(),
+    }
+
+
+def data_frame(mesh: bpy.types.Mesh) -> Matrix:
+    """The matrix that takes the asset's frame to the mesh's own coordinates.
+
+    The identity as long as most of the sampled vertices lie where they were made, whatever happened to
+    others; else the affine map that fits most of them.
+    """
+    made, now = _sampled(mesh)
+    if len(made) < 8 or (np.abs(made - now).max(axis=1) < SAME).mean() >= 0.5:
+        return Matrix.Identity(4)
+    if np.linalg.matrix_rank(made - made.mean(axis=0), tol=SAME) < 3:
+        return Matrix.Identity(4)  # quite flat: nothing says what became of the third axis
+    size = max(float(np.ptp(now, axis=0).max()), 1e-12)
+    ones = np.concatenate([made, np.ones((len(made), 1))], axis=1)
+    solution = _map_of_most(ones, now)
+    for _ in range(3):
+        off = np.linalg.norm(ones @ solution - now, axis=1)
+        used = off <= max(2.0 * float(np.median(off)), SAME * size)
+        solution = np.linalg.lstsq(ones[used], now[used], rcond=None)[0]
+    left, before = (np.median(np.linalg.norm(one - now, axis=1)) for one in (ones @ solution, made))
+    if left > FITS * before:
+        return Matrix.Identity(4)  # sculpted all over, or smoothed
+    return Matrix([*solution.T.tolist(), [0.0, 0.0, 0.0, 1.0]])
+
+
+def _map_of_most(ones: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """Of the affine maps (4, 3) through four pairs of (K, 4) and (K, 3) that of the least median distance."""
+    random = np.random.default_rng(0)
+    fours = np.argsort(random.random((DRAWS, len(ones))), axis=1)[:, :4]
+    maps = np.linalg.pinv(ones[fours]) @ now[fours]
+    off = np.linalg.norm(ones @ maps - now, axis=2)
+    return maps[np.median(off, axis=1).argmin()]
+
+
+def _sampled(mesh: bpy.types.Mesh) -> tuple[np.ndarray, np.ndarray]:
+    """Where sampled vertices were made and where they are now, both (K, 3)."""
+    stored, attribute = mesh.get(SAMPLE), mesh.attributes.get(KEY)
+    if stored is None or attribute is None or len(attribute.data) != len(mesh.vertices):
+        return np.empty((0, 3)), np.empty((0, 3))
+    keys, rows = list(stored["keys"]), list(stored["rows"])
+    places = np.array(stored["places"]).reshape(-1, 3)
+    count = len(attribute.data)
+    if any(row >= count or attribute.data[row].value != key for row, key in zip(rows, keys, strict=True)):
+        rows = rows_of(np.array(keys), vertex_keys(mesh)).tolist()
+    found = [place for place, row in enumerate(rows) if row >= 0]
+    now = np.array([mesh.vertices[rows[place]].co for place in found]).reshape(-1, 3)
+    return places[found], now
+
+
+def vertex_keys(mesh: bpy.types.Mesh) -> np.ndarray:
+    """The names (V,) of a mesh's vertices or splats; empty where they were removed."""
+    attribute = mesh.attributes.get(KEY)
+    if attribute is None or (attribute.domain, attribute.data_type) != ("POINT", "INT"):
+        return np.empty(0, np.int32)
+    keys = np.empty(len(attribute.data), np.int32)
+    attribute.data.foreach_get("value", keys)
+    return keys
+
+
+def rows_of(keys: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Where each of the keys is among those present, -1 where it is not."""
+    if not len(present):
+        return np.full(len(keys), -1, np.int64)
+    order = np.argsort(present, kind="stable")
+    rows = order[np.minimum(np.searchsorted(present, keys, sorter=order), len(order) - 1)]
+    return np.where(present[rows] == keys, rows, -1)
+
+
+def store_size(mesh: bpy.types.Mesh) -> None:
+    """Remembers how many vertices and faces were made."""
+    mesh[SIZE] = [len(mesh.vertices), len(mesh.polygons)]
+
+
+def stored_size(mesh: bpy.types.Mesh) -> tuple[int, ...]:
+    """How many vertices and faces were made; empty where that is not known."""
+    return tuple(mesh.get(SIZE, ()))
+
+
+def store_keys(mesh: bpy.types.Mesh, arrays: Arrays, places: str) -> None:
+    """Gives vertices their names, where the arrays hold them, and remembers where they were made."""
+    if "keys" not in arrays:
+        return
+    name_vertices(mesh).data.foreach_set("value", np.ascontiguousarray(arrays["keys"], np.int32))
+    store_sample(mesh, arrays["keys"], arrays[places])
+
+
+def name_vertices(mesh: bpy.types.Mesh) -> bpy.types.Attribute:
+    """The attribute for the names of vertices, made anew."""
+    if KEY in mesh.attributes:
+        mesh.attributes.remove(mesh.attributes[KEY])
+    return mesh.attributes.new(KEY, "INT", "POINT")

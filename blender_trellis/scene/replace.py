@@ -1,0 +1,166 @@
+"""An edit's result goes into the asset that it changes; its objects keep all that is theirs.
+
+Objects, transforms, names, materials, modifiers and every kept vertex and splat stay as they are in the
+scene; only what the edit made anew comes from the result. V vertices.
+"""
+
+import json
+from dataclasses import dataclass, replace
+
+import bpy
+import numpy as np
+
+from ..faults import Fault
+from .asset import Arrays, Asset, fingerprint
+from .collection import gaussian_columns, linear_colors, store_sources
+from .find_asset import (
+    ASSET,
+    KEY,
+    data_frame,
+    name_vertices,
+    new_id,
+    part,
+    rows_of,
+    store_sample,
+    store_size,
+    stored_size,
+    vertex_keys,
+)
+from .latents import owners, read_latents
+from .materials import COLOR_ATTRIBUTE
+from .splice import set_values, splice
+
+KINDS = ("mesh", "gaussian")
+
+
+@dataclass(frozen=True)
+class _Swap:
+    """An object's mesh as it was, and as it will be."""
+
+    item: bpy.types.Object
+    old: bpy.types.Mesh
+    new: bpy.types.Mesh
+
+
+def changed_by_hand(collection: bpy.types.Collection) -> str:
+    """Why an edit cannot keep what was done to the asset's mesh since, one sentence; empty where it can."""
+    for kind in KINDS:
+        item = part(collection, kind)
+        if item is not None and not _has_all_names(item.data):
+            what = "vertices" if kind == "mesh" else "splats"
+            return (
+                f'The {what} of "{item.name}" were added, removed or joined by hand: the edit puts the '
+                "generated ones in their place, and what was changed on them is lost."
+            )
+    return ""
+
+
+def fits(collection: bpy.types.Collection, asset: Asset) -> bool:
+    """Whether the asset is still as it was when the edit began."""
+    try:
+        now = read_latents(collection)
+    except Fault:
+        return False
+    return asset.change is not None and fingerprint(now.arrays) == asset.change.base
+
+
+def replace_asset(collection: bpy.types.Collection, asset: Asset, keep_former: bool = False) -> None:
+    """Puts an edit's result in the place of the asset; if anything fails, the asset stays as it was.
+
+    What was kept comes from the scene's own meshes by name, as `changed_by_hand` allows. The former version
+    stays, hidden, in a collection within the asset's where that is asked for.
+    """
+    look = asset.change is not None and asset.change.mode == "look"
+    swaps: list[_Swap] = []
+    try:
+        for kind, arrays in zip(KINDS, (asset.mesh, asset.gaussian), strict=True):
+            item = part(collection, kind)
+            if item is not None and arrays is not None:
+                swaps.append(_Swap(item, item.data, item.data.copy()))
+                _renew(swaps[-1].new, kind, arrays, look)
+    except BaseException:
+        bpy.data.batch_remove([swap.new for swap in swaps])
+        raise
+    for swap in swaps:
+        swap.old.user_remap(swap.new)
+        name = swap.old.name
+        swap.old.name, swap.new.name = f"{name} Former", name
+    if keep_former:
+        _keep(collection, swaps)
+    else:
+        bpy.data.batch_remove([swap.old for swap in swaps])
+    steps = [*history_of(collection), *json.loads(str(asset.properties.get("history", "[]")))]
+    properties = {**asset.properties, "history": json.dumps(steps, sort_keys=True)}
+    store_sources(collection, replace(asset, properties=properties))
+
+
+def _renew(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, look: bool) -> None:
+    keys, places = arrays["keys"], arrays["vertices" if kind == "mesh" else "position"]
+    faces = arrays["faces"] if kind == "mesh" else np.empty((0, 3), np.int32)
+    rows = _rows(mesh, arrays, look)
+    changed = rows < 0
+    if look and not changed.any() and len(rows) == len(mesh.vertices):
+        order = np.argsort(rows)
+    else:
+        if not len(vertex_keys(mesh)):
+            name_vertices(mesh)
+        frame = np.array(data_frame(mesh))
+        order = splice(mesh, rows, places @ frame[:3, :3].T + frame[:3, 3], faces)
+        set_values(mesh, KEY, np.arange(len(order)), keys[order])
+        store_sample(mesh, keys[order], places[order])
+        store_size(mesh)
+    if look:
+        changed |= arrays["kept"] == 0
+    at = np.flatnonzero(changed[order])
+    looks = {name: values[order[at]] for name, values in arrays.items() if name != "faces"}
+    _set_looks(mesh, kind, looks, at)
+
+
+def _rows(mesh: bpy.types.Mesh, arrays: Arrays, look: bool) -> np.ndarray:
+    """Which of the mesh's vertices each of the result's is (V,), -1 where it is new."""
+    kept = arrays.get("kept")
+    rows = np.full(len(arrays["keys"]), -1, np.int64)
+    if kept is None or not _has_all_names(mesh):
+        return rows
+    found = rows_of(arrays["keys"], vertex_keys(mesh))
+    kept = np.ones(len(rows), bool) if look else kept.astype(bool)
+    return np.where(kept, found, rows) if (found[kept] >= 0).all() else rows
+
+
+def _has_all_names(mesh: bpy.types.Mesh) -> bool:
+    """Whether the mesh has the vertices and faces that it was made with, each under its name."""
+    keys = vertex_keys(mesh)
+    size = (len(mesh.vertices), len(mesh.polygons))
+    return size == stored_size(mesh) and len(keys) == len(mesh.vertices) == len(np.unique(keys))
+
+
+def _set_looks(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, rows: np.ndarray) -> None:
+    """Sets what is not the position of the vertices `rows`: colours, and all that a splat is."""
+    if not len(rows):
+        return
+    linear = linear_colors(arrays)
+    set_values(mesh, COLOR_ATTRIBUTE, rows, np.concatenate([linear, np.ones((len(linear), 1))], axis=1))
+    if kind == "gaussian":
+        for name, values in gaussian_columns(arrays):
+            set_values(mesh, name, rows, values)
+
+
+def _keep(collection: bpy.types.Collection, swaps: list[_Swap]) -> None:
+    """The former version as an asset of its own, hidden within the collection, under the same parent."""
+    former = bpy.data.collections.new(f"{collection.name} Former")
+    for key in collection.keys():
+        former[key] = collection[key]
+    for swap in swaps:
+        copy = swap.item.copy()
+        copy.name, copy.data = f"{swap.item.name} Former", swap.old
+        former.objects.link(copy)
+    name = new_id()
+    for owner in owners(former):
+        owner[ASSET] = name
+    former.hide_viewport = former.hide_render = True
+    collection.children.link(former)
+
+
+def history_of(collection: bpy.types.Collection) -> list[dict[str, object]]:
+    """The steps that made an asset, oldest first."""
+    return json.loads(str(collection.get("trellis_history", "[]")))

@@ -1,0 +1,128 @@
+"""The buttons of the queue and of the last fault."""
+
+import bpy
+
+from ..extension_paths import user_folder
+from ..jobs import session
+
+
+class JobOperator(bpy.types.Operator):
+    """What all buttons of one job have; not registered itself."""
+
+    bl_options = {"INTERNAL"}
+
+    job: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})
+
+
+class TRELLIS_OT_cancel(JobOperator):
+    """Give up this job; nothing in the scene changes"""
+
+    bl_idname = "trellis.cancel"
+    bl_label = "Cancel"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        session.cancel(self.job)
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_move_job(JobOperator):
+    """Let this job run earlier or later"""
+
+    bl_idname = "trellis.move_job"
+    bl_label = "Move"
+
+    by: bpy.props.IntProperty(default=-1, options={"HIDDEN", "SKIP_SAVE"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        session.move(self.job, self.by)
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_retry_job(JobOperator):
+    """Run this job again, with the same picture, numbers and seed"""
+
+    bl_idname = "trellis.retry_job"
+    bl_label = "Run Again"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        session.retry(self.job)
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_forget_job(JobOperator):
+    """Take this job off the list; what it made stays"""
+
+    bl_idname = "trellis.forget_job"
+    bl_label = "Remove"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        session.forget(self.job)
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_dismiss(bpy.types.Operator):
+    """Close this message"""
+
+    bl_idname = "trellis.dismiss"
+    bl_label = "Close"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        session.dismiss()
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_copy_fault(bpy.types.Operator):
+    """Copy this message, with the last lines of the log, to paste it into a report"""
+
+    bl_idname = "trellis.copy_fault"
+    bl_label = "Copy"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        status = session.status()
+        context.window_manager.clipboard = "\n".join((status.fault, *status.log))
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_open_log(bpy.types.Operator):
+    """Open the backend's log in the program that shows text files"""
+
+    bl_idname = "trellis.open_log"
+    bl_label = "Open Log"
+    bl_options = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if not (user_folder() / "backend.log").is_file():
+            cls.poll_message_set("The backend has not run yet, so there is no log")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        bpy.ops.wm.path_open(filepath=str(user_folder() / "backend.log"))
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_open_folder(bpy.types.Operator):
+    """Open the folder that holds the backend, its log and the downloaded models"""
+
+    bl_idname = "trellis.open_folder"
+    bl_label = "Open Folder"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        bpy.ops.wm.path_open(filepath=str(user_folder(create=True)))
+        return {"FINISHED"}
+
+
+CLASSES = (
+    TRELLIS_OT_cancel,
+    TRELLIS_OT_move_job,
+    TRELLIS_OT_retry_job,
+    TRELLIS_OT_forget_job,
+    TRELLIS_OT_dismiss,
+    TRELLIS_OT_copy_fault,
+    TRELLIS_OT_open_log,
+    TRELLIS_OT_open_folder,
+)

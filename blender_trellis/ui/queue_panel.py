@@ -1,0 +1,56 @@
+"""The list of jobs: those that have ended, the one that runs, those that wait."""
+
+import bpy
+
+from ..jobs import session
+from .panels import TrellisPanel
+from .widgets import draw_text, letters_across
+
+ICONS = {
+    "queued": "TIME",
+    "running": "PLAY",
+    "finished": "CHECKMARK",
+    "failed": "ERROR",
+    "cancelled": "X",
+}
+
+
+class TRELLIS_PT_queue(TrellisPanel, bpy.types.Panel):
+    """Every job of this session, with what can be done about it."""
+
+    bl_label = "Queue"
+    bl_parent_id = "TRELLIS_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return bool(session.listed_jobs())
+
+    def draw(self, context: bpy.types.Context) -> None:
+        letters = letters_across(context)
+        jobs = session.listed_jobs()
+        for job in jobs:
+            _draw_job(self.layout, job, letters)
+        if any(job.state not in ("queued", "running") for job in jobs):
+            self.layout.operator("trellis.forget_job", text="Clear Ended", icon="TRASH")
+
+
+def _draw_job(layout: bpy.types.UILayout, job: "session.Listed", letters: int) -> None:
+    row = layout.row(align=True)
+    row.label(text=job.name, icon=ICONS[job.state])
+    if job.state == "queued":
+        for by, icon in ((-1, "TRIA_UP"), (1, "TRIA_DOWN")):
+            move = row.operator("trellis.move_job", text="", icon=icon, emboss=False)
+            move.job, move.by = job.id, by
+    if job.state in ("queued", "running"):
+        row.operator("trellis.cancel", text="", icon="X", emboss=False).job = job.id
+        return
+    row.operator("trellis.retry_job", text="", icon="FILE_REFRESH", emboss=False).job = job.id
+    row.operator("trellis.forget_job", text="", icon="X", emboss=False).job = job.id
+    if job.state == "failed":
+        column = layout.column()
+        column.active = False
+        draw_text(column, job.message, "BLANK1", letters)
+
+
+CLASSES = (TRELLIS_PT_queue,)

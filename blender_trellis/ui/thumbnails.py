@@ -1,0 +1,36 @@
+"""Small pictures of the chosen files, loaded once by Blender's previews and freed with the add-on."""
+
+import bpy.utils.previews
+
+_previews: "bpy.utils.previews.ImagePreviewCollection | None" = None
+"""Blender's own cache; a file that has changed is loaded again."""
+
+
+def begin() -> None:
+    """On registration."""
+    global _previews
+    _previews = bpy.utils.previews.new()
+
+
+def end() -> None:
+    """On unregistration."""
+    global _previews
+    if _previews is not None:
+        bpy.utils.previews.remove(_previews)
+    _previews = None
+
+
+def icon_of(path: str) -> int:
+    """The icon of a picture file, 0 where there is none to show. path: absolute."""
+    from pathlib import Path
+
+    if _previews is None or not path:
+        return 0
+    try:
+        changed = Path(path).stat().st_mtime_ns
+    except (OSError, ValueError):
+        return 0
+    key = f"{path} {changed}"
+    if key not in _previews:
+        _previews.load(key, path, "IMAGE")
+    return _previews[key].icon_id

@@ -1,0 +1,293 @@
+"""Textures: each texel shows what its place on the surface has, and nothing else."""
+
+import io
+import json
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+
+from backend.errors import UserError
+from backend.representations.gaussians import SH_C0, Gaussians
+from backend.representations.glb import write_textured_glb
+from backend.representations.mesh import Mesh
+from backend.texturing.camera import around
+from backend.texturing.obj_files import write_obj
+from backend.texturing.preview import render_texture
+from backend.texturing.projection import PictureView
+from backend.texturing.settings import TextureSettings
+from backend.texturing.texels import texels_of
+from backend.texturing.texture import texture_mesh
+from backend.texturing.unwrap import MOST_FACES, unwrap
+
+SIX = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1]]) * 0.8 + 0.1
+"""Colours of a cube's sides +x, +y, +z, −x, −y, −z."""
+
+
+def mesh_of(shape: trimesh.Trimesh, colors: np.ndarray | None = None) -> Mesh:
+    stored = None if colors is None else torch.tensor(colors, dtype=torch.float32)
+    faces = torch.tensor(np.asarray(shape.faces), dtype=torch.int64)
+    return Mesh(torch.tensor(np.asarray(shape.vertices), dtype=torch.float32), faces, stored)
+
+
+def cube(half: float = 0.4) -> trimesh.Trimesh:
+    return trimesh.creation.box(extents=[2 * half] * 3)
+
+
+def splats(positions: np.ndarray, colors: np.ndarray, scale: float) -> Gaussians:
+    count = len(positions)
+    return Gaussians(
+        torch.tensor(positions, dtype=torch.float32),
+        torch.tensor((colors - 0.5) / SH_C0, dtype=torch.float32),
+        torch.full((count, 1), 0.9),
+        torch.full((count, 3), scale),
+        torch.tensor([[1.0, 0.0, 0.0, 0.0]]).repeat(count, 1),
+    )
+
+
+def six_sided_splats(half: float) -> Gaussians:
+    """A layer of Gaussians on each side of a cube, in that side's colour."""
+    steps = (np.arange(20) + 0.5) / 20 * 2 * half - half
+    a, b = (grid.ravel() for grid in np.meshgrid(steps, steps))
+    positions, colors = [], []
+    for axis in range(3):
+        for sign in (1, -1):
+            layer = np.empty((len(a), 3))
+            layer[:, axis], layer[:, axis - 2], layer[:, axis - 1] = sign * half, a, b
+            positions.append(layer)
+            colors.append(np.tile(SIX[axis + (0 if sign > 0 else 3)], (len(a), 1)))
+    return splats(np.concatenate(positions), np.concatenate(colors), 0.012)
+
+
+def texel_facts(textured, size):
+    """Image colours, positions and normals at all texels that show something."""
+    flat = textured.faces.numpy()
+    corners = textured.vertices.numpy()[flat]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    texels = texels_of(textured.vertices.numpy(), textured.normals.numpy(), flat, textured.uv.numpy(), size)
+    colors = textured.image.reshape(-1, 3)[texels.place] / 255
+    return colors, texels.position, normals[texels.face]
+
+
+def test_a_cube_of_six_colours_gets_each_on_its_own_side():
+    textured = texture_mesh(mesh_of(cube()), TextureSettings(size=128), six_sided_splats(0.4))
+    colors, places, normals = texel_facts(textured, 128)
+    inner = np.sort(np.abs(places), axis=1)[:, 1] < 0.36  # away from the edges, where two sides are near
+    assert inner.sum() > 3000
+    side = np.abs(normals).argmax(1) + 3 * (normals.sum(1) < 0)
+    assert set(side[inner]) == set(range(6))
+    assert np.abs(colors - SIX[side])[inner].max() < 0.01
+
+
+def test_vertex_colours_are_baked_where_there_are_no_splats():
+    shape = trimesh.creation.icosphere(3, radius=0.4)
+    textured = texture_mesh(mesh_of(shape, shape.vertices + 0.5), TextureSettings(size=256))
+    colors, places, _ = texel_facts(textured, 256)
+    assert np.abs(colors - (places + 0.5)).max() < 0.01
+    far = splats(np.full((1, 3), 5.0), np.ones((1, 3)), 0.01)
+    assert (
+        texture_mesh(mesh_of(shape, shape.vertices + 0.5), TextureSettings(size=256), far).image
+        == textured.image
+    ).all()
+
+
+def test_texels_are_spread_evenly_and_use_the_texture():
+    shape = trimesh.creation.torus(0.3, 0.12, major_sections=64, minor_sections=32)
+    vertices, faces = np.asarray(shape.vertices), np.asarray(shape.faces)
+    cut = unwrap(vertices, faces, 2048, 2)
+    assert (cut.origin[cut.faces] == faces).all()
+    space = np.asarray(trimesh.Trimesh(vertices, faces, process=False).area_faces)
+    corners = cut.uv[cut.faces].astype(float)
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    covered = np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / 2
+    assert (covered / space).std() < 0.15 * (covered / space).mean()
+    assert covered.sum() > 0.6  # of the unit square
+
+
+def test_no_seam_is_seen_between_texels():
+    """Whoever reads a uniform red object between texels finds nothing but red, in smaller copies as well."""
+    shape = trimesh.creation.icosphere(3, radius=0.4)
+    red = np.tile([0.8, 0.2, 0.1], (len(shape.vertices), 1))
+    textured = texture_mesh(mesh_of(shape, red), TextureSettings(size=256))
+    assert np.abs(textured.image.astype(int) - [204, 51, 26]).max() <= 1
+    shown = render_texture(textured, around(shape.vertices), 96)
+    assert np.abs(shown[..., :3] - red[0])[shown[..., 3] > 0].max() < 0.01
+
+
+def test_both_sides_of_a_seam_show_the_same():
+    shape = trimesh.creation.icosphere(4, radius=0.4)
+    colors = 0.5 + 0.4 * np.sin(8 * shape.vertices)
+    textured = texture_mesh(mesh_of(shape, colors), TextureSettings(size=512))
+    for azimuth in (0.0, 2.0, 4.0):
+        camera = around(shape.vertices, azimuth)
+        shown = render_texture(textured, camera, 128, samples=1)
+        ids, _ = camera.depths(shape.vertices, np.asarray(shape.faces), 128)
+        inside = ids >= 0
+        truth = colors[np.asarray(shape.faces)[ids[inside]]].mean(axis=1)
+        assert np.abs(shown[..., :3][inside] - truth).max() < 0.12  # half a face of these colours
+
+
+def two_plates() -> trimesh.Trimesh:
+    """A small plate in front (towards −Y) of one twice as large."""
+    front = trimesh.creation.box(extents=[0.4, 0.02, 0.4])
+    back = trimesh.creation.box(extents=[0.8, 0.02, 0.8])
+    return trimesh.util.concatenate(
+        [front.apply_translation([0, -0.3, 0]), back.apply_translation([0, 0.3, 0])]
+    )
+
+
+def half_and_half(size: int = 256) -> np.ndarray:
+    """A picture of something green to the left and yellow to the right, opaque all over."""
+    pixels = np.zeros((size, size, 4), np.uint8)
+    pixels[:, : size // 2] = 40, 200, 60, 255
+    pixels[:, size // 2 :] = 240, 220, 30, 255
+    return pixels
+
+
+def test_what_is_hidden_from_the_picture_is_not_painted():
+    shape = two_plates()
+    blue = np.tile([0.1, 0.2, 0.9], (len(shape.vertices), 1))
+    camera = around(shape.vertices, elevation=0.0)
+    settings = TextureSettings(size=512)
+    textured = texture_mesh(mesh_of(shape, blue), settings, pictures=[PictureView(half_and_half(), camera)])
+    plain = texture_mesh(
+        mesh_of(shape, blue),
+        replace(settings, project_picture=False),
+        pictures=[PictureView(half_and_half(), camera)],
+    )
+    assert np.abs(plain.image.astype(int) - [26, 51, 230]).max() <= 1
+    colors, places, normals = texel_facts(textured, 512)
+    towards = normals[:, 1] < -0.9
+    front = towards & (places[:, 1] < 0) & (np.abs(places[:, [0, 2]]).max(1) < 0.15)
+    left, right = front & (places[:, 0] < -0.05), front & (places[:, 0] > 0.05)
+    assert np.abs(colors[left] - np.array([40, 200, 60]) / 255).max() < 0.02
+    assert np.abs(colors[right] - np.array([240, 220, 30]) / 255).max() < 0.02
+    margin = towards & (places[:, 1] > 0) & (places[:, 0] < -0.3) & (np.abs(places[:, [0, 2]]).max(1) < 0.34)
+    assert np.abs(colors[margin] - np.array([40, 200, 60]) / 255).max() < 0.02
+    # Behind the small plate one tone passes into another: no edge of 0.78, as in the picture, is there.
+    behind = towards & (places[:, 1] > 0) & (np.abs(places[:, [0, 2]]).max(1) < 0.08)
+    assert behind.sum() > 100 and np.ptp(colors[behind], axis=0).max() < 0.4
+
+
+def test_from_its_camera_the_object_looks_like_the_picture():
+    """Hue and saturation too: a yellow picture gives a yellow object, on its far side as well."""
+    shape = trimesh.creation.icosphere(4, radius=0.4)
+    y, x = np.mgrid[0:256, 0:256] / 256 - 0.5
+    pixels = np.zeros((256, 256, 4), np.uint8)
+    pixels[..., :3] = (
+        np.stack([0.9 + 0 * x, 0.75 + 0.1 * np.sin(40 * x), 0.15 + 0.1 * np.sin(40 * y)], -1) * 255
+    )
+    pixels[..., 3] = 255 * (x**2 + y**2 < (0.5 / 1.2) ** 2)
+    cream = np.tile([0.9, 0.85, 0.7], (len(shape.vertices), 1))
+    camera = around(shape.vertices)
+    textured = texture_mesh(
+        mesh_of(shape, cream), TextureSettings(size=512), pictures=[PictureView(pixels, camera)]
+    )
+    shown = render_texture(textured, camera, 256)
+    common = (shown[..., 3] > 0.99) & (pixels[..., 3] > 0)
+    error = np.mean((shown[..., :3][common] - pixels[..., :3][common] / 255) ** 2)
+    assert common.sum() > 20000 and -10 * np.log10(error) > 30
+    behind = render_texture(textured, around(shape.vertices, azimuth=np.pi), 64)
+    mean = Image.new("RGB", (1, 1), tuple((behind[..., :3][behind[..., 3] > 0].mean(0) * 255).astype(int)))
+    hue, saturation, _ = mean.convert("HSV").getpixel((0, 0))
+    assert abs(hue / 255 * 360 - 48) < 8 and abs(saturation / 255 - 0.83) < 0.1
+
+
+def test_an_artists_own_coordinates_are_kept():
+    faces = np.array([[0, 1, 2], [0, 2, 3]])
+    vertices = np.array([[-0.4, 0, -0.4], [0.4, 0, -0.4], [0.4, 0, 0.4], [-0.4, 0, 0.4]])
+    uv = np.array([[0.1, 0.1], [0.9, 0.1], [0.9, 0.9], [0.1, 0.9]])[faces]
+    mesh = Mesh(
+        torch.tensor(vertices, dtype=torch.float32), torch.tensor(faces), torch.tensor(vertices + 0.5).float()
+    )
+    textured = texture_mesh(mesh, TextureSettings(size=64), uv=uv)
+    assert len(textured.vertices) == 4  # nothing had to be cut
+    np.testing.assert_allclose(textured.uv.numpy()[textured.faces.numpy()], uv, atol=1e-5)
+    # Texel (row, column) shows x and z by its place in the texture: the lower left corner is the origin.
+    expected = ((np.arange(64) + 0.5) / 64 - 0.5) + 0.5
+    np.testing.assert_allclose(textured.image[32, 8:56, 0] / 255, expected[8:56], atol=0.01)
+    np.testing.assert_allclose(textured.image[8:56, 32, 2] / 255, expected[::-1][8:56], atol=0.01)
+    for bad in (uv[:1], uv + 3, uv * np.nan):
+        with pytest.raises(UserError, match="texture coordinates"):
+            texture_mesh(mesh, TextureSettings(size=64), uv=bad)
+
+
+def test_meshes_that_are_hardly_any():
+    one = Mesh(
+        torch.tensor([[0.0, 0, 0], [0.3, 0, 0], [0, 0.3, 0]]),
+        torch.tensor([[0, 1, 2]]),
+        torch.full((3, 3), 0.5),
+    )
+    assert np.abs(texture_mesh(one, TextureSettings(size=32)).image.astype(int) - 128).max() <= 1
+    shape = cube()
+    spoiled = np.concatenate([shape.faces, [[0, 0, 1], [2, 2, 2]]])  # faces without area
+    mesh = replace(mesh_of(shape, np.full((8, 3), 0.5)), faces=torch.tensor(spoiled))
+    textured = texture_mesh(mesh, TextureSettings(size=64), six_sided_splats(0.4))
+    assert (textured.origin[textured.faces].numpy() == spoiled).all() and torch.isfinite(textured.uv).all()
+    flat = replace(one, vertices=torch.zeros(3, 3))
+    assert texture_mesh(flat, TextureSettings(size=32)).image.shape == (32, 32, 3)
+
+
+def test_what_cannot_be_textured_is_named():
+    empty = Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64))
+    with pytest.raises(UserError, match="no faces"):
+        texture_mesh(empty, TextureSettings(size=64))
+    broken = replace(mesh_of(cube()), vertices=torch.full((8, 3), torch.nan))
+    with pytest.raises(UserError, match="no numbers"):
+        texture_mesh(broken, TextureSettings(size=64))
+    with pytest.raises(UserError, match="simplify"):
+        unwrap(np.zeros((3, 3)), np.tile([0, 1, 2], (MOST_FACES + 1, 1)), 64, 2)
+    for wrong in (
+        {"size": 1000},
+        {"size": 8192},
+        {"padding": 500},
+        {"material": "gold"},
+        {"encoding": "ktx"},
+    ):
+        with pytest.raises(UserError, match="choose"):
+            TextureSettings(**wrong)
+
+
+@pytest.mark.parametrize("encoding", ["png", "jpeg", "webp"])
+def test_the_glb_file_holds_mesh_and_texture(tmp_path, encoding):
+    shape = trimesh.creation.icosphere(2, radius=0.4)
+    settings = TextureSettings(size=64, material="glossy")
+    textured = texture_mesh(mesh_of(shape, shape.vertices + 0.5), settings)
+    write_textured_glb(tmp_path / "a.glb", textured, encoding)
+    data = (tmp_path / "a.glb").read_bytes()
+    length = struct.unpack_from("<I", data, 12)[0]
+    document = json.loads(data[20 : 20 + length])
+    binary = data[28 + length :]
+    assert len(binary) % 4 == 0 and 0 <= len(binary) - document["buffers"][0]["byteLength"] < 4
+    view = document["bufferViews"][document["images"][0]["bufferView"]]
+    assert view["byteOffset"] + view["byteLength"] == document["buffers"][0]["byteLength"]
+    stored = Image.open(io.BytesIO(binary[view["byteOffset"] :][: view["byteLength"]]))
+    assert stored.format == encoding.upper()
+    lossless = encoding == "png"
+    assert np.abs(np.asarray(stored).astype(int) - textured.image).mean() <= (0 if lossless else 4)
+    material = document["materials"][0]["pbrMetallicRoughness"]
+    assert material["roughnessFactor"] == 0.25 and material["baseColorTexture"] == {"index": 0}
+    if encoding == "webp":
+        assert document["extensionsRequired"] == ["EXT_texture_webp"]
+        return
+    read = trimesh.load_scene(tmp_path / "a.glb", process=False).to_geometry()
+    colors = read.visual.to_color().vertex_colors[:, :3] / 255
+    x, y, z = read.vertices.T  # y up
+    assert np.abs(colors - (np.stack([x, -z, y], 1) + 0.5)).max() < (0.06 if lossless else 0.1)
+
+
+def test_the_obj_file_is_read_back_by_another_program(tmp_path):
+    shape = trimesh.creation.icosphere(2, radius=0.4)
+    textured = texture_mesh(mesh_of(shape, shape.vertices + 0.5), TextureSettings(size=64))
+    names = [path.name for path in write_obj(tmp_path / "a.obj", textured)]
+    assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
+    read = trimesh.load_scene(tmp_path / "a.obj", process=False).to_geometry()
+    assert len(read.faces) == len(shape.faces)
+    colors = read.visual.to_color().vertex_colors[:, :3] / 255
+    x, y, z = read.vertices.T
+    assert np.abs(colors - (np.stack([x, -z, y], 1) + 0.5)).max() < 0.06

@@ -1,0 +1,187 @@
+"""Long batches: several seeds, files of jobs, Ctrl-C, kills, and going on after them, with real processes."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from blender_trellis.protocol.pictures import PNG
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+BATCH = [sys.executable, str(ROOT / "scripts" / "batch.py")]
+
+
+def run(*arguments) -> subprocess.CompletedProcess[str]:
+    command = [*BATCH, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
+
+
+def start(*arguments) -> subprocess.Popen[str]:
+    command = [*BATCH, *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+def lines(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "report.jsonl").read_text().splitlines()]
+
+
+def marks(out: Path, *names: str) -> dict[str, tuple[int, int]]:
+    """What changes when a file is written again."""
+    found = {name: (out / name).stat() for name in names}
+    return {name: (one.st_ino, one.st_mtime_ns) for name, one in found.items()}
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+
+    def make(**named: bytes):
+        for name, data in named.items():
+            (folder / f"{name}.png").write_bytes(PNG + data)
+        return folder
+
+    return make
+
+
+def test_several_seeds_of_each_picture(fake_python, pictures, tmp_path):
+    out = tmp_path / "out"
+    done = run("--input", pictures(a=b"ball"), "--output", out, "--seed", 7, "--seeds", 3, "--formats", "ply")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in out.glob("*.ply")) == [f"a_seed_{n}.ply" for n in (7, 8, 9)]
+    assert [(one["seed"], one["status"], one["error"]) for one in lines(out)] == [
+        (seed, "made", "") for seed in (7, 8, 9)
+    ]
+    assert not list(out.glob("*.glb"))
+
+
+def test_after_a_kill_nothing_is_redone_and_nothing_is_lost(fake_python, pictures, tmp_path):
+    out = tmp_path / "out"
+    folder = pictures(a=b"ball", b=b"steady", c=b"ball")
+    arguments = ("--input", folder, "--output", out, "--glb")
+    batch = start(*arguments)
+    wait_until(lambda: (out / "report.jsonl").exists() and lines(out))  # a is done
+    batch.kill()
+    batch.communicate()
+    assert [one["name"] for one in lines(out)] == ["a"]
+    with open(out / "report.jsonl", "a") as report:
+        report.write('{"name": "b", "status": "ma')  # a line that the kill has cut off
+    before = marks(out, "a.glb")
+    assert run(*arguments, "--resume").returncode == 0
+    assert marks(out, "a.glb") == before
+    assert [(one["name"], one["status"]) for one in lines(out)] == [(n, "made") for n in "abc"]
+    assert json.loads((out / "report.json").read_text())["made"] == 3
+
+
+def test_resume_makes_again_what_has_changed_or_gone_or_failed(fake_python, pictures, tmp_path):
+    out = tmp_path / "out"
+    folder = pictures(a=b"ball", b=b"ball", c=b"bad", d=b"ball")
+    arguments = ("--input", folder, "--output", out, "--formats", "glb,ply")
+    assert run(*arguments).returncode == 1
+    before = marks(out, "a.glb", "d.glb")
+    (out / "b.ply").unlink()
+    pictures(c=b"ball", d=b"another ball")
+    assert run(*arguments, "--resume").returncode == 0
+    after = marks(out, "a.glb", "d.glb")
+    assert after["a.glb"] == before["a.glb"] and after["d.glb"] != before["d.glb"]
+    assert [one["name"] for one in lines(out)] == ["a", "b", "c", "d", "b", "c", "d"]
+    assert run(*arguments, "--resume").returncode == 0 and len(lines(out)) == 7
+    assert run(*arguments, "--resume", "--seed", 2).returncode == 0 and len(lines(out)) == 11
+    assert run(*arguments).returncode == 0 and len(lines(out)) == 4  # without it everything begins anew
+
+
+def test_ctrl_c_finishes_the_current_one(fake_python, pictures, tmp_path):
+    out = tmp_path / "out"
+    batch = start("--input", pictures(a=b"steady", b=b"ball", c=b"ball"), "--output", out, "--ply")
+    wait_until(lambda: "Shaping" in batch.stderr.readline())
+    batch.send_signal(signal.SIGINT)
+    said = batch.communicate(timeout=120)
+    assert batch.returncode == 1, said
+    assert [(one["name"], one["status"]) for one in lines(out)] == [("a", "made")]
+    assert [path.name for path in out.glob("*.ply")] == ["a.ply"]
+    report = json.loads((out / "report.json").read_text())
+    assert (report["made"], report["of"]) == (1, 3)
+    assert "Ctrl-C" in said[1] and "1 of 3 made." in said[0]
+
+
+def test_a_second_ctrl_c_gives_the_current_one_up(fake_python, pictures, tmp_path):
+    out = tmp_path / "out"
+    batch = start("--input", pictures(a=b"slow", b=b"ball"), "--output", out, "--ply")
+    wait_until(lambda: "Shaping" in batch.stderr.readline())
+    batch.send_signal(signal.SIGINT)
+    wait_until(lambda: "Ctrl-C" in batch.stderr.readline())
+    batch.send_signal(signal.SIGINT)
+    batch.communicate(timeout=120)
+    assert batch.returncode == 2
+    assert [(one["name"], one["error"]) for one in lines(out)] == [("a", "Interrupted.")]
+
+
+def test_lines_on_the_standard_output(fake_python, pictures, tmp_path):
+    out = tmp_path / "out"
+    done = run("--input", pictures(a=b"ball", b=b"bad"), "--output", out, "--ply", "--json")
+    assert done.returncode == 1
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert said == lines(out) and {"status", "seconds", "seed", "files", "error"} <= said[0].keys()
+    assert (said[0]["files"], said[1]["files"]) == ([str(out / "a.ply")], [])
+
+
+def test_a_file_of_jobs(fake_python, pictures, tmp_path):
+    folder = pictures(a=b"ball", b=b"another ball")
+    jobs = folder / "night.jsonl"
+    said = [
+        {"do": "generate", "picture": "a.png", "name": "chair", "seed": 5, "formats": ["ply"]},
+        {"do": "vary", "asset": "chair", "picture": str(folder / "b.png"), "seed": 6, "strength": 0.5},
+        {"do": "edit", "asset": "chair", "mode": "remove", "region": {"boxes": [{"matrix": MATRIX}]}},
+    ]
+    jobs.write_text("\n".join(map(json.dumps, said)) + "\n\n")
+    out = tmp_path / "out"
+    done = run("--jobs", jobs, "--output", out, "--glb")
+    assert done.returncode == 0, done.stderr
+    assert [(one["name"], one["seed"]) for one in lines(out)] == [
+        ("chair", 5),
+        ("chair_variant", 6),
+        ("chair_edited", 1),
+    ]
+    assert {path.name for path in out.iterdir()} == {
+        "chair.ply",
+        "chair.latents.safetensors",
+        "chair_variant.glb",
+        "chair_edited.glb",
+        "report.json",
+        "report.jsonl",
+    }
+    before = marks(out, "chair.ply", "chair_variant.glb", "chair_edited.glb")
+    assert run("--jobs", jobs, "--output", out, "--glb", "--resume").returncode == 0
+    assert marks(out, *before) == before
+
+
+MATRIX = [[0.1, 0, 0, 0], [0, 0.1, 0, 0], [0, 0, 0.1, 0.3], [0, 0, 0, 1]]
+
+
+def test_a_wrong_job_stops_all_of_them_before_anything_runs(fake_python, pictures, tmp_path):
+    folder = pictures(a=b"ball")
+    jobs = folder / "night.jsonl"
+    jobs.write_text(
+        '{"do": "generate", "picture": "a.png"}\n{"do": "generate", "picture": "a.png", "sed": 1}\n'
+    )
+    done = run("--jobs", jobs, "--output", tmp_path / "out")
+    assert done.returncode == 2 and not (tmp_path / "out").exists()
+    assert done.stderr.startswith('night.jsonl, line 2: "sed" is nothing that generate knows')
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_variants_of_each_object(fake_python, pictures, tmp_path):
+    out = tmp_path / "out"
+    done = run("--input", pictures(a=b"ball", b=b"bad"), "--output", out, "--vary", 2, "--ply", "--seed", 4)
+    assert done.returncode == 1, done.stderr
+    assert {path.name for path in out.iterdir()} >= {"a.ply", "a_variant_1.ply", "a_variant_2.ply"}
+    told = {one["name"]: one for one in lines(out)}
+    assert [told[name]["seed"] for name in ("a", "a_variant_1", "a_variant_2")] == [4, 5, 6]
+    assert [told[name]["error"] for name in ("b", "b_variant_1")] == [
+        "b.png is no picture.",
+        '"b" was not made, from which this was to be made: see why in its own line.',
+    ]

@@ -1,0 +1,165 @@
+"""Where results stand, and where the cube is in which edits are made."""
+
+import bpy
+import numpy as np
+import pytest
+from fake_backend import ball
+from mathutils import Matrix, Vector
+
+from blender_trellis.scene.asset import Asset
+from blender_trellis.scene.collection import add_asset
+from blender_trellis.scene.find_asset import asset_matrix, part
+from blender_trellis.scene.placement import Bounds, world_bounds
+
+
+def _asset(stretch=(1.0, 0.5, 0.8), name: str = "crate") -> Asset:
+    vertices, faces, colors = ball()
+    places = (vertices * stretch + np.array([0.05, -0.1, 0.02])).astype(np.float32)
+    keys = np.arange(len(places), dtype=np.int32)
+    splats = {
+        "position": places,
+        "f_dc": colors,
+        "opacity": np.ones((len(places), 1), np.float32),
+        "scale": np.full((len(places), 3), -4.0, np.float32),
+        "rotation": np.tile(np.array([1, 0, 0, 0], np.float32), (len(places), 1)),
+        "keys": keys,
+    }
+    return Asset(name, {"vertices": places, "faces": faces, "colors": colors, "keys": keys}, splats)
+
+
+def _add(asset: Asset | None = None, **where) -> bpy.types.Collection:
+    return add_asset(asset or _asset(), bpy.context.scene, bpy.context.view_layer, **where)
+
+
+def _bounds(collection: bpy.types.Collection) -> Bounds:
+    bpy.context.view_layer.update()
+    return world_bounds([part(collection, "mesh"), part(collection, "gaussian")])
+
+
+def _close(found, expected, tolerance: float = 1e-5) -> None:
+    np.testing.assert_allclose(np.array(found), np.array(expected), atol=tolerance)
+
+
+def test_a_result_stands_on_the_floor_with_its_origin_at_its_foot():
+    bpy.context.scene.cursor.location = (1, 2, 3)
+    collection = _add()
+    bounds, root = _bounds(collection), part(collection, "root")
+    _close(root.matrix_world.translation, (1, 2, 3))
+    _close(bounds.low[2], 3)
+    _close((bounds.low + bounds.high)[:2] / 2, (1, 2))
+    _close(bounds.high - bounds.low, (0.8, 0.4, 0.64))
+
+
+def test_no_result_lies_in_the_default_cube_or_in_another_result():
+    bpy.ops.mesh.primitive_cube_add()
+    cube = bpy.context.object
+    collections = [_add() for _ in range(3)]
+    bpy.ops.object.camera_add(location=(20, 0, 0))
+    everything = [world_bounds([cube])] + [_bounds(one) for one in collections]
+    for number, one in enumerate(everything):
+        for other in everything[:number]:
+            assert not one.overlaps(other)
+    assert all(one.low[2] == pytest.approx(0, abs=1e-5) for one in everything[1:])
+
+
+def test_hidden_neighbours_and_instances_count_and_the_ground_does_not():
+    bpy.ops.mesh.primitive_plane_add(size=100)
+    bpy.ops.mesh.primitive_uv_sphere_add(radius=500)
+    _close(part(_add(), "root").matrix_world.translation, (0, 0, 0))
+    bpy.data.objects["crate"].hide_set(True)
+    second = _bounds(_add())
+    assert second.low[0] > 0.4
+    away = bpy.data.collections.new("away")
+    bpy.ops.mesh.primitive_cube_add(size=1)
+    cube = bpy.context.object
+    bpy.context.scene.collection.objects.unlink(cube)
+    away.objects.link(cube)
+    instance = bpy.data.objects.new("instance", None)
+    instance.instance_type, instance.instance_collection = "COLLECTION", away
+    instance.location = (10, 0, 0)
+    bpy.context.scene.collection.objects.link(instance)
+    bpy.context.scene.cursor.location = (10, 0, 0)
+    assert _bounds(_add()).low[0] > 10.5
+
+
+def test_one_parent_moves_mesh_and_gaussians():
+    collection = _add()
+    before = _bounds(collection)
+    root = part(collection, "root")
+    root.location += Vector((1, -2, 0.5))
+    after = _bounds(collection)
+    _close(after.low - before.low, (1, -2, 0.5))
+    for kind in ("mesh", "gaussian"):
+        assert part(collection, kind).parent == root
+    root.scale *= 2
+    _close(_bounds(collection).low[2], after.low[2])  # it grows from its foot
+
+
+def test_height_in_metres():
+    bounds = _bounds(_add(height=1.75))
+    _close((bounds.low[2], bounds.high[2]), (0, 1.75))
+
+
+@pytest.mark.parametrize("shear", [0.0, 0.4])
+def test_a_result_with_a_place_of_its_own_goes_there(shear):
+    matrix = Matrix.LocRotScale(Vector((3, 1, 2)), Matrix.Rotation(0.7, 3, "X").to_quaternion(), (2, 1, 0.5))
+    matrix = matrix @ Matrix(((1, shear, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)))
+    collection = _add(matrix=matrix)
+    bpy.context.view_layer.update()
+    _close(asset_matrix(collection), matrix)
+    for kind in ("mesh", "gaussian"):
+        _close(part(collection, kind).matrix_world, matrix)
+
+
+def _in_the_world(mesh: bpy.types.Object) -> np.ndarray:
+    return np.array([mesh.matrix_world @ vertex.co for vertex in mesh.data.vertices])
+
+
+def _predicted(collection: bpy.types.Collection, asset: Asset) -> np.ndarray:
+    bpy.context.view_layer.update()
+    matrix = np.array(asset_matrix(collection))
+    return asset.mesh["vertices"] @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def test_the_unit_cube_follows_objects_and_applied_transforms():
+    asset = _asset()
+    collection = _add(asset)
+    mesh = part(collection, "mesh")
+    _close(_predicted(collection, asset), _in_the_world(mesh))
+    mesh.rotation_euler, part(collection, "root").scale = (0.1, 0.2, 0.3), (2, 2, 3)
+    _close(_predicted(collection, asset), _in_the_world(mesh))
+    mesh.data.transform(
+        Matrix.LocRotScale((1, 2, 3), Matrix.Rotation(1.0, 3, "Z").to_quaternion(), (2, 1, 1))
+    )
+    _close(_predicted(collection, asset), _in_the_world(mesh), 1e-4)
+
+
+def test_the_unit_cube_stays_where_a_part_was_sculpted():
+    asset = _asset()
+    collection = _add(asset)
+    mesh = part(collection, "mesh").data
+    before = asset_matrix(collection)
+    for vertex in mesh.vertices:
+        if vertex.co.z > 0.1:
+            vertex.co += Vector((0.1, 0, 0.3))
+    assert asset_matrix(collection) == before
+    mesh.transform(Matrix.Scale(3, 4))
+    moved = _predicted(collection, asset)
+    untouched = asset.mesh["vertices"][:, 2] <= 0.1
+    _close(moved[untouched], _in_the_world(part(collection, "mesh"))[untouched], 1e-4)
+
+
+def test_the_unit_cube_is_found_when_vertices_were_deleted():
+    import bmesh
+
+    asset = _asset()
+    collection = _add(asset)
+    mesh = part(collection, "mesh").data
+    mesh.transform(Matrix.Scale(2, 4))
+    expected = asset_matrix(collection)
+    shape = bmesh.new()
+    shape.from_mesh(mesh)
+    bmesh.ops.delete(shape, geom=[v for v in shape.verts if v.co.x < -0.3], context="VERTS")
+    shape.to_mesh(mesh)
+    shape.free()
+    _close(asset_matrix(collection), expected)

@@ -1,0 +1,166 @@
+"""Regions of an asset: boxes and meshes in its frame, the voxels they take, and what is asked for them."""
+
+import math
+
+import bpy
+import numpy as np
+import pytest
+from fake_backend import ball
+from mathutils import Matrix
+
+from blender_trellis.editing.region_objects import matrix_in, read_region, regions_of, shape_of
+from blender_trellis.faults import Fault
+from blender_trellis.scene.asset import Asset, StoredLatents
+from blender_trellis.scene.collection import add_asset
+from blender_trellis.scene.find_asset import part
+from blender_trellis.ui.region import drawing, reasons
+
+RESOLUTION = 32
+
+
+def ball_latents() -> StoredLatents:
+    """Voxels round the fake backend's ball, with latents that mean nothing."""
+    cells = np.unique(((ball()[0] + 0.5) * RESOLUTION).astype(np.int32), axis=0)
+    random = np.random.default_rng(1)
+    arrays = {
+        "structure_latent": random.normal(size=(8, 16, 16, 16)).astype(np.float32),
+        "occupied": random.integers(0, 256, 64**3 // 8).astype(np.uint8),
+        "coords": cells,
+        "feats": random.normal(size=(len(cells), 8)).astype(np.float32),
+    }
+    return StoredLatents(arrays, RESOLUTION, 64, "starter", "0" * 64)
+
+
+def add_ball(matrix: Matrix | None = None, **changes) -> bpy.types.Collection:
+    vertices, faces, colors = ball()
+    mesh = {"vertices": vertices, "faces": faces, "colors": colors}
+    mesh["keys"] = np.arange(len(vertices), dtype=np.int32)
+    held = {"mesh": mesh, "latents": ball_latents(), "pictures": (("ball.png", b"ball"),)} | changes
+    asset = Asset("ball", **held)
+    return add_asset(asset, bpy.context.scene, bpy.context.view_layer, matrix)
+
+
+def add_region() -> bpy.types.Object:
+    assert bpy.ops.trellis.add_region() == {"FINISHED"}
+    return bpy.context.object
+
+
+def taken(collection: bpy.types.Collection) -> drawing.Taken:
+    bpy.context.view_layer.update()
+    return drawing.taken_by(collection, bpy.context.view_layer)
+
+
+HALF = 0.4 + 0.5 / RESOLUTION + 1e-4  # of the ball, with half a voxel
+AROUND = np.diag([HALF, HALF, HALF, 1.0])
+PLACES = (
+    Matrix.Identity(4),
+    Matrix.Translation((300.0, -20.0, 5.0))
+    @ Matrix.Rotation(0.7, 4, "X")
+    @ Matrix.Diagonal((2.0, 0.3, 5.0, 1.0)),
+)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_box_fits_the_asset_wherever_it_stands(addon, place):
+    collection = add_ball(place)
+    box = add_region()
+    bpy.context.view_layer.update()
+    np.testing.assert_allclose(matrix_in(box, collection), AROUND, atol=1e-6)
+    part(collection, "mesh").parent.location.x += 7.0  # the box goes with the asset
+    bpy.context.view_layer.update()
+    np.testing.assert_allclose(matrix_in(box, collection), AROUND, atol=1e-6)
+
+
+def test_a_box_fits_the_vertices_selected_in_edit_mode(addon):
+    collection = add_ball(PLACES[1])
+    bpy.ops.object.mode_set(mode="EDIT")
+    bpy.ops.mesh.select_all(action="DESELECT")
+    bpy.ops.object.mode_set(mode="OBJECT")
+    for vertex in part(collection, "mesh").data.vertices:
+        vertex.select = vertex.co.x > 0.2 and vertex.co.z > 0
+    bpy.ops.object.mode_set(mode="EDIT")
+    box = add_region()
+    assert bpy.context.mode == "OBJECT" and bpy.context.selected_objects == [box]
+    chosen = np.array([one.co for one in part(collection, "mesh").data.vertices if one.select])
+    assert 10 < len(chosen) < 400
+    matrix = matrix_in(box, collection)
+    np.testing.assert_allclose(
+        matrix[:3, 3] - np.diag(matrix)[:3], chosen.min(axis=0) - (HALF - 0.4), atol=1e-6
+    )
+    np.testing.assert_allclose(
+        matrix[:3, 3] + np.diag(matrix)[:3], chosen.max(axis=0) + (HALF - 0.4), atol=1e-6
+    )
+
+
+def test_a_region_that_was_moved_elsewhere_is_read_through_the_world(addon):
+    """Constraints and parents of the artist's own."""
+    collection = add_ball(PLACES[1])
+    box = add_region()
+    world = box.matrix_world.copy()
+    holder = bpy.data.objects.new("holder", None)
+    bpy.context.scene.collection.objects.link(holder)
+    holder.location = (1.0, 2.0, 3.0)
+    bpy.context.view_layer.update()
+    box.parent, box.matrix_parent_inverse = holder, Matrix.Identity(4)
+    box.matrix_world = world
+    bpy.context.view_layer.update()
+    np.testing.assert_allclose(matrix_in(box, collection), AROUND, atol=2e-3)
+
+
+def test_the_voxels_of_several_regions_are_joined_and_hidden_ones_do_not_count(addon):
+    collection = add_ball()
+    centres = (ball_latents().arrays["coords"] + 0.5) / RESOLUTION - 0.5
+    upper = add_region()
+    upper.location.z, upper.scale.z = 0.3, 0.1
+    left = add_region()
+    left.location.x, left.scale.x = -0.3, 0.1
+    expected = (abs(centres[:, 2] - 0.3) <= 0.1) | (abs(centres[:, 0] + 0.3) <= 0.1)
+    assert taken(collection).own.sum() == expected.sum() > 0
+    left.hide_set(True)
+    assert taken(collection).own.sum() == (abs(centres[:, 2] - 0.3) <= 0.1).sum()
+
+
+def test_a_turned_box_takes_what_lies_in_it(addon):
+    collection = add_ball(PLACES[1])
+    box = add_region()
+    box.location, box.scale = (0.1, 0.2, 0.3), (0.5, 0.2, 0.1)
+    box.rotation_euler = (0.0, 0.0, math.pi / 2)  # its long side now lies along y
+    centres = (ball_latents().arrays["coords"] + 0.5) / RESOLUTION - 0.5
+    expected = (np.abs(centres - (0.1, 0.2, 0.3)) <= (0.2, 0.5, 0.1)).all(axis=1)
+    assert taken(collection).own.sum() == expected.sum() > 0
+
+
+def test_a_closed_mesh_becomes_a_region_and_an_ordinary_object_again(addon):
+    collection = add_ball()
+    body = part(collection, "mesh")
+    bpy.ops.mesh.primitive_ico_sphere_add(radius=0.3, subdivisions=3, location=body.matrix_world.translation)
+    sphere = bpy.context.object
+    body.select_set(True)
+    assert bpy.ops.trellis.use_as_region() == {"FINISHED"}
+    assert regions_of(collection, bpy.context.view_layer) == (sphere,)
+    assert sphere.hide_render and sphere.display_type == "WIRE"
+    centres = np.stack(np.meshgrid(*[(np.arange(32) + 0.5) / 32 - 0.5] * 3, indexing="ij"), axis=-1)
+    inside = np.linalg.norm(centres, axis=-1)
+    mask = taken(collection).mask
+    assert mask[inside < 0.28].all() and not mask[inside > 0.301].any()
+    assert bpy.ops.trellis.use_as_region() == {"FINISHED"}
+    assert regions_of(collection, bpy.context.view_layer) == ()
+    assert not sphere.hide_render and sphere.display_type == "TEXTURED"
+
+
+def test_an_open_mesh_is_no_region(addon):
+    collection = add_ball()
+    bpy.ops.mesh.primitive_plane_add()
+    part(collection, "mesh").select_set(True)
+    with pytest.raises(RuntimeError, match='"Plane" is not closed'):
+        bpy.ops.trellis.use_as_region()
+    assert regions_of(collection, bpy.context.view_layer) == ()
+
+
+def test_a_region_scaled_to_nothing_is_named(addon):
+    collection = add_ball()
+    box = add_region()
+    box.scale.y = 0.0
+    with pytest.raises(Fault, match='"Region" is scaled to nothing'):
+        shape_of([read_region(box, collection)])
+    assert "scaled to nothing" in reasons.why_not_now(bpy.context)
