@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from backend.errors import MissingModel
-from backend.evaluation.unit_cube import RESOLUTION, mesh_asset
 from backend.geometry.mesh_files import Asset
 from backend.geometry.scene import Scene, occupancy, pooled_occupancy
+from backend.geometry.unit_cube import RESOLUTION, mesh_asset
 from backend.lifting.mesh_features import voxel_features
 from backend.lifting.surface import FEATURES
 from backend.trellis.decoding import StructuredLatent, decode

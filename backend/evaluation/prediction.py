@@ -11,7 +11,8 @@ from torch import Tensor
 
 from backend.background import remove_background
 from backend.evaluation.cases import Case
-from backend.evaluation.unit_cube import (
+from backend.geometry.mesh_files import Asset
+from backend.geometry.unit_cube import (
     RESOLUTION,
     Placement,
     mesh_asset,
@@ -19,7 +20,7 @@ from backend.evaluation.unit_cube import (
     placement,
     unit_occupancy,
 )
-from backend.geometry.mesh_files import Asset
+from backend.geometry.voxelize import EMPTY
 from backend.image import cut_out
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh
@@ -28,8 +29,6 @@ from backend.trellis.generate import generate
 from backend.trellis.latent_encoders import is_view_aligned
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings
-
-EMPTY = Asset(np.zeros((0, 3)), np.zeros((0, 3), np.int32), np.zeros((0, 3, 3), np.uint8), np.zeros(0, bool))
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from backend.errors import UserError
-from backend.evaluation.scores import distances, f_score_of_distances, sample_surface
-from backend.evaluation.unit_cube import RESOLUTION, placement
 from backend.files import write_bytes
+from backend.geometry.comparison import distances, f_score_of_distances, sample_surface
 from backend.geometry.mesh_files import Entry, load_asset
+from backend.geometry.unit_cube import RESOLUTION, placement
 from backend.geometry.views import align
 from backend.geometry.voxelize import sampled_occupancy
 

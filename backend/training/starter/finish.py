@@ -14,8 +14,8 @@ import torch
 from backend.evaluation.cases import front_case, held_out_case
 from backend.evaluation.contact_sheet import contact_sheet, object_row
 from backend.evaluation.prediction import predict
-from backend.evaluation.scores import surface_scores
 from backend.files import atomic_path
+from backend.geometry.comparison import surface_scores
 from backend.geometry.mesh_files import spread_over_families
 from backend.sampling import SamplerSettings
 from backend.training.calibrate import SAMPLING, best_latent, best_structure
