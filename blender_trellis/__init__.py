@@ -6,14 +6,16 @@ def register() -> None:
     import bpy
 
     from .jobs import session
-    from .ui import thumbnails
+    from .ui import preview_drawing, thumbnails
     from .ui.properties import TrellisSettings
     from .ui.region import drawing
+    from .ui.splat_operators import add_menus
 
     for cls in _classes():
         bpy.utils.register_class(cls)
     bpy.types.Scene.trellis = bpy.props.PointerProperty(type=TrellisSettings)
-    for room in (session, thumbnails, drawing):
+    add_menus()
+    for room in (session, thumbnails, drawing, preview_drawing):
         room.begin()
 
 
@@ -22,11 +24,13 @@ def unregister() -> None:
     import bpy
 
     from .jobs import session
-    from .ui import thumbnails
+    from .ui import preview_drawing, thumbnails
     from .ui.region import drawing
+    from .ui.splat_operators import remove_menus
 
-    for room in (drawing, thumbnails, session):
+    for room in (preview_drawing, drawing, thumbnails, session):
         room.end()
+    remove_menus()
     del bpy.types.Scene.trellis
     for cls in reversed(_classes()):
         bpy.utils.unregister_class(cls)
@@ -43,6 +47,8 @@ def _classes() -> tuple[type, ...]:
         properties,
         queue_panel,
         region,
+        splat_operators,
+        vary,
     )
 
     rooms = (
@@ -50,10 +56,12 @@ def _classes() -> tuple[type, ...]:
         preferences,
         operators,
         asset_operators,
+        splat_operators,
         job_operators,
         model_menu,
         panels,
         region,
+        vary,
         queue_panel,
     )
     return tuple(cls for room in rooms for cls in room.CLASSES)

@@ -24,6 +24,7 @@ class BackendSettings:
     accelerator: str = "cpu"  # which packages "Install Backend" takes
     keeps_pictures: bool = True  # whether an asset's pictures are packed into the .blend with it
     frames_results: bool = True  # whether the view turns to a new asset
+    shows_previews: bool = True  # whether 3D views show an object while it is made
 
 
 def backend_settings() -> BackendSettings:
@@ -45,4 +46,5 @@ def backend_settings() -> BackendSettings:
         accelerator=chosen.accelerator,
         keeps_pictures=chosen.keeps_pictures,
         frames_results=chosen.frames_results,
+        shows_previews=chosen.shows_previews,
     )

@@ -34,7 +34,7 @@ def vary(
     """All steps and outputs of a variant, of the same kinds as `generate`.
 
     Below full strength, sampling starts from the asset's own latents: small strengths touch it, 1 invents.
-    With `shape` the structure is varied too. guide: what the asset should be, such as its own picture. A model
+    With `shape` the structure is varied too. guide: what the asset should be, as its own picture. A model
     that predicts the object from the guide starts from its prediction instead: of the look on the asset's
     geometry, or with `shape` of all.
     """
@@ -78,7 +78,7 @@ def onto_mesh(
 
 
 def _from_asset(condition: Condition, asset: AssetLatents, mean: Tensor, std: Tensor) -> Condition:
-    """The same with the asset's latents to start from, as a grid (1, C, S, S, S): 0 where there is no voxel."""
+    """The same with the asset's latents to start from, as a grid (1, C, S, S, S), 0 where no voxel is."""
     grid = asset.feats.new_zeros(1, asset.feats.shape[1], *(asset.resolution,) * 3)
     x, y, z = asset.coords.long().unbind(1)
     grid[0, :, x, y, z] = ((asset.feats - mean) / std).T

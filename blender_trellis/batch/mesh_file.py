@@ -5,8 +5,8 @@ from pathlib import Path
 import bpy
 
 from ..faults import Fault
+from ..meshes.source import MeshSource, has_surface, read_objects
 from ..scene.export import operator_reason
-from ..scene.mesh_source import MeshSource, has_surface, read_objects
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".fbx")
 

@@ -168,10 +168,10 @@ def world_length(way: np.ndarray, collection: bpy.types.Collection) -> float:
     return (asset_matrix(collection).to_3x3() @ Vector(way)).length
 
 
-def selected_bounds(collection: bpy.types.Collection) -> tuple[np.ndarray, np.ndarray]:
+def selected_bounds(collection: bpy.types.Collection, resolution: int) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest corner (3,) of the vertices that are selected in edit mode, else of all.
 
-    Widened by a hair, so that what lies on the box's faces is within.
+    Widened by half a voxel and a hair, so that it takes every voxel which one of the vertices lies in.
     """
     body = body_of(collection)
     edited = body.mode == "EDIT"
@@ -187,7 +187,8 @@ def selected_bounds(collection: bpy.types.Collection) -> tuple[np.ndarray, np.nd
         vertices.foreach_get("select", selected)
     if selected.any():
         points = points[selected]
-    return points.min(axis=0) - HAIR, points.max(axis=0) + HAIR
+    reach = 0.5 / resolution + HAIR
+    return points.min(axis=0) - reach, points.max(axis=0) + reach
 
 
 def _mesh_of(item: bpy.types.Object) -> ClosedMesh:

@@ -4,11 +4,14 @@ import logging
 from dataclasses import dataclass, replace
 
 import bpy
+import numpy as np
 
 from ..backend_settings import backend_settings
 from ..extension_paths import extension_version
+from ..faults import Fault
+from ..meshes.recolor import is_busy, recolor
 from ..scene.asset import Asset
-from ..scene.window import has_to_wait, place
+from ..scene.window import as_one_step, has_to_wait, place
 from .asset import asset_of
 from .job import Job
 from .placement import Placement
@@ -20,12 +23,17 @@ log = logging.getLogger(__name__)
 class Arrival:
     """A result that is not in a scene yet, and where it goes."""
 
-    asset: Asset
+    asset: Asset | None
     placement: Placement
+    colors: np.ndarray | None = None  # (V, 3) sRGB of the objects that the placement recolors
 
 
 def arrival_of(job: Job, placement: Placement) -> Arrival:
     """What a finished job brings."""
+    if placement.recolors:
+        part = job.part("vertex_colors")
+        assert part is not None, "the backend ends no such job without them"
+        return Arrival(None, placement, part.arrays["colors"])
     keeps = backend_settings().keeps_pictures
     return Arrival(asset_of(job, placement.name, extension_version(), keeps, placement.history), placement)
 
@@ -40,7 +48,7 @@ def place_arrivals(arrivals: list[Arrival]) -> tuple[list[Arrival], str]:
     if bpy.app.is_job_running("RENDER"):
         return arrivals, told
     for arrival in arrivals:
-        if reason := has_to_wait(arrival.placement.edits):
+        if reason := _has_to_wait(arrival.placement):
             waiting.append(arrival)
             told = reason
             continue
@@ -48,10 +56,19 @@ def place_arrivals(arrivals: list[Arrival]) -> tuple[list[Arrival], str]:
     return waiting, told
 
 
+def _has_to_wait(placement: Placement) -> str:
+    """Why a result cannot go into the scene now; empty where it can."""
+    if is_busy(placement.recolors):
+        return f'The colors of "{placement.name}" are done: leave Edit, Sculpt or Paint Mode to receive them.'
+    return has_to_wait(placement.edits)
+
+
 def _place_or_tell(arrival: Arrival) -> str:
-    name = arrival.asset.name
+    name = arrival.placement.name
     try:
         return _place(arrival)
+    except Fault as fault:
+        return str(fault)
     except Exception as error:
         log.exception("%s could not be added to the scene", name)
         if arrival.placement.edits:  # the asset is as it was; the result stands beside it at least
@@ -61,7 +78,11 @@ def _place_or_tell(arrival: Arrival) -> str:
 
 
 def _place(arrival: Arrival) -> str:
-    placement = arrival.placement
+    placement, colors = arrival.placement, arrival.colors
+    if colors is not None:
+        as_one_step(lambda: recolor(placement.recolors, colors), placement.name)
+        return ""
+    assert arrival.asset is not None, "it brings either"
     return place(
         arrival.asset,
         edits=placement.edits,

@@ -10,6 +10,7 @@ from ..protocol import Array, Edit, Encode, Finished, LoadModel, Making, array_f
 from ..scene.asset import Asset, Change, StoredLatents, fingerprint
 from .job import Job
 from .request_store import pack_request
+from .results import Part
 
 
 def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, history: str = "") -> Asset:
@@ -18,7 +19,7 @@ def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, hist
     Pictures go along unless told otherwise, so that the same can be made again.
     """
     assert not isinstance(job.request, LoadModel) and isinstance(job.summary, Finished)
-    mesh, gaussian = job.part("mesh"), job.part("gaussian")
+    mesh, gaussian, finished = map(job.part, ("mesh", "gaussian", "finished_mesh"))
     pictures = _pictures(job.request)
     step = _step(job.request, job.summary, version)
     properties: dict[str, str | int] = {
@@ -34,13 +35,14 @@ def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, hist
     return Asset(
         name,
         mesh=mesh.arrays if mesh is not None else None,
+        finished=finished.arrays if finished is not None else None,
         gaussian=gaussian.arrays if gaussian is not None else None,
         properties=properties,
         latents=_latents(job, job.summary),
         change=_change(job.request),
         pictures=pictures if keep_pictures else (),
         request=pack_request(job.request),
-        frame=_frame(job),
+        frame=frame_of(job.part("voxels")),
     )
 
 
@@ -63,9 +65,8 @@ def _latents(job: Job, summary: Finished) -> StoredLatents | None:
     )
 
 
-def _frame(job: Job) -> tuple[float, float, float, float]:
+def frame_of(voxels: Part | None) -> tuple[float, float, float, float]:
     """Scale and offset that take the unit cube into the frame of a mesh that was sent."""
-    voxels = job.part("voxels")
     if voxels is None or "scale" not in voxels.info:
         return 1.0, 0.0, 0.0, 0.0
     scale, x, y, z = (float(voxels.info[name]) for name in ("scale", "offset_x", "offset_y", "offset_z"))

@@ -24,7 +24,7 @@ from .known_models import read_models, write_models
 from .placement import Placement
 from .runner import JobRunner, Launch
 from .stage_times import Times, read_times, times_key, with_run, write_times
-from .status import Ended, Listed, Status, listed, status_of
+from .status import Ended, Growing, Listed, Status, growing_of, listed, status_of
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ class _State:
         self.fault = ""
         self.log: tuple[str, ...] = ()
         self.shown: tuple[object, ...] = ()  # as of the last redraw
+        self.seen: tuple[str, int] | None = None  # of the object that is being made
         self.told: tuple[ModelInfo, ...] | None = None  # models of an earlier session
         self.stored: object = None  # the backend's greeting that has been stored
         self.python: Path | None = None
@@ -93,6 +94,19 @@ def listed_jobs() -> tuple[Listed, ...]:
     """The jobs that have ended, run and wait, in this order."""
     state = _current()
     return (*(one.listed for one in state.ended), *listed(state.runner, state.placements))
+
+
+def growing() -> Growing | None:
+    """The object that is being made, as far as it can be shown."""
+    state = _current()
+    return growing_of(state.runner, state.placements)
+
+
+def is_being_edited(asset: str) -> bool:
+    """Whether an edit of the asset with this id runs or waits, so that another would start from what goes."""
+    state = _current()
+    placements = (*state.placements.values(), *(one.placement for one in state.arrived))
+    return any(one.edits == asset for one in placements)
 
 
 def task(name: str) -> TaskState | None:
@@ -258,6 +272,10 @@ def _tick() -> float | None:
     if shown != state.shown:
         state.shown = shown
         redraw()
+    seen = growing()
+    if (seen and seen.key) != state.seen:
+        state.seen = seen.key if seen else None
+        redraw(views=True)
     if _is_busy(state):
         return BUSY_SECONDS
     return IDLE_SECONDS if state.runner.is_alive else None

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..protocol import Making
+from .asset import frame_of
 from .job import State, seconds_left
 from .placement import Placement
 from .runner import JobRunner
@@ -33,6 +36,29 @@ class Listed:
     name: str
     state: State
     message: str
+
+
+@dataclass(frozen=True)
+class Growing:
+    """What is there so far of an object that is being made."""
+
+    key: tuple[str, int]  # another one whenever there is more to see
+    placement: Placement
+    coords: np.ndarray  # (L, 3)
+    resolution: int
+    frame: tuple[float, float, float, float]  # scale and offset of the unit cube in what was sent
+    gaussian: Mapping[str, np.ndarray] | None
+
+    def filled(self) -> np.ndarray:
+        """The voxels (R, R, R) bool."""
+        grid = np.zeros((self.resolution,) * 3, bool)
+        grid[tuple(self.coords.T)] = True
+        return grid
+
+    def outline(self) -> np.ndarray:
+        """The lowest and the highest corner (2, 3) of the voxels in the asset's frame."""
+        ends = np.stack([self.coords.min(axis=0), self.coords.max(axis=0) + 1])
+        return ends / self.resolution - 0.5
 
 
 @dataclass(frozen=True)
@@ -70,6 +96,25 @@ def status_of(
 def listed(runner: JobRunner, placements: Mapping[str, Placement]) -> tuple[Listed, ...]:
     """The jobs that run and wait, in their order."""
     return tuple(Listed(job.id, placements[job.id].name, job.state, job.message) for job in runner.queue.jobs)
+
+
+def growing_of(runner: JobRunner, placements: Mapping[str, Placement]) -> Growing | None:
+    """What can be shown of the job that runs; None before its first voxels, and of edits of what is there."""
+    job = runner.queue.running
+    if job is None or placements[job.id].edits or placements[job.id].recolors:
+        return None
+    voxels = job.part("voxels") or job.part("preview")
+    if voxels is None:
+        return None
+    gaussian = job.part("gaussian")
+    return Growing(
+        (job.id, len(job.parts)),
+        placements[job.id],
+        voxels.arrays["coords"],
+        int(voxels.info["resolution"]),
+        frame_of(voxels),
+        gaussian.arrays if gaussian is not None else None,
+    )
 
 
 def _backend_lines(runner: JobRunner) -> tuple[str, ...]:

@@ -67,6 +67,17 @@ def free_place(
     return Matrix.Translation((shift, 0.0, 0.0)) @ at
 
 
+def free_shifts(wanted: Bounds, view_layer: bpy.types.ViewLayer, count: int) -> list[float]:
+    """How far along +X so many boxes like this one go, to stand clear of everything and of each other."""
+    taken = list(_taken(view_layer))
+    shifts: list[float] = []
+    for _ in range(count):
+        shifts.append(_clear_shift(wanted, taken))
+        step = np.array([shifts[-1], 0.0, 0.0])
+        taken.append(Bounds(wanted.low + step, wanted.high + step))
+    return shifts
+
+
 def foot_of(box: Bounds) -> tuple[float, float, float]:
     """The middle of a box's lower side."""
     x, y, _ = (box.low + box.high) / 2

@@ -11,8 +11,9 @@ import bpy
 import numpy as np
 
 from ..faults import Fault
+from ..splats.values import Splats
 from .asset import Arrays, Asset, fingerprint
-from .collection import gaussian_columns, linear_colors, store_sources
+from .collection import linear_colors, store_sources
 from .find_asset import (
     ASSET,
     KEY,
@@ -26,6 +27,7 @@ from .find_asset import (
     stored_size,
     vertex_keys,
 )
+from .gaussians.object import columns_of
 from .latents import owners, read_latents
 from .materials import COLOR_ATTRIBUTE
 from .splice import set_values, splice
@@ -98,21 +100,22 @@ def _renew(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, look: bool) -> None:
     keys, places = arrays["keys"], arrays["vertices" if kind == "mesh" else "position"]
     faces = arrays["faces"] if kind == "mesh" else np.empty((0, 3), np.int32)
     rows = _rows(mesh, arrays, look)
-    looks = {name: values for name, values in arrays.items() if name != "faces"}
-    if look and (rows >= 0).all() and len(rows) == len(mesh.vertices):
-        changed = arrays["kept"] == 0
-        _set_looks(mesh, kind, {name: values[changed] for name, values in looks.items()}, rows[changed])
-        return
-    if not len(vertex_keys(mesh)):
-        name_vertices(mesh)
-    frame = np.array(data_frame(mesh))
-    order = splice(mesh, rows, places @ frame[:3, :3].T + frame[:3, 3], faces)
-    added = np.flatnonzero(rows[order] < 0)
-    new = order[added]
-    set_values(mesh, KEY, added, keys[new])
-    _set_looks(mesh, kind, {name: values[new] for name, values in looks.items()}, added)
-    store_sample(mesh, keys[order], places[order])
-    store_size(mesh)
+    changed = rows < 0
+    if look and not changed.any() and len(rows) == len(mesh.vertices):
+        order = np.argsort(rows)
+    else:
+        if not len(vertex_keys(mesh)):
+            name_vertices(mesh)
+        frame = np.array(data_frame(mesh))
+        order = splice(mesh, rows, places @ frame[:3, :3].T + frame[:3, 3], faces)
+        set_values(mesh, KEY, np.arange(len(order)), keys[order])
+        store_sample(mesh, keys[order], places[order])
+        store_size(mesh)
+    if look:
+        changed |= arrays["kept"] == 0
+    at = np.flatnonzero(changed[order])
+    looks = {name: values[order[at]] for name, values in arrays.items() if name != "faces"}
+    _set_looks(mesh, kind, looks, at)
 
 
 def _rows(mesh: bpy.types.Mesh, arrays: Arrays, look: bool) -> np.ndarray:
@@ -137,11 +140,12 @@ def _set_looks(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, rows: np.ndarray
     """Sets what is not the position of the vertices `rows`: colours, and all that a splat is."""
     if not len(rows):
         return
+    if kind == "gaussian":
+        for name, values in columns_of(Splats.plain(arrays)):
+            set_values(mesh, name, rows, values)
+        return
     linear = linear_colors(arrays)
     set_values(mesh, COLOR_ATTRIBUTE, rows, np.concatenate([linear, np.ones((len(linear), 1))], axis=1))
-    if kind == "gaussian":
-        for name, values in gaussian_columns(arrays):
-            set_values(mesh, name, rows, values)
 
 
 def _keep(collection: bpy.types.Collection, swaps: list[_Swap]) -> None:

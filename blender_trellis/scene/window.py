@@ -1,6 +1,6 @@
 """What needs a window: putting an asset into the scene that is open, and redrawing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import bpy
 from mathutils import Matrix
@@ -32,7 +32,7 @@ def place(
     edits: the id of the asset that it is an edit of. matrix: 16 numbers, row by row. frames: whether 3D views
     turn to a new one.
     """
-    where = _matrix(asset, matrix)
+    where = cube_matrix(asset.frame, matrix)
     window = bpy.context.window or next(iter(bpy.context.window_manager.windows), None)
     if window is None:  # background mode has neither windows nor undo
         scene, view_layer = bpy.context.scene, bpy.context.view_layer
@@ -43,6 +43,17 @@ def place(
         if frames and (told or not edits):
             _frame_selected(window)
     return told
+
+
+def as_one_step(change: Callable[[], None], name: str) -> None:
+    """Changes the scene that is open now, as one undo step called `name`."""
+    window = bpy.context.window or next(iter(bpy.context.window_manager.windows), None)
+    if window is None:
+        change()
+        return
+    with bpy.context.temp_override(window=window):
+        change()
+        bpy.ops.ed.undo_push(message=f"TRELLIS: {name}"[:60])
 
 
 def _put(
@@ -61,22 +72,30 @@ def _put(
     add_asset(asset, scene, view_layer, matrix, height)
     if not edits:
         return ""
-    return f'"{asset.name}" was removed or changed while it was edited: the result was added beside it.'
+    return (
+        f'"{asset.name}" was removed, is linked from another file, or has changed since the edit began: the '
+        "result was added beside what is there."
+    )
 
 
-def _matrix(asset: Asset, rows: Sequence[float] | None) -> Matrix | None:
+def cube_matrix(frame: tuple[float, float, float, float], rows: Sequence[float] | None) -> Matrix | None:
     """The world matrix of the asset's unit cube, from that of the frame which was sent."""
     if rows is None:
         return None
-    scale, *offset = asset.frame
+    scale, *offset = frame
     sent = Matrix([rows[place : place + 4] for place in range(0, 16, 4)])
     return sent @ Matrix.Translation(offset) @ Matrix.Scale(scale, 4)
 
 
 def _frame_selected(window: bpy.types.Window) -> None:
-    """Turns the window's 3D views to what is selected, but for those that look through a camera."""
+    """Turns the window's 3D views to what is selected, but for those that look through a camera.
+
+    Solid views that would draw it in one colour show its own colours.
+    """
     for area in window.screen.areas:
         space = area.spaces.active
+        if area.type == "VIEW_3D" and space.shading.color_type in ("MATERIAL", "SINGLE", "OBJECT", "RANDOM"):
+            space.shading.color_type = "VERTEX"
         if area.type != "VIEW_3D" or space.region_3d.view_perspective == "CAMERA" or space.local_view:
             continue
         region = next(region for region in area.regions if region.type == "WINDOW")
@@ -85,13 +104,13 @@ def _frame_selected(window: bpy.types.Window) -> None:
                 bpy.ops.view3d.view_selected()
 
 
-def redraw() -> None:
-    """Redraws where the add-on has something to show: sidebars, not the 3D views that they lie on."""
+def redraw(views: bool = False) -> None:
+    """Redraws where the add-on has something to show: sidebars, and if asked the 3D views they lie on."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "PREFERENCES":
                 area.tag_redraw()
             elif area.type == "VIEW_3D":
                 for region in area.regions:
-                    if region.type == "UI":
+                    if region.type == "UI" or (views and region.type == "WINDOW"):
                         region.tag_redraw()

@@ -88,7 +88,14 @@ class TrellisPreferences(bpy.types.AddonPreferences):
         default=True,
     )
     frames_results: bpy.props.BoolProperty(
-        name="Frame Results", description="Turn the view to a new result", default=True
+        name="Frame Results",
+        description="Turn 3D views to a new result, and let Solid views show its colors",
+        default=True,
+    )
+    shows_previews: bpy.props.BoolProperty(
+        name="Show the Shape While It Is Made",
+        description="Draw an object into 3D views while it is made: its voxels, then its Gaussians as points",
+        default=True,
     )
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -117,6 +124,7 @@ class TrellisPreferences(bpy.types.AddonPreferences):
             "background_remover",
             "keeps_pictures",
             "frames_results",
+            "shows_previews",
         ):
             layout.prop(self, name)
 

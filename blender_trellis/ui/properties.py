@@ -14,6 +14,8 @@ from ..picture_source import Picture, read_image, read_picture
 from ..protocol import FORMATS, Array, Generate, Input, SamplingParams, StageInfo
 from .region import settings as region_settings
 from .region.settings import TrellisRegionSettings
+from .vary import settings as vary_settings
+from .vary.settings import TrellisVarySettings
 
 DEFAULTS = Generate(job="")
 SEED_MAX = 2**31 - 1
@@ -127,6 +129,7 @@ class TrellisSettings(bpy.types.PropertyGroup):
     sparse_structure: bpy.props.PointerProperty(type=TrellisStageSettings)
     structured_latent: bpy.props.PointerProperty(type=TrellisStageSettings)
     region: bpy.props.PointerProperty(type=TrellisRegionSettings)
+    vary: bpy.props.PointerProperty(type=TrellisVarySettings)
     formats: bpy.props.EnumProperty(
         name="Output",
         items=tuple((name, one.label, one.description) for name, one in IN_BLENDER.items()),
@@ -187,7 +190,8 @@ class TrellisSettings(bpy.types.PropertyGroup):
             sparse_structure=self.sparse_structure.to_params(),
             structured_latent=self.structured_latent.to_params(),
             formats=tuple(kind for kind in IN_BLENDER if kind in self.formats),
+            preview=backend.shows_previews,
         )
 
 
-CLASSES = (TrellisStageSettings, *region_settings.CLASSES, TrellisSettings)
+CLASSES = (TrellisStageSettings, *region_settings.CLASSES, *vary_settings.CLASSES, TrellisSettings)

@@ -24,6 +24,8 @@ from blender_trellis import protocol as p
 from blender_trellis.protocol.pictures import PNG
 
 STEPS = 4
+FRAME = {"scale": 1.25, "offset_x": 0.0, "offset_y": 0.0, "offset_z": 0.0}
+"""Of an encoded mesh: so that the ball, 0.8 wide, is as long as what was sent."""
 STARTER = p.ModelInfo(
     "starter",
     ("pictures",),
@@ -122,9 +124,14 @@ class FakeBackend:
         return self.send(p.Finished(request.job, 0.5, seed, request.model, "0" * 64, digest))
 
     def send_results(self, request: p.Making, broken: bool) -> None:
+        sent = {} if isinstance(request, p.Generate) else request.arrays
+        if isinstance(request, p.Vary) and request.onto == "mesh":  # a gradient along x of what was sent
+            shown = np.frombuffer(sent["vertices"].data, "<f4").reshape(-1, 3)[:, :1] + 0.5
+            colors = np.clip(np.repeat(shown, 3, axis=1), 0, 1).astype(np.float32)
+            return self.send(p.Result(request.job, "vertex_colors", {}, arrays(colors=colors)))
         vertices, faces, colors = ball()
         cells = np.unique(((vertices + 0.5) * 64).astype(np.int32), axis=0)
-        self.send_latents(request.job, cells)
+        self.send_latents(request.job, cells, FRAME if "vertices" in sent else {})
         count = len(vertices)
         names = {"keys": np.arange(count, dtype=np.int32)}
         if isinstance(request, p.Edit):  # whatever the region is, the upper half is new
@@ -143,8 +150,9 @@ class FakeBackend:
             faces = faces + (count if broken else 0)
             surface = arrays(vertices=vertices, faces=faces.astype(np.int32), colors=colors, **names)
             self.send(p.Result(request.job, "mesh", {}, surface))
+        return None
 
-    def send_latents(self, job: str, cells: np.ndarray) -> None:
+    def send_latents(self, job: str, cells: np.ndarray, frame: dict[str, float]) -> None:
         """What the ball was decoded from, of one size with a real one's but for the channels."""
         occupied = np.zeros((64, 64, 64), bool)
         occupied[tuple(cells.T)] = True
@@ -152,7 +160,7 @@ class FakeBackend:
         latent = arrays(latent=np.zeros((8, 16, 16, 16), np.float32))
         self.send(p.Result(job, "structure_latent", {}, latent))
         voxels = arrays(coords=cells, occupied=np.packbits(occupied))
-        self.send(p.Result(job, "voxels", resolution | {"structure_resolution": 64}, voxels))
+        self.send(p.Result(job, "voxels", resolution | frame | {"structure_resolution": 64}, voxels))
         feats = np.random.default_rng(0).normal(size=(len(cells), 8)).astype(np.float32)
         self.send(p.Result(job, "structured_latent", resolution, arrays(coords=cells, feats=feats)))
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from blender_trellis.faults import Fault
-from blender_trellis.scene.mesh_source import read_objects
+from blender_trellis.meshes.source import read_objects
 
 TETRAHEDRON = ([(0, 0, 0), (1, 0, 0), (0, 2, 0), (0, 0, 3)], [(0, 2, 1), (0, 1, 3), (0, 3, 2), (1, 2, 3)])
 
@@ -139,7 +139,7 @@ def test_what_is_no_body_is_refused_with_its_name(vertices, faces, words):
 
 
 def test_too_many_faces_are_refused_before_they_are_read(monkeypatch):
-    monkeypatch.setattr("blender_trellis.scene.mesh_source.MOST_FACES", 7)
+    monkeypatch.setattr("blender_trellis.meshes.source.MOST_FACES", 7)
     assert len(read(add()).faces) == 4
     with pytest.raises(Fault, match='"Rock.001" brings the selection over 7 triangles'):
         read(bpy.data.objects["Rock"], add())

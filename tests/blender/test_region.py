@@ -50,6 +50,8 @@ def taken(collection: bpy.types.Collection) -> drawing.Taken:
     return drawing.taken_by(collection, bpy.context.view_layer)
 
 
+HALF = 0.4 + 0.5 / RESOLUTION + 1e-4  # of the ball, with half a voxel
+AROUND = np.diag([HALF, HALF, HALF, 1.0])
 PLACES = (
     Matrix.Identity(4),
     Matrix.Translation((300.0, -20.0, 5.0))
@@ -63,10 +65,10 @@ def test_a_box_fits_the_asset_wherever_it_stands(addon, place):
     collection = add_ball(place)
     box = add_region()
     bpy.context.view_layer.update()
-    np.testing.assert_allclose(matrix_in(box, collection), np.diag([0.4001, 0.4001, 0.4001, 1.0]), atol=1e-6)
+    np.testing.assert_allclose(matrix_in(box, collection), AROUND, atol=1e-6)
     part(collection, "mesh").parent.location.x += 7.0  # the box goes with the asset
     bpy.context.view_layer.update()
-    np.testing.assert_allclose(matrix_in(box, collection), np.diag([0.4001, 0.4001, 0.4001, 1.0]), atol=1e-6)
+    np.testing.assert_allclose(matrix_in(box, collection), AROUND, atol=1e-6)
 
 
 def test_a_box_fits_the_vertices_selected_in_edit_mode(addon):
@@ -82,8 +84,12 @@ def test_a_box_fits_the_vertices_selected_in_edit_mode(addon):
     chosen = np.array([one.co for one in part(collection, "mesh").data.vertices if one.select])
     assert 10 < len(chosen) < 400
     matrix = matrix_in(box, collection)
-    np.testing.assert_allclose(matrix[:3, 3] - np.diag(matrix)[:3], chosen.min(axis=0) - 1e-4, atol=1e-6)
-    np.testing.assert_allclose(matrix[:3, 3] + np.diag(matrix)[:3], chosen.max(axis=0) + 1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        matrix[:3, 3] - np.diag(matrix)[:3], chosen.min(axis=0) - (HALF - 0.4), atol=1e-6
+    )
+    np.testing.assert_allclose(
+        matrix[:3, 3] + np.diag(matrix)[:3], chosen.max(axis=0) + (HALF - 0.4), atol=1e-6
+    )
 
 
 def test_a_region_that_was_moved_elsewhere_is_read_through_the_world(addon):
@@ -98,7 +104,7 @@ def test_a_region_that_was_moved_elsewhere_is_read_through_the_world(addon):
     box.parent, box.matrix_parent_inverse = holder, Matrix.Identity(4)
     box.matrix_world = world
     bpy.context.view_layer.update()
-    np.testing.assert_allclose(matrix_in(box, collection), np.diag([0.4001, 0.4001, 0.4001, 1.0]), atol=2e-3)
+    np.testing.assert_allclose(matrix_in(box, collection), AROUND, atol=2e-3)
 
 
 def test_the_voxels_of_several_regions_are_joined_and_hidden_ones_do_not_count(addon):
@@ -158,3 +164,43 @@ def test_a_region_scaled_to_nothing_is_named(addon):
     with pytest.raises(Fault, match='"Region" is scaled to nothing'):
         shape_of([read_region(box, collection)])
     assert "scaled to nothing" in reasons.why_not_now(bpy.context)
+
+
+def test_the_picture_to_paint_on_shows_the_asset_from_its_front(addon):
+    """The ball is red towards +X, green towards +Y, blue towards +Z; the camera stands before -Y."""
+    collection = add_ball(PLACES[1])
+    scenes, objects = list(bpy.data.scenes), list(bpy.data.objects)
+    settings = bpy.context.scene.trellis.region
+    settings.view_height = 0.0
+    assert bpy.ops.trellis.paint_change() == {"FINISHED"}
+    assert list(bpy.data.scenes) == scenes and list(bpy.data.objects) == objects
+    image = settings.painted
+    assert settings.guide == "PAINTED" and image.packed_file is not None and image.name == "ball Painting"
+    pixels = np.array(image.pixels[:]).reshape(1024, 1024, 4)  # rows from the bottom up
+    assert (pixels[[0, 0, -1, -1], [0, -1, 0, -1], 3] == 0).all()
+    seen = np.argwhere(pixels[..., 3] > 0.5)
+    # From where the sphere round the unit cube fills a view of 40°, one of 0.4 fills this much.
+    distance = math.sqrt(0.75) / math.sin(math.radians(20))
+    fills = math.tan(math.asin(0.4 / distance)) / math.tan(math.radians(20))
+    np.testing.assert_allclose((np.ptp(seen, axis=0) + 1) / 1024, fills, atol=0.004)
+    left, right, low, high = (
+        pixels[row, column] for row, column in ((512, 350), (512, 674), (350, 512), (674, 512))
+    )
+    assert right[0] > left[0] + 0.2 and high[2] > low[2] + 0.2
+    assert pixels[512, 512, 1] < 0.3  # its green side is behind
+    assert part(collection, "mesh").parent is not None
+
+
+def test_what_was_painted_is_the_guide(addon):
+    from blender_trellis.ui.region.guide import guide_of
+
+    collection = add_ball()
+    bpy.ops.trellis.paint_change()
+    settings = bpy.context.scene.trellis.region
+    untouched = guide_of(collection, settings).pictures[0].data
+    assert untouched.startswith(b"\x89PNG")
+    pixels = np.array(settings.painted.pixels[:]).reshape(1024, 1024, 4)
+    pixels[400:600, 400:600] = (0.0, 1.0, 0.0, 1.0)
+    settings.painted.pixels[:] = pixels.ravel().tolist()
+    painted = guide_of(collection, settings).pictures[0].data
+    assert painted.startswith(b"\x89PNG") and painted != untouched

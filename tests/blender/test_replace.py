@@ -74,7 +74,14 @@ def _first() -> Asset:
     del sheet["kept"]
     history = json.dumps([{"mode": "generate", "seed": 1}])
     properties = {"seed": 1, "history": history, "picture_hash": "aa"}
-    return Asset("chair", sheet, _splats(sheet, 0.1), properties, _latents(), pictures=(("own.png", PNG),))
+    return Asset(
+        "chair",
+        mesh=sheet,
+        gaussian=_splats(sheet, 0.1),
+        properties=properties,
+        latents=_latents(),
+        pictures=(("own.png", PNG),),
+    )
 
 
 def _edit(mode: str = "replace", seed: int = 2, base: int = 1, **changes) -> Asset:
@@ -82,11 +89,11 @@ def _edit(mode: str = "replace", seed: int = 2, base: int = 1, **changes) -> Ass
     step = {"mode": mode, "seed": seed}
     return Asset(
         "chair",
-        sheet,
-        _splats(sheet, 0.7),
-        {"seed": seed, "history": json.dumps([step])},
-        _latents(seed=seed),
-        Change(mode, fingerprint(_latents(seed=base).arrays)),
+        mesh=sheet,
+        gaussian=_splats(sheet, 0.7),
+        properties={"seed": seed, "history": json.dumps([step])},
+        latents=_latents(seed=seed),
+        change=Change(mode, fingerprint(_latents(seed=base).arrays)),
         pictures=(("guide.png", PNG),),
     )
 
@@ -287,6 +294,16 @@ def test_a_look_leaves_even_the_shape_inside():
     assert [tuple(one.uv) for one in item.data.uv_layers["UVMap"].data] == uv
     for vertex, color in zip(item.data.vertices, item.data.color_attributes["Color"].data, strict=True):
         assert (tuple(color.color) == (1, 0, 0, 1)) == (vertex.co.x > 0.05)
+
+
+def test_a_look_on_changed_topology_has_its_colors():
+    collection = _add(_first())
+    item = part(collection, "mesh")
+    _delete_some(item)
+    edit = _edit("look", bump=0.0)
+    edit.mesh["colors"][edit.mesh["kept"] == 0] = (1, 0, 0)
+    replace_asset(collection, edit)
+    _assert_is(item.data, edit.mesh)
 
 
 def test_the_former_version_is_kept_hidden():

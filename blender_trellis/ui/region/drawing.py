@@ -3,19 +3,17 @@
 from dataclasses import dataclass
 
 import bpy
-import gpu
 import numpy as np
 
 from ...editing.region_mask import RegionShape
 from ...editing.region_objects import asset_of, read_region, regions_of, shape_of
-from ...editing.voxel_cubes import grid_corners, visible_sides
 from ...faults import Fault
 from ...scene.asset import StoredLatents
 from ...scene.find_asset import asset_matrix
 from ...scene.latents import DATA, LATENTS, read_latents
+from ..cube_drawing import Cubes
 
 COLOR = (1.0, 0.42, 0.08)
-SHADES = (0.72, 0.55, 1.0)  # of sides that look along x, y and z
 ALPHA = 0.4
 
 
@@ -37,9 +35,8 @@ class _Memory:
         self.latents: StoredLatents | None = None
         self.key: object = None
         self.taken: Taken | str = ""  # or why it cannot be told
-        self.batches: list = []  # (shade, batch) of `taken`; empty where they are still to be made
-        self.resolution = 0  # of the grid whose corners are on the graphics card
-        self.corners: object = None
+        self.cubes = Cubes()
+        self.drawn = False  # whether the cubes are those of `taken`
 
 
 _memory = _Memory()
@@ -73,7 +70,7 @@ def taken_by(collection: bpy.types.Collection, view_layer: bpy.types.ViewLayer) 
     latents_key = (collection.session_uid, carrier.get(LATENTS) if carrier is not None else None)
     key = (latents_key, *(source.stamp for source in sources))
     if key != _memory.key:
-        _memory.key, _memory.batches = key, []
+        _memory.key, _memory.drawn = key, False
         try:
             if latents_key != _memory.latents_key or _memory.latents is None:
                 _memory.latents_key, _memory.latents = latents_key, None
@@ -104,39 +101,7 @@ def _draw() -> None:
         return  # which the panel says
     if taken is None or not taken.own.any():
         return
-    if not _memory.batches:
-        _memory.batches = _batches(taken.own)
-    matrix = asset_matrix(collection)
-    shader = gpu.shader.from_builtin("UNIFORM_COLOR")
-    gpu.state.blend_set("ALPHA")
-    gpu.state.depth_test_set("LESS_EQUAL")
-    gpu.state.face_culling_set("BACK" if matrix.determinant() > 0 else "FRONT")
-    with gpu.matrix.push_pop():
-        gpu.matrix.multiply_matrix(matrix)
-        shader.bind()
-        for shade, batch in _memory.batches:
-            shader.uniform_float("color", (*(shade * part for part in COLOR), ALPHA))
-            batch.draw(shader)
-    gpu.state.face_culling_set("NONE")
-    gpu.state.depth_test_set("NONE")
-    gpu.state.blend_set("NONE")
-
-
-def _batches(own: np.ndarray) -> list[tuple[float, "gpu.types.GPUBatch"]]:
-    if _memory.resolution != len(own):
-        _memory.resolution, _memory.corners = len(own), _corner_buffer(len(own))
-    made = []
-    for shade, triangles in zip(SHADES, visible_sides(own), strict=True):
-        if len(triangles):
-            indices = gpu.types.GPUIndexBuf(type="TRIS", seq=triangles)
-            made.append((shade, gpu.types.GPUBatch(type="TRIS", buf=_memory.corners, elem=indices)))
-    return made
-
-
-def _corner_buffer(resolution: int) -> "gpu.types.GPUVertBuf":
-    corners = grid_corners(resolution)
-    layout = gpu.types.GPUVertFormat()
-    layout.attr_add(id="pos", comp_type="F32", len=3, fetch_mode="FLOAT")
-    buffer = gpu.types.GPUVertBuf(layout, len(corners))
-    buffer.attr_fill("pos", corners)
-    return buffer
+    if not _memory.drawn:
+        _memory.cubes.fill(taken.own)
+        _memory.drawn = True
+    _memory.cubes.draw(asset_matrix(collection), COLOR, ALPHA)

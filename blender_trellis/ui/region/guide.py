@@ -1,13 +1,16 @@
 """What shows the model how the whole asset should be, from the settings and from what the asset carries."""
 
 import json
+from typing import get_args
 
 import bpy
 
 from ...editing.edit_request import Guide
 from ...picture_source import Picture, read_image
+from ...protocol import EditMode
 from ...scene.latents import PICTURE as OWN_PICTURE
 from ...scene.latents import read_pictures
+from ...scene.replace import history_of
 from .settings import PAINTED, PICTURE, SENTENCE, TrellisRegionSettings
 
 
@@ -19,6 +22,11 @@ def guide_of(collection: bpy.types.Collection, settings: TrellisRegionSettings) 
         return Guide(prompt=settings.prompt)
     if settings.guide in (PICTURE, PAINTED):
         return Guide((read_image(settings.image if settings.guide == PICTURE else settings.painted),))
+    return own_guide(collection)
+
+
+def own_guide(collection: bpy.types.Collection) -> Guide:
+    """The pictures that are kept with the asset, or the sentence that it was made from."""
     pictures = tuple(Picture(name, data) for name, data in read_pictures(collection))
     return Guide(pictures) if pictures else Guide(prompt=_own_prompt(collection))
 
@@ -34,4 +42,4 @@ def _own_prompt(collection: bpy.types.Collection) -> str:
 
 def is_edited(collection: bpy.types.Collection) -> bool:
     """Whether the asset was changed since it was generated, so that its own picture shows something else."""
-    return bool(collection.get("trellis_history"))
+    return any(step.get("mode") in get_args(EditMode) for step in history_of(collection))

@@ -11,6 +11,7 @@ from ...jobs import session
 from ...jobs.placement import Placement
 from ...protocol import Format
 from ...scene.find_asset import asset_id, own_asset, part
+from ...scene.latents import read_latents
 from ...scene.replace import changed_by_hand
 from .drawing import taken_by
 from .guide import guide_of
@@ -45,7 +46,8 @@ class TRELLIS_OT_add_region(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         collection = _asset(context)
         try:
-            box = add_box(collection, *selected_bounds(collection))
+            resolution = read_latents(collection).resolution
+            box = add_box(collection, *selected_bounds(collection, resolution))
         except Fault as fault:
             self.report({"ERROR"}, str(fault))
             return {"CANCELLED"}
@@ -130,9 +132,9 @@ class TRELLIS_OT_paint_change(bpy.types.Operator):
 
 def _open_to_paint(context: bpy.types.Context, image: bpy.types.Image) -> None:
     """Shows the image in an image editor, beside the 3D view where there is none yet."""
-    if context.window is None:  # no window, nothing to paint in
-        return
     area = next((one for one in context.screen.areas if one.type == "IMAGE_EDITOR"), None)
+    if area is None and context.area is None:  # called without a window: there is nothing to paint in
+        return
     if area is None:
         known = set(context.screen.areas)
         bpy.ops.screen.area_split(direction="VERTICAL", factor=0.5)

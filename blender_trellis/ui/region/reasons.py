@@ -8,6 +8,7 @@ from ...editing.region_objects import asset_of, world_length
 from ...faults import Fault
 from ...jobs import session
 from ...protocol import ModelInfo
+from ...scene.find_asset import ASSET
 from .drawing import Taken, taken_by
 from .guide import has_own_guide, is_edited
 from .settings import OWN, PAINTED, PICTURE, SENTENCE, TrellisRegionSettings
@@ -15,13 +16,13 @@ from .settings import OWN, PAINTED, PICTURE, SENTENCE, TrellisRegionSettings
 
 def why_not_now(context: bpy.types.Context) -> str:
     """Why the region cannot be regenerated now, one sentence; empty where it can."""
-    if session.status().job:
-        return "A generation is running"
     if session.backend_python() is None:
         return "Install the backend first"
     collection = asset_of(context.object, context.scene)
     if collection is None:
         return "Select an asset or one of its regions"
+    if session.is_being_edited(str(collection.get(ASSET))):
+        return "This asset is being changed: wait for that, or cancel it"
     try:
         taken = taken_by(collection, context.view_layer)
     except Fault as fault:

@@ -45,8 +45,8 @@ def test_ctrl_c_finishes_the_object_that_is_being_made(blender, installed, fake_
     """Blender has a handler of its own for the first one, in the background."""
     folder, out = tmp_path / "pictures", tmp_path / "out"
     folder.mkdir()
-    (folder / "a.png").write_bytes(b"steady")
-    (folder / "b.png").write_bytes(b"ball")
+    (folder / "a.png").write_bytes(PNG + b"steady")
+    (folder / "b.png").write_bytes(PNG + b"ball")
     batch = blender.start(
         *("--background", "--python", _script(installed), "--", "--input", folder, "--output", out, "--ply"),
         TRELLIS_PYTHON=fake_python,

@@ -10,8 +10,8 @@ import bpy
 import numpy as np
 
 from ..faults import Fault
-from .collection import is_gaussian
-from .mesh_colors import corner_colors, vertex_of_corner
+from ..scene.gaussians.object import is_gaussian
+from .colors import corner_colors, vertex_of_corner
 
 MOST_FACES = 2_000_000
 FLAT = 1e-4

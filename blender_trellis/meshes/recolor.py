@@ -1,0 +1,88 @@
+"""Colours that the backend sends for objects of the scene, as a colour attribute of their own meshes.
+
+V vertices of an object's mesh · E vertices that were sent of it, modifiers applied.
+"""
+
+import bpy
+import numpy as np
+from mathutils import Vector
+from mathutils.kdtree import KDTree
+
+from ..faults import Fault
+from ..scene.collection import linear_from_srgb
+from ..scene.materials import vertex_color_material
+from .source import MeshSource, read_objects
+
+ATTRIBUTE = "Retexture"
+"""Of its own name, so that what the artist has painted stays."""
+
+Parts = tuple[tuple[str, int], ...]
+"""The names of objects in their order, and how many vertices were sent of each."""
+
+
+def why_not_recolored(item: bpy.types.Object) -> str:
+    """Why an object's mesh can get no colours, one sentence; empty where it can."""
+    if item.type != "MESH":
+        return f'"{item.name}" is no mesh: convert it to one first.'
+    if item.library is not None or item.data.library is not None:
+        return f'"{item.name}" is linked from another file: make it local first.'
+    return ""
+
+
+def is_busy(parts: Parts) -> bool:
+    """Whether somebody edits, sculpts or paints one of the objects."""
+    found = (bpy.data.objects.get(name) for name, _ in parts)
+    return any(item is not None and item.mode != "OBJECT" for item in found)
+
+
+def recolor(parts: Parts, colors: np.ndarray) -> None:
+    """Gives the objects the colours (E, 3) sRGB of all their parts. Fault where they are not as sent."""
+    objects = [bpy.data.objects.get(name) for name in dict.fromkeys(name for name, _ in parts)]
+    present = [item for item in objects if item is not None]
+    changed = f'"{parts[0][0]}" was changed or removed while it was colored: nothing was done to it.'
+    if len(present) < len(objects):
+        raise Fault(changed)
+    source = read_objects(present, bpy.context.evaluated_depsgraph_get())
+    if source.parts != parts or len(source.vertices) != len(colors):
+        raise Fault(changed)
+    linear = linear_from_srgb(colors)
+    for item in present:
+        own = _rows_of(item.name, source)
+        _set_colors(item, linear[own][_nearest(item, source, own)])
+
+
+def _rows_of(name: str, source: MeshSource) -> np.ndarray:
+    """Which vertices (E,) of the source are of the object."""
+    owners = np.repeat([part == name for part, _ in source.parts], [count for _, count in source.parts])
+    return np.flatnonzero(owners)
+
+
+def _nearest(item: bpy.types.Object, source: MeshSource, own: np.ndarray) -> np.ndarray | slice:
+    """Of each of the object's own vertices (V,) the nearest that was sent; modifiers may have made others."""
+    if len(own) == len(item.data.vertices):
+        return slice(None)
+    places = source.vertices[own] @ source.matrix[:3, :3].T + source.matrix[:3, 3]
+    tree = KDTree(len(places))
+    for number, place in enumerate(places):
+        tree.insert(Vector(place), number)
+    tree.balance()
+    return np.array([tree.find(item.matrix_world @ vertex.co)[1] for vertex in item.data.vertices], np.int64)
+
+
+def _set_colors(item: bpy.types.Object, linear: np.ndarray) -> None:
+    """`linear` (V, 3). A mesh without materials gets one that shows them; others stay as they are."""
+    mesh = item.data
+    former = mesh.color_attributes.get(ATTRIBUTE)
+    if former is not None and (former.domain, former.data_type) != ("POINT", "FLOAT_COLOR"):
+        mesh.color_attributes.remove(former)
+        former = None
+    attribute = former or mesh.color_attributes.new(ATTRIBUTE, "FLOAT_COLOR", "POINT")
+    rgba = np.ones((len(linear), 4), np.float32)
+    rgba[:, :3] = linear
+    attribute.data.foreach_set("color", rgba.ravel())
+    mesh.color_attributes.active_color = attribute
+    mesh.color_attributes.render_color_index = mesh.color_attributes.find(ATTRIBUTE)
+    if not any(mesh.materials):
+        red, green, blue = map(float, linear.mean(axis=0))
+        mesh.materials.append(vertex_color_material(item.name, (red, green, blue), ATTRIBUTE))
+    mesh.update()

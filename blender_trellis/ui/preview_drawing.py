@@ -1,0 +1,105 @@
+"""Draws the object that is being made into the 3D views: voxels first, then its Gaussians as points.
+
+Nothing is added to the scene; the finished object takes its place.
+"""
+
+import bpy
+import gpu
+import numpy as np
+from mathutils import Matrix
+
+from ..backend_settings import backend_settings
+from ..jobs import session
+from ..jobs.status import Growing
+from ..scene.asset import Asset
+from ..scene.placement import free_place
+from ..scene.window import cube_matrix
+from ..splats import harmonics
+from .cube_drawing import Cubes
+
+COLOR = (0.75, 0.76, 0.8)
+POINT_PIXELS = 3.0
+CLEAR = 0.0  # splats of lower opacity (logit) are left out
+
+
+class _Memory:
+    """What was drawn last."""
+
+    def __init__(self):
+        self.key: object = None
+        self.matrix = Matrix.Identity(4)
+        self.cubes = Cubes()
+        self.points: gpu.types.GPUBatch | None = None
+
+
+_memory = _Memory()
+_handle: object = None  # of the drawing; these two are this module's only state
+
+
+def begin() -> None:
+    """On registration: draws from now on. Without a window there is nothing to draw into."""
+    global _handle
+    if not bpy.app.background:
+        _handle = bpy.types.SpaceView3D.draw_handler_add(_draw, (), "WINDOW", "POST_VIEW")
+
+
+def end() -> None:
+    """On unregistration."""
+    global _handle, _memory
+    if _handle is not None:
+        bpy.types.SpaceView3D.draw_handler_remove(_handle, "WINDOW")
+    _handle, _memory = None, _Memory()
+
+
+def _draw() -> None:
+    growing = session.growing()
+    if growing is None or not backend_settings().shows_previews:
+        return
+    if growing.key != _memory.key:
+        _memory.key = growing.key
+        _memory.matrix = _place_of(growing)
+        _memory.points = _point_batch(growing) if growing.gaussian is not None else None
+        if _memory.points is None:
+            _memory.cubes.fill(growing.filled())
+    if _memory.points is None:
+        _memory.cubes.draw(_memory.matrix, COLOR, 1.0)
+    else:
+        _draw_points(_memory.points, _memory.matrix)
+
+
+def _place_of(growing: Growing) -> Matrix:
+    """Where the object will stand, as far as its voxels tell."""
+    given = cube_matrix(growing.frame, growing.placement.matrix)
+    if given is not None:
+        return given
+    so_far = Asset("", mesh={"vertices": growing.outline()})
+    context = bpy.context
+    return free_place(so_far, context.scene, context.view_layer, growing.placement.height)
+
+
+def _point_batch(growing: Growing) -> "gpu.types.GPUBatch":
+    arrays = growing.gaussian
+    assert arrays is not None
+    clear = arrays["opacity"].ravel() > CLEAR
+    color = np.ones((int(clear.sum()), 4), np.float32)
+    color[:, :3] = np.clip(0.5 + harmonics.DC * arrays["f_dc"][clear], 0, 1)
+    layout = gpu.types.GPUVertFormat()
+    layout.attr_add(id="pos", comp_type="F32", len=3, fetch_mode="FLOAT")
+    layout.attr_add(id="color", comp_type="F32", len=4, fetch_mode="FLOAT")
+    buffer = gpu.types.GPUVertBuf(layout, len(color))
+    buffer.attr_fill("pos", np.ascontiguousarray(arrays["position"][clear]))
+    buffer.attr_fill("color", color)
+    return gpu.types.GPUBatch(type="POINTS", buf=buffer)
+
+
+def _draw_points(batch: "gpu.types.GPUBatch", matrix: Matrix) -> None:
+    shader = gpu.shader.from_builtin("POINT_FLAT_COLOR" if bpy.app.version >= (4, 5) else "FLAT_COLOR")
+    gpu.state.point_size_set(POINT_PIXELS)
+    gpu.state.depth_test_set("LESS_EQUAL")
+    gpu.state.depth_mask_set(True)
+    with gpu.matrix.push_pop():
+        gpu.matrix.multiply_matrix(matrix)
+        shader.bind()
+        batch.draw(shader)
+    gpu.state.depth_mask_set(False)
+    gpu.state.depth_test_set("NONE")

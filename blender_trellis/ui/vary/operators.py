@@ -1,0 +1,171 @@
+"""The buttons of variants. Each reads what is selected, sends requests, and turns a Fault into a report."""
+
+import bpy
+from mathutils import Matrix
+
+from ...backend_settings import backend_settings
+from ...faults import Fault
+from ...jobs import session
+from ...jobs.placement import Placement
+from ...meshes.source import MeshSource, read_objects
+from ...protocol import Format
+from ...scene.find_asset import asset_matrix, part
+from ...scene.latents import read_latents
+from ...scene.placement import Bounds, free_shifts, world_bounds
+from .reasons import guide_of, model_of, why_not_encode, why_not_retexture, why_not_vary
+from .request import (
+    Selected,
+    encode_request,
+    selected,
+    start_of_asset,
+    start_of_mesh,
+    vary_request,
+)
+
+
+class _Button(bpy.types.Operator):
+    """Greys out for a reason; not registered itself."""
+
+    @classmethod
+    def why_not(cls, context: bpy.types.Context) -> str:
+        """One sentence, empty where it can be pressed."""
+        raise NotImplementedError
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Says why the button is grey, where it is."""
+        reason = cls.why_not(context)
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
+
+    def submit(self, context: bpy.types.Context, chosen: Selected) -> None:
+        """Sends what is asked for. Raises Fault."""
+        raise NotImplementedError
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            self.submit(context, selected(context))
+        except Fault as fault:
+            self.report({"ERROR"}, str(fault))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_vary(_Button):
+    """Make variants of the selected asset or meshes beside it, each in a collection of its own"""
+
+    bl_idname = "trellis.vary"
+    bl_label = "Vary"
+
+    @classmethod
+    def why_not(cls, context: bpy.types.Context) -> str:
+        return why_not_vary(context)
+
+    def submit(self, context: bpy.types.Context, chosen: Selected) -> None:
+        settings, backend = context.scene.trellis.vary, backend_settings()
+        model = model_of(chosen, context)
+        info = session.model_info(model)
+        count = settings.to_count(info)
+        guide = guide_of(chosen, settings)
+        settings.draw_seed()
+        if chosen.asset is not None:
+            start = start_of_asset(read_latents(chosen.asset))
+            formats, history = _formats_of(chosen.asset), str(chosen.asset.get("trellis_history", ""))
+            places = _beside(chosen.asset, context.view_layer, count)
+        else:
+            source = _read(chosen, context)
+            start, history, formats = start_of_mesh(source, model), "", _formats_set(context)
+            places = _at(source, context.view_layer, count)
+        for number, matrix in enumerate(places):
+            request = vary_request(
+                start,
+                guide,
+                settings.seed + number,
+                settings.to_strength(info),
+                settings.what == "shape",
+                formats,
+                backend,
+            )
+            name = f"{chosen.name} Variant {number + 1}" if count > 1 else f"{chosen.name} Variant"
+            session.submit(request, Placement(name, matrix=_rows(matrix), history=history))
+
+
+class TRELLIS_OT_make_editable(_Button):
+    """Turn the selected objects into an asset at their place, whose parts can be regenerated and varied"""
+
+    bl_idname = "trellis.make_editable"
+    bl_label = "Make Editable"
+
+    @classmethod
+    def why_not(cls, context: bpy.types.Context) -> str:
+        return why_not_encode(context)
+
+    def submit(self, context: bpy.types.Context, chosen: Selected) -> None:
+        source = _read(chosen, context)
+        request = encode_request(source, model_of(chosen, context), _formats_set(context), backend_settings())
+        session.submit(request, Placement(f"{chosen.name} Editable", matrix=_rows(Matrix(source.matrix))))
+
+
+class TRELLIS_OT_retexture(_Button):
+    """Give the selected meshes new colors as a color attribute; shape, UVs and materials stay your own"""
+
+    bl_idname = "trellis.retexture"
+    bl_label = "Retexture"
+
+    @classmethod
+    def why_not(cls, context: bpy.types.Context) -> str:
+        return why_not_retexture(context)
+
+    def submit(self, context: bpy.types.Context, chosen: Selected) -> None:
+        settings = context.scene.trellis.vary
+        model = model_of(chosen, context)
+        source, guide = _read(chosen, context), guide_of(chosen, settings)
+        settings.draw_seed()
+        request = vary_request(
+            start_of_mesh(source, model),
+            guide,
+            settings.seed,
+            settings.to_strength(session.model_info(model)),
+            False,
+            ("mesh",),
+            backend_settings(),
+            onto_mesh=True,
+        )
+        session.submit(request, Placement(chosen.name, recolors=source.parts))
+
+
+def _read(chosen: Selected, context: bpy.types.Context) -> MeshSource:
+    return read_objects(chosen.objects, context.evaluated_depsgraph_get())
+
+
+def _formats_of(collection: bpy.types.Collection) -> tuple[Format, ...]:
+    """What the asset has in the scene."""
+    return tuple(kind for kind in ("mesh", "gaussian") if part(collection, kind) is not None)
+
+
+def _formats_set(context: bpy.types.Context) -> tuple[Format, ...]:
+    formats = context.scene.trellis.formats
+    return tuple(kind for kind in ("mesh", "gaussian") if kind in formats) or ("mesh",)
+
+
+def _beside(collection: bpy.types.Collection, view_layer: bpy.types.ViewLayer, count: int) -> list[Matrix]:
+    """Where variants stand that keep the asset's size and turn."""
+    items = [item for item in (part(collection, "mesh"), part(collection, "gaussian")) if item is not None]
+    shifts = free_shifts(world_bounds(items), view_layer, count)
+    return [Matrix.Translation((shift, 0.0, 0.0)) @ asset_matrix(collection) for shift in shifts]
+
+
+def _at(source: MeshSource, view_layer: bpy.types.ViewLayer, count: int) -> list[Matrix]:
+    """The place of the mesh itself, and further ones beside it."""
+    points = source.vertices @ source.matrix[:3, :3].T + source.matrix[:3, 3]
+    box = Bounds(points.min(axis=0), points.max(axis=0))
+    shifts = [0.0, *free_shifts(box, view_layer, count - 1)]
+    return [Matrix.Translation((shift, 0.0, 0.0)) @ Matrix(source.matrix) for shift in shifts]
+
+
+def _rows(matrix: Matrix) -> tuple[float, ...]:
+    return tuple(value for row in matrix for value in row)
+
+
+CLASSES = (TRELLIS_OT_vary, TRELLIS_OT_make_editable, TRELLIS_OT_retexture)

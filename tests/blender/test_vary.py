@@ -1,0 +1,233 @@
+"""Variants of assets and of any mesh, by the buttons, with a backend that only pretends."""
+
+import bpy
+import numpy as np
+import pytest
+
+from blender_trellis.jobs import session
+from blender_trellis.scene.find_asset import ASSET, asset_matrix, part
+from blender_trellis.scene.latents import read_latents, read_pictures
+from blender_trellis.ui.vary import panel, reasons
+from blender_trellis.ui.vary.request import selected
+from tests.waiting import PATIENCE
+
+
+@pytest.fixture
+def varied(addon):
+    """The settings of variants, guided by another picture."""
+    settings = bpy.context.scene.trellis.vary
+    settings.guide, settings.image = "PICTURE", bpy.data.images.new("red.png", 4, 4)
+    return settings
+
+
+@pytest.fixture
+def asset(addon, picture) -> bpy.types.Collection:
+    bpy.context.scene.trellis.picture = str(picture())
+    bpy.ops.trellis.generate()
+    done()
+    return bpy.data.collections["crate"]
+
+
+def done() -> None:
+    assert session.pump_until_done(PATIENCE)
+    assert not session.status().fault
+    bpy.context.view_layer.update()
+
+
+def box(location=(10, 5, 1), size=(1, 2, 4), name="Box") -> bpy.types.Object:
+    """A selected box; `size` is its scale, its mesh 2 units wide."""
+    bpy.ops.mesh.primitive_cube_add(size=2, location=location)
+    item = bpy.context.object
+    item.name, item.scale = name, size
+    bpy.context.view_layer.update()
+    return item
+
+
+def bounds(item: bpy.types.Object) -> np.ndarray:
+    corners = np.array([item.matrix_world @ vertex.co for vertex in item.data.vertices])
+    return np.array([corners.min(axis=0), corners.max(axis=0)])
+
+
+def variants() -> list[bpy.types.Collection]:
+    return [one for one in bpy.data.collections if "Variant" in one.name and ASSET in one]
+
+
+def set_model(monkeypatch, **without_effect: str) -> None:
+    """What the fake's model heeds, as if its backend had told so."""
+    from dataclasses import replace
+
+    told = [replace(one, without_effect=without_effect) for one in session.known_models()]
+    monkeypatch.setattr(session, "known_models", lambda: tuple(told))
+
+
+def test_variants_of_an_asset_stand_beside_it_each_its_own(asset, varied, monkeypatch):
+    set_model(monkeypatch)
+    varied.count, varied.seed, varied.strength = 3, 20, 0.5
+    assert bpy.ops.trellis.vary() == {"FINISHED"}
+    done()
+    made = variants()
+    assert [one["trellis_seed"] for one in made] == [20, 21, 22]
+    assert len({one[ASSET] for one in (asset, *made)}) == 4
+    boxes = [bounds(part(one, "mesh")) for one in (asset, *made)]
+    for one, other in zip(boxes, boxes[1:], strict=False):
+        assert other[0, 0] > one[1, 0]  # clear of each other, in a row
+        assert np.allclose((other - one)[:, 1:], 0, atol=1e-5)  # at one height and depth
+    assert '"strength": 0.5' in made[0]["trellis_parameters"]
+    assert '"mode": "vary"' in made[0]["trellis_history"]
+    assert read_pictures(made[0])[0][0] == "red.png" and read_latents(made[0]).resolution == 64
+
+
+def test_a_variant_keeps_the_size_and_turn_of_the_asset(asset, varied):
+    root = part(asset, "root")
+    root.scale, root.rotation_euler = (3, 3, 3), (0, 0, 1)
+    bpy.context.view_layer.update()
+    bpy.ops.trellis.vary()
+    done()
+    before, after = np.array(asset_matrix(asset)), np.array(asset_matrix(variants()[0]))
+    assert np.allclose(before[:3, :3], after[:3, :3], atol=1e-5)
+    assert after[0, 3] > before[0, 3] and np.allclose(before[1:3, 3], after[1:3, 3], atol=1e-5)
+
+
+def test_a_mesh_of_the_scene_comes_back_at_its_place_and_size(varied):
+    """Turned, mirrored and scaled; the fake's ball is as wide as the longest side."""
+    item = box(size=(1, -2, 4))
+    item.rotation_euler = (0, 0, 0.5)
+    bpy.context.view_layer.update()
+    assert bpy.ops.trellis.vary() == {"FINISHED"}
+    done()
+    (made,) = variants()
+    assert made.name == "Box Variant"
+    low, high = bounds(item)
+    ball_low, ball_high = bounds(part(made, "mesh"))
+    assert np.allclose((ball_low + ball_high) / 2, (low + high) / 2, atol=1e-4)
+    assert np.allclose((ball_high - ball_low)[2], 8, atol=1e-4)
+    assert np.allclose(bounds(item), [low, high])
+
+
+def test_several_variants_of_a_mesh_stand_in_a_row(varied, monkeypatch):
+    set_model(monkeypatch)
+    box(size=(1, 1, 1))
+    varied.count = 2
+    bpy.ops.trellis.vary()
+    done()
+    first, second = (bounds(part(one, "mesh")) for one in variants())
+    assert np.allclose(first.mean(axis=0), (10, 5, 1), atol=1e-4) and second[0, 0] > first[1, 0]
+
+
+def test_a_mesh_becomes_an_asset_at_its_place(addon):
+    item = box()
+    other = box(location=(12, 5, 1), size=(1, 1, 1), name="Knob")
+    item.select_set(True)
+    assert bpy.ops.trellis.make_editable() == {"FINISHED"}
+    done()
+    made = bpy.data.collections["Knob Editable"]
+    both = np.array([bounds(item), bounds(other)])
+    middle = (both[:, 0].min(axis=0) + both[:, 1].max(axis=0)) / 2
+    assert np.allclose(bounds(part(made, "mesh")).mean(axis=0), middle, atol=1e-4)
+    assert read_latents(made).model == "starter"
+
+
+def test_retexture_keeps_the_mesh_and_brings_colours(varied):
+    item = box(size=(1, 1, 1))
+    layer = item.data.uv_layers.active
+    uvs = [tuple(one.uv) for one in layer.data]
+    places = [tuple(vertex.co) for vertex in item.data.vertices]
+    collections = len(bpy.data.collections)
+    assert bpy.ops.trellis.retexture() == {"FINISHED"}
+    done()
+    assert len(bpy.data.collections) == collections
+    assert [tuple(one.uv) for one in item.data.uv_layers.active.data] == uvs
+    assert [tuple(vertex.co) for vertex in item.data.vertices] == places
+    attribute = item.data.color_attributes["Retexture"]
+    assert item.data.color_attributes.active_color == attribute
+    left = [vertex.co.x < 0 for vertex in item.data.vertices]
+    shades = [one.color[0] for one in attribute.data]
+    assert [shade < 0.5 for shade in shades] == left  # the fake's gradient runs along x
+    assert item.data.materials[0].node_tree.nodes["Color Attribute"].layer_name == "Retexture"
+
+
+def test_retexture_goes_through_modifiers_and_leaves_materials_and_colours_alone(varied):
+    item = box(size=(1, 1, 1))
+    item.modifiers.new("Mirror", "MIRROR")
+    item.modifiers.new("Subdivision", "SUBSURF").levels = 2
+    material = bpy.data.materials.new("Own")
+    item.data.materials.append(material)
+    painted = item.data.color_attributes.new("Color", "BYTE_COLOR", "CORNER")
+    painted.data.foreach_set("color_srgb", [1.0, 0.0, 0.0, 1.0] * len(painted.data))
+    bpy.ops.trellis.retexture()
+    done()
+    assert list(item.data.materials) == [material] and len(item.data.vertices) == 8
+    own = item.data.color_attributes["Color"]
+    assert own.domain == "CORNER" and {tuple(one.color) for one in own.data} == {(1, 0, 0, 1)}
+    shades = [one.color[0] for one in item.data.color_attributes["Retexture"].data]
+    assert [shade < 0.5 for shade in shades] == [vertex.co.x < 0 for vertex in item.data.vertices]
+
+
+def test_what_was_changed_while_it_was_coloured_stays_as_it_is(varied):
+    item = box()
+    bpy.ops.trellis.retexture()
+    item.data.vertices.add(1)
+    item.data.update()
+    assert session.pump_until_done(PATIENCE)
+    assert '"Box" was changed or removed' in session.status().fault
+    assert "Retexture" not in item.data.color_attributes
+    bpy.ops.trellis.dismiss()
+    bpy.ops.trellis.retexture()
+    bpy.data.objects.remove(item)
+    assert session.pump_until_done(PATIENCE)
+    assert '"Box" was changed or removed' in session.status().fault
+
+
+def test_colours_wait_until_edit_mode_is_left(varied):
+    item = box()
+    bpy.ops.trellis.retexture()
+    bpy.ops.object.mode_set(mode="EDIT")
+    assert not session.pump_until_done(3)
+    assert "leave Edit" in session.status().fault
+    bpy.ops.object.mode_set(mode="OBJECT")
+    done()
+    assert "Retexture" in item.data.color_attributes
+
+
+def test_a_mesh_that_is_none_is_a_sentence_and_sends_nothing(varied):
+    bpy.ops.mesh.primitive_plane_add()
+    for operator in (bpy.ops.trellis.vary, bpy.ops.trellis.make_editable, bpy.ops.trellis.retexture):
+        with pytest.raises(RuntimeError, match='"Plane" is flat'):
+            operator()
+    assert not session.status().job and not variants()
+
+
+def test_buttons_are_grey_for_a_reason(asset, picture):
+    context = bpy.context
+    settings = context.scene.trellis.vary
+    assert "another picture" in reasons.why_not_vary(context)  # the starter does nothing with another seed
+    settings.guide = "PICTURE"
+    assert reasons.why_not_vary(context) == "Choose a picture of the whole object"
+    settings.guide, settings.prompt = "SENTENCE", "a red ball"
+    assert "takes no sentence" in reasons.why_not_vary(context)
+    assert "is an asset" in reasons.why_not_encode(context)
+    assert "is an asset" in reasons.why_not_retexture(context)
+    for item in context.selected_objects:
+        item.select_set(False)
+    assert reasons.why_not_vary(context) == "Select an asset, or objects with a surface"
+    box()
+    settings.guide = "OWN"
+    assert "no picture of its own" in reasons.why_not_vary(context)
+    bpy.ops.object.text_add()
+    assert "is no mesh" in reasons.why_not_retexture(context)
+    assert selected(context).objects == (context.object,)
+
+
+def test_an_asset_without_its_latents_says_so(asset):
+    bpy.context.scene.trellis.vary.guide = "OWN"
+    del asset["trellis_data"]
+    assert "does not carry what it was made of" in reasons.why_not_vary(bpy.context)
+
+
+def test_settings_without_effect_are_left_out(asset, varied):
+    info = session.model_info("starter")
+    varied.count, varied.strength = 5, 0.9
+    assert varied.to_count(info) == 1 and varied.to_strength(info) is None
+    assert "next to nothing" in varied.why_idle("count", info)
+    assert varied.to_count(None) == 5 and varied.to_strength(None) == pytest.approx(0.9)
+    assert panel.TRELLIS_PT_vary.bl_parent_id == "TRELLIS_PT_main"
