@@ -11,8 +11,9 @@ import bpy
 import numpy as np
 
 from ..faults import Fault
+from ..splats.values import Splats
 from .asset import Arrays, Asset, fingerprint
-from .collection import gaussian_columns, linear_colors, store_sources
+from .collection import finished_object, linear_colors, show, shown, store_sources
 from .find_asset import (
     ASSET,
     KEY,
@@ -26,6 +27,7 @@ from .find_asset import (
     stored_size,
     vertex_keys,
 )
+from .gaussians.object import columns_of
 from .latents import owners, read_latents
 from .materials import COLOR_ATTRIBUTE
 from .splice import set_values, splice
@@ -89,9 +91,32 @@ def replace_asset(collection: bpy.types.Collection, asset: Asset, keep_former: b
         _keep(collection, swaps)
     else:
         bpy.data.batch_remove([swap.old for swap in swaps])
+    _finish(collection, asset)
     steps = [*history_of(collection), *json.loads(str(asset.properties.get("history", "[]")))]
     properties = {**asset.properties, "history": json.dumps(steps, sort_keys=True)}
     store_sources(collection, replace(asset, properties=properties))
+
+
+def _finish(collection: bpy.types.Collection, asset: Asset) -> None:
+    """Gives the asset the finished mesh of the result, which stands where the raw one does."""
+    old, raw = part(collection, "finished"), part(collection, "mesh")
+    made: list[bpy.types.ID] = []
+    kind = shown(collection)
+    if asset.finished is not None and raw is not None:
+        new = finished_object(old.name if old is not None else collection.name, asset, made)
+        new.parent, new.matrix_parent_inverse = raw.parent, raw.matrix_parent_inverse.copy()
+        new.matrix_basis = (old or raw).matrix_basis.copy()
+        collection.objects.link(new)
+        if old is None:
+            raw.name = f"{collection.name} Raw"
+    if old is not None:
+        name, data = old.name, old.data
+        bpy.data.objects.remove(old)
+        if data.users == 0:
+            bpy.data.meshes.remove(data)
+        if asset.finished is not None and raw is not None:
+            new.name = name
+    show(collection, kind or "mesh")
 
 
 def _renew(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, look: bool) -> None:
@@ -138,11 +163,12 @@ def _set_looks(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, rows: np.ndarray
     """Sets what is not the position of the vertices `rows`: colours, and all that a splat is."""
     if not len(rows):
         return
+    if kind == "gaussian":
+        for name, values in columns_of(Splats.plain(arrays)):
+            set_values(mesh, name, rows, values)
+        return
     linear = linear_colors(arrays)
     set_values(mesh, COLOR_ATTRIBUTE, rows, np.concatenate([linear, np.ones((len(linear), 1))], axis=1))
-    if kind == "gaussian":
-        for name, values in gaussian_columns(arrays):
-            set_values(mesh, name, rows, values)
 
 
 def _keep(collection: bpy.types.Collection, swaps: list[_Swap]) -> None:
