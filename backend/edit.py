@@ -63,7 +63,7 @@ def make_from_latents(
         for name in names:
             for suffix in (*(FORMATS[kind].suffix for kind in options.formats), SUFFIX):
                 check_target(options.output / (name + suffix))
-        networks, asset = _open(options)
+        networks, asset = open_asset(options)
         for name, events in zip(names, make(networks, asset, options), strict=True):
             sys.stdout.write(f"{', '.join(_finish(name, events, asset, options.output))}\n")
     except UserError as error:
@@ -110,7 +110,7 @@ def _finish(name: str, events: Iterator[Step | Output], asset: AssetLatents, fol
     return [*files, name + SUFFIX]
 
 
-def _open(options: argparse.Namespace) -> tuple[Networks, AssetLatents]:
+def open_asset(options: argparse.Namespace) -> tuple[Networks, AssetLatents]:
     """The asset, encoded first where it is a mesh, and the networks of the model that made it."""
     device = choose_device(options.device)
     precision = choose_dtype(device, options.precision)
