@@ -19,7 +19,7 @@ def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, hist
     Pictures go along unless told otherwise, so that the same can be made again.
     """
     assert not isinstance(job.request, LoadModel) and isinstance(job.summary, Finished)
-    mesh, gaussian = job.part("mesh"), job.part("gaussian")
+    mesh, gaussian, finished = map(job.part, ("mesh", "gaussian", "finished_mesh"))
     pictures = _pictures(job.request)
     step = _step(job.request, job.summary, version)
     properties: dict[str, str | int] = {
@@ -35,6 +35,7 @@ def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, hist
     return Asset(
         name,
         mesh=mesh.arrays if mesh is not None else None,
+        finished=finished.arrays if finished is not None else None,
         gaussian=gaussian.arrays if gaussian is not None else None,
         properties=properties,
         latents=_latents(job, job.summary),

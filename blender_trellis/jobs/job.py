@@ -10,6 +10,7 @@ from ..protocol import (
     Encode,
     Failed,
     FailureKind,
+    Finish,
     Finished,
     Format,
     FromBackend,
@@ -39,6 +40,8 @@ STAGES: dict[str, tuple[float, str]] = {
     "decode_radiance_field": (5.0, "Making the radiance field"),
     "decode_mesh": (8.0, "Making the mesh"),
     "extract_mesh": (2.0, "Drawing the surface"),
+    "finish_mesh": (10.0, "Finishing the mesh"),
+    "bake_texture": (10.0, "Baking the texture"),
 }
 
 
@@ -146,15 +149,27 @@ def _weights(job: Job, stage: str) -> dict[str, float]:
     """The stages that the job goes through, and its present one, each with its share or its seconds."""
     if isinstance(job.request, LoadModel):
         return {}
-    left_out = {f"decode_{name}" for name in get_args(Format) if name not in job.request.formats}
-    if "mesh" not in job.request.formats:
-        left_out.add("extract_mesh")
-    if not isinstance(job.request, OfAsset | Encode) or "vertices" not in job.request.arrays:
-        left_out.add("encode")
+    left_out = _left_out(job.request)
     names = [name for name in STAGES if name == stage or name not in left_out]
     if all(name in job.times for name in names) and sum(job.times[name] for name in names) > 0:
         return {name: job.times[name] for name in names}
     return {name: STAGES[name][0] for name in names}
+
+
+def _left_out(request: Making) -> set[str]:
+    """The stages that the request does not go through."""
+    left_out = {f"decode_{name}" for name in get_args(Format) if name not in request.formats}
+    if "mesh" not in request.formats:
+        left_out |= {"extract_mesh", "finish_mesh", "bake_texture"}
+    if isinstance(request, Finish):
+        left_out = set(STAGES) - {"load", "finish_mesh", "bake_texture"}
+    if request.finishing.preset == "raw":
+        left_out.add("finish_mesh")
+    if request.finishing.texture == 0:
+        left_out.add("bake_texture")
+    if not isinstance(request, OfAsset | Encode) or "vertices" not in request.arrays:
+        left_out.add("encode")
+    return left_out
 
 
 def _receive(job: Job, result: Result) -> Job:

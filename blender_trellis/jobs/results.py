@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..protocol import ARRAYS, OF_AN_EDIT, ProtocolError, Result, ResultKind, Scalar
+from ..protocol import ARRAYS, OF_A_TEXTURE, OF_AN_EDIT, ProtocolError, Result, ResultKind, Scalar
 
 NOT_FINITE_CAUSE = ": the model's weights are damaged, or they need more precision (choose fp32)"
 
@@ -25,9 +25,9 @@ class Part:
 def check_result(result: Result) -> Part:
     """The arrays of a result; ProtocolError that names the first fault in their names, shapes or values."""
     wanted = ARRAYS[result.kind]
-    of_an_edit = OF_AN_EDIT.get(result.kind, {})
-    if of_an_edit.keys() & result.arrays.keys():
-        wanted = {**wanted, **of_an_edit}
+    besides = OF_A_TEXTURE if result.kind == "finished_mesh" else OF_AN_EDIT.get(result.kind, {})
+    if besides.keys() & result.arrays.keys():
+        wanted = {**wanted, **besides}
     if result.arrays.keys() != wanted.keys():
         raise _fault(result, f"holds {_listed(result.arrays)} instead of {_listed(wanted)}")
     lengths: dict[str, int] = {}
@@ -65,7 +65,7 @@ def _check_values(result: Result, arrays: Mapping[str, np.ndarray]) -> None:
         _check_range(result, "coords", arrays["coords"], resolution)
         if result.kind != "structured_latent":
             _check_structure(result, len(arrays["occupied"]))
-    elif result.kind == "mesh":
+    elif result.kind in ("mesh", "finished_mesh"):
         _check_range(result, "faces", arrays["faces"], len(arrays["vertices"]))
     elif result.kind == "gaussian":
         lengths = np.linalg.norm(arrays["rotation"], axis=1)

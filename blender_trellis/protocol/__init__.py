@@ -7,7 +7,7 @@ framing.py   a message as one line of JSON and the raw bytes of its arrays; the 
 """
 
 from .fields import array_field
-from .formats import ARRAYS, FORMATS, OF_AN_EDIT, OutputFormat
+from .formats import ARRAYS, FORMATS, OF_A_TEXTURE, OF_AN_EDIT, OutputFormat
 from .framing import Limits, Reader, arrays_of, encode
 from .messages import (
     ITEM_BYTES,
@@ -17,6 +17,7 @@ from .messages import (
     Buffer,
     Cancel,
     Cancelled,
+    Decoded,
     Device,
     Edit,
     EditMode,
@@ -24,7 +25,10 @@ from .messages import (
     Failed,
     FailureKind,
     Final,
+    Finish,
     Finished,
+    Finishing,
+    FinishPreset,
     Format,
     FromBackend,
     Generate,
@@ -34,6 +38,7 @@ from .messages import (
     Loaded,
     LoadModel,
     Making,
+    Material,
     Memory,
     Message,
     ModelInfo,
@@ -59,6 +64,7 @@ __all__ = [
     "Buffer",
     "Cancel",
     "Cancelled",
+    "Decoded",
     "Device",
     "Edit",
     "EditMode",
@@ -67,7 +73,10 @@ __all__ = [
     "Failed",
     "FailureKind",
     "Final",
+    "Finish",
+    "FinishPreset",
     "Finished",
+    "Finishing",
     "Format",
     "FromBackend",
     "Generate",
@@ -80,10 +89,12 @@ __all__ = [
     "Loaded",
     "MESSAGES",
     "Making",
+    "Material",
     "Memory",
     "Message",
     "ModelInfo",
     "MultiImage",
+    "OF_A_TEXTURE",
     "OF_AN_EDIT",
     "OfAsset",
     "OutputFormat",

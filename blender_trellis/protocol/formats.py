@@ -76,6 +76,11 @@ ARRAYS: dict[str, Mapping[str, Layout]] = {
     "structure_latent": {"latent": ("f4", ("C", "r", "r", "r"))},
     "voxels": _VOXELS,
     "structured_latent": {"coords": ("i4", ("L", 3)), "feats": ("f4", ("L", "C"))},
+    "finished_mesh": {
+        "vertices": ("f4", ("V", 3)),
+        "faces": ("i4", ("F", 3)),
+        "colors": ("f4", ("V", 3)),  # sRGB in [0, 1]
+    },
     "vertex_colors": {"colors": ("f4", ("V", 3))},  # of the mesh that was sent, sRGB in [0, 1]
     **{name: one.arrays for name, one in FORMATS.items()},
 }
@@ -88,3 +93,9 @@ OF_AN_EDIT: dict[str, Mapping[str, Layout]] = {
     "gaussian": {"kept": ("u1", ("N",))},
 }
 """What results of an edit hold besides: 1 where a vertex or Gaussian is that of the asset as it was."""
+
+OF_A_TEXTURE: Mapping[str, Layout] = {
+    "uv": ("f4", ("F", 3, 2)),  # of each corner of a face, from the image's lower left
+    "texture": ("u1", ("S", "S", 3)),  # sRGB, the first row on top
+}
+"""What a finished mesh holds besides where a texture was asked for."""

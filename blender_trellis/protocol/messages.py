@@ -20,6 +20,8 @@ MultiImage = Literal["stochastic", "multidiffusion"]
 Input = Literal["pictures", "text"]
 EditMode = Literal["replace", "add", "look", "remove"]
 """What becomes of a region: shape and look anew, more beside what is there, the look alone, nothing."""
+FinishPreset = Literal["raw", "film", "game", "mobile"]
+Material = Literal["matte", "satin", "glossy", "metal"]
 Stage = Literal[
     "load",
     "encode",
@@ -31,6 +33,8 @@ Stage = Literal[
     "decode_radiance_field",
     "decode_mesh",
     "extract_mesh",
+    "finish_mesh",
+    "bake_texture",
 ]
 ResultKind = Literal[
     "preview",
@@ -40,6 +44,7 @@ ResultKind = Literal[
     "gaussian",
     "radiance_field",
     "mesh",
+    "finished_mesh",
     "vertex_colors",
 ]
 FailureKind = Literal["bad_input", "missing_model", "out_of_memory", "protocol", "internal", "backend_died"]
@@ -120,6 +125,24 @@ class SamplingParams:
     strength: float | None = None  # 1 starts from pure noise, less keeps that much of a start latent
 
 
+@dataclass(frozen=True)
+class Finishing:
+    """How a mesh is made ready to be used, beside the raw one that edits start from.
+
+    preset: "raw" leaves it as decoded; the others draw its outer surface again, closed, within a budget of
+    faces. texture: texels a side of a baked texture, 0 for colours of vertices.
+    """
+
+    preset: FinishPreset = "raw"
+    faces: int = 0  # at most so many; 0: as the preset says
+    watertight: bool = False  # closed and manifold whatever it takes, for printing
+    texture: int = 0
+    project_picture: bool = True  # the picture's own pixels go onto what it shows
+    symmetry: bool = False  # and mirrored onto the far side of an object with a mirror plane
+    delight: bool = False  # soft shading is divided out of the picture
+    material: Material = "matte"
+
+
 # ---- to the backend ----------------------------------------------------------------------------------------
 
 
@@ -141,15 +164,22 @@ class LoadModel(Request):
 
 
 @dataclass(frozen=True)
-class Sampled(Request):
-    """What every request says that samples the flows; all of it ends with Finished, Failed or Cancelled."""
+class Decoded(Request):
+    """What every request says whose results are an object; it ends with Finished, Failed or Cancelled."""
+
+    formats: tuple[Format, ...] = ("mesh", "gaussian")
+    finishing: Finishing = Finishing()
+
+
+@dataclass(frozen=True)
+class Sampled(Decoded):
+    """What every request says that samples the flows."""
 
     picture_names: tuple[str, ...] = ()  # how messages to people call the pictures
     prompt: str = ""
     seed: int = 1
     sparse_structure: SamplingParams = SamplingParams()
     structured_latent: SamplingParams = SamplingParams()
-    formats: tuple[Format, ...] = ("mesh", "gaussian")
     multi_image: MultiImage = "stochastic"
     preview: bool = False  # whether results of the kind "preview" tell of the shape while it is sampled
 
@@ -215,14 +245,30 @@ class Vary(OfAsset):
 
 
 @dataclass(frozen=True)
-class Encode(Request):
+class Encode(Decoded):
     """Make an asset of a mesh: its latents and what they decode to. Ends like Generate.
 
     arrays: "vertices", "faces" and "colors" as in OfAsset.
     """
 
     arrays: Mapping[str, Array] = dataclasses.field(default_factory=dict)
-    formats: tuple[Format, ...] = ("mesh", "gaussian")
+
+
+@dataclass(frozen=True)
+class Finish(Decoded):
+    """Finish the mesh of an asset anew. The one result is the finished mesh; ends like Generate.
+
+    arrays: "vertices", "faces" and "colors" as in OfAsset; of its Gaussians, where it has them, "position",
+    "f_dc", "opacity", "scale" and "rotation" as results hold them; pictures are "picture_0", …
+    """
+
+    arrays: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    picture_names: tuple[str, ...] = ()
+
+    @property
+    def pictures(self) -> tuple[Array, ...]:
+        """The picture files in their order."""
+        return numbered(self.arrays, "picture_{}")
 
 
 def numbered(arrays: Mapping[str, Array], pattern: str) -> tuple[Array, ...]:
@@ -329,7 +375,7 @@ class Heartbeat:
     job: str = ""  # the running one
 
 
-Making = Generate | Edit | Vary | Encode
+Making = Generate | Edit | Vary | Encode | Finish
 """Requests whose results are an asset."""
 ToBackend = LoadModel | Making | Cancel | Shutdown
 FromBackend = Hello | Loaded | Progress | Result | Finished | Failed | Cancelled | Heartbeat

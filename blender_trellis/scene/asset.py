@@ -46,8 +46,11 @@ class Asset:
     """`mesh`: vertices (V, 3), faces (F, 3), colors (V, 3) sRGB. `gaussian`: position, f_dc, scale (log) each
     (N, 3), opacity (N, 1) (logit), rotation (N, 4) w, x, y, z. Both Z up, front -Y, in the unit cube.
 
-    Both may have keys i4 (V,) or (N,), the unique name of each vertex or splat, and, of an edit, kept u1: 1
-    where the one of that key is as it was before.
+    `finished`: the mesh made ready to be used, where that was asked for: the same arrays, and of a texture uv
+    (F, 3, 2) and texture u1 (S, S, 3). `mesh` is then the raw one, which edits start from.
+
+    Mesh and Gaussians may have keys i4 (V,) or (N,), the unique name of each vertex or splat, and, of an
+    edit, kept u1: 1 where the one of that key is as it was before.
     """
 
     name: str
@@ -62,3 +65,4 @@ class Asset:
     )
     frame: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
     """Scale and offset that take the unit cube into the frame of a mesh that was sent to be encoded."""
+    finished: Arrays | None = None

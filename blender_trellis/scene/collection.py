@@ -4,21 +4,20 @@ The one place where numpy meets datablocks. Returns names or datablocks to its c
 V vertices · F faces · N splats.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import bpy
 import numpy as np
 from mathutils import Matrix
 
+from ..splats.values import Splats
 from .asset import Arrays, Asset
-from .find_asset import ASSET, PART, new_id, store_keys, store_size
+from .find_asset import ASSET, PART, new_id, part, store_keys, store_size
+from .gaussians.object import is_gaussian, splat_object
 from .latents import GUIDE, PICTURE, owners, store_latents, store_pictures, store_request
-from .materials import COLOR_ATTRIBUTE, splat_material, vertex_color_material
+from .materials import COLOR_ATTRIBUTE, vertex_color_material
 from .placement import free_place, stand
-from .splat_nodes import set_input, splat_nodes
 
-SPLAT_MODIFIER = "Splats"
-DC_TO_COLOR = 0.28209479177387814  # the constant spherical harmonic: color = 0.5 + DC_TO_COLOR * f_dc
 INT_MAX = 2**31 - 1  # custom properties hold no larger integers
 
 
@@ -75,21 +74,22 @@ def show(collection: bpy.types.Collection, kind: str) -> None:
     """Shows "mesh", "gaussian" or "both" in viewports and renders.
 
     The two lie in the same place, and one drawn through the other is of no use, so a new result shows its
-    mesh. What is not shown stays as its bounding box, which can be seen, selected and moved along; renders
-    leave it out. Splats that are not shown are not computed either.
+    mesh. What is not shown is not computed either. The raw mesh of a finished one is never shown.
     """
+    has_finished = part(collection, "finished") is not None
     for item in collection.objects:
-        if item.type != "MESH":
-            continue
-        shown = kind != ("mesh" if is_gaussian(item) else "gaussian")
-        item.display_type = "TEXTURED" if shown else "BOUNDS"
-        item.hide_render = not shown
-        if is_gaussian(item):
-            item.modifiers[SPLAT_MODIFIER].show_viewport = shown
+        if item.type == "MESH":
+            other = "mesh" if is_gaussian(item) else "gaussian"
+            is_raw = has_finished and item.get(PART) == "mesh"
+            item.hide_viewport = item.hide_render = is_raw or kind == other
 
 
-def is_gaussian(item: bpy.types.Object) -> bool:
-    return SPLAT_MODIFIER in item.modifiers and "f_dc_0" in item.data.attributes
+def shown(collection: bpy.types.Collection) -> str:
+    """What `show` was last told, or "" where somebody has hidden all of it."""
+    visible = {
+        is_gaussian(item) for item in collection.objects if item.type == "MESH" and not item.hide_viewport
+    }
+    return {(False,): "mesh", (True,): "gaussian", (False, True): "both"}.get(tuple(sorted(visible)), "")
 
 
 def linear_from_srgb(encoded: np.ndarray) -> np.ndarray:
@@ -124,40 +124,16 @@ def _mesh_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy.typ
 
 
 def _gaussian_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy.types.Object:
-    """A mesh of loose vertices that carries the splats' attributes under the names that splat tools know."""
-    points = _kept(made, bpy.data.meshes.new(name))
-    position = arrays["position"]
-    points.vertices.add(len(position))
-    points.vertices.foreach_set("co", _flat(position))
-    for attribute, column in gaussian_columns(arrays):
-        points.attributes.new(attribute, "FLOAT", "POINT").data.foreach_set("value", _flat(column))
-    linear = linear_colors(arrays)
-    _set_colors(points, linear)
-    store_keys(points, arrays, "position")
-    store_size(points)
-    points.update()
-    item = _kept(made, bpy.data.objects.new(name, points))
+    item = splat_object(name, Splats.plain(arrays), made)
+    store_keys(item.data, arrays, "position")
+    store_size(item.data)
     item[PART] = "gaussian"
-    material = _kept(made, splat_material(name, _mean(linear)))
-    points.materials.append(material)
-    modifier = item.modifiers.new(SPLAT_MODIFIER, "NODES")
-    modifier.node_group = splat_nodes()
-    set_input(modifier, "Material", material)
     return item
 
 
-def gaussian_columns(arrays: Arrays) -> Iterator[tuple[str, np.ndarray]]:
-    """The splats' attributes (N,) under the names that splat tools know."""
-    for prefix, key in (("f_dc", "f_dc"), ("opacity", "opacity"), ("scale", "scale"), ("rot", "rotation")):
-        columns = arrays[key].reshape(len(arrays[key]), -1)
-        for place in range(columns.shape[1]):
-            yield prefix if key == "opacity" else f"{prefix}_{place}", columns[:, place]
-
-
 def linear_colors(arrays: Arrays) -> np.ndarray:
-    """The colours of vertices or splats in linear light, (V, 3)."""
-    encoded = arrays["colors"] if "colors" in arrays else 0.5 + DC_TO_COLOR * arrays["f_dc"]
-    return linear_from_srgb(encoded)
+    """The colours of vertices in linear light, (V, 3)."""
+    return linear_from_srgb(arrays["colors"])
 
 
 def _set_colors(mesh: bpy.types.Mesh, linear: np.ndarray) -> None:

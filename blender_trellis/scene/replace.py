@@ -11,8 +11,9 @@ import bpy
 import numpy as np
 
 from ..faults import Fault
+from ..splats.values import Splats
 from .asset import Arrays, Asset, fingerprint
-from .collection import gaussian_columns, linear_colors, store_sources
+from .collection import linear_colors, store_sources
 from .find_asset import (
     ASSET,
     KEY,
@@ -26,6 +27,7 @@ from .find_asset import (
     stored_size,
     vertex_keys,
 )
+from .gaussians.object import columns_of
 from .latents import owners, read_latents
 from .materials import COLOR_ATTRIBUTE
 from .splice import set_values, splice
@@ -138,11 +140,12 @@ def _set_looks(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, rows: np.ndarray
     """Sets what is not the position of the vertices `rows`: colours, and all that a splat is."""
     if not len(rows):
         return
+    if kind == "gaussian":
+        for name, values in columns_of(Splats.plain(arrays)):
+            set_values(mesh, name, rows, values)
+        return
     linear = linear_colors(arrays)
     set_values(mesh, COLOR_ATTRIBUTE, rows, np.concatenate([linear, np.ones((len(linear), 1))], axis=1))
-    if kind == "gaussian":
-        for name, values in gaussian_columns(arrays):
-            set_values(mesh, name, rows, values)
 
 
 def _keep(collection: bpy.types.Collection, swaps: list[_Swap]) -> None:

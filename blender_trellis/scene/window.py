@@ -88,9 +88,14 @@ def cube_matrix(frame: tuple[float, float, float, float], rows: Sequence[float] 
 
 
 def _frame_selected(window: bpy.types.Window) -> None:
-    """Turns the window's 3D views to what is selected, but for those that look through a camera."""
+    """Turns the window's 3D views to what is selected, but for those that look through a camera.
+
+    Solid views that would draw it in one colour show its own colours.
+    """
     for area in window.screen.areas:
         space = area.spaces.active
+        if area.type == "VIEW_3D" and space.shading.color_type in ("MATERIAL", "SINGLE", "OBJECT", "RANDOM"):
+            space.shading.color_type = "VERTEX"
         if area.type != "VIEW_3D" or space.region_3d.view_perspective == "CAMERA" or space.local_view:
             continue
         region = next(region for region in area.regions if region.type == "WINDOW")

@@ -6,7 +6,9 @@ from ..backend_settings import backend_settings
 from ..faults import Fault
 from ..jobs import session
 from ..jobs.placement import Placement
-from ..scene.collection import is_gaussian, show
+from ..scene.collection import show
+from ..scene.gaussians.object import is_gaussian
+from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, show_colors
 
 
 class TRELLIS_OT_generate(bpy.types.Operator):
@@ -69,6 +71,9 @@ class TRELLIS_OT_show(bpy.types.Operator):
         for collection in context.object.users_collection:
             if any(is_gaussian(item) for item in collection.objects):
                 show(collection, self.kind)
+        show_colors(context)
+        if self.kind != "mesh" and raise_bounces(context.scene):
+            self.report({"INFO"}, BOUNCES_RAISED)
         return {"FINISHED"}
 
 

@@ -88,7 +88,9 @@ class TrellisPreferences(bpy.types.AddonPreferences):
         default=True,
     )
     frames_results: bpy.props.BoolProperty(
-        name="Frame Results", description="Turn the view to a new result", default=True
+        name="Frame Results",
+        description="Turn 3D views to a new result, and let Solid views show its colors",
+        default=True,
     )
     shows_previews: bpy.props.BoolProperty(
         name="Show the Shape While It Is Made",

@@ -24,7 +24,8 @@ def _asset(stretch=(1.0, 0.5, 0.8), name: str = "crate") -> Asset:
         "rotation": np.tile(np.array([1, 0, 0, 0], np.float32), (len(places), 1)),
         "keys": keys,
     }
-    return Asset(name, {"vertices": places, "faces": faces, "colors": colors, "keys": keys}, splats)
+    mesh = {"vertices": places, "faces": faces, "colors": colors, "keys": keys}
+    return Asset(name, mesh=mesh, gaussian=splats)
 
 
 def _add(asset: Asset | None = None, **where) -> bpy.types.Collection:

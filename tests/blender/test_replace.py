@@ -74,7 +74,14 @@ def _first() -> Asset:
     del sheet["kept"]
     history = json.dumps([{"mode": "generate", "seed": 1}])
     properties = {"seed": 1, "history": history, "picture_hash": "aa"}
-    return Asset("chair", sheet, _splats(sheet, 0.1), properties, _latents(), pictures=(("own.png", PNG),))
+    return Asset(
+        "chair",
+        mesh=sheet,
+        gaussian=_splats(sheet, 0.1),
+        properties=properties,
+        latents=_latents(),
+        pictures=(("own.png", PNG),),
+    )
 
 
 def _edit(mode: str = "replace", seed: int = 2, base: int = 1, **changes) -> Asset:
@@ -82,11 +89,11 @@ def _edit(mode: str = "replace", seed: int = 2, base: int = 1, **changes) -> Ass
     step = {"mode": mode, "seed": seed}
     return Asset(
         "chair",
-        sheet,
-        _splats(sheet, 0.7),
-        {"seed": seed, "history": json.dumps([step])},
-        _latents(seed=seed),
-        Change(mode, fingerprint(_latents(seed=base).arrays)),
+        mesh=sheet,
+        gaussian=_splats(sheet, 0.7),
+        properties={"seed": seed, "history": json.dumps([step])},
+        latents=_latents(seed=seed),
+        change=Change(mode, fingerprint(_latents(seed=base).arrays)),
         pictures=(("guide.png", PNG),),
     )
 

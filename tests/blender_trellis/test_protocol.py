@@ -15,7 +15,9 @@ from blender_trellis.protocol import (
     Edit,
     Encode,
     Failed,
+    Finish,
     Finished,
+    Finishing,
     Generate,
     Heartbeat,
     Hello,
@@ -36,14 +38,14 @@ from blender_trellis.protocol import (
 
 PICTURE = Array("u1", (5,), b"\x89PNG\n")
 WHERE = ("a", "large", "cuda:1", "fp16", "cuda", "release")
+DECODED = (*WHERE, ("radiance_field",), Finishing("game", 9000, True, 1024, False, True, True, "metal"))
 SAMPLED = (
-    *WHERE,
+    *DECODED,
     ("front é.png", "back.png"),
     "a chair",
     7,
     SamplingParams(12, 7.5, (0.5, 1.0), 3.0, 0.4),
     SamplingParams(steps=25),
-    ("radiance_field",),
     "multidiffusion",
     True,
 )
@@ -64,7 +66,8 @@ FULL = [
         3,
     ),
     Vary(*SAMPLED, {"picture_0": PICTURE}, 32, 64, "hash", True, "mesh"),
-    Encode(*WHERE, {"vertices": PICTURE}, ("mesh",)),
+    Encode(*DECODED, {"vertices": PICTURE}),
+    Finish(*DECODED, {"vertices": PICTURE}, ("front.png",)),
     Cancel("a"),
     Shutdown(),
     Hello(
