@@ -111,7 +111,16 @@ def asset_matrix(collection: bpy.types.Collection) -> Matrix:
     vertices at once, as applying a scale does.
     """
     item = part(collection, "mesh") or part(collection, "gaussian")
-    return item.matrix_world @ data_frame(item.data) if item is not None else Matrix.Identity(4)
+    return world_matrix(item) @ data_frame(item.data) if item is not None else Matrix.Identity(4)
+
+
+def world_matrix(item: bpy.types.Object) -> Matrix:
+    """The object's world matrix, also of one that is hidden, whose own Blender does not keep up to date."""
+    if item.visible_get():
+        return item.matrix_world.copy()
+    if item.parent is None or item.parent_type != "OBJECT":
+        return item.matrix_basis.copy()
+    return world_matrix(item.parent) @ item.matrix_parent_inverse @ item.matrix_basis
 
 
 # ---- the frame of a mesh's own coordinates ----------------------------------------------------------------
