@@ -7,7 +7,7 @@ from ..faults import Fault
 from ..jobs import session
 from ..scene.collection import show
 from ..scene.splat_object import is_gaussian
-from ..scene.splat_settings import BOUNCES_RAISED, raise_bounces, show_colors
+from ..scene.splat_settings import BOUNCES_RAISED, raise_bounces, suit_view
 
 
 class TRELLIS_OT_generate(bpy.types.Operator):
@@ -81,9 +81,10 @@ class TRELLIS_OT_show(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         for collection in context.object.users_collection:
-            if any(is_gaussian(item) for item in collection.objects):
+            splats = [item for item in collection.objects if is_gaussian(item)]
+            if splats:
                 show(collection, self.kind)
-        show_colors(context)
+                suit_view(context, splats)
         if self.kind != "mesh" and raise_bounces(context.scene):
             self.report({"INFO"}, BOUNCES_RAISED)
         return {"FINISHED"}
