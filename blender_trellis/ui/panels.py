@@ -10,7 +10,6 @@ from .splat_panel import draw_splats
 from .thumbnails import icon_of
 from .widgets import draw_install, draw_reasons, draw_text, letters_across
 
-
 LAST = 1  # bl_order of what is seldom changed: below the panels of assets, which have 0
 
 
