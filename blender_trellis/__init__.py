@@ -39,6 +39,7 @@ def unregister() -> None:
 def _classes() -> tuple[type, ...]:
     from .ui import (
         asset_operators,
+        finish,
         job_operators,
         model_menu,
         operators,
@@ -62,6 +63,7 @@ def _classes() -> tuple[type, ...]:
         panels,
         region,
         vary,
+        finish,
         queue_panel,
     )
     return tuple(cls for room in rooms for cls in room.CLASSES)

@@ -11,7 +11,7 @@ from ..extension_paths import extension_version
 from ..faults import Fault
 from ..meshes.recolor import is_busy, recolor
 from ..scene.asset import Asset
-from ..scene.window import as_one_step, has_to_wait, place
+from ..scene.window import as_one_step, finish_in_place, has_to_wait, place
 from .asset import asset_of
 from .job import Job
 from .placement import Placement
@@ -60,7 +60,7 @@ def _has_to_wait(placement: Placement) -> str:
     """Why a result cannot go into the scene now; empty where it can."""
     if is_busy(placement.recolors):
         return f'The colors of "{placement.name}" are done: leave Edit, Sculpt or Paint Mode to receive them.'
-    return has_to_wait(placement.edits)
+    return has_to_wait(placement.edits or placement.finishes)
 
 
 def _place_or_tell(arrival: Arrival) -> str:
@@ -82,9 +82,14 @@ def _place(arrival: Arrival) -> str:
     if colors is not None:
         as_one_step(lambda: recolor(placement.recolors, colors), placement.name)
         return ""
-    assert arrival.asset is not None, "it brings either"
+    asset = arrival.asset
+    assert asset is not None, "it brings either"
+    if placement.finishes:
+        told: list[str] = []
+        as_one_step(lambda: told.append(finish_in_place(placement.finishes, asset)), placement.name)
+        return told[0]
     return place(
-        arrival.asset,
+        asset,
         edits=placement.edits,
         keeps_former=placement.keeps_former,
         matrix=placement.matrix,

@@ -101,7 +101,10 @@ def listed(runner: JobRunner, placements: Mapping[str, Placement]) -> tuple[List
 def growing_of(runner: JobRunner, placements: Mapping[str, Placement]) -> Growing | None:
     """What can be shown of the job that runs; None before its first voxels, and of edits of what is there."""
     job = runner.queue.running
-    if job is None or placements[job.id].edits or placements[job.id].recolors:
+    if job is None:
+        return None
+    placement = placements[job.id]
+    if placement.edits or placement.recolors or placement.finishes:
         return None
     voxels = job.part("voxels") or job.part("preview")
     if voxels is None:

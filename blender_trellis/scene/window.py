@@ -8,7 +8,7 @@ from mathutils import Matrix
 from .asset import Asset
 from .collection import add_asset
 from .find_asset import find_asset, in_use
-from .replace import fits, replace_asset
+from .replace import finish, fits, replace_asset
 
 
 def has_to_wait(edits: str) -> str:
@@ -54,6 +54,15 @@ def as_one_step(change: Callable[[], None], name: str) -> None:
     with bpy.context.temp_override(window=window):
         change()
         bpy.ops.ed.undo_push(message=f"TRELLIS: {name}"[:60])
+
+
+def finish_in_place(name: str, asset: Asset) -> str:
+    """Gives the asset with this id its finished mesh; what there is to tell where it is gone, or ""."""
+    collection = find_asset(name)
+    if collection is None:
+        return f'"{asset.name}" was removed while it was finished; select it again and press Finish Asset.'
+    finish(collection, asset)
+    return ""
 
 
 def _put(

@@ -96,6 +96,7 @@ class TRELLIS_PT_sparse_structure(TrellisPanel):
     """Sampling of the first stage."""
 
     bl_label = "Shape"
+    bl_order = 5
     bl_description = "How the first stage is sampled, which finds where in space the object is"
     bl_parent_id = "TRELLIS_PT_main"
     bl_order = LAST
@@ -113,6 +114,7 @@ class TRELLIS_PT_structured_latent(TrellisPanel):
     """Sampling of the second stage."""
 
     bl_label = "Appearance"
+    bl_order = 6
     bl_description = "How the second stage is sampled, which finds what the surface looks like"
     bl_parent_id = "TRELLIS_PT_main"
     bl_order = LAST
@@ -148,6 +150,7 @@ class TRELLIS_PT_output(TrellisPanel):
     """What is made, and which of it is shown."""
 
     bl_label = "Output"
+    bl_order = 1
     bl_parent_id = "TRELLIS_PT_main"
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -169,6 +172,7 @@ class TRELLIS_PT_backend(TrellisPanel):
     """The process behind it."""
 
     bl_label = "Backend"
+    bl_order = 9
     bl_parent_id = "TRELLIS_PT_main"
     bl_order = LAST
     bl_options = {"DEFAULT_CLOSED"}

@@ -12,6 +12,7 @@ from ..backend_settings import BackendSettings
 from ..jobs import session
 from ..picture_source import Picture, read_image, read_picture
 from ..protocol import FORMATS, Array, Generate, Input, SamplingParams, StageInfo
+from .finish.settings import TrellisFinishSettings
 from .region import settings as region_settings
 from .region.settings import TrellisRegionSettings
 from .vary import settings as vary_settings
@@ -130,6 +131,7 @@ class TrellisSettings(bpy.types.PropertyGroup):
     structured_latent: bpy.props.PointerProperty(type=TrellisStageSettings)
     region: bpy.props.PointerProperty(type=TrellisRegionSettings)
     vary: bpy.props.PointerProperty(type=TrellisVarySettings)
+    finish: bpy.props.PointerProperty(type=TrellisFinishSettings)
     formats: bpy.props.EnumProperty(
         name="Output",
         items=tuple((name, one.label, one.description) for name, one in IN_BLENDER.items()),
@@ -191,7 +193,14 @@ class TrellisSettings(bpy.types.PropertyGroup):
             structured_latent=self.structured_latent.to_params(),
             formats=tuple(kind for kind in IN_BLENDER if kind in self.formats),
             preview=backend.shows_previews,
+            finishing=self.finish.to_finishing(),
         )
 
 
-CLASSES = (TrellisStageSettings, *region_settings.CLASSES, *vary_settings.CLASSES, TrellisSettings)
+CLASSES = (
+    TrellisStageSettings,
+    TrellisFinishSettings,
+    *region_settings.CLASSES,
+    *vary_settings.CLASSES,
+    TrellisSettings,
+)

@@ -21,6 +21,7 @@ class TRELLIS_PT_queue(TrellisPanel, bpy.types.Panel):
     bl_label = "Queue"
     bl_parent_id = "TRELLIS_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
+    bl_order = 0
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:

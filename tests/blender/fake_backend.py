@@ -100,7 +100,7 @@ class FakeBackend:
             return self.send(p.Failed(request.job, "bad_input", f"{request.picture_names[0]} is no picture."))
         if data == b"deaf":
             time.sleep(1000)
-        steps = STEPS if isinstance(request, p.Encode) else request.sparse_structure.steps or STEPS
+        steps = STEPS if not isinstance(request, p.Sampled) else request.sparse_structure.steps or STEPS
         steps = 40 if data == b"steady" else steps
         for stage in ("load", "condition"):
             self.send(p.Progress(request.job, stage, 1, 1, 0.0))
@@ -120,7 +120,7 @@ class FakeBackend:
         self.send(p.Progress(request.job, "extract_mesh", 1, 1, 0.1 * steps))
         self.send_results(request, broken=data == b"garbage")
         digest = hashlib.sha256(data).hexdigest()
-        seed = 0 if isinstance(request, p.Encode) else request.seed
+        seed = request.seed if isinstance(request, p.Sampled) else 0
         return self.send(p.Finished(request.job, 0.5, seed, request.model, "0" * 64, digest))
 
     def send_results(self, request: p.Making, broken: bool) -> None:
@@ -130,6 +130,8 @@ class FakeBackend:
             colors = np.clip(np.repeat(shown, 3, axis=1), 0, 1).astype(np.float32)
             return self.send(p.Result(request.job, "vertex_colors", {}, arrays(colors=colors)))
         vertices, faces, colors = ball()
+        if isinstance(request, p.Finish):
+            return self.send_finished(request, vertices, faces, colors)
         cells = np.unique(((vertices + 0.5) * 64).astype(np.int32), axis=0)
         self.send_latents(request.job, cells, FRAME if "vertices" in sent else {})
         count = len(vertices)
@@ -150,6 +152,23 @@ class FakeBackend:
             faces = faces + (count if broken else 0)
             surface = arrays(vertices=vertices, faces=faces.astype(np.int32), colors=colors, **names)
             self.send(p.Result(request.job, "mesh", {}, surface))
+            self.send_finished(request, vertices, faces.astype(np.int32), colors)
+
+    def send_finished(
+        self, request: p.Making, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray
+    ) -> None:
+        """The upper half of the ball, and a texture of one colour."""
+        finishing = request.finishing
+        if finishing.preset == "raw" and not finishing.texture:
+            return
+        for stage in ("finish_mesh", "bake_texture"):
+            self.send(p.Progress(request.job, stage, 1, 1, 1.0))
+        kept = faces[(vertices[faces][:, :, 2] > 0).all(axis=1)]
+        finished = arrays(vertices=vertices, faces=kept, colors=colors)
+        if finishing.texture:
+            image = np.full((finishing.texture, finishing.texture, 3), (200, 40, 90), np.uint8)
+            finished |= arrays(uv=np.full((len(kept), 3, 2), 0.5, np.float32), texture=image)
+        self.send(p.Result(request.job, "finished_mesh", {"roughness": 0.5, "metallic": 0.0}, finished))
         return None
 
     def send_latents(self, job: str, cells: np.ndarray, frame: dict[str, float]) -> None:

@@ -1,5 +1,7 @@
 """Regions of an asset: adding them, painting the change, and the button that regenerates what they hold."""
 
+from dataclasses import replace
+
 import bpy
 
 from ...backend_settings import backend_settings
@@ -181,8 +183,9 @@ class TRELLIS_OT_regenerate_region(bpy.types.Operator):
                 _formats(collection),
                 backend_settings(),
             )
+            finished = replace(request, finishing=context.scene.trellis.finish.to_finishing())
             session.submit(
-                request, Placement(collection.name, asset_id(collection), keeps_former=settings.keeps_former)
+                finished, Placement(collection.name, asset_id(collection), keeps_former=settings.keeps_former)
             )
         except Fault as fault:
             self.report({"ERROR"}, str(fault))

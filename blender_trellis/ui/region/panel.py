@@ -20,6 +20,7 @@ class TRELLIS_PT_region(TrellisPanel):
     """A part of an asset, made anew."""
 
     bl_label = "Regenerate Region"
+    bl_order = 3
     bl_description = "Change a part of an asset and keep the rest exactly as it is"
     bl_parent_id = "TRELLIS_PT_main"
 

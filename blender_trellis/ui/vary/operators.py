@@ -1,5 +1,7 @@
 """The buttons of variants. Each reads what is selected, sends requests, and turns a Fault into a report."""
 
+from dataclasses import replace
+
 import bpy
 from mathutils import Matrix
 
@@ -88,7 +90,8 @@ class TRELLIS_OT_vary(_Button):
                 backend,
             )
             name = f"{chosen.name} Variant {number + 1}" if count > 1 else f"{chosen.name} Variant"
-            session.submit(request, Placement(name, matrix=_rows(matrix), history=history))
+            finished = replace(request, finishing=context.scene.trellis.finish.to_finishing())
+            session.submit(finished, Placement(name, matrix=_rows(matrix), history=history))
 
 
 class TRELLIS_OT_make_editable(_Button):

@@ -15,6 +15,7 @@ class TRELLIS_PT_vary(TrellisPanel):
     """Variants of an asset or of any mesh."""
 
     bl_label = "Vary"
+    bl_order = 4
     bl_description = "Make variants of an asset or a mesh, or give a mesh new colors"
     bl_parent_id = "TRELLIS_PT_main"
     bl_options = {"DEFAULT_CLOSED"}

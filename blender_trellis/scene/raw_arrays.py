@@ -1,0 +1,45 @@
+"""An asset's raw mesh and Gaussians as arrays in its own frame, as the backend sent them."""
+
+from dataclasses import fields
+
+import bpy
+import numpy as np
+
+from .find_asset import data_frame
+from .gaussians.object import splats_of
+from .materials import COLOR_ATTRIBUTE
+
+
+def mesh_arrays(mesh: bpy.types.Mesh) -> dict[str, np.ndarray]:
+    """vertices f4 (V, 3), faces i4 (F, 3) and colors f4 (V, 3) sRGB, with what was done to them by hand."""
+    places = np.empty(3 * len(mesh.vertices), np.float32)
+    mesh.vertices.foreach_get("co", places)
+    back = np.array(data_frame(mesh).inverted_safe())
+    mesh.calc_loop_triangles()
+    faces = np.empty(3 * len(mesh.loop_triangles), np.int32)
+    mesh.loop_triangles.foreach_get("vertices", faces)
+    vertices = places.reshape(-1, 3) @ back[:3, :3].T + back[:3, 3]
+    return {
+        "vertices": vertices.astype(np.float32),
+        "faces": faces.reshape(-1, 3),
+        "colors": _colors(mesh),
+    }
+
+
+def gaussian_arrays(item: bpy.types.Object) -> dict[str, np.ndarray]:
+    """position, f_dc, opacity, scale and rotation as results hold them."""
+    splats = splats_of(item).moved(np.array(data_frame(item.data).inverted_safe()))
+    named = {field.name: getattr(splats, field.name) for field in fields(splats)}
+    del named["f_rest"]
+    return {name: np.ascontiguousarray(values, np.float32) for name, values in named.items()}
+
+
+def _colors(mesh: bpy.types.Mesh) -> np.ndarray:
+    attribute = mesh.attributes.get(COLOR_ATTRIBUTE)
+    if attribute is None or attribute.domain != "POINT" or attribute.data_type != "FLOAT_COLOR":
+        return np.full((len(mesh.vertices), 3), 0.8, np.float32)
+    linear = np.empty(4 * len(mesh.vertices), np.float32)
+    attribute.data.foreach_get("color", linear)
+    linear = np.clip(linear.reshape(-1, 4)[:, :3], 0, 1)
+    encoded = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.clip(encoded, 0, 1).astype(np.float32)

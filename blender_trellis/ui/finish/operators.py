@@ -1,0 +1,77 @@
+"""The button that finishes an asset's mesh anew."""
+
+import bpy
+
+from ...backend_settings import backend_settings
+from ...faults import Fault
+from ...jobs import session
+from ...jobs.placement import Placement
+from ...jobs.sent_arrays import sent
+from ...protocol import Array, Finish
+from ...scene.find_asset import asset_id, own_asset, part
+from ...scene.latents import read_latents, read_pictures
+from ...scene.raw_arrays import gaussian_arrays, mesh_arrays
+
+
+class TRELLIS_OT_finish(bpy.types.Operator):
+    """Make the asset's mesh ready to be used: closed, within a budget of faces, with a texture"""
+
+    bl_idname = "trellis.finish"
+    bl_label = "Finish Asset"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Says why the button is grey, where it is."""
+        reason = _why_not(context)
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        collection = own_asset(context.object)
+        assert collection is not None, "the operator's poll asks for it"
+        try:
+            request = finish_request(collection, context)
+            session.submit(request, Placement(collection.name, finishes=asset_id(collection)))
+        except Fault as fault:
+            self.report({"ERROR"}, str(fault))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+def finish_request(collection: bpy.types.Collection, context: bpy.types.Context) -> Finish:
+    """The message that asks for it, with the asset's raw mesh, Gaussians and own pictures. Raises Fault."""
+    item, splats = part(collection, "mesh"), part(collection, "gaussian")
+    assert item is not None, "the operator's poll asks for it"
+    backend, pictures = backend_settings(), read_pictures(collection)
+    arrays = mesh_arrays(item.data) | (gaussian_arrays(splats) if splats is not None else {})
+    files = {
+        f"picture_{number}": Array("u1", (len(data),), data) for number, (_, data) in enumerate(pictures)
+    }
+    return Finish(
+        job="",
+        model=read_latents(collection).model,
+        device=backend.device,
+        precision=backend.precision,
+        engine=backend.engine,
+        memory=backend.memory,
+        formats=("mesh",),
+        finishing=context.scene.trellis.finish.to_finishing(),
+        arrays=sent(arrays) | files,
+        picture_names=tuple(name for name, _ in pictures),
+    )
+
+
+def _why_not(context: bpy.types.Context) -> str:
+    collection = own_asset(context.object) if context.object is not None else None
+    if collection is None or part(collection, "mesh") is None:
+        return "Select a generated asset that has a mesh"
+    if session.backend_python() is None:
+        return "Install the backend first"
+    settings = context.scene.trellis.finish
+    if settings.preset == "raw" and settings.texture == "0":
+        return "Choose a mesh that is not raw, or a texture"
+    return ""
+
+
+CLASSES = (TRELLIS_OT_finish,)

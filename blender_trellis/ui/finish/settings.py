@@ -1,0 +1,86 @@
+"""How meshes are finished, kept on the scene."""
+
+import bpy
+
+from ...protocol import Finishing
+
+DEFAULTS = Finishing(preset="game", texture=2048)
+
+
+class TrellisFinishSettings(bpy.types.PropertyGroup):
+    """What is done to every mesh that is made, and to one that is there by a button."""
+
+    preset: bpy.props.EnumProperty(
+        name="Mesh",
+        description="How far the mesh is made ready to be used; the raw one is kept, hidden, for edits",
+        items=(
+            ("raw", "Raw", "As the model draws it: fine, with holes and walls inside"),
+            ("film", "Film", "Closed, at most 100,000 faces"),
+            ("game", "Game", "Closed, at most 20,000 faces"),
+            ("mobile", "Mobile", "Closed, at most 5,000 faces"),
+        ),
+        default=DEFAULTS.preset,
+    )
+    faces: bpy.props.IntProperty(
+        name="Faces",
+        description="At most so many faces; 0 takes the number of the choice above",
+        default=DEFAULTS.faces,
+        min=0,
+        soft_max=200_000,
+        max=2_000_000,
+    )
+    watertight: bpy.props.BoolProperty(
+        name="Watertight",
+        description="Close every last gap, for 3D printing",
+        default=DEFAULTS.watertight,
+    )
+    texture: bpy.props.EnumProperty(
+        name="Texture",
+        description="A texture with UVs, baked from picture and Gaussians; without one, vertex colors",
+        items=(
+            ("0", "None", "Colors of vertices"),
+            *((str(size), f"{size} px", f"{size} × {size} pixels") for size in (512, 1024, 2048, 4096)),
+        ),
+        default=str(DEFAULTS.texture),
+    )
+    project_picture: bpy.props.BoolProperty(
+        name="Project the Picture",
+        description="Put the picture's own pixels onto what it shows, as sharp as they are",
+        default=DEFAULTS.project_picture,
+    )
+    symmetry: bpy.props.BoolProperty(
+        name="Mirror",
+        description="Give the far side of a symmetric object what the picture shows of the near side",
+        default=DEFAULTS.symmetry,
+    )
+    delight: bpy.props.BoolProperty(
+        name="Remove Shading",
+        description="Divide soft light and shadow out of the picture, so that your own lights do it",
+        default=DEFAULTS.delight,
+    )
+    material: bpy.props.EnumProperty(
+        name="Surface",
+        items=(
+            ("matte", "Matte", "No gloss, as chalk"),
+            ("satin", "Satin", "A soft gloss, as varnished wood"),
+            ("glossy", "Glossy", "As glazed china"),
+            ("metal", "Metal", "As brushed metal"),
+        ),
+        default=DEFAULTS.material,
+    )
+
+    def to_finishing(self) -> Finishing:
+        """As messages have it."""
+        return Finishing(
+            self.preset,
+            self.faces,
+            self.watertight,
+            int(self.texture),
+            self.project_picture,
+            self.symmetry,
+            self.delight,
+            self.material,
+        )
+
+
+CLASSES = (TrellisFinishSettings,)
