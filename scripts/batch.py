@@ -40,7 +40,9 @@ def parser() -> argparse.ArgumentParser:
     )
     what = wanted.add_mutually_exclusive_group(required=True)
     what.add_argument("--input", nargs="+", type=Path, metavar="PATH", help="pictures and folders")
-    what.add_argument("--jobs", type=Path, metavar="FILE", help="a file with one JSON object a line")
+    what.add_argument(
+        "--jobs", type=Path, metavar="FILE", help="one JSON object a line, paths relative to it"
+    )
     add = wanted.add_argument
     add("--output", type=Path, required=True, metavar="FOLDER")
     add("--seeds", type=count, default=1, metavar="N", help="objects of each picture, from --seed on")
@@ -94,6 +96,10 @@ def strength(text: str) -> float:
 def main(arguments: list[str]) -> int:
     """Makes everything that the arguments ask for; the exit code."""
     options = parser().parse_args(arguments)
+    if options.jobs is not None and (options.seeds > 1 or options.vary or options.strength is not None):
+        parser().error("--seeds, --vary and --strength go with --input; a file of jobs says its own")
+    if options.strength is not None and not options.vary:
+        parser().error("--strength is that of variants; say how many with --vary")
     named = [name for names in options.formats for name in names if name in FILES]
     kinds = tuple(dict.fromkeys(options.only or [*options.files, *named] or DEFAULT_FILES))
     skipped: tuple[Skipped, ...] = ()
@@ -120,12 +126,14 @@ def run(
 ) -> int:
     """One backend makes all objects; writes the files, the reports and the last word. The exit code."""
     from blender_trellis.batch import run as in_blender  # imports bpy
-    from blender_trellis.scene.export import check_target, prepare_folder
+    from blender_trellis.scene.export import check_target, prepare_folder, remove_leftovers
 
     interrupts = Interrupts()
     try:
         prepare_folder(options.output)
         output = options.output.resolve()
+        if resume:
+            remove_leftovers(output)
         for name in ("report.json", "report.jsonl"):
             check_target(output / name)
         runner = in_blender.open_runner(options.python, options.models)

@@ -29,6 +29,9 @@ from .progress_bar import ProgressBar
 from .requests import Asked, Request, request_for, request_hash
 from .work import Work
 
+NEEDS = {"glb": "mesh", "ply": "gaussian"}
+"""What must be made for a file to be written."""
+
 log = logging.getLogger(__name__)
 
 
@@ -88,6 +91,10 @@ class Maker:
         base, kinds, preview = self._written.folder / work.name, work.files or (), self._written.preview_name
         check_targets(base, kinds, preview)
         asked = self._asked(work)
+        if kinds and all(
+            NEEDS.get(kind, asked.request.formats[0]) not in asked.request.formats for kind in kinds
+        ):
+            raise Fault("Nothing would be written: .glb needs the format mesh, .ply the format gaussian.")
         outcome.request_hash = self._hash(work, asked.request)
         job = self._run(asked.request, bar)
         bar.update(1.0, "export", "Writing files")

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -24,6 +25,8 @@ from .preview import render_preview
 
 KINDS = ("blend", "glb", "ply", "preview")
 FULL_BELOW = 1 << 20
+_LEFTOVER = re.compile(r"\.[0-9a-f]{16}\.\w+@?")
+"""The names that `atomic` writes to."""
 
 
 def prepare_folder(folder: Path) -> None:
@@ -35,6 +38,13 @@ def prepare_folder(folder: Path) -> None:
             probe.flush()
     except OSError as error:
         raise _write_fault(folder, error) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Takes away what a kill has left of files that were being written."""
+    for path in folder.iterdir():
+        if _LEFTOVER.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def check_targets(base: Path, kinds: tuple[str, ...], preview_name: str = "") -> None:

@@ -125,6 +125,13 @@ def test_all_and_none(fake_python, pictures, tmp_path):
         (("--input", "FILE", "--output", "OUT", "--steps", "0"), "argument --steps: "),
         (("--input", "FILE", "--output", "OUT", "--guidance", "nan"), "argument --guidance: "),
         (("--input", "FILE", "--output", "OUT", "--formats", "obj"), "argument --formats: "),
+        (("--input", "FILE", "--output", "OUT", "--seeds", "0"), "argument --seeds: "),
+        (("--input", "FILE", "--output", "OUT", "--vary", "many"), "argument --vary: "),
+        (("--input", "FILE", "--output", "OUT", "--vary", "1", "--strength", "0"), "argument --strength: "),
+        (("--input", "FILE", "--output", "OUT", "--strength", "1"), "say how many with --vary"),
+        (("--jobs", "FILE", "--output", "OUT", "--seeds", "2"), "go with --input"),
+        (("--jobs", "FILE", "--input", "FILE", "--output", "OUT"), "not allowed with"),
+        (("--input", "FILE", "--output", "OUT", "--formats", "gaussian,glb"), "Nothing would be written"),
     ],
 )
 def test_arguments_that_make_no_sense(fake_python, tmp_path, arguments, words):

@@ -71,10 +71,14 @@ def test_after_a_kill_nothing_is_redone_and_nothing_is_lost(fake_python, picture
     with open(out / "report.jsonl", "a") as report:
         report.write('{"name": "b", "status": "ma')  # a line that the kill has cut off
     before = marks(out, "a.glb")
+    for name in (".0123456789abcdef.glb", ".0123456789abcdef.blend@"):  # half written when it was killed
+        (out / name).write_bytes(b"half")
     assert run(*arguments, "--resume").returncode == 0
     assert marks(out, "a.glb") == before
     assert [(one["name"], one["status"]) for one in lines(out)] == [(n, "made") for n in "abc"]
     assert json.loads((out / "report.json").read_text())["made"] == 3
+    files = {f"{name}.glb" for name in "abc"}
+    assert {path.name for path in out.iterdir()} == files | {"report.json", "report.jsonl"}
 
 
 def test_resume_makes_again_what_has_changed_or_gone_or_failed(fake_python, pictures, tmp_path):
