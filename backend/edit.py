@@ -28,7 +28,7 @@ from backend.trellis.asset import (
     write_latents,
 )
 from backend.trellis.edit import EditSettings, edit
-from backend.trellis.edit_region import check_edit
+from backend.trellis.editing.region import check_edit
 from backend.trellis.encode import encode_mesh
 from backend.trellis.generate import Guide
 from backend.trellis.networks import Networks

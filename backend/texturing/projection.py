@@ -5,9 +5,11 @@ P texels · S size of the square picture · D size of the depth buffer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
 from backend.errors import UserError
@@ -17,23 +19,35 @@ from backend.texturing.texels import Texels
 _DEPTH_SIZE = 1024
 _OPAQUE = 0.95
 # Cosines between the view and the surface, from which on a picture tells something and everything.
-_GRAZING = (0.12, 0.4)
+_GRAZING = (0.05, 0.25)
 # Distances to a silhouette, in shares of the picture: outlines of picture and mesh agree no better.
-_EDGE = (0.002, 0.01)
+_EDGE = (0.0007, 0.005)
 _STEP = 0.03  # a jump in depth that is a silhouette
 _BIAS = 0.004
 
 
 @dataclass(frozen=True)
 class PictureView:
-    """pixels (S, S, 4) u8 sRGB and alpha, colours not multiplied by it · camera: None is to be found."""
+    """pixels (S, S, 4) u8 sRGB and alpha, colours not multiplied by it.
+
+    camera: None is to be found. aligned: whether the mesh stands as the picture shows it, seen from −Y.
+    """
 
     pixels: np.ndarray
     camera: Camera | None = None
+    aligned: bool = True
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 4 or self.pixels.shape[0] != self.pixels.shape[1]:
             raise UserError("A picture to project must be square and have transparency; cut its object out.")
+
+
+def picture_views(cutouts: Sequence[Image.Image], aligned: bool) -> list[PictureView]:
+    """Cut-out pictures of one object; `aligned`: the mesh stands as the first of them shows it."""
+    return [
+        PictureView(np.asarray(cutout.convert("RGBA")), aligned=aligned and number == 0)
+        for number, cutout in enumerate(cutouts)
+    ]
 
 
 def projected(

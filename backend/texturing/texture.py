@@ -3,6 +3,7 @@
 V vertices · F faces · P texels.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,13 +12,16 @@ import torch
 from backend.errors import UserError
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh, TexturedMesh, vertex_normals
-from backend.texturing.camera import around
+from backend.texturing.camera import Camera
+from backend.texturing.fitting import ALL_ROUND, GOOD_OVERLAP, fit_camera
 from backend.texturing.projection import PictureView, projected
 from backend.texturing.settings import MATERIALS, TextureSettings
 from backend.texturing.splat_colors import splat_colors
 from backend.texturing.texels import Texels, corner_values, image_of, texels_of
 from backend.texturing.tones import carried
 from backend.texturing.unwrap import Unwrapped, unwrap, whole
+
+log = logging.getLogger(__name__)
 
 Report = Callable[[str, int, int], None]
 """Told of a step, what is done of it and how much there is; may raise to stop."""
@@ -54,8 +58,10 @@ def texture_mesh(
     normals = vertex_normals(mesh).detach().float().cpu()[torch.from_numpy(cut.origin)]
     texels = texels_of(vertices[cut.origin], normals.numpy(), cut.faces, cut.uv, settings.size)
     colors = _surface_colors(mesh, cut, texels, gaussians)
+    remarks: tuple[str, ...] = ()
     if settings.project_picture and pictures:
-        colors = _with_pictures(colors, texels, pictures, vertices, faces, report)
+        cameras, remarks = _cameras(pictures, mesh, vertices, faces)
+        colors = _with_pictures(colors, texels, cameras, vertices, faces, report)
     report("bake", 1 + len(pictures), 2 + len(pictures))
     image = image_of(colors, texels)
     report("bake", 2 + len(pictures), 2 + len(pictures))
@@ -69,6 +75,7 @@ def texture_mesh(
         image=image,
         roughness=roughness,
         metallic=metallic,
+        remarks=remarks,
     )
 
 
@@ -93,10 +100,33 @@ def _surface_colors(mesh: Mesh, cut: Unwrapped, texels: Texels, gaussians: Gauss
     return colors + (splats - colors) * share
 
 
+def _cameras(
+    pictures: Sequence[PictureView], mesh: Mesh, vertices: np.ndarray, faces: np.ndarray
+) -> tuple[list[tuple[PictureView, Camera]], tuple[str, ...]]:
+    """The pictures whose cameras are known or could be found, and what is to be said of the others."""
+    colors = None if mesh.colors is None else mesh.colors.detach().float().cpu().clamp(0, 1).numpy()
+    found, remarks = [], []
+    for number, picture in enumerate(pictures, start=1):
+        camera = picture.camera
+        if camera is None:
+            azimuths = (0.0,) if picture.aligned else ALL_ROUND
+            fit = fit_camera(vertices, faces, picture.pixels, colors, azimuths)
+            if not picture.aligned and fit.overlap < GOOD_OVERLAP:
+                remarks.append(
+                    f"Picture {number} is not projected: from no side has the object its outline "
+                    f"(best overlap {fit.overlap:.0%})."
+                )
+                log.warning(remarks[-1])
+                continue
+            camera = fit.camera
+        found.append((picture, camera))
+    return found, tuple(remarks)
+
+
 def _with_pictures(
     colors: np.ndarray,
     texels: Texels,
-    pictures: Sequence[PictureView],
+    pictures: Sequence[tuple[PictureView, Camera]],
     vertices: np.ndarray,
     faces: np.ndarray,
     report: Report,
@@ -104,8 +134,7 @@ def _with_pictures(
     """Colours (P, 3) with those of the pictures where they show the surface, and their tone elsewhere."""
     total, weight = np.zeros_like(colors), np.zeros(len(colors), np.float32)
     trust = np.zeros(len(colors), np.float32)
-    for number, picture in enumerate(pictures):
-        camera = picture.camera or around(vertices)
+    for number, (picture, camera) in enumerate(pictures):
         seen, trusted = projected(picture, camera, texels, vertices, faces)
         sharp = trusted**4  # where several pictures show a place, the one that sees it best decides
         total += seen * sharp[:, None]

@@ -19,7 +19,7 @@ from backend.machine.device import choose_device, choose_dtype, devices
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
 from backend.trellis.decoding import Report, estimated_voxels
 from backend.trellis.edit import EditSettings, edit
-from backend.trellis.edit_region import check_edit
+from backend.trellis.editing.region import check_edit
 from backend.trellis.encode import Frame, decode_asset
 from backend.trellis.generate import Guide, generate
 from backend.trellis.networks import Networks

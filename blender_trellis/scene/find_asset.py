@@ -12,8 +12,8 @@ from mathutils import Matrix
 from .asset import Arrays
 
 ASSET = "trellis_asset"  # a collection's id; its objects have it too
-PART = "trellis_part"  # of an object, one of PARTS
-PARTS = ("mesh", "finished", "gaussian", "root")
+PART = "trellis_part"  # of an object, one of:
+PARTS = ("mesh", "finished", "gaussian", "root")  # with "finished", "mesh" is the raw one, which is hidden
 KEY = "trellis_key"  # the attribute that names vertices and splats
 FOREIGN = -1  # the name of a splat that came from elsewhere
 SAMPLE = "trellis_sample"  # of a mesh: rows, keys and places of some vertices as they were made

@@ -13,7 +13,7 @@ import numpy as np
 from ..faults import Fault
 from ..splats.values import Splats
 from .asset import Arrays, Asset, fingerprint
-from .collection import linear_colors, store_sources
+from .collection import finished_object, linear_colors, show, shown, store_sources
 from .find_asset import (
     ASSET,
     FOREIGN,
@@ -92,9 +92,32 @@ def replace_asset(collection: bpy.types.Collection, asset: Asset, keep_former: b
         _keep(collection, swaps)
     else:
         bpy.data.batch_remove([swap.old for swap in swaps])
+    _finish(collection, asset)
     steps = [*history_of(collection), *json.loads(str(asset.properties.get("history", "[]")))]
     properties = {**asset.properties, "history": json.dumps(steps, sort_keys=True)}
     store_sources(collection, replace(asset, properties=properties))
+
+
+def _finish(collection: bpy.types.Collection, asset: Asset) -> None:
+    """Gives the asset the finished mesh of the result, which stands where the raw one does."""
+    old, raw = part(collection, "finished"), part(collection, "mesh")
+    made: list[bpy.types.ID] = []
+    kind = shown(collection)
+    if asset.finished is not None and raw is not None:
+        new = finished_object(old.name if old is not None else collection.name, asset, made)
+        new.parent, new.matrix_parent_inverse = raw.parent, raw.matrix_parent_inverse.copy()
+        new.matrix_basis = (old or raw).matrix_basis.copy()
+        collection.objects.link(new)
+        if old is None:
+            raw.name = f"{collection.name} Raw"
+    if old is not None:
+        name, data = old.name, old.data
+        bpy.data.objects.remove(old)
+        if data.users == 0:
+            bpy.data.meshes.remove(data)
+        if asset.finished is not None and raw is not None:
+            new.name = name
+    show(collection, kind or "mesh")
 
 
 def _renew(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, look: bool) -> None:

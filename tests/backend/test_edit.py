@@ -10,6 +10,7 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import write_tiny_model
+from unchanged import check_outside, kept_faces, open_edges, outside
 
 from backend.edit import main as edit_main
 from backend.errors import UserError
@@ -22,7 +23,7 @@ from backend.representations.mixing import mixed_mesh
 from backend.trellis.asset import AssetLatents, hash_of_guide, latents_of, read_latents, write_latents
 from backend.trellis.decoding import StructuredLatent, decode
 from backend.trellis.edit import EditSettings, edit
-from backend.trellis.edit_region import check_edit, masks_of
+from backend.trellis.editing.region import check_edit, masks_of
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings
@@ -30,7 +31,6 @@ from backend.trellis.vary import vary
 from backend.vary import main as vary_main
 
 FORMATS = ("gaussian", "radiance_field", "mesh")
-CUBE = 1 / 64  # a fine cube of the tiny model's mesh
 
 
 def outputs_of(events) -> dict:
@@ -66,7 +66,7 @@ class Tiny:
         )
 
     def edit(self, region: Region, asset: AssetLatents | None = None, **changes) -> dict:
-        chosen = EditSettings(self.sampling, **({"seed": 11} | changes))
+        chosen = EditSettings(**({"sampling": self.sampling, "seed": 11} | changes))
         guide = None if chosen.mode == "remove" else self.other
         outputs = outputs_of(edit(self.networks, asset or self.asset, guide, region, chosen))
         return outputs | {"asset": latents_of(outputs, self.asset.model, self.asset.model_hash)}
@@ -87,57 +87,11 @@ HALF = Region((make_box([0.25, 0, 0], [0.5, 1, 1]),))
 EVERYTHING = Region((make_box([0, 0, 0], [1, 1, 1]),))
 
 
-def kept_faces(mesh, far: np.ndarray) -> np.ndarray:
-    """The corners (F, 3, 9) with colours of faces whose vertices all lie in the far part, in their order."""
-    values = np.concatenate([mesh.vertices.numpy(), mesh.colors.numpy(), mesh.normals.numpy()], axis=1)
-    inside = far[mesh.faces.numpy()].all(axis=1)
-    return values[mesh.faces.numpy()[inside]]
-
-
-def outside(points: np.ndarray, region: Region, asset: AssetLatents, margin: int) -> np.ndarray:
-    """Which points lie more than two fine cubes outside of the region's voxels and their margin."""
-    grown = masks_of(region, asset, margin).grown.numpy()
-    clear = np.ones(len(points), bool)
-    for reach in np.stack(np.meshgrid(*[[-1, 0, 1]] * 3), -1).reshape(-1, 3) * (2 * CUBE + 1e-6):
-        cells = np.floor((points + reach + 0.5) * asset.resolution).astype(int).clip(0, asset.resolution - 1)
-        clear &= ~grown[cells[:, 0], cells[:, 1], cells[:, 2]]
-    return clear
-
-
-def check_outside(tiny: Tiny, before: dict, asset: AssetLatents, region: Region, after: dict, margin: int):
-    """Latents, voxels, splats and faces outside of the region are those of before, bit for bit."""
-    masks = masks_of(region, asset, 0)
-    edited: AssetLatents = after["asset"]
-    assert torch.equal(edited.occupied[~masks.structure], asset.occupied[~masks.structure])
-    rows = {tuple(c): n for n, c in enumerate(asset.coords.tolist())}
-    out_new = ~masks.voxels[tuple(edited.coords.long().T)]
-    out_old = ~masks.voxels[tuple(asset.coords.long().T)]
-    assert torch.equal(edited.coords[out_new], asset.coords[out_old])
-    assert torch.equal(edited.feats[out_new], asset.feats[out_old])
-    grown = masks_of(region, asset, margin).grown
-    far = ~grown[tuple(edited.coords.long().T)]
-    old = torch.tensor([rows[tuple(c)] for c in edited.coords[far].tolist()], dtype=torch.long)
-    for name in ("position", "color_dc", "opacity", "scale", "rotation"):
-        now, then = getattr(after["gaussian"], name), getattr(before["gaussian"], name)
-        now, then = now.unflatten(0, (len(edited.coords), -1)), then.unflatten(0, (len(asset.coords), -1))
-        assert torch.equal(now[far], then[old])
-    for name in ("trivec", "density", "features_dc"):
-        assert torch.equal(
-            getattr(after["radiance_field"], name)[far], getattr(before["radiance_field"], name)[old]
-        )
-    faces = [
-        kept_faces(one["mesh"], outside(one["mesh"].vertices.numpy(), region, asset, margin))
-        for one in (before, after)
-    ]
-    assert np.array_equal(*faces)
-    return len(faces[0])
-
-
 @pytest.mark.parametrize("mode", ["replace", "add", "look", "remove"])
 @pytest.mark.parametrize("margin", [0, 2])
 def test_what_lies_outside_stays_bit_for_bit(tiny, mode, margin):
     after = tiny.edit(HALF, mode=mode, margin=margin, jumps=2)
-    kept = check_outside(tiny, tiny.made, tiny.asset, HALF, after, margin)
+    kept = check_outside(tiny.made, tiny.asset, HALF, after, margin)
     assert kept > 100
     assert not torch.equal(after["mesh"].vertices, tiny.made["mesh"].vertices) or not torch.equal(
         after["mesh"].colors, tiny.made["mesh"].colors
@@ -208,7 +162,7 @@ def test_an_edit_starts_from_the_edit_before(tiny):
     other = Region((make_box([-0.35, 0, 0], [0.3, 1, 1]),))
     first = tiny.edit(HALF)
     second = tiny.edit(other, asset=first["asset"], seed=5)
-    check_outside(tiny, first, first["asset"], other, second, 2)
+    check_outside(first, first["asset"], other, second, 2)
 
 
 def test_only_colours_change_where_the_look_does(tiny):
@@ -221,20 +175,44 @@ def test_only_colours_change_where_the_look_does(tiny):
     assert not torch.equal(splats.color_dc, then.color_dc)
 
 
-def test_remove_takes_the_voxels_away_and_draws_no_noise(tiny):
+def test_remove_takes_the_voxels_away(tiny):
+    after = tiny.edit(HALF, mode="remove", close_cut=False)
+    left = tiny.asset.coords[:, 0] < 8
+    assert torch.equal(after["voxels"].coords, tiny.asset.coords[left])
+    assert torch.equal(after["asset"].feats, tiny.asset.feats[left])
+    assert not after["asset"].occupied[8:].any()
+
+
+def test_a_cut_is_closed_by_one_layer_within_the_region(tiny):
     after = tiny.edit(HALF, mode="remove")
-    assert not masks_of(HALF, tiny.asset, 0).voxels[tuple(after["voxels"].coords.long().T)].any()
-    assert len(after["voxels"].coords) < len(tiny.asset.coords)
+    assert after["voxels"].coords[:, 0].max() == 8
+    lid = after["voxels"].coords[:, 0] == 8
+    assert 0 < lid.sum() <= 16 * 16 and not after["asset"].occupied[9:].any()
+    again = tiny.edit(HALF, mode="remove")
+    assert torch.equal(after["asset"].feats, again["asset"].feats)
+
+
+def test_what_is_there_stays_where_something_is_added(tiny):
+    after = tiny.edit(HALF, mode="add", margin=0)
+    old = {tuple(place): n for n, place in enumerate(tiny.asset.coords.tolist())}
+    rows = [old.get(tuple(place), -1) for place in after["voxels"].coords.tolist()]
+    kept = torch.tensor(rows) >= 0
+    assert kept.sum() == len(old) < len(rows)
+    assert torch.equal(after["asset"].feats[kept], tiny.asset.feats)
+    splats = after["gaussian"].position.unflatten(0, (len(rows), -1))[kept]
+    assert torch.equal(splats.flatten(0, 1), tiny.made["gaussian"].position)
+
+
+def test_an_edit_that_changes_nothing_says_so(tiny):
+    still = replace(tiny.sampling.latent, strength=0.001, cfg_strength=0.0)
+    sampling = replace(tiny.sampling, latent=still)
+    with pytest.raises(UserError, match="does not differ"):
+        tiny.edit(HALF, mode="look", sampling=sampling, start="asset")
 
 
 def test_no_new_edge_is_left_open_at_the_seam(tiny):
     for mode in ("replace", "remove"):
-        mesh = tiny.edit(HALF, mode=mode)["mesh"]
-        edges = np.sort(mesh.faces.numpy()[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
-        pairs, counts = np.unique(edges, axis=0, return_counts=True)
-        ends = mesh.vertices.numpy()[pairs[counts == 1]]
-        at_border = (np.abs(ends) > 0.5 - 2 * CUBE).any(axis=(1, 2))
-        assert at_border.all()
+        assert len(open_edges(tiny.edit(HALF, mode=mode)["mesh"])) == 0
 
 
 @given(
@@ -251,7 +229,7 @@ def test_any_box_keeps_what_lies_outside(tiny, center, size, mode, margin):
     except UserError as error:
         assert any(word in str(error) for word in ("region", "Nothing would be left"))
         return
-    check_outside(tiny, tiny.made, tiny.asset, region, after, margin)
+    check_outside(tiny.made, tiny.asset, region, after, margin)
 
 
 @pytest.mark.parametrize(

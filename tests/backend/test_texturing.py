@@ -15,7 +15,8 @@ from backend.errors import UserError
 from backend.representations.gaussians import SH_C0, Gaussians
 from backend.representations.glb import write_textured_glb
 from backend.representations.mesh import Mesh
-from backend.texturing.camera import around
+from backend.texturing.camera import Camera, around
+from backend.texturing.fitting import ALL_ROUND, fit_camera
 from backend.texturing.obj_files import write_obj
 from backend.texturing.preview import render_texture
 from backend.texturing.projection import PictureView
@@ -291,3 +292,47 @@ def test_the_obj_file_is_read_back_by_another_program(tmp_path):
     colors = read.visual.to_color().vertex_colors[:, :3] / 255
     x, y, z = read.vertices.T
     assert np.abs(colors - (np.stack([x, -z, y], 1) + 0.5)).max() < 0.06
+
+
+def l_shape() -> trimesh.Trimesh:
+    """A thing that looks different from every side."""
+    foot = trimesh.creation.box(extents=[0.8, 0.4, 0.15]).apply_translation([0, 0, -0.3])
+    back = trimesh.creation.box(extents=[0.15, 0.4, 0.6]).apply_translation([0.3, 0, 0.05])
+    knob = trimesh.creation.icosphere(2, radius=0.15).apply_translation([-0.2, -0.2, -0.1])
+    return trimesh.util.concatenate([foot, back, knob])
+
+
+def picture_from(mesh: Mesh, camera: Camera, size: int = 256) -> np.ndarray:
+    drawn = render_texture(texture_mesh(mesh, TextureSettings(size=256)), camera, size)
+    return (drawn * 255).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize(("azimuth", "elevation"), [(0.6, 0.2), (3.9, 0.6)])
+def test_the_camera_of_a_picture_is_found(azimuth, elevation):
+    shape = l_shape()
+    colors = 0.5 + shape.vertices
+    truth = around(shape.vertices, azimuth, elevation, fov=0.5)
+    pixels = picture_from(mesh_of(shape, colors), truth)
+    fit = fit_camera(shape.vertices, shape.faces, pixels, colors, ALL_ROUND)
+    assert fit.overlap > 0.95
+    assert np.cos(fit.camera.azimuth - azimuth) > np.cos(np.radians(4))
+    assert abs(fit.camera.elevation - elevation) < np.radians(6)
+    off = fit.camera.project(shape.vertices)[:, :2] - truth.project(shape.vertices)[:, :2]
+    assert np.linalg.norm(off, axis=1).max() < 0.03  # of the picture's width
+
+
+def test_a_picture_of_something_else_is_left_out_and_said():
+    shape = l_shape()
+    mesh = mesh_of(shape, 0.5 + shape.vertices)
+    pixels = np.zeros((128, 128, 4), np.uint8)
+    pixels[60:68, 10:118] = pixels[10:118, 60:68] = 255  # a cross
+    settings = TextureSettings(size=128)
+    textured = texture_mesh(mesh, settings, pictures=[PictureView(pixels, aligned=False)])
+    assert (textured.image == texture_mesh(mesh, settings).image).all()
+    assert len(textured.remarks) == 1 and "Picture 1" in textured.remarks[0]
+
+
+def test_a_picture_that_is_no_cut_out_is_refused():
+    for shape in ((64, 64, 3), (64, 32, 4)):
+        with pytest.raises(UserError, match="cut its object out"):
+            PictureView(np.zeros(shape, np.uint8))

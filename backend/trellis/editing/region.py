@@ -59,6 +59,23 @@ def repeated(mask: Tensor, factor: int) -> Tensor:
     return mask
 
 
+def voxels_of(asset: AssetLatents) -> Tensor:
+    """Those of the asset, (S, S, S) bool."""
+    taken = torch.zeros((asset.resolution,) * 3, dtype=torch.bool, device=asset.coords.device)
+    x, y, z = asset.coords.long().unbind(1)
+    taken[x, y, z] = True
+    return taken
+
+
+def rows_of(asset: AssetLatents, coords: Tensor) -> Tensor:
+    """The asset's row (L,) of each voxel (L, 3), -1 where it has none."""
+    table = torch.full((asset.resolution,) * 3, -1, dtype=torch.long, device=coords.device)
+    x, y, z = asset.coords.long().unbind(1)
+    table[x, y, z] = torch.arange(len(asset.coords), device=coords.device)
+    x, y, z = coords.long().unbind(1)
+    return table[x, y, z]
+
+
 def check_edit(
     region: Region, asset: AssetLatents, mode: EditMode, sampling: Settings, guide_hash: str = ""
 ) -> None:

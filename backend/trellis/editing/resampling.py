@@ -1,0 +1,109 @@
+"""Both stages of the flow in a region of an asset, beside what is known of the rest (RePaint).
+
+L voxels · S³ grid of the structured latent.
+"""
+
+from collections.abc import Generator
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from backend.errors import UserError
+from backend.representations.structure import occupied_voxels
+from backend.sampling import Known
+from backend.trellis.asset import AssetLatents
+from backend.trellis.conditioning import Condition
+from backend.trellis.decoding import decode_structure
+from backend.trellis.editing.region import grown, voxels_of
+from backend.trellis.editing.settings import Change
+from backend.trellis.generate import normalization
+from backend.trellis.stages import Step, sample_latents, sample_structure
+
+_TRY = "try another picture, a larger region or more strength."
+_SAME_VALUES, _SAME_VOXELS = 0.3, 0.99
+"""Latents no farther off than this, in standard deviations, and voxels that agree so far, look the same."""
+
+
+def new_shape(change: Change, condition: Condition) -> Generator[Step, None, AssetLatents]:
+    """Stage 1: the structure latent is sampled in the region's cells and read in the region's voxels; no
+    feats yet.
+    """
+    asset, masks, settings = change.asset, change.masks, change.settings
+    cells = asset.structure_latent.shape[-1]
+    pooled = F.max_pool3d(masks.structure[None, None].float(), len(asset.occupied) // cells)[0, 0] > 0
+    free = grown(pooled, settings.growth)[None, None]
+    known = Known(asset.structure_latent, free, settings.jumps, change.extra)
+    (latent,) = yield from sample_structure(
+        change.networks, condition, settings.sampling, change.random, change.report, known
+    )
+    yield Step("decode_sparse_structure", 0, 1)
+    found = decode_structure(change.networks, latent, change.report).occupied
+    if settings.mode == "add":
+        found = found | asset.occupied
+    occupied = torch.where(masks.structure, found, asset.occupied)
+    inside = torch.zeros_like(masks.voxels)
+    x, y, z = occupied_voxels(occupied.float() - 0.5, asset.resolution).unbind(1)
+    inside[x, y, z] = True
+    coords = torch.argwhere(torch.where(masks.voxels, inside, voxels_of(asset))).int()
+    x, y, z = coords.long().unbind(1)
+    if settings.mode == "replace" and not masks.voxels[x, y, z].any():
+        raise UserError(f"The model found no shape in the region; {_TRY}")
+    if settings.mode == "add" and len(coords) == len(asset.coords):
+        raise UserError(f"The model found nothing to add in the region; {_TRY}")
+    return replace(asset, structure_latent=latent, occupied=occupied, coords=coords, feats=asset.feats[:0])
+
+
+def new_look(
+    change: Change, edited: AssetLatents, rows: Tensor, condition: Condition
+) -> Generator[Step, None, AssetLatents]:
+    """Stage 2: latents are sampled on the region's voxels; rows (L,) are the old ones, -1 for none.
+
+    What "add" finds there keeps its latents.
+    """
+    asset, settings = change.asset, change.settings
+    mean, std = normalization(change.networks)
+    x, y, z = edited.coords.long().unbind(1)
+    free = (rows < 0)[:, None]
+    if settings.mode != "add":
+        free = free | change.masks.voxels[x, y, z][:, None]
+    before = torch.where((rows >= 0)[:, None], asset.feats[rows.clamp_min(0)], mean)
+    known = Known((before - mean) / std, free, settings.jumps, change.extra)
+    condition = replace(condition, latent_start=_start(change, edited, known.data, condition))
+    (sampled,) = yield from sample_latents(
+        change.networks, condition, [edited.coords], settings.sampling, change.random, change.report, known
+    )
+    # The stored latents themselves outside: to normalise and back would cost their last bit.
+    return replace(edited, feats=torch.where(free, sampled * std + mean, before))
+
+
+def check_difference(change: Change, edited: AssetLatents, rows: Tensor) -> None:
+    """Raises UserError where nobody could see what has changed; rows (L,) as in `new_look`."""
+    _, std = normalization(change.networks)
+    shared = rows >= 0
+    moved = ((edited.feats[shared] - change.asset.feats[rows[shared]]) / std).abs()
+    x, y, z = edited.coords[shared].long().unbind(1)
+    same = int(change.masks.voxels[x, y, z].sum())
+    x, y, z = change.asset.coords.long().unbind(1)
+    before = int(change.masks.voxels[x, y, z].sum())
+    either = before + int((~shared).sum())
+    if same >= _SAME_VOXELS * either and not (moved > _SAME_VALUES).any():
+        raise UserError(
+            "The result does not differ from the asset; give another picture or sentence, or raise the"
+            " strength."
+        )
+
+
+def _start(change: Change, edited: AssetLatents, before: Tensor, condition: Condition) -> Tensor | None:
+    """Where the normalised latents start, as a grid (1, C, S, S, S)."""
+    settings = change.settings
+    start = before if settings.start == "asset" else condition.latent_start_at(edited.coords)
+    if start is None:
+        return None
+    # A guide's own latents are 0 far from its surface. Where the shape stays, the asset's say more.
+    empty = (start == 0).all(dim=1, keepdim=True) & (settings.mode == "look")
+    grid = start.new_zeros(1, start.shape[1], *(edited.resolution,) * 3)
+    x, y, z = edited.coords.long().unbind(1)
+    grid[0, :, x, y, z] = torch.where(empty, before, start).T
+    return grid

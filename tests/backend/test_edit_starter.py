@@ -1,0 +1,141 @@
+"""What edits promise, on the starter: a chair's back is changed in a corner, and the rest stays."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from unchanged import check_outside, kept_faces, open_edges, outside
+
+from backend.geometry.region import Region, make_box
+from backend.image import cut_out, open_picture
+from backend.trellis.asset import AssetLatents, latents_of
+from backend.trellis.decoding import StructuredLatent, decode
+from backend.trellis.edit import EditSettings, edit
+from backend.trellis.encode import decode_asset, encode_mesh
+from backend.trellis.generate import generate
+from backend.trellis.networks import Networks
+from backend.trellis.stages import Output, Settings
+
+PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
+CORNER = Region((make_box([0.25, 0, 0.3], [0.5, 1, 0.3], [1, 0, 0.1, 0]),))
+EVERYTHING = Region((make_box([0, 0, 0], [1, 1, 1]),))
+MODES = ("replace", "add", "look", "remove")
+
+
+def outputs_of(events) -> dict:
+    return {one.kind: one.value for one in events if isinstance(one, Output)}
+
+
+class Chair:
+    """The upper part of the chair as an asset, and the mushroom's picture as a condition."""
+
+    def __init__(self):
+        self.networks = Networks.open("starter", torch.device("cpu"), torch.float32)
+        found = self.networks.folder
+        self.sampling = Settings(found.structure_sampler, found.slat_sampler, ("mesh", "gaussian"))
+        chair, self.other = (self.condition(name) for name in ("chair.png", "mushroom.png"))
+        whole = latents_of(self.generate(chair, 3), "starter", found.hash)
+        top = whole.coords[:, 2] >= 20
+        occupied = whole.occupied.clone()
+        occupied[:, :, :40] = False
+        self.asset = replace(whole, coords=whole.coords[top], feats=whole.feats[top], occupied=occupied)
+        self.before = outputs_of(decode_asset(self.networks, self.asset, self.sampling.formats))
+
+    def condition(self, name: str):
+        picture = cut_out(open_picture(PICTURES / name), lambda image: image)
+        return self.networks.conditioner.from_pictures([picture])
+
+    def generate(self, condition, seed: int) -> dict:
+        sampling, random = replace(self.sampling, formats=()), torch.Generator().manual_seed(seed)
+        return outputs_of(generate(self.networks, condition, sampling, random))
+
+    def edit(self, region: Region, formats=("mesh", "gaussian"), **changes) -> dict:
+        sampling = replace(self.sampling, formats=formats)
+        chosen = EditSettings(**({"sampling": sampling, "seed": 11} | changes))
+        guide = None if chosen.mode == "remove" else self.other
+        outputs = outputs_of(edit(self.networks, self.asset, guide, region, chosen))
+        return outputs | {"asset": latents_of(outputs, "starter", self.asset.model_hash)}
+
+
+@pytest.fixture(scope="module")
+def chair() -> Chair:
+    return Chair()
+
+
+@pytest.fixture(scope="module")
+def edited(chair) -> dict[str, dict]:
+    """The chair edited in every mode."""
+    return {mode: chair.edit(CORNER, mode=mode) for mode in MODES}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_lies_outside_stays_bit_for_bit(chair, edited, mode):
+    kept = check_outside(chair.before, chair.asset, CORNER, edited[mode], 2 if mode != "look" else 0)
+    assert kept > 5_000
+    assert len(open_edges(edited[mode]["mesh"])) <= len(open_edges(chair.before["mesh"]))
+
+
+def test_decoding_anew_keeps_nothing_outside(chair, edited):
+    """Guards the comparison above: without mixed rows every value moves."""
+    after: AssetLatents = edited["replace"]["asset"]
+    mesh = decode(chair.networks, "mesh", StructuredLatent(after.coords, after.feats, after.resolution))
+    faces = [
+        kept_faces(one, outside(one.vertices.numpy(), CORNER, chair.asset, 2))
+        for one in (mesh, chair.before["mesh"])
+    ]
+    naive, true = ({one.tobytes() for one in some} for some in faces)
+    assert len(true) > 5_000 and not naive & true
+
+
+def test_the_corner_is_another_one(chair, edited):
+    there, now = (
+        {tuple(c) for c in one.coords.tolist()} for one in (chair.asset, edited["replace"]["asset"])
+    )
+    assert len(there ^ now) > 0.05 * len(there)
+    added = {tuple(c) for c in edited["add"]["asset"].coords.tolist()}
+    assert there < added
+
+
+def test_only_colours_change_where_the_look_does(chair, edited):
+    mesh, before = edited["look"]["mesh"], chair.before["mesh"]
+    for name in ("vertices", "faces", "normals"):
+        assert torch.equal(getattr(mesh, name), getattr(before, name))
+    changed = (mesh.colors != before.colors).any(1)
+    near = ~outside(before.vertices.numpy(), CORNER, chair.asset, 0)
+    assert changed.float().mean() > 0.02 and not changed[~torch.from_numpy(near)].any()
+
+
+def test_a_region_round_everything_is_plain_generation(chair):
+    plain, after = chair.generate(chair.other, 11), chair.edit(EVERYTHING, formats=())
+    for name in ("structure_latent", "occupied", "coords", "feats"):
+        assert torch.equal(getattr(after["asset"], name), getattr(latents_of(plain, "", ""), name))
+
+
+def test_the_same_request_gives_the_same_result(chair, edited):
+    again = chair.edit(CORNER, mode="replace")
+    assert torch.equal(again["asset"].feats, edited["replace"]["asset"].feats)
+    assert torch.equal(again["mesh"].vertices, edited["replace"]["mesh"].vertices)
+
+
+def test_a_lid_closes_the_cut():
+    """Of a ball that is cut at its middle, all columns end at the cut."""
+    networks = Networks.open("starter", torch.device("cpu"), torch.float32)
+    ball = trimesh.creation.icosphere(4, 1.0)
+    asset, _ = encode_mesh(
+        networks, ball.vertices, np.asarray(ball.faces), np.full((len(ball.vertices), 3), 0.5)
+    )
+    found = networks.folder
+    sampling = Settings(found.structure_sampler, found.slat_sampler, ("mesh",))
+    upper = Region((make_box([0, 0, 0.25], [1, 1, 0.5]),))
+    mesh = outputs_of(edit(networks, asset, None, upper, EditSettings(sampling, mode="remove")))["mesh"]
+    points = mesh.vertices.numpy()
+    top = points[np.hypot(points[:, 0], points[:, 1]) < 0.35]
+    cells = np.floor((top[:, :2] + 0.5) * 32).astype(int)
+    highest = np.full((32, 32), -1.0)
+    np.maximum.at(highest, tuple(cells.T), top[:, 2])
+    inner = np.hypot(*(np.mgrid[:32, :32] + 0.5) / 32 - 0.5) < 0.3
+    assert (np.abs(highest[inner] - 0.75 / 32) < 0.5 / 32).mean() > 0.97
+    assert points[:, 2].max() < 1.2 / 32
