@@ -10,6 +10,8 @@ from .splat_panel import draw_splats
 from .thumbnails import icon_of
 from .widgets import draw_install, draw_reasons, draw_text, letters_across
 
+LAST = 1  # bl_order of what is seldom changed: below the panels of assets, which have 0
+
 
 class TrellisPanel(bpy.types.Panel):
     """Where all of the tab's panels lie; not registered itself."""
@@ -96,6 +98,7 @@ class TRELLIS_PT_sparse_structure(TrellisPanel):
     bl_label = "Shape"
     bl_description = "How the first stage is sampled, which finds where in space the object is"
     bl_parent_id = "TRELLIS_PT_main"
+    bl_order = LAST
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw_header(self, context: bpy.types.Context) -> None:
@@ -112,6 +115,7 @@ class TRELLIS_PT_structured_latent(TrellisPanel):
     bl_label = "Appearance"
     bl_description = "How the second stage is sampled, which finds what the surface looks like"
     bl_parent_id = "TRELLIS_PT_main"
+    bl_order = LAST
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw_header(self, context: bpy.types.Context) -> None:
@@ -166,6 +170,7 @@ class TRELLIS_PT_backend(TrellisPanel):
 
     bl_label = "Backend"
     bl_parent_id = "TRELLIS_PT_main"
+    bl_order = LAST
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from ...splats import harmonics
 from ...splats.values import Splats
 from ..find_asset import FOREIGN, name_vertices, vertex_keys
+from ..materials import COLOR_ATTRIBUTE
 from .material import splat_material
 from .nodes import INPUTS, get_input, set_input, splat_nodes
 
@@ -19,7 +20,8 @@ _ATTRIBUTES = {"f_dc": "f_dc_{}", "opacity": "opacity", "scale": "scale_{}", "ro
 
 
 def is_gaussian(item: bpy.types.Object) -> bool:
-    return MODIFIER in item.modifiers and "f_dc_0" in item.data.attributes
+    """Whether the object holds splats that this add-on draws."""
+    return item.type == "MESH" and MODIFIER in item.modifiers and "f_dc_0" in item.data.attributes
 
 
 def splat_object(name: str, splats: Splats, made: list[bpy.types.ID]) -> bpy.types.Object:
@@ -94,6 +96,8 @@ def _fill(mesh: bpy.types.Mesh, splats: Splats) -> None:
     rest = splats.f_rest.reshape(len(splats), 3 * splats.f_rest.shape[2])
     for place in range(rest.shape[1]):
         _set(mesh, f"f_rest_{place}", rest[:, place])
+    # Made by the modifier; Solid view goes by the name that the object's own mesh has.
+    mesh.color_attributes.active_color_name = mesh.attributes.default_color_name = COLOR_ATTRIBUTE
     mesh.update()
 
 

@@ -22,7 +22,6 @@ class TRELLIS_PT_region(TrellisPanel):
     bl_label = "Regenerate Region"
     bl_description = "Change a part of an asset and keep the rest exactly as it is"
     bl_parent_id = "TRELLIS_PT_main"
-    bl_order = -1  # right below what generates, before its settings
 
     def draw(self, context: bpy.types.Context) -> None:
         layout, letters = self.layout, letters_across(context)

@@ -46,18 +46,18 @@ def state() -> dict[str, object]:
     """The asset's vertices by name, and what all of it together is."""
     collection = bpy.data.collections[NAME]
     digest, vertices = hashlib.sha256(), {}
-    for kind in ("mesh", "gaussian"):
+    for kind, name, item, width in (("mesh", "Color", "color", 4), ("gaussian", "f_dc_0", "value", 1)):
         mesh = find_asset().part(collection, kind).data
         places = np.empty(3 * len(mesh.vertices), np.float32)
         mesh.vertices.foreach_get("co", places)
-        colors = np.empty(4 * len(mesh.vertices), np.float32)
-        mesh.attributes["Color"].data.foreach_get("color", colors)
+        looks = np.empty(width * len(mesh.vertices), np.float32)
+        mesh.attributes[name].data.foreach_get(item, looks)
         corners = np.empty(len(mesh.loops), np.int32)
         mesh.loops.foreach_get("vertex_index", corners)
-        for values in (places, colors, corners):
+        for values in (places, looks, corners):
             digest.update(values.tobytes())
         keys = find_asset().vertex_keys(mesh)
-        rows = np.concatenate([places.reshape(-1, 3), colors.reshape(-1, 4)], axis=1)
+        rows = np.concatenate([places.reshape(-1, 3), looks.reshape(-1, width)], axis=1)
         vertices[kind] = (keys, rows)
     return {"digest": digest.hexdigest(), **vertices}
 
