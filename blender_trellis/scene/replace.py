@@ -75,14 +75,18 @@ def replace_asset(collection: bpy.types.Collection, asset: Asset, keep_former: b
     """
     look = asset.change is not None and asset.change.mode == "look"
     swaps: list[_Swap] = []
+    made: list[bpy.types.ID] = []
+    finished, kind_shown = None, shown(collection)
     try:
+        if asset.finished is not None and part(collection, "mesh") is not None:
+            finished = finished_object(collection.name, asset, made)
         for kind, arrays in zip(KINDS, (asset.mesh, asset.gaussian), strict=True):
             item = part(collection, kind)
             if item is not None and arrays is not None:
                 swaps.append(_Swap(item, item.data, item.data.copy()))
                 _renew(swaps[-1].new, kind, arrays, look)
     except BaseException:
-        bpy.data.batch_remove([swap.new for swap in swaps])
+        bpy.data.batch_remove([*made, *(swap.new for swap in swaps)])
         raise
     for swap in swaps:
         swap.old.user_remap(swap.new)
@@ -92,32 +96,38 @@ def replace_asset(collection: bpy.types.Collection, asset: Asset, keep_former: b
         _keep(collection, swaps)
     else:
         bpy.data.batch_remove([swap.old for swap in swaps])
-    finish(collection, asset)
+    _finish(collection, finished, kind_shown)
     steps = [*history_of(collection), *json.loads(str(asset.properties.get("history", "[]")))]
     properties = {**asset.properties, "history": json.dumps(steps, sort_keys=True)}
     store_sources(collection, replace(asset, properties=properties))
 
 
 def finish(collection: bpy.types.Collection, asset: Asset) -> None:
-    """Gives the asset a result's finished mesh, where the raw one stands, or takes its own away."""
-    old, raw, kind = part(collection, "finished"), part(collection, "mesh"), shown(collection)
-    new = None
-    if asset.finished is not None and raw is not None:
-        new = finished_object(collection.name, asset, [])
-        new.parent, new.matrix_parent_inverse = raw.parent, raw.matrix_parent_inverse.copy()
-        new.matrix_basis = (old or raw).matrix_basis.copy()
-        for owner in raw.users_collection:
-            owner.objects.link(new)
-        new[ASSET] = collection[ASSET]
-        if old is None:
-            new.name, raw.name = raw.name, f"{raw.name} Raw"
-    if old is not None:
-        name, data = old.name, old.data
-        bpy.data.objects.remove(old)
+    """Gives the asset the finished mesh of a result; the raw one, its Gaussians and latents stay."""
+    _finish(collection, finished_object(collection.name, asset, []), shown(collection))
+
+
+def _finish(collection: bpy.types.Collection, finished: bpy.types.Object | None, kind: str) -> None:
+    """Gives the asset its new finished mesh: in the object that is there, which keeps all that is its own, or
+    where the raw mesh stands. An old one goes where the edit has none."""
+    old, raw = part(collection, "finished"), part(collection, "mesh")
+    if old is None and finished is not None and raw is not None:
+        finished.parent, finished.matrix_parent_inverse = raw.parent, raw.matrix_parent_inverse.copy()
+        finished.matrix_basis = raw.matrix_basis.copy()
+        collection.objects.link(finished)
+        finished[ASSET] = collection[ASSET]
+        raw.name, finished.name = f"{collection.name} Raw", raw.name
+    elif old is not None:
+        data, name = old.data, old.data.name
+        if finished is None:
+            bpy.data.objects.remove(old)
+        else:
+            old.data = finished.data
+            bpy.data.objects.remove(finished)
         if data.users == 0:
             bpy.data.meshes.remove(data)
-        if new is not None:
-            new.name = name
+        if finished is not None:
+            old.data.name = name
     show(collection, kind or "mesh")
 
 

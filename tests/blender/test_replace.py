@@ -409,6 +409,28 @@ def test_new_splats_follow_an_applied_scale():
     np.testing.assert_allclose(after.scale[new], edit.gaussian["scale"][0, 0] + np.log(2), atol=1e-3)
 
 
+def test_the_object_of_a_finished_mesh_stays_and_takes_the_new_one():
+    collection = _add(dataclasses.replace(_first(), finished=_finished(0.0)))
+    item = part(collection, "finished")
+    item.modifiers.new("Waves", "WAVE")
+    item.location, item.name = (1, 2, 3), "my chair"
+    replace_asset(collection, dataclasses.replace(_edit(), finished=_finished(0.2)))
+    assert part(collection, "finished") == item and item.name == "my chair"
+    assert [one.name for one in item.modifiers] == ["Waves"] and tuple(item.location) == (1, 2, 3)
+    assert max(vertex.co.z for vertex in item.data.vertices) == pytest.approx(0.2)
+    assert not item.hide_viewport and part(collection, "mesh").hide_viewport
+    replace_asset(collection, _edit(seed=3, base=2))
+    assert part(collection, "finished") is None and not part(collection, "mesh").hide_viewport
+    replace_asset(collection, dataclasses.replace(_edit(seed=4, base=3), finished=_finished(0.1)))
+    assert part(collection, "finished").parent == part(collection, "root")
+    assert part(collection, "mesh").hide_viewport
+
+
+def _finished(bump: float) -> dict[str, np.ndarray]:
+    sheet = _sheet(bump)
+    return {name: sheet[name] for name in ("vertices", "faces", "colors")}
+
+
 def test_a_failing_replacement_leaves_the_asset(monkeypatch):
     collection = _add(_first())
     before = _positions(part(collection, "mesh").data)
