@@ -1,4 +1,4 @@
-"""`python -m backend [COMMAND]`: serve (also without one), generate, edit, vary, encode, selftest …"""
+"""`python -m backend [COMMAND]`: serve (also without one), generate, edit, vary, texture, selftest …"""
 
 import importlib
 import importlib.util
@@ -15,6 +15,7 @@ COMMANDS = {
     "edit": "change a region of an asset and keep the rest",
     "vary": "make variants of an asset",
     "encode": "turn a mesh into an asset that can be edited",
+    "texture": "bake Gaussians and pictures onto a mesh",
     "selftest": "compare this machine's results with stored ones",
     "bench": "time every stage",
     "train": "make the starter model from a folder of objects (in the repository, not in the extension)",
