@@ -66,3 +66,4 @@ class Asset:
     frame: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
     """Scale and offset that take the unit cube into the frame of a mesh that was sent to be encoded."""
     finished: Arrays | None = None
+    surface: tuple[float, float] = (0.7, 0.0)  # roughness and metallic of the finished mesh

@@ -4,6 +4,7 @@ The one place where numpy meets datablocks. Returns names or datablocks to its c
 V vertices · F faces · N splats.
 """
 
+import math
 from collections.abc import Mapping
 
 import bpy
@@ -15,9 +16,10 @@ from .asset import Arrays, Asset
 from .find_asset import ASSET, PART, new_id, part, store_keys, store_size
 from .gaussians.object import is_gaussian, splat_object
 from .latents import GUIDE, PICTURE, owners, store_latents, store_pictures, store_request
-from .materials import COLOR_ATTRIBUTE, vertex_color_material
+from .materials import COLOR_ATTRIBUTE, texture_material, vertex_color_material
 from .placement import free_place, stand
 
+SHARP_ANGLE = math.radians(50)  # edges that are bent more stay sharp
 INT_MAX = 2**31 - 1  # custom properties hold no larger integers
 
 
@@ -39,7 +41,10 @@ def add_asset(
         collection = _kept(made, bpy.data.collections.new(name))
         items = []
         if asset.mesh is not None:
-            items.append(_mesh_object(name, asset.mesh, made))
+            raw = name if asset.finished is None else f"{name} Raw"
+            items.append(_mesh_object(raw, asset.mesh, made))
+        if asset.finished is not None:
+            items.append(finished_object(name, asset, made))
         if asset.gaussian is not None:
             items.append(_gaussian_object(f"{name} Gaussians", asset.gaussian, made))
         for item in items:
@@ -101,15 +106,41 @@ def linear_from_srgb(encoded: np.ndarray) -> np.ndarray:
 # ---- objects ----------------------------------------------------------------------------------------
 
 
+def finished_object(name: str, asset: Asset, made: list[bpy.types.ID]) -> bpy.types.Object:
+    """The mesh made ready to be used, in no collection yet; what is made for it is appended to `made`."""
+    arrays = asset.finished
+    assert arrays is not None, "the asset was finished"
+    mesh = _kept(made, _triangles(name, arrays))
+    mesh.validate()
+    mesh.update()
+    mesh.shade_smooth()
+    mesh.set_sharp_from_angle(angle=SHARP_ANGLE)
+    linear = linear_colors(arrays)
+    _set_colors(mesh, linear)
+    if "texture" in arrays:
+        image = _image(name, arrays["texture"], made)
+        material = texture_material(name, _mean(linear), image, *asset.surface)
+    else:
+        material = vertex_color_material(name, _mean(linear))
+    mesh.materials.append(_kept(made, material))
+    item = _kept(made, bpy.data.objects.new(name, mesh))
+    item[PART] = "finished"
+    return item
+
+
+def _image(name: str, pixels: np.ndarray, made: list[bpy.types.ID]) -> bpy.types.Image:
+    """The texture as an image that is packed into the file; pixels u1 (S, S, 3), the first row on top."""
+    size = len(pixels)
+    image = _kept(made, bpy.data.images.new(name, size, size))
+    rgba = np.ones((size, size, 4), np.float32)
+    rgba[:, :, :3] = pixels[::-1] / np.float32(255)
+    image.pixels.foreach_set(rgba.ravel())
+    image.pack()
+    return image
+
+
 def _mesh_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy.types.Object:
-    mesh = _kept(made, bpy.data.meshes.new(name))
-    vertices, faces = arrays["vertices"], arrays["faces"]
-    mesh.vertices.add(len(vertices))
-    mesh.vertices.foreach_set("co", _flat(vertices))
-    mesh.loops.add(3 * len(faces))
-    mesh.loops.foreach_set("vertex_index", np.ascontiguousarray(faces, np.int32).ravel())
-    mesh.polygons.add(len(faces))
-    mesh.polygons.foreach_set("loop_start", np.arange(0, 3 * len(faces), 3, dtype=np.int32))
+    mesh = _kept(made, _triangles(name, arrays))
     store_keys(mesh, arrays, "vertices")
     mesh.validate()  # which makes the edges too, and drops faces that Blender could not bear
     mesh.update()
@@ -121,6 +152,21 @@ def _mesh_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy.typ
     item = _kept(made, bpy.data.objects.new(name, mesh))
     item[PART] = "mesh"
     return item
+
+
+def _triangles(name: str, arrays: Arrays) -> bpy.types.Mesh:
+    """A mesh of vertices, faces and, where there are any, texture coordinates."""
+    mesh = bpy.data.meshes.new(name)
+    vertices, faces = arrays["vertices"], arrays["faces"]
+    mesh.vertices.add(len(vertices))
+    mesh.vertices.foreach_set("co", _flat(vertices))
+    mesh.loops.add(3 * len(faces))
+    mesh.loops.foreach_set("vertex_index", np.ascontiguousarray(faces, np.int32).ravel())
+    mesh.polygons.add(len(faces))
+    mesh.polygons.foreach_set("loop_start", np.arange(0, 3 * len(faces), 3, dtype=np.int32))
+    if "uv" in arrays:
+        mesh.uv_layers.new(name="UVMap").uv.foreach_set("vector", _flat(arrays["uv"]))
+    return mesh
 
 
 def _gaussian_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy.types.Object:
@@ -158,7 +204,7 @@ def _select(collection: bpy.types.Collection, view_layer: bpy.types.ViewLayer) -
         item.select_set(False, view_layer=view_layer)
     for item in collection.objects:
         item.select_set(True, view_layer=view_layer)
-    shown = [item for item in collection.objects if item.type == "MESH"]
+    shown = [item for item in collection.objects if item.type == "MESH" and not item.hide_viewport]
     view_layer.objects.active = shown[0] if shown else active
 
 

@@ -24,6 +24,31 @@ def vertex_color_material(
     return material
 
 
+def texture_material(
+    name: str,
+    mean_color: tuple[float, float, float],
+    image: bpy.types.Image,
+    roughness: float,
+    metallic: float,
+) -> bpy.types.Material:
+    """Principled BSDF whose base colour is the image. Solid mode shows `mean_color`."""
+    material, nodes = empty_material(name)
+    output = nodes.new("ShaderNodeOutputMaterial")
+    principled = nodes.new("ShaderNodeBsdfPrincipled")
+    principled.inputs["Roughness"].default_value = roughness
+    principled.inputs["Metallic"].default_value = metallic
+    texture = nodes.new("ShaderNodeTexImage")
+    texture.image = image
+    texture.location, principled.location, output.location = (-320, 0), (0, 0), (300, 0)
+    links = material.node_tree.links
+    links.new(texture.outputs["Color"], principled.inputs["Base Color"])
+    links.new(principled.outputs["BSDF"], output.inputs["Surface"])
+    nodes.active = texture  # which Solid view shows where it shows textures
+    material.diffuse_color = (*mean_color, 1.0)
+    material.roughness, material.metallic = roughness, metallic
+    return material
+
+
 def empty_material(name: str) -> tuple[bpy.types.Material, bpy.types.Nodes]:
     """A new material without nodes, and where its nodes go."""
     material = bpy.data.materials.new(name)

@@ -136,7 +136,10 @@ def test_a_file_of_jobs(fake_python, pictures, tmp_path):
         {"do": "generate", "picture": "a.png", "name": "chair", "seed": 5, "formats": ["ply"]},
         {"do": "vary", "asset": "chair", "picture": str(folder / "b.png"), "seed": 6, "strength": 0.5},
         {"do": "edit", "asset": "chair", "mode": "remove", "region": {"boxes": [{"matrix": MATRIX}]}},
+        {"do": "vary", "asset": str(tmp_path / "saved.blend"), "picture": "b.png"},
     ]
+    assert run("--input", folder / "a.png", "--output", tmp_path, "--blend").returncode == 0
+    (tmp_path / "a.blend").rename(tmp_path / "saved.blend")
     jobs.write_text("\n".join(map(json.dumps, said)) + "\n\n")
     out = tmp_path / "out"
     done = run("--jobs", jobs, "--output", out, "--glb")
@@ -145,12 +148,14 @@ def test_a_file_of_jobs(fake_python, pictures, tmp_path):
         ("chair", 5),
         ("chair_variant", 6),
         ("chair_edited", 1),
+        ("saved_variant", 1),
     ]
     assert {path.name for path in out.iterdir()} == {
         "chair.ply",
         "chair.latents.safetensors",
         "chair_variant.glb",
         "chair_edited.glb",
+        "saved_variant.glb",
         "report.json",
         "report.jsonl",
     }
@@ -202,8 +207,9 @@ def test_a_mesh_file_is_varied_at_its_place_and_size(fake_python, pictures, tmp_
     ]
     (folder / "jobs.jsonl").write_text("\n".join(map(json.dumps, said)))
     out = tmp_path / "out"
-    done = run("--jobs", folder / "jobs.jsonl", "--output", out)
+    done = run("--jobs", folder / "jobs.jsonl", "--output", out, "--json")
     assert done.returncode == 1, done.stderr
+    assert [json.loads(line) for line in done.stdout.splitlines()] == lines(out)  # importers are quiet
     errors = [one["error"] for one in lines(out)]
     words = ["", "is flat", "no mesh in", "does not exist", "is no asset that can be opened"]
     assert [word in error for word, error in zip(words, errors, strict=True)] == [True] * 5 and not errors[0]

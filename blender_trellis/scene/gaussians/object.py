@@ -10,6 +10,7 @@ import numpy as np
 
 from ...splats import harmonics
 from ...splats.values import Splats
+from ..find_asset import FOREIGN, name_vertices, vertex_keys
 from .material import splat_material
 from .nodes import INPUTS, get_input, set_input, splat_nodes
 
@@ -53,13 +54,20 @@ def splats_of(item: bpy.types.Object) -> Splats:
     return Splats(position=position.reshape(count, 3), f_rest=columns, **values)
 
 
-def replace_splats(item: bpy.types.Object, splats: Splats) -> None:
-    """Puts other splats into the object, whose material and settings stay."""
+def replace_splats(item: bpy.types.Object, splats: Splats, rows: np.ndarray) -> None:
+    """Puts other splats into the object, whose material and settings stay.
+
+    rows: (N,), which of the splats that are there each is, whose name it keeps; -1 for one from elsewhere.
+    """
     mesh = item.data
+    keys = vertex_keys(mesh)
     mesh.clear_geometry()
     for name in [attribute.name for attribute in mesh.attributes if not attribute.is_required]:
         mesh.attributes.remove(mesh.attributes[name])
     _fill(mesh, splats)
+    if len(keys):
+        named = np.where(rows >= 0, keys[rows], FOREIGN).astype(np.int32)
+        name_vertices(mesh).data.foreach_set("value", named)
     modifier = item.modifiers[MODIFIER]
     tree = splat_nodes(splats.degree)
     if modifier.node_group != tree:
