@@ -1,4 +1,4 @@
-"""`python -m backend [COMMAND]`: serve (also without one), generate, edit, vary, encode, selftest …"""
+"""`python -m backend [COMMAND]`: serve (also without one), generate, edit, vary, texture, selftest …"""
 
 import importlib
 import importlib.util
@@ -15,6 +15,7 @@ COMMANDS = {
     "edit": "change a region of an asset and keep the rest",
     "vary": "make variants of an asset",
     "encode": "turn a mesh into an asset that can be edited",
+    "texture": "bake Gaussians and pictures onto a mesh",
     "finish": "close a mesh, clear it and bring it within a budget of faces",
     "picture": "draw an asset as its model expects pictures, to paint on for an edit",
     "selftest": "compare this machine's results with stored ones",

@@ -14,23 +14,23 @@ def render_texture(mesh: TexturedMesh, camera: Camera, size: int, samples: int =
     """(S, S, 4) f32 in [0, 1], colours not multiplied by alpha; `samples` a side are taken in each pixel."""
     image = mesh.image.astype(np.float32) / 255
     side = size * samples
-    ids, points, faces = _faces(mesh, camera, side)
-    place = np.flatnonzero(ids.reshape(-1) >= 0)
-    corners = faces[ids.reshape(-1)[place]]
-    weights = _perspective_weights(points, corners, place, side)
-    uv = np.einsum("pc,pcx->px", weights, mesh.uv.numpy()[corners])
+    place, uv = uv_seen(mesh, camera, side)
     drawn = np.zeros((side * side, 4), np.float32)
     drawn[place, :3], drawn[place, 3] = _bilinear(image, uv), 1
     blocks = drawn.reshape(size, samples, size, samples, 4).mean(axis=(1, 3))
     return np.concatenate([blocks[..., :3] / np.maximum(blocks[..., 3:], 1e-6), blocks[..., 3:]], axis=-1)
 
 
-def _faces(mesh: TexturedMesh, camera: Camera, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def uv_seen(mesh: TexturedMesh, camera: Camera, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of side² pixels show the mesh, (P,) row by row, and where in the texture each looks, (P, 2)."""
     vertices, faces = mesh.vertices.numpy(), mesh.faces.numpy()
     ids, _ = camera.depths(vertices, faces, side)
     points = camera.project(vertices)
     points[:, :2] *= side
-    return ids, points, faces
+    place = np.flatnonzero(ids.reshape(-1) >= 0)
+    corners = faces[ids.reshape(-1)[place]]
+    weights = _perspective_weights(points, corners, place, side)
+    return place, np.einsum("pc,pcx->px", weights, mesh.uv.numpy()[corners])
 
 
 def _perspective_weights(points: np.ndarray, corners: np.ndarray, place: np.ndarray, side: int) -> np.ndarray:

@@ -1,0 +1,110 @@
+"""`python -m backend texture`: bake Gaussians and pictures onto a mesh file, an artist's own mesh for one.
+
+Without either, its vertex colours become a texture.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import get_args
+
+from backend.background.remove import remove_background
+from backend.errors import UserError
+from backend.files import check_target, make_writable_folder
+from backend.image import cut_out, open_picture, read_picture_file
+from backend.representations.gaussians import read_ply
+from backend.representations.glb import write_textured_glb
+from backend.texture.comparison import compare
+from backend.texture.mesh_source import read_mesh
+from backend.texturing.obj_files import write_obj
+from backend.texturing.projection import picture_views
+from backend.texturing.settings import ENCODINGS, MATERIALS, Symmetry, TextureSettings
+from backend.texturing.texture import texture_mesh
+
+PICTURE_SIDE = 1024
+
+
+def main(argv: Sequence[str]) -> int:
+    """0 when the file was written, 2 when it was not."""
+    options = _parser().parse_args(argv)
+    logging.getLogger().setLevel(logging.INFO)
+    try:
+        sys.stdout.write(_compared(options) if options.compare else _textured(options))
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+def _textured(options: argparse.Namespace) -> str:
+    """Write the files; a line about each, and what is to be said of them."""
+    target = options.output / f"{options.mesh.stem}_textured.{options.format}"
+    make_writable_folder(options.output)
+    check_target(target)
+    settings = _settings(options)
+    source = read_mesh(options.mesh, options.keep_uv, centred=options.gaussians is None)
+    cutouts = [
+        cut_out(open_picture(read_picture_file(path), path.name), remove_background, PICTURE_SIDE)
+        for path in options.picture
+    ]
+    textured = texture_mesh(
+        source.mesh,
+        settings,
+        read_ply(options.gaussians) if options.gaussians else None,
+        picture_views(cutouts, options.aligned),
+        uv=source.uv,
+    )
+    placed = source.put_back(textured)
+    if options.format == "obj":
+        written = write_obj(target, placed)
+    else:
+        write_textured_glb(target, placed, settings.encoding)
+        written = [target]
+    return "".join(f"{line}\n" for line in (*textured.remarks, *(path.name for path in written)))
+
+
+def _compared(options: argparse.Namespace) -> str:
+    """Times and likeness of this texture and of the published procedure's, as JSON."""
+    if options.gaussians is None:
+        raise UserError("There is nothing to compare textures with; give the Gaussians as well.")
+    mesh = read_mesh(options.mesh, own_uv=False, centred=False).mesh
+    found = compare(mesh, read_ply(options.gaussians), _settings(options), options.compare)
+    return json.dumps({name: asdict(one) for name, one in found.items()}) + "\n"
+
+
+def _settings(options: argparse.Namespace) -> TextureSettings:
+    return TextureSettings(
+        size=options.size,
+        symmetry=options.symmetry,
+        delight=options.delight,
+        material=options.material,
+        encoding=options.encoding,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    wanted = argparse.ArgumentParser(prog="python -m backend texture", description=__doc__)
+    add = wanted.add_argument
+    add("mesh", type=Path, help="a .glb, .gltf, .obj, .ply or .stl file")
+    add("--output", type=Path, default=Path("."), help="folder for the results")
+    add("--gaussians", type=Path, help="a .ply file of the same object in the same place")
+    add("--picture", type=Path, action="append", default=[], help="a picture of it; may be given again")
+    add("--aligned", action="store_true", help="the mesh stands as the first picture shows it")
+    add("--keep-uv", action="store_true", help="bake into the mesh's own texture coordinates")
+    add("--size", type=int, default=TextureSettings.size, help="texels a side")
+    add("--symmetry", choices=get_args(Symmetry), default="off", help="mirror pictures onto the far side")
+    add("--delight", action="store_true", help="divide soft shading out of the pictures")
+    add("--material", choices=MATERIALS, default=TextureSettings.material)
+    add("--format", choices=("glb", "obj"), default="glb")
+    add("--encoding", choices=ENCODINGS, default="png", help="of the texture in a .glb file")
+    add(
+        "--compare",
+        type=int,
+        metavar="STEPS",
+        help="write nothing, but compare with a texture optimised in so many steps (published: 2500)",
+    )
+    return wanted
