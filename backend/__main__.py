@@ -15,6 +15,7 @@ COMMANDS = {
     "edit": "change a region of an asset and keep the rest",
     "vary": "make variants of an asset",
     "encode": "turn a mesh into an asset that can be edited",
+    "finish": "close a mesh, clear it and bring it within a budget of faces",
     "picture": "draw an asset as its model expects pictures, to paint on for an edit",
     "selftest": "compare this machine's results with stored ones",
     "bench": "time every stage",

@@ -13,14 +13,21 @@ from typing import Any
 
 from safetensors.numpy import save_file
 
+from backend.background.remove import remove_background
+from backend.checkpoints.model_folder import read_folder
+from backend.encoding.latent_encoders import is_view_aligned
 from backend.errors import UserError
 from backend.files import atomic_path, check_target, make_writable_folder
-from backend.image import read_picture_file
+from backend.image import cut_out, open_picture, read_picture_file
 from backend.machine.memory import is_out_of_memory
 from backend.representations.gaussians import write_ply
-from backend.representations.glb import write_glb
+from backend.representations.glb import write_glb, write_textured_glb
+from backend.representations.mesh import Mesh, TexturedMesh
 from backend.representations.radiance_field import RadianceField
 from backend.serve import INTERNAL, OUT_OF_MEMORY
+from backend.texturing.projection import picture_views
+from backend.texturing.settings import TextureSettings
+from backend.texturing.texture import texture_mesh
 from backend.trellis.asset import SUFFIX as LATENTS
 from backend.trellis.asset import hash_of_guide, latents_of, write_latents
 from backend.trellis.engine import TrellisEngine
@@ -32,6 +39,9 @@ from blender_trellis.batch.progress_bar import ProgressBar
 from blender_trellis.protocol import FORMATS, Array, Generate
 
 log = logging.getLogger(__name__)
+
+PICTURE_SIDE = 1024
+"""Pixels a side of the cut-out pictures that are baked onto meshes."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -74,6 +84,13 @@ def parser() -> argparse.ArgumentParser:
         help=f"comma-separated, of {', '.join(FORMATS)} (default: mesh,gaussian)",
     )
     wanted.add_argument("--multi-image", default="stochastic", choices=("stochastic", "multidiffusion"))
+    wanted.add_argument(
+        "--texture",
+        type=texture_size,
+        metavar="SIZE",
+        help="texels a side of a texture for the mesh, baked of"
+        " Gaussians and pictures (default: vertex colours)",
+    )
     wanted.add_argument("--json", action="store_true", help="print the report as JSON")
     add_generation_options(wanted, Generate(job=""))
     return wanted
@@ -117,9 +134,12 @@ def _make(
     )
     outcome.seed, outcome.model_hash = summary.seed, summary.model_hash
     outcome.picture_hash = summary.picture_hash
-    outcome.files += write_results(dict(parts), stem)
+    outputs = dict(parts)
+    if options.texture and "mesh" in outputs:
+        outputs["mesh"] = _textured(outputs, item, options, bar)
+    outcome.files += write_results(outputs, stem)
     guide_hash = summary.picture_hash or hash_of_guide([], options.prompt)
-    write_latents(latents, latents_of(dict(parts), options.model, summary.model_hash, guide_hash))
+    write_latents(latents, latents_of(outputs, options.model, summary.model_hash, guide_hash))
     outcome.files.append(latents.name)
 
 
@@ -143,6 +163,33 @@ def _request(item: Item, options: argparse.Namespace) -> Generate:
     )
 
 
+def _textured(
+    outputs: Mapping[str, Any], item: Item, options: argparse.Namespace, bar: ProgressBar
+) -> TexturedMesh:
+    """The mesh with a texture of its Gaussians, where there are any, and of the pictures."""
+    cutouts = [
+        cut_out(open_picture(read_picture_file(path), path.name), remove_background, PICTURE_SIDE)
+        for path in item.pictures
+    ]
+    return texture_mesh(
+        outputs["mesh"],
+        TextureSettings(options.texture),
+        outputs.get("gaussian"),
+        picture_views(cutouts, is_view_aligned(read_folder(options.model))) if cutouts else (),
+        lambda step, done, of: bar.update(done / max(of, 1), step, f"{step} texture"),
+    )
+
+
+def texture_size(text: str) -> int:
+    """The type of an option: texels a side of a texture."""
+    try:
+        return TextureSettings(int(text)).size
+    except (ValueError, UserError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text} is no size of a texture; choose 512, 1024, 2048 or 4096"
+        ) from error
+
+
 def write_results(outputs: Mapping[str, Any], stem: Path) -> list[str]:
     """Write the mesh, Gaussians and radiance field among the outputs; the names of the files."""
     kinds = [kind for kind in outputs if kind in FORMATS]
@@ -155,13 +202,20 @@ def _path(kind: str, stem: Path) -> Path:
     return stem.with_name(stem.name + FORMATS[kind].suffix)
 
 
+def _write_mesh(path: Path, mesh: Mesh | TexturedMesh) -> None:
+    if isinstance(mesh, TexturedMesh):
+        write_textured_glb(path, mesh)
+    else:
+        write_glb(path, mesh)
+
+
 def _write_field(path: Path, field: RadianceField) -> None:
     with atomic_path(path) as temporary:
         save_file(radiance_field_arrays(field), temporary)
 
 
 _WRITERS: dict[str, Callable[[Path, Any], None]] = {
-    "mesh": write_glb,
+    "mesh": _write_mesh,
     "gaussian": write_ply,
     "radiance_field": _write_field,
 }

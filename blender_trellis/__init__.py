@@ -9,10 +9,12 @@ def register() -> None:
     from .ui import preview_drawing, thumbnails
     from .ui.properties import TrellisSettings
     from .ui.region import drawing
+    from .ui.splat_operators import add_menus
 
     for cls in _classes():
         bpy.utils.register_class(cls)
     bpy.types.Scene.trellis = bpy.props.PointerProperty(type=TrellisSettings)
+    add_menus()
     for room in (session, thumbnails, drawing, preview_drawing):
         room.begin()
 
@@ -24,9 +26,11 @@ def unregister() -> None:
     from .jobs import session
     from .ui import preview_drawing, thumbnails
     from .ui.region import drawing
+    from .ui.splat_operators import remove_menus
 
     for room in (preview_drawing, drawing, thumbnails, session):
         room.end()
+    remove_menus()
     del bpy.types.Scene.trellis
     for cls in reversed(_classes()):
         bpy.utils.unregister_class(cls)
@@ -43,6 +47,7 @@ def _classes() -> tuple[type, ...]:
         properties,
         queue_panel,
         region,
+        splat_operators,
         vary,
     )
 
@@ -51,6 +56,7 @@ def _classes() -> tuple[type, ...]:
         preferences,
         operators,
         asset_operators,
+        splat_operators,
         job_operators,
         model_menu,
         panels,

@@ -7,12 +7,12 @@ import torch
 
 from backend.encoding.latent_encoders import LatentEncoder, is_view_aligned
 from backend.errors import MissingModel
-from backend.evaluation.unit_cube import RESOLUTION
 from backend.geometry.mesh_files import Asset
 from backend.geometry.portrait import decoded_asset
 from backend.geometry.scene import Scene, occupancy, pooled_occupancy
 from backend.lifting.mesh_features import voxel_features
 from backend.lifting.surface import FEATURES
+from backend.measures.unit_cube import RESOLUTION
 from backend.trellis.decoding import StructuredLatent, decode
 from backend.trellis.networks import Networks
 

@@ -28,9 +28,13 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     wanted = argparse.ArgumentParser(prog="python -m backend evaluate", description=__doc__)
     wanted.add_argument("--meshes", type=Path, help="folder of glb, gltf, obj, ply, stl or npz objects")
+    wanted.add_argument(
+        "--pictures", type=Path, help="folder of pictures whose objects nobody knows, instead"
+    )
     wanted.add_argument("--model", default="starter", help="a bundled or installed model, or a folder")
     wanted.add_argument("--views", type=_positive, default=2, help="pictures of each object (default 2)")
     wanted.add_argument("--seed", type=seed, default=1, help="of the sampling and of the random views")
+    wanted.add_argument("--seeds", type=_positive, default=1, help="so many, from --seed on (default 1)")
     wanted.add_argument("--json", action="store_true", help="end with one JSON object on a line")
     wanted.add_argument("--train", type=Path, help="the training objects (default: a bundled copy of theirs)")
     wanted.add_argument("--sheets", type=Path, help="folder for contact sheets of all objects")
@@ -44,9 +48,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _write(options: argparse.Namespace) -> int:
-    from backend.evaluation.training_list import write_list
     from backend.evaluation.training_shapes import write_shapes
     from backend.geometry.mesh_files import read_catalogue
+    from backend.geometry.signature import write_list
 
     entries = read_catalogue(_given(options.train, "--train"))
     if options.write_bank:
@@ -61,23 +65,30 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     from backend.evaluation.contact_sheet import write_sheets
     from backend.evaluation.report import write_markdown
-    from backend.evaluation.run import Settings, evaluate
+    from backend.evaluation.run import Settings, evaluate, sighted
     from backend.evaluation.training_shapes import read_shapes, shapes_of
     from backend.files import make_writable_folder
     from backend.geometry.mesh_files import read_catalogue
     from backend.machine.device import choose_device, choose_dtype
     from backend.trellis.networks import Networks
 
-    entries = read_catalogue(_given(options.meshes, "--meshes"))
+    entries = () if options.pictures else read_catalogue(_given(options.meshes, "--meshes"))
     if options.sheets:
         make_writable_folder(options.sheets)
     torch.set_num_threads(options.threads)
     device = choose_device(options.device)
     pipeline = Networks.open(options.model, device, choose_dtype(device, options.precision))
-    trained = shapes_of(read_catalogue(options.train), options.threads) if options.train else read_shapes()
-    settings = Settings(options.views, options.seed, options.sheets is not None, options.threads)
+    settings = Settings(
+        options.views, options.seed, options.seeds, options.sheets is not None, options.threads
+    )
     faults: list[str] = []
-    outcome = evaluate(pipeline, trained, settings, entries, faults.append)
+    if options.pictures:
+        outcome = sighted(pipeline, settings, options.pictures, faults.append)
+    else:
+        trained = (
+            shapes_of(read_catalogue(options.train), options.threads) if options.train else read_shapes()
+        )
+        outcome = evaluate(pipeline, trained, settings, entries, faults.append)
     sheets = write_sheets(outcome.rows, options.sheets) if options.sheets else []
     if options.report:
         write_markdown(outcome.report, sheets, options.report)

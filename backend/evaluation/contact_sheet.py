@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from backend.evaluation.unit_cube import Placement, place_gaussians
 from backend.files import atomic_path
 from backend.geometry.mesh_files import Asset
 from backend.geometry.render import render_whole
@@ -19,6 +18,7 @@ from backend.geometry.scene import turned_mesh
 from backend.geometry.splat_render import render_gaussians
 from backend.geometry.views import fixed_view
 from backend.image import on_black
+from backend.measures.unit_cube import Placement, place_gaussians
 from backend.representations.gaussians import Gaussians
 
 ROWS_A_PAGE = 10

@@ -12,24 +12,23 @@ from torch import Tensor
 from backend.background import remove_background
 from backend.encoding.latent_encoders import is_view_aligned
 from backend.evaluation.cases import Case
-from backend.evaluation.unit_cube import (
+from backend.geometry.mesh_files import Asset
+from backend.geometry.portrait import decoded_asset
+from backend.geometry.voxelize import EMPTY
+from backend.image import cut_out
+from backend.measures.unit_cube import (
     RESOLUTION,
     Placement,
     place_gaussians,
     placement,
     unit_occupancy,
 )
-from backend.geometry.mesh_files import Asset
-from backend.geometry.portrait import decoded_asset
-from backend.image import cut_out
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh
 from backend.trellis.decoding import EmptyStructure
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings
-
-EMPTY = Asset(np.zeros((0, 3)), np.zeros((0, 3), np.int32), np.zeros((0, 3, 3), np.uint8), np.zeros(0, bool))
 
 
 @dataclass(frozen=True)

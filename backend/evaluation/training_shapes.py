@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from backend.errors import UserError
-from backend.evaluation.scores import distances, f_score_of_distances, sample_surface
-from backend.evaluation.unit_cube import RESOLUTION, placement
 from backend.files import write_bytes
 from backend.geometry.mesh_files import Entry, load_asset
 from backend.geometry.views import align
 from backend.geometry.voxelize import sampled_occupancy
+from backend.measures.comparison import distances, f_score_of_distances, sample_surface
+from backend.measures.unit_cube import RESOLUTION, placement
 
 BUNDLED = Path(__file__).with_name("training_shapes.npz.xz")
 AZIMUTHS = tuple(2 * math.pi * n / 16 for n in range(16))

@@ -1,13 +1,23 @@
 """A signature of a shape that survives re-export: another size, place, orientation, order or split vertices.
 
 It is made of integrals over the surface and of the farthest point, all in units of the root-mean-square
-radius, so that it depends neither on the triangulation nor on the frame. V vertices · F faces.
+radius, so that it depends neither on the triangulation nor on the frame. A list of signatures tells what a
+model was trained on, so that all can check that test objects are not among it. V vertices · F faces.
 """
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
 import numpy as np
 
+from backend.files import atomic_path
+from backend.geometry.mesh_files import Entry, load_asset
+
+COLUMNS = ("id", "geo_group", "family", "licence", "geometry")
 STEP = 1e-3
 _TOLERANCE = 2  # steps; float32 files differ by less
 
@@ -44,3 +54,32 @@ def signature(vertices: np.ndarray, faces: np.ndarray) -> tuple[int, ...]:
 def is_same_shape(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
     """Whether two signatures can be of one shape."""
     return all(abs(x - y) <= _TOLERANCE for x, y in zip(a, b, strict=True))
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One object: name, group of shape variants, family, licence, and the signature of its shape."""
+
+    id: str
+    geo_group: str
+    family: str
+    licence: str
+    geometry: tuple[int, ...]
+
+
+def listed(entry: Entry) -> Listed:
+    """The line of one entry; UserError where its mesh cannot be read."""
+    asset = load_asset(entry.path)
+    geometry = signature(asset.vertices, asset.faces)
+    # Without a manifest every file is its own group, named by its path, which is nobody else's business.
+    group = entry.name if entry.group == entry.path.as_posix() else entry.group
+    return Listed(entry.name, group, entry.family, entry.licence, geometry)
+
+
+def write_list(entries: Iterable[Entry], path: Path) -> None:
+    """Writes the lines of all entries, sorted by name, as CSV."""
+    lines = sorted((listed(entry) for entry in entries), key=lambda one: one.id)
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows((*astuple(one)[:-1], " ".join(map(str, one.geometry))) for one in lines)

@@ -37,7 +37,7 @@ def distance_field(
     """
     grid = (vertices + 0.5) * cells
     low, high = box if box is not None else (np.zeros(3, np.int64), np.full(3, cells, np.int64))
-    distance, face = _nearest_faces(grid, faces, cells + 1, band, low, high)
+    distance, face = nearest_faces(grid, faces, cells + 1, band, low, high)
     inside = _enclosed(_crossed_edges(grid + 1, faces, cells + 3))[1:-1, 1:-1, 1:-1]
     return DistanceField(np.where(inside, -distance, distance), face)
 
@@ -69,7 +69,13 @@ def nearest_points(
 
 
 @njit(nogil=True, cache=True)
-def _nearest_faces(grid, faces, size, band, box_low, box_high):
+def nearest_faces(
+    grid: np.ndarray, faces: np.ndarray, size: int, band: float, box_low: np.ndarray, box_high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distance f32 and nearest face i32, or the band and −1 where farther, of the corners (n, n, n) in a box.
+
+    grid: vertices (V, 3) f64 in cells. box_low, box_high (3,): the lowest and highest corner looked at.
+    """
     distance = np.full((size, size, size), band * band, np.float32)
     nearest = np.full((size, size, size), -1, np.int32)
     normal, p = np.zeros(3), np.zeros(3)

@@ -19,7 +19,9 @@ import numpy as np
 from numba import njit
 
 from backend.errors import UserError
+from backend.geometry.mesh_files import Asset
 
+EMPTY = Asset(np.zeros((0, 3)), np.zeros((0, 3), np.int32), np.zeros((0, 3, 3), np.uint8), np.zeros(0, bool))
 _PAIRS_AT_ONCE = 1 << 16
 _MARGIN = 1e-6
 
@@ -188,3 +190,27 @@ def _sample(grid, faces, corner_colors, resolution):
                     color += u * corner_colors[f, 1, k] + v * corner_colors[f, 2, k]
                     sums[x, y, z, k] += color
     return sums, counts
+
+
+def boundary(occupied: np.ndarray) -> Asset:
+    """The faces between occupied and empty voxels (R, R, R) of the unit cube, two triangles each."""
+    if not occupied.any():
+        return EMPTY
+    padded = np.pad(occupied, 1)
+    quads = []
+    for axis in range(3):
+        u, v = np.eye(3)[[(axis + 1) % 3, (axis + 2) % 3]]
+        for side in (0, 1):
+            beyond = np.roll(padded, 1 - 2 * side, axis)[1:-1, 1:-1, 1:-1]
+            corner = np.argwhere(occupied & ~beyond) + side * np.eye(3)[axis]
+            ring = [corner, corner + u, corner + u + v, corner + v]
+            quads.append(np.stack(ring if side else ring[::-1], axis=1))
+    corners = np.concatenate(quads).reshape(-1, 3) / len(occupied) - 0.5
+    first = np.arange(0, len(corners), 4)[:, None]
+    faces = np.concatenate([first + np.array([0, 1, 2]), first + np.array([0, 2, 3])])
+    return grey(corners, faces.astype(np.int32))
+
+
+def grey(vertices: np.ndarray, faces: np.ndarray) -> Asset:
+    """A mesh of vertices (V, 3) and faces (F, 3) without colours of its own."""
+    return Asset(vertices, faces, np.full((len(faces), 3, 3), 128, np.uint8), np.zeros(len(faces), bool))

@@ -40,8 +40,10 @@ def preprocess(image: Image.Image, remove_background: BackgroundRemover) -> Imag
     return on_black(cut_out(image, remove_background))
 
 
-def cut_out(image: Image.Image, remove_background: BackgroundRemover) -> Image.Image:
-    """Cut one object out of its picture: transparent or removed background, centred, 518×518 RGBA.
+def cut_out(
+    image: Image.Image, remove_background: BackgroundRemover, side: int = PICTURE_SIZE
+) -> Image.Image:
+    """Cut one object out of its picture: transparent or removed background, centred, RGBA, `side` a side.
 
     `remove_background` (RGB -> RGBA) is called where the picture's own transparency cuts nothing out.
     Raises UserError where nothing, or only a speck, is visible.
@@ -56,7 +58,7 @@ def cut_out(image: Image.Image, remove_background: BackgroundRemover) -> Image.I
         cutout = remove_background(_shrink(_without_alpha(image), MAX_OPAQUE_SIDE))
     cutout = cutout.crop(crop_box(_alpha_of_the_object(cutout)))
     # Pillow weighs RGBA by its alpha while it resizes, so that hidden colours do not bleed into the edge.
-    return cutout.resize((PICTURE_SIZE, PICTURE_SIZE), Image.Resampling.LANCZOS)
+    return cutout.resize((side, side), Image.Resampling.LANCZOS)
 
 
 def crop_box(alpha: np.ndarray) -> tuple[float, float, float, float]:

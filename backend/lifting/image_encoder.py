@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from backend.config import parse_config
 from backend.layers.dense_conv import DenseConv3d
 from backend.lifting.occupancy import OccupancyGuess, OccupancyGuessConfig
-from backend.lifting.surface import SurfaceGuess, SurfaceGuessConfig, shape_starts
+from backend.lifting.surface import SurfaceGuess, SurfaceGuessConfig, shape_share, shape_starts
 from backend.models.network import zero_
 from backend.models.sparse_structure_flow import unpatchify
 
@@ -49,12 +49,14 @@ class LiftingEncoderConfig:
 class LiftedCondition:
     """What the flows start from and attend to.
 
-    tokens (B, L, C) · structure_start (B, Cz, r, r, r) and latent_start (B, 8, R, R, R), normalised.
+    tokens (B, L, C) · structure_start (B, Cz, r, r, r) and latent_start (B, 8, R, R, R), normalised ·
+    aligned (B, Cz + C', r, r, r): the guessed structure and the volume, for a flow that takes them by cell.
     """
 
     tokens: Tensor
     structure_start: Tensor
     latent_start: Tensor
+    aligned: Tensor
 
 
 class ResBlock(nn.Module):
@@ -149,7 +151,8 @@ class LiftingImageEncoder(nn.Module):
             self.occupancy(pixels, volumes[-1]),
             self.colors(pixels, planes, volumes),
         )
-        return LiftedCondition(self.tokens(planes, volumes), structure, latent)
+        aligned = self.aligned(structure, volumes)
+        return LiftedCondition(self.tokens(planes, volumes), structure, latent, aligned)
 
     def lift(self, pixels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Feature maps of the picture (B, 4, S, S) and of the volume, coarsest first."""
@@ -186,6 +189,26 @@ class LiftingImageEncoder(nn.Module):
         fine = _sample(self.color_picture(planes[-1]), self.color_grid)
         hidden = self.color_block(unpatchify(self.color_expand(volumes[-1]), 2) + fine)
         return (seen + self.color_head(hidden)).clamp(-1, 1)
+
+    def aligned(self, structure_start: Tensor, volumes: list[Tensor]) -> Tensor:
+        """(B, Cz + C, r, r, r): the structure's guess and the finished volume, every cell normalised."""
+        volume = volumes[-1].float()
+        return torch.cat(
+            [structure_start, F.layer_norm(volume.movedim(1, -1), volume.shape[1:2]).movedim(-1, 1)], 1
+        )
+
+    def from_both_sides(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens and aligned (2B, …) of pictures (B, 4, S, S) and then of their mirror images.
+
+        The encoder looks at every picture from both sides, so the mirror images cost nothing more.
+        """
+        planes, volumes = self.lift(torch.cat([pixels, pixels.flip(-1)]))
+        straight, mirrored = self.structure_head.occupancy(volumes[-1]).chunk(2)
+        logits = (straight + mirrored.flip(2)) / 2
+        size = 2 * self.config.volume_resolution
+        share, _ = shape_share(self.structure_head, self.surface_head, logits, size)
+        guess = self.structure_head(torch.cat([share, share.flip(2)]))
+        return self.tokens(planes, volumes), self.aligned(guess, volumes)
 
     def tokens(self, planes: list[Tensor], volumes: list[Tensor]) -> Tensor:
         """(B, L, C): volume cells then picture cells, each normalised, with its position embedding."""

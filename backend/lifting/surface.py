@@ -97,16 +97,25 @@ def shape_starts(
     """Logits of surface and solid (B, 2, R, R, R) and colours (B, 3, r, r, r) -> the latents of the structure
     (B, Cz, …) and of what lies on it (B, C, r, r, r), both normalised.
     """
+    share, sheets = shape_share(structure, surface, logits, colors.shape[-1])
+    return structure(share), surface(wall_distance(sheets), share > 0.5, colors)
+
+
+def shape_share(
+    structure: OccupancyGuess, surface: SurfaceGuess, logits: Tensor, resolution: int
+) -> tuple[Tensor, list[Tensor]]:
+    """Logits of surface and solid (B, 2, R, R, R) -> how far voxels are occupied (B, 1, R, R, R), and the
+    distances to the sheets of the walls for a structured latent of that resolution.
+    """
     crossed, solid = logits.split(1, dim=1)
     lowered = (structure.cut(solid).sigmoid() / surface.config.sure).clamp(max=1)
-    inside, cells, size = solid.sigmoid(), COARSE_CELLS * colors.shape[-1], crossed.shape[-1]
+    inside, cells, size = solid.sigmoid(), COARSE_CELLS * resolution, crossed.shape[-1]
     # Not the wall's own border: what is decoded from a wall lies further out than the wall was drawn.
     border = border_distance(inside, lowered * structure.config.border_level, cells)
     share = structure.share(crossed, borders(border, size))
     sheets = [border_distance(inside, lowered * level, cells) for level in surface.config.levels]
     outside = borders(sheets[0], size)
-    share = torch.maximum(share, missing(outside, share > 0.5, size // colors.shape[-1]).float())
-    return structure(share), surface(wall_distance(sheets), share > 0.5, colors)
+    return torch.maximum(share, missing(outside, share > 0.5, size // resolution).float()), sheets
 
 
 def missing(border: Tensor, occupied: Tensor, side: int) -> Tensor:

@@ -18,22 +18,33 @@ from backend.models.network import Network, xavier_linears_, zero_
 
 @dataclass(frozen=True)
 class Context:
-    """A condition as keys and values of every block, computed once for all steps."""
+    """A condition as keys and values of every block, computed once for all steps.
+
+    aligned (B, C', R, R, R): what a flow with a spatially aligned condition reads beside its input.
+    """
 
     keys_values: tuple[KeysValues, ...]
+    aligned: Tensor | None = None
 
     def beside(self, other: "Context") -> "Context":
         """Both as one batch: (B, …) and (B', …) of equal length -> (B + B', …)."""
         blocks = zip(self.keys_values, other.keys_values, strict=True)
-        return Context(tuple((torch.cat([k, k_]), torch.cat([v, v_])) for (k, v), (k_, v_) in blocks))
+        keys_values = tuple((torch.cat([k, k_]), torch.cat([v, v_])) for (k, v), (k_, v_) in blocks)
+        aligned = None
+        if self.aligned is not None and other.aligned is not None:
+            aligned = torch.cat([self.aligned, other.aligned])
+        return Context(keys_values, aligned)
 
 
 @dataclass(frozen=True)
 class TimeModulation:
-    """A time as the blocks take it: its embedding (B, C), and for each block (B, C) or (B, 6C)."""
+    """A time as the blocks take it: its embedding (B, C), and for each block (B, C) or (B, 6C); and t (B,)
+    itself in [0, 1].
+    """
 
     embedding: Tensor
     blocks: tuple[Tensor, ...]
+    t: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -105,15 +116,16 @@ class FlowTransformer(Network[F]):
             return t
         t_emb = self.t_embedder(t)
         mod = t_emb if self.adaLN_modulation is None else self.adaLN_modulation(t_emb)
-        return TimeModulation(t_emb.to(self.dtype), (mod.to(self.dtype),) * len(self.blocks))
+        return TimeModulation(t_emb.to(self.dtype), (mod.to(self.dtype),) * len(self.blocks), t / 1000)
 
     def timetable(self, times: Sequence[float]) -> dict[float, TimeModulation]:
         """The modulation of each time t in [0, 1] of a schedule, computed at once before the first step."""
         device = self.t_embedder.mlp[0].weight.device
         every = self.embed_time(torch.tensor(times, dtype=torch.float64, device=device).mul(1000).float())
         blocks = [block.modulation_of(mod) for block, mod in zip(self.blocks, every.blocks, strict=True)]
+        given = torch.tensor(times, dtype=torch.float32, device=device)
         return {
-            t: TimeModulation(every.embedding[n, None], tuple(mod[n, None] for mod in blocks))
+            t: TimeModulation(every.embedding[n, None], tuple(mod[n, None] for mod in blocks), given[n, None])
             for n, t in enumerate(times)
         }
 

@@ -55,3 +55,4 @@ class TexturedMesh:
     image: np.ndarray  # (S, S, 3) u8 sRGB base colour, the first row on top
     roughness: float = 1.0
     metallic: float = 0.0
+    remarks: tuple[str, ...] = ()  # sentences on what was left out

@@ -5,9 +5,11 @@ P texels · S size of the square picture · D size of the depth buffer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
 from backend.errors import UserError
@@ -17,32 +19,50 @@ from backend.texturing.texels import Texels
 _DEPTH_SIZE = 1024
 _OPAQUE = 0.95
 # Cosines between the view and the surface, from which on a picture tells something and everything.
-_GRAZING = (0.12, 0.4)
+_GRAZING = (0.05, 0.25)
 # Distances to a silhouette, in shares of the picture: outlines of picture and mesh agree no better.
-_EDGE = (0.002, 0.01)
+_EDGE = (0.0007, 0.005)
 _STEP = 0.03  # a jump in depth that is a silhouette
 _BIAS = 0.004
 
 
 @dataclass(frozen=True)
 class PictureView:
-    """pixels (S, S, 4) u8 sRGB and alpha, colours not multiplied by it · camera: None is to be found."""
+    """pixels (S, S, 4) u8 sRGB and alpha, colours not multiplied by it.
+
+    camera: None is to be found. aligned: whether the mesh stands as the picture shows it, seen from −Y.
+    """
 
     pixels: np.ndarray
     camera: Camera | None = None
+    aligned: bool = True
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 4 or self.pixels.shape[0] != self.pixels.shape[1]:
             raise UserError("A picture to project must be square and have transparency; cut its object out.")
 
 
+def picture_views(cutouts: Sequence[Image.Image], aligned: bool) -> list[PictureView]:
+    """Cut-out pictures of one object; `aligned`: the mesh stands as the first of them shows it."""
+    return [
+        PictureView(np.asarray(cutout.convert("RGBA")), aligned=aligned and number == 0)
+        for number, cutout in enumerate(cutouts)
+    ]
+
+
 def projected(
-    picture: PictureView, camera: Camera, texels: Texels, vertices: np.ndarray, faces: np.ndarray
+    picture: PictureView,
+    camera: Camera,
+    texels: Texels,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    slack: float = _BIAS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Colours (P, 3) f32 in [0, 1] of the picture at the texels, and how far each is to be trusted (P,).
 
     That is 0 where something hides the texel, where it turns away and outside the object's silhouette, and
-    small where the surface is seen at a grazing angle or near a silhouette.
+    small where the surface is seen at a grazing angle or near a silhouette. What lies up to `slack` behind
+    the surface counts as seen.
     """
     seen = camera.project(texels.position)
     towards = camera.position - texels.position
@@ -54,7 +74,7 @@ def projected(
     pixels = _density_matched(picture.pixels, camera, texels)
     edge = _edge_distance(depth, inverse > 0, pixels[..., 3])
     slope = np.sqrt(1 - np.minimum(cosine, 1) ** 2) / cosine
-    bias = _BIAS + slope / (camera.focal * _DEPTH_SIZE) * camera.distance
+    bias = slack + slope / (camera.focal * _DEPTH_SIZE) * camera.distance
     row, column = (np.minimum((seen[:, i] * _DEPTH_SIZE).astype(int), _DEPTH_SIZE - 1) for i in (1, 0))
     visible = 1 / seen[:, 2] < depth[row, column] + bias
     trust = visible * _ramp(cosine, _GRAZING) * _ramp(_sampled(edge[..., None], seen)[:, 0], _EDGE)

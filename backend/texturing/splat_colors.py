@@ -14,6 +14,8 @@ from backend.representations.rotations import rotation_matrices
 
 _CELLS = 128  # along a side of the box that the points span
 _LEAST_DENSITY = 0.01
+# Splats are widened by this share of the distance between them: few and narrow ones would show as tiles.
+_SOFTENING = 0.7
 _WIDEST = 0.1  # the farthest that a splat reaches
 
 
@@ -31,20 +33,23 @@ def splat_colors(points: np.ndarray, gaussians: Gaussians) -> tuple[np.ndarray, 
     order = np.argsort(keys, kind="stable")
     starts = np.searchsorted(keys[order], np.arange(_CELLS**3 + 1)).astype(np.int64)
     sums = np.zeros((len(points), 4), np.float32)
-    _accumulate(points[order].astype(np.float32), starts, sums, *_splats(gaussians, low, side))
+    occupied = int((np.diff(starts) > 0).sum())
+    splats = _splats(gaussians, low, side, occupied)
+    _accumulate(points[order].astype(np.float32), starts, sums, *splats)
     total[order] = sums[:, 3]
     colors[order] = sums[:, :3] / np.maximum(sums[:, 3:], 1e-12)
     return colors, total
 
 
-def _splats(gaussians: Gaussians, low: np.ndarray, side: float) -> tuple[np.ndarray, ...]:
+def _splats(gaussians: Gaussians, low: np.ndarray, side: float, occupied: int) -> tuple[np.ndarray, ...]:
     """Centres (N, 3), inverse covariances (N, 6), cells each reaches (N, 6), limits of the squared distance,
-    opacities (N,) and colours (N, 3) of the splats that count.
+    opacities (N,) and colours (N, 3) of the splats that count. `occupied` cells hold points.
     """
     opacity = gaussians.opacity[:, 0].double().cpu()
     seen = opacity > _LEAST_DENSITY
     opacity, position = opacity[seen], gaussians.position.double().cpu()[seen]
-    scale = gaussians.scale.double().cpu()[seen].clamp_min(1e-4)
+    apart = side / _CELLS * math.sqrt(occupied / max(len(opacity), 1))
+    scale = (gaussians.scale.double().cpu()[seen].square() + (_SOFTENING * apart) ** 2).sqrt()
     axes = rotation_matrices(gaussians.rotation.double().cpu()[seen])
     limit = 2 * torch.log(opacity / _LEAST_DENSITY)
     spread = (axes.square() * scale.square()[:, None]).sum(-1).sqrt()  # deviations along x, y, z

@@ -11,12 +11,11 @@ import torch
 from backend.errors import UserError
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh, TexturedMesh, vertex_normals
-from backend.texturing.camera import around
-from backend.texturing.projection import PictureView, projected
+from backend.texturing.painting import evened, painted, place
+from backend.texturing.projection import PictureView
 from backend.texturing.settings import MATERIALS, TextureSettings
 from backend.texturing.splat_colors import splat_colors
 from backend.texturing.texels import Texels, corner_values, image_of, texels_of
-from backend.texturing.tones import carried
 from backend.texturing.unwrap import Unwrapped, unwrap, whole
 
 Report = Callable[[str, int, int], None]
@@ -54,8 +53,20 @@ def texture_mesh(
     normals = vertex_normals(mesh).detach().float().cpu()[torch.from_numpy(cut.origin)]
     texels = texels_of(vertices[cut.origin], normals.numpy(), cut.faces, cut.uv, settings.size)
     colors = _surface_colors(mesh, cut, texels, gaussians)
+    remarks: tuple[str, ...] = ()
     if settings.project_picture and pictures:
-        colors = _with_pictures(colors, texels, pictures, vertices, faces, report)
+        placed, remarks = place(pictures, vertices, faces, _vertex_colors(mesh))
+        placed = evened(placed) if settings.delight else placed
+        steps = 2 + len(pictures)
+        colors = painted(
+            colors,
+            texels,
+            placed,
+            vertices,
+            faces,
+            settings.symmetry,
+            lambda done: report("bake", done, steps),
+        )
     report("bake", 1 + len(pictures), 2 + len(pictures))
     image = image_of(colors, texels)
     report("bake", 2 + len(pictures), 2 + len(pictures))
@@ -69,6 +80,7 @@ def texture_mesh(
         image=image,
         roughness=roughness,
         metallic=metallic,
+        remarks=remarks,
     )
 
 
@@ -79,40 +91,20 @@ def _check(mesh: Mesh) -> None:
         raise UserError("The mesh has coordinates that are no numbers; repair it before it is textured.")
 
 
+def _vertex_colors(mesh: Mesh) -> np.ndarray | None:
+    """(V, 3) in [0, 1]."""
+    return None if mesh.colors is None else mesh.colors.detach().float().cpu().clamp(0, 1).numpy()
+
+
 def _surface_colors(mesh: Mesh, cut: Unwrapped, texels: Texels, gaussians: Gaussians | None) -> np.ndarray:
     """Colours (P, 3) of splats near the texels; of the mesh, or grey, as far as no splats are near."""
-    if mesh.colors is None:
+    own = _vertex_colors(mesh)
+    if own is None:
         colors = np.full((len(texels.place), 3), _GREY, np.float32)
     else:
-        own = mesh.colors.detach().float().cpu().clamp(0, 1).numpy()[cut.origin]
-        colors = corner_values(own, cut.faces, texels)
+        colors = corner_values(own[cut.origin], cut.faces, texels)
     if gaussians is None:
         return colors
     splats, density = splat_colors(texels.position, gaussians)
-    share = (density / (density + (_EQUAL_DENSITY if mesh.colors is not None else 1e-9)))[:, None]
+    share = (density / (density + (_EQUAL_DENSITY if own is not None else 1e-9)))[:, None]
     return colors + (splats - colors) * share
-
-
-def _with_pictures(
-    colors: np.ndarray,
-    texels: Texels,
-    pictures: Sequence[PictureView],
-    vertices: np.ndarray,
-    faces: np.ndarray,
-    report: Report,
-) -> np.ndarray:
-    """Colours (P, 3) with those of the pictures where they show the surface, and their tone elsewhere."""
-    total, weight = np.zeros_like(colors), np.zeros(len(colors), np.float32)
-    trust = np.zeros(len(colors), np.float32)
-    for number, picture in enumerate(pictures):
-        camera = picture.camera or around(vertices)
-        seen, trusted = projected(picture, camera, texels, vertices, faces)
-        sharp = trusted**4  # where several pictures show a place, the one that sees it best decides
-        total += seen * sharp[:, None]
-        weight += sharp
-        trust = np.maximum(trust, trusted)
-        report("bake", 1 + number, 2 + len(pictures))
-    shown = total / np.maximum(weight, 1e-12)[:, None]
-    tone = carried(texels.position, shown - colors, np.where(weight > 1e-12, trust, 0))
-    base = np.clip(colors + tone, 0, 1)
-    return base + (shown - base) * trust[:, None]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-_CELLS = 32
+_CELLS = 16
 
 
 def carried(points: np.ndarray, differences: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from backend.evaluation.cases import Case
-from backend.evaluation.scores import distances, f_score_of_distances, iou, surface_scores
 from backend.geometry.portrait import decoded_asset
 from backend.geometry.scene import occupancy
+from backend.measures.comparison import distances, f_score_of_distances, iou, surface_scores
 from backend.representations.structure import occupied_voxels
 from backend.sampling import SamplerSettings
 from backend.trellis.conditioning import Condition

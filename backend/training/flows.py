@@ -8,33 +8,44 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from backend.lifting.aligned_flow import AlignedStructureFlowModel
 from backend.models.sparse_structure_flow import SparseStructureFlowModel
 from backend.models.structured_latent_flow import SLatFlowModel
 from backend.training.loop import Part
-from backend.training.losses import drop_condition, flow_matching_loss, noised_latent
+from backend.training.losses import drop_condition, flow_matching_loss, kept_cells, noised_latent
 
 TIME_SCALE = 1000.0  # the flow models take 1000·t
+PRIOR_WEIGHT, PRIOR_RATE, PRIOR_EXAMPLES = 0.2, 3e-3, 128
 Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
 class FlowTraining:
-    """Flow times are sigmoid(N(mean, std)); a condition is left out with the probability `drop`."""
+    """Flow times are sigmoid(N(mean, std)); a condition is left out with the probability `drop`.
+
+    known: share of the samples of a flow with an aligned condition that are known but for a box, which it
+    learns to fill.
+    """
 
     time_mean: float = 1.0
     time_std: float = 1.0
     drop: float = 0.1
+    known: float = 0.3
 
 
 @dataclass(frozen=True)
 class StructureExamples:
-    """tokens (B, L, C) · latents (B, C, r, r, r) · null (1, L, C), what stands for none; None: zeros."""
+    """tokens (B, L, C) · latents (B, C, r, r, r) · null (1, L, C), what stands for none; None: zeros ·
+    aligned (B, C', r, r, r), for a flow that takes it.
+    """
 
     tokens: Tensor
     latents: Tensor
     null: Tensor | None = None
+    aligned: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -63,14 +74,41 @@ def structure_flow_part(
     def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
         with torch.no_grad():
             given = examples(batch)
-        x0 = given.latents
+        # All may be stored in half precision.
+        x0, tokens = given.latents.float(), given.tokens.float()
         x, t, noise = noised_latent(x0, len(x0), settings.time_mean, settings.time_std, generator)
-        # Conditions may be stored in half precision.
-        tokens = drop_condition(given.tokens.float(), settings.drop, generator, given.null)
-        velocity = module(x, TIME_SCALE * t, module.context(tokens))
-        return flow_matching_loss(velocity, x0, noise), {"time": t.mean()}
+        if not isinstance(module, AlignedStructureFlowModel):
+            context = module.context(drop_condition(tokens, settings.drop, generator, given.null))
+            velocity = module(x, TIME_SCALE * t, context)
+            return flow_matching_loss(velocity, x0, noise), {"time": t.mean()}
+        assert given.aligned is not None
+        kept = kept_cells(len(x0), x0.shape[-1], settings.known, generator).to(x0.device)
+        # Both conditions are left out together.
+        state = generator.get_state()
+        tokens = drop_condition(tokens, settings.drop, generator, given.null)
+        volume = drop_condition(given.aligned.float(), settings.drop, generator.set_state(state))
+        velocity = module(x, TIME_SCALE * t, module.aligned_context(tokens, volume, x0, kept))
+        error = flow_matching_loss(velocity, x0, noise, kept)
+        mean, variance = module.prior(volume)
+        doubt = F.gaussian_nll_loss(mean, x0, variance)
+        return error + PRIOR_WEIGHT * doubt, {"time": t.mean(), "velocity": error.detach()}
 
     return Part("structure_flow", module, batch, loss)
+
+
+def fit_prior(
+    module: AlignedStructureFlowModel, examples: Callable[[int], StructureExamples], steps: int
+) -> None:
+    """Fits the distribution that the flow corrects, before the flow begins: it learns fast, and is needed."""
+    optimizer = torch.optim.AdamW(module.prior_head.parameters(), PRIOR_RATE)
+    for step in range(steps):
+        given = examples(step % PRIOR_EXAMPLES)
+        assert given.aligned is not None
+        mean, variance = module.prior(given.aligned.float())
+        optimizer.param_groups[0]["lr"] = PRIOR_RATE * (1 - step / steps)
+        optimizer.zero_grad()
+        F.gaussian_nll_loss(mean, given.latents.float(), variance).backward()
+        optimizer.step()
 
 
 def latent_flow_part(

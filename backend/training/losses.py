@@ -54,9 +54,12 @@ def interpolate(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     return (1 - t) * x0 + (SIGMA_MIN + (1 - SIGMA_MIN) * t) * noise
 
 
-def flow_matching_loss(velocity: Tensor, x0: Tensor, noise: Tensor) -> Tensor:
-    """Mean squared distance to the velocity (1 − σ)·ε − x0."""
-    return F.mse_loss(velocity.float(), (1 - SIGMA_MIN) * noise - x0)
+def flow_matching_loss(velocity: Tensor, x0: Tensor, noise: Tensor, kept: Tensor | None = None) -> Tensor:
+    """Mean squared distance to the velocity (1 − σ)·ε − x0, where nothing is `kept` (B, 1, …), 0 or 1."""
+    error = F.mse_loss(velocity.float(), (1 - SIGMA_MIN) * noise - x0, reduction="none")
+    return (
+        error.mean() if kept is None else (error.mean(1, keepdim=True) * (1 - kept)).sum() / (1 - kept).sum()
+    )
 
 
 def noised_latent(
@@ -72,11 +75,25 @@ def noised_latent(
 
 
 def drop_condition(
-    tokens: Tensor, probability: float, generator: torch.Generator, null: Tensor | None = None
+    condition: Tensor, probability: float, generator: torch.Generator, null: Tensor | None = None
 ) -> Tensor:
-    """Replaces whole token sequences (B, L, C) by null (1, L, C); without one by zeros, the null condition of
-    picture models.
+    """Replaces whole conditions (B, …) by null (1, …); without one by zeros, the null condition of picture
+    models.
     """
-    keep = torch.rand(tokens.shape[0], generator=generator) >= probability
-    absent = torch.zeros_like(tokens[:1]) if null is None else null.to(tokens)
-    return torch.where(keep.to(tokens.device)[:, None, None], tokens, absent)
+    keep = torch.rand(len(condition), generator=generator) >= probability
+    absent = torch.zeros_like(condition[:1]) if null is None else null.to(condition)
+    return torch.where(keep.to(condition.device).view(-1, *[1] * (condition.ndim - 1)), condition, absent)
+
+
+def kept_cells(count: int, size: int, share: float, generator: torch.Generator) -> Tensor:
+    """(count, 1, size, size, size) f32, 1 where a latent is known: in a share of the samples all around a
+    random box of a quarter of the size or more a side, nowhere in the others.
+    """
+    sides = torch.rand(count, 3, generator=generator) * 0.75 + 0.25
+    low = torch.rand(count, 3, generator=generator) * (1 - sides)
+    places = (torch.arange(size) + 0.5) / size
+    within = (places >= low[..., None]) & (places < (low + sides)[..., None])
+    x, y, z = within.unbind(1)
+    free = x[:, :, None, None] & y[:, None, :, None] & z[:, None, None, :]
+    chosen = torch.rand(count, generator=generator) < share
+    return (~free & chosen[:, None, None, None])[:, None].float()

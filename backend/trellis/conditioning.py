@@ -38,13 +38,15 @@ class Condition:
 
     tokens: one (1, L, C) sequence for every picture. null: (1, L, C), the absence of a condition.
     structure_start (1, C, r, r, r), latent_start (1, C, R, R, R) in normalised space: latents from which the
-    samplers may start instead of pure noise; None where the model has none.
+    samplers may start instead of pure noise; None where the model has none. aligned (1, C, r, r, r): what a
+    flow with a spatially aligned condition reads beside its input.
     """
 
     tokens: tuple[Tensor, ...]
     null: Tensor
     structure_start: Tensor | None = None
     latent_start: Tensor | None = None
+    aligned: Tensor | None = None
 
     def latent_start_at(self, coords: Tensor) -> Tensor | None:
         """The start of the structured latent (L, C) on the voxels coords (L, 3)."""
@@ -139,10 +141,9 @@ class LiftingConditioner:
 
     def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition:
         lifted = [self.encoder(cutout_to_pixels(picture, self._device)) for picture in pictures]
-        tokens = tuple(one.tokens for one in lifted)
-        return Condition(
-            tokens, torch.zeros_like(tokens[0]), lifted[0].structure_start, lifted[0].latent_start
-        )
+        tokens, first = tuple(one.tokens for one in lifted), lifted[0]
+        null = torch.zeros_like(tokens[0])
+        return Condition(tokens, null, first.structure_start, first.latent_start, first.aligned)
 
     def from_text(self, prompt: str) -> Condition:
         raise UserError(PICTURES_ONLY)

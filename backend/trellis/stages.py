@@ -3,15 +3,16 @@
 Source: arXiv 2412.01506 section 3.3. Noise of all samples is drawn at once, in the published order.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from backend.errors import UserError
+from backend.lifting.aligned_flow import AlignedStructureFlowModel
 from backend.sampling import (
     ConditionalModel,
     Known,
@@ -30,6 +31,9 @@ from backend.trellis.decoding import Report, before_each_layer, silent
 from backend.trellis.networks import Networks
 from backend.trellis.residency import flow_working_bytes
 from blender_trellis.protocol import Stage
+
+Contexts: TypeAlias = tuple[list[Any], Any]
+"""Cross-attention keys and values of every condition and of its absence, computed once for all steps."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,8 @@ def sample_structure(
         "sparse_structure", flow_working_bytes(tokens, config.model_channels, networks.dtype.itemsize)
     )
     flow = networks["sparse_structure_flow_model"]
-    sampler = _Sampler("sparse_structure", flow, condition, settings, report)
+    contexts = structure_contexts(flow, condition, known)
+    sampler = _Sampler("sparse_structure", flow, contexts, settings, report)
     size = (flow.config.in_channels, *(flow.config.resolution,) * 3)
     noise = torch.randn(settings.samples, *size, generator=generator).to(networks.device)
     latents = []
@@ -124,7 +129,7 @@ def sample_latents(
         "structured_latent", flow_working_bytes(most, config.model_channels, networks.dtype.itemsize)
     )
     flow = networks["slat_flow_model"]
-    sampler = _Sampler("structured_latent", flow, condition, settings, report)
+    sampler = _Sampler("structured_latent", flow, _contexts(flow.context, condition), settings, report)
     lengths = [len(one) for one in coords]
     noise = torch.randn(sum(lengths), flow.config.in_channels, generator=generator).to(networks.device)
     latents = []
@@ -136,6 +141,21 @@ def sample_latents(
     return latents
 
 
+def structure_contexts(flow: nn.Module, condition: Condition, known: Known | None = None) -> Contexts:
+    """The contexts of stage 1; a flow with an aligned condition also reads there what it must keep."""
+    if not isinstance(flow, AlignedStructureFlowModel):
+        return _contexts(flow.context, condition)
+    data = None if known is None else known.data
+    kept = None if known is None else (~known.free).float()
+    conditional = partial(flow.aligned_context, volume=condition.aligned, data=data, kept=kept)
+    null = flow.aligned_context(condition.null, None, data, kept)
+    return [conditional(tokens) for tokens in condition.tokens], null
+
+
+def _contexts(context: Callable[[Tensor], Any], condition: Condition) -> Contexts:
+    return [context(tokens) for tokens in condition.tokens], context(condition.null)
+
+
 class _Sampler:
     """Samples one stage's latents under one condition."""
 
@@ -143,14 +163,13 @@ class _Sampler:
         self,
         stage: Literal["sparse_structure", "structured_latent"],
         flow: nn.Module,
-        condition: Condition,
+        contexts: Contexts,
         settings: Settings,
         report: Report,
     ) -> None:
         self._stage: Stage = stage
         self._flow = flow
-        # Cross-attention keys and values of every condition and of its absence, computed once.
-        self._contexts = [flow.context(tokens) for tokens in condition.tokens], flow.context(condition.null)
+        self._contexts = contexts
         chosen = settings.structure if stage == "sparse_structure" else settings.latent
         self._settings = chosen
         self._times = timesteps(chosen.steps, chosen.rescale_t, chosen.strength)

@@ -10,11 +10,12 @@ import numpy as np
 
 from ..faults import Fault
 from ..jobs.sent_arrays import sent
+from ..meshes.source import MeshSource
 from ..picture_source import read_picture
 from ..protocol import Array, Edit, Generate, Sampled, SamplingParams, Vary, array_field, arrays_of
 from ..protocol.fields import to_json
-from .latents_file import SUFFIX, read_latents
-from .mesh_file import read_mesh
+from .asset_file import read_asset
+from .latents_file import SUFFIX
 from .plan import name_for
 from .region_file import region_of
 from .work import Work
@@ -98,14 +99,13 @@ def _asset(work: Work, folder: Path) -> tuple[dict[str, Any], np.ndarray | None]
     path = work.asset or folder / (name_for(folder, work.of) + SUFFIX)
     if work.of and not path.exists():
         raise Fault(f'"{work.of}" was not made, from which this was to be made: see why in its own line.')
-    if not path.name.endswith(SUFFIX):
-        mesh = read_mesh(path)
-        return {"arrays": sent(mesh.arrays)}, mesh.matrix
-    latents = read_latents(path)
+    asset = read_asset(path)
+    if isinstance(asset, MeshSource):
+        return {"arrays": sent(asset.arrays)}, asset.matrix
     said = {
-        "arrays": sent(latents.arrays),
-        "resolution": latents.resolution,
-        "structure_resolution": latents.structure_resolution,
-        "model_hash": latents.model_hash,
+        "arrays": sent(asset.arrays),
+        "resolution": asset.resolution,
+        "structure_resolution": asset.structure_resolution,
+        "model_hash": asset.model_hash,
     }
-    return said if work.model else said | {"model": latents.model}, None
+    return said if work.model else said | {"model": asset.model}, None

@@ -112,7 +112,8 @@ class Maker:
             sys.stderr.write(f"{fault}\n")
 
     def _asked(self, work: Work) -> Asked:
-        return request_for(work, self._template, self._written.folder)
+        with quiet_stdout():
+            return request_for(work, self._template, self._written.folder)
 
     def _hash(self, work: Work, request: Request) -> str:
         return request_hash(request, (*(work.files or ()), self._written.preview_name))

@@ -36,6 +36,7 @@ def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, hist
         name,
         mesh=mesh.arrays if mesh is not None else None,
         finished=finished.arrays if finished is not None else None,
+        surface=_surface(finished),
         gaussian=gaussian.arrays if gaussian is not None else None,
         properties=properties,
         latents=_latents(job, job.summary),
@@ -44,6 +45,13 @@ def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, hist
         request=pack_request(job.request),
         frame=frame_of(job.part("voxels")),
     )
+
+
+def _surface(finished: Part | None) -> tuple[float, float]:
+    """Roughness and metallic of a finished mesh."""
+    if finished is None or "roughness" not in finished.info:
+        return Asset.surface
+    return float(finished.info["roughness"]), float(finished.info["metallic"])
 
 
 def _latents(job: Job, summary: Finished) -> StoredLatents | None:

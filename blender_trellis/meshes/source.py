@@ -10,7 +10,7 @@ import bpy
 import numpy as np
 
 from ..faults import Fault
-from ..scene.collection import is_gaussian
+from ..scene.gaussians.object import is_gaussian
 from .colors import corner_colors, vertex_of_corner
 
 MOST_FACES = 2_000_000

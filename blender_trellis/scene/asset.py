@@ -49,13 +49,12 @@ class Asset:
     `finished`: the mesh made ready to be used, where that was asked for: the same arrays, and of a texture uv
     (F, 3, 2) and texture u1 (S, S, 3). `mesh` is then the raw one, which edits start from.
 
-    Mesh and Gaussians may have keys i4 (V,) or (N,), the unique name of each vertex or splat, and, of an edit, kept u1: 1
-    where the one of that key is as it was before.
+    Mesh and Gaussians may have keys i4 (V,) or (N,), the unique name of each vertex or splat, and, of an
+    edit, kept u1: 1 where the one of that key is as it was before.
     """
 
     name: str
     mesh: Arrays | None = None
-    finished: Arrays | None = None
     gaussian: Arrays | None = None
     properties: Mapping[str, str | int] = field(default_factory=dict)  # where it came from
     latents: StoredLatents | None = None
@@ -66,3 +65,5 @@ class Asset:
     )
     frame: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
     """Scale and offset that take the unit cube into the frame of a mesh that was sent to be encoded."""
+    finished: Arrays | None = None
+    surface: tuple[float, float] = (0.7, 0.0)  # roughness and metallic of the finished mesh

@@ -4,21 +4,22 @@ The one place where numpy meets datablocks. Returns names or datablocks to its c
 V vertices · F faces · N splats.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
 
 import bpy
 import numpy as np
 from mathutils import Matrix
 
+from ..splats.values import Splats
 from .asset import Arrays, Asset
-from .find_asset import ASSET, PART, new_id, store_keys, store_size
+from .find_asset import ASSET, PART, new_id, part, store_keys, store_size
+from .gaussians.object import is_gaussian, splat_object
 from .latents import GUIDE, PICTURE, owners, store_latents, store_pictures, store_request
-from .materials import COLOR_ATTRIBUTE, splat_material, vertex_color_material
+from .materials import COLOR_ATTRIBUTE, texture_material, vertex_color_material
 from .placement import free_place, stand
-from .splat_nodes import set_input, splat_nodes
 
-SPLAT_MODIFIER = "Splats"
-DC_TO_COLOR = 0.28209479177387814  # the constant spherical harmonic: color = 0.5 + DC_TO_COLOR * f_dc
+SHARP_ANGLE = math.radians(50)  # edges that are bent more stay sharp
 INT_MAX = 2**31 - 1  # custom properties hold no larger integers
 
 
@@ -40,7 +41,10 @@ def add_asset(
         collection = _kept(made, bpy.data.collections.new(name))
         items = []
         if asset.mesh is not None:
-            items.append(_mesh_object(name, asset.mesh, made))
+            raw = name if asset.finished is None else f"{name} Raw"
+            items.append(_mesh_object(raw, asset.mesh, made))
+        if asset.finished is not None:
+            items.append(finished_object(name, asset, made))
         if asset.gaussian is not None:
             items.append(_gaussian_object(f"{name} Gaussians", asset.gaussian, made))
         for item in items:
@@ -75,21 +79,22 @@ def show(collection: bpy.types.Collection, kind: str) -> None:
     """Shows "mesh", "gaussian" or "both" in viewports and renders.
 
     The two lie in the same place, and one drawn through the other is of no use, so a new result shows its
-    mesh. What is not shown stays as its bounding box, which can be seen, selected and moved along; renders
-    leave it out. Splats that are not shown are not computed either.
+    mesh. What is not shown is not computed either. The raw mesh of a finished one is never shown.
     """
+    has_finished = part(collection, "finished") is not None
     for item in collection.objects:
-        if item.type != "MESH":
-            continue
-        shown = kind != ("mesh" if is_gaussian(item) else "gaussian")
-        item.display_type = "TEXTURED" if shown else "BOUNDS"
-        item.hide_render = not shown
-        if is_gaussian(item):
-            item.modifiers[SPLAT_MODIFIER].show_viewport = shown
+        if item.type == "MESH":
+            other = "mesh" if is_gaussian(item) else "gaussian"
+            is_raw = has_finished and item.get(PART) == "mesh"
+            item.hide_viewport = item.hide_render = is_raw or kind == other
 
 
-def is_gaussian(item: bpy.types.Object) -> bool:
-    return SPLAT_MODIFIER in item.modifiers and "f_dc_0" in item.data.attributes
+def shown(collection: bpy.types.Collection) -> str:
+    """What `show` was last told, or "" where somebody has hidden all of it."""
+    visible = {
+        is_gaussian(item) for item in collection.objects if item.type == "MESH" and not item.hide_viewport
+    }
+    return {(False,): "mesh", (True,): "gaussian", (False, True): "both"}.get(tuple(sorted(visible)), "")
 
 
 def linear_from_srgb(encoded: np.ndarray) -> np.ndarray:
@@ -101,15 +106,41 @@ def linear_from_srgb(encoded: np.ndarray) -> np.ndarray:
 # ---- objects ----------------------------------------------------------------------------------------
 
 
+def finished_object(name: str, asset: Asset, made: list[bpy.types.ID]) -> bpy.types.Object:
+    """The mesh made ready to be used, in no collection yet; what is made for it is appended to `made`."""
+    arrays = asset.finished
+    assert arrays is not None, "the asset was finished"
+    mesh = _kept(made, _triangles(name, arrays))
+    mesh.validate()
+    mesh.update()
+    mesh.shade_smooth()
+    mesh.set_sharp_from_angle(angle=SHARP_ANGLE)
+    linear = linear_colors(arrays)
+    _set_colors(mesh, linear)
+    if "texture" in arrays:
+        image = _image(name, arrays["texture"], made)
+        material = texture_material(name, _mean(linear), image, *asset.surface)
+    else:
+        material = vertex_color_material(name, _mean(linear))
+    mesh.materials.append(_kept(made, material))
+    item = _kept(made, bpy.data.objects.new(name, mesh))
+    item[PART] = "finished"
+    return item
+
+
+def _image(name: str, pixels: np.ndarray, made: list[bpy.types.ID]) -> bpy.types.Image:
+    """The texture as an image that is packed into the file; pixels u1 (S, S, 3), the first row on top."""
+    size = len(pixels)
+    image = _kept(made, bpy.data.images.new(name, size, size))
+    rgba = np.ones((size, size, 4), np.float32)
+    rgba[:, :, :3] = pixels[::-1] / np.float32(255)
+    image.pixels.foreach_set(rgba.ravel())
+    image.pack()
+    return image
+
+
 def _mesh_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy.types.Object:
-    mesh = _kept(made, bpy.data.meshes.new(name))
-    vertices, faces = arrays["vertices"], arrays["faces"]
-    mesh.vertices.add(len(vertices))
-    mesh.vertices.foreach_set("co", _flat(vertices))
-    mesh.loops.add(3 * len(faces))
-    mesh.loops.foreach_set("vertex_index", np.ascontiguousarray(faces, np.int32).ravel())
-    mesh.polygons.add(len(faces))
-    mesh.polygons.foreach_set("loop_start", np.arange(0, 3 * len(faces), 3, dtype=np.int32))
+    mesh = _kept(made, _triangles(name, arrays))
     store_keys(mesh, arrays, "vertices")
     mesh.validate()  # which makes the edges too, and drops faces that Blender could not bear
     mesh.update()
@@ -123,41 +154,32 @@ def _mesh_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy.typ
     return item
 
 
+def _triangles(name: str, arrays: Arrays) -> bpy.types.Mesh:
+    """A mesh of vertices, faces and, where there are any, texture coordinates."""
+    mesh = bpy.data.meshes.new(name)
+    vertices, faces = arrays["vertices"], arrays["faces"]
+    mesh.vertices.add(len(vertices))
+    mesh.vertices.foreach_set("co", _flat(vertices))
+    mesh.loops.add(3 * len(faces))
+    mesh.loops.foreach_set("vertex_index", np.ascontiguousarray(faces, np.int32).ravel())
+    mesh.polygons.add(len(faces))
+    mesh.polygons.foreach_set("loop_start", np.arange(0, 3 * len(faces), 3, dtype=np.int32))
+    if "uv" in arrays:
+        mesh.uv_layers.new(name="UVMap").uv.foreach_set("vector", _flat(arrays["uv"]))
+    return mesh
+
+
 def _gaussian_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy.types.Object:
-    """A mesh of loose vertices that carries the splats' attributes under the names that splat tools know."""
-    points = _kept(made, bpy.data.meshes.new(name))
-    position = arrays["position"]
-    points.vertices.add(len(position))
-    points.vertices.foreach_set("co", _flat(position))
-    for attribute, column in gaussian_columns(arrays):
-        points.attributes.new(attribute, "FLOAT", "POINT").data.foreach_set("value", _flat(column))
-    linear = linear_colors(arrays)
-    _set_colors(points, linear)
-    store_keys(points, arrays, "position")
-    store_size(points)
-    points.update()
-    item = _kept(made, bpy.data.objects.new(name, points))
+    item = splat_object(name, Splats.plain(arrays), made)
+    store_keys(item.data, arrays, "position")
+    store_size(item.data)
     item[PART] = "gaussian"
-    material = _kept(made, splat_material(name, _mean(linear)))
-    points.materials.append(material)
-    modifier = item.modifiers.new(SPLAT_MODIFIER, "NODES")
-    modifier.node_group = splat_nodes()
-    set_input(modifier, "Material", material)
     return item
 
 
-def gaussian_columns(arrays: Arrays) -> Iterator[tuple[str, np.ndarray]]:
-    """The splats' attributes (N,) under the names that splat tools know."""
-    for prefix, key in (("f_dc", "f_dc"), ("opacity", "opacity"), ("scale", "scale"), ("rot", "rotation")):
-        columns = arrays[key].reshape(len(arrays[key]), -1)
-        for place in range(columns.shape[1]):
-            yield prefix if key == "opacity" else f"{prefix}_{place}", columns[:, place]
-
-
 def linear_colors(arrays: Arrays) -> np.ndarray:
-    """The colours of vertices or splats in linear light, (V, 3)."""
-    encoded = arrays["colors"] if "colors" in arrays else 0.5 + DC_TO_COLOR * arrays["f_dc"]
-    return linear_from_srgb(encoded)
+    """The colours of vertices in linear light, (V, 3)."""
+    return linear_from_srgb(arrays["colors"])
 
 
 def _set_colors(mesh: bpy.types.Mesh, linear: np.ndarray) -> None:
@@ -182,7 +204,7 @@ def _select(collection: bpy.types.Collection, view_layer: bpy.types.ViewLayer) -
         item.select_set(False, view_layer=view_layer)
     for item in collection.objects:
         item.select_set(True, view_layer=view_layer)
-    shown = [item for item in collection.objects if item.type == "MESH"]
+    shown = [item for item in collection.objects if item.type == "MESH" and not item.hide_viewport]
     view_layer.objects.active = shown[0] if shown else active
 
 

@@ -15,9 +15,12 @@ import bpy
 
 from ..faults import Fault
 from ..protocol.fields import is_text
-from .collection import Asset, is_gaussian
+from ..splats.files import TO_FILE
+from ..splats.ply import write_ply
+from ..splats.values import Splats
+from .asset import Asset
+from .gaussians.object import is_gaussian
 from .preview import render_preview
-from .splat_ply import SPLAT_ARRAYS, write_splat_ply
 
 KINDS = ("blend", "glb", "ply", "preview")
 FULL_BELOW = 1 << 20
@@ -69,7 +72,7 @@ def export_asset(
             _write_glb(collection, path)
     if "ply" in kinds and asset.gaussian is not None:
         with atomic(_target(base, "ply"), written) as path:
-            write_splat_ply(path, **{name: asset.gaussian[name] for name in SPLAT_ARRAYS})
+            write_ply(path, Splats.plain(asset.gaussian).moved(TO_FILE))
     if "preview" in kinds:
         with atomic(_target(base, "preview", preview_name), written) as path:
             render_preview(collection, path)

@@ -12,8 +12,10 @@ from mathutils import Matrix
 from .asset import Arrays
 
 ASSET = "trellis_asset"  # a collection's id; its objects have it too
-PART = "trellis_part"  # of an object: "mesh", "gaussian" or "root"
+PART = "trellis_part"  # of an object, one of:
+PARTS = ("mesh", "finished", "gaussian", "root")  # with "finished", "mesh" is the raw one, which is hidden
 KEY = "trellis_key"  # the attribute that names vertices and splats
+FOREIGN = -1  # the name of a splat that came from elsewhere
 SAMPLE = "trellis_sample"  # of a mesh: rows, keys and places of some vertices as they were made
 SIZE = "trellis_size"  # of a mesh: how many vertices and faces were made
 SAMPLES = 96
@@ -59,7 +61,7 @@ def own_asset(item: bpy.types.Object) -> bpy.types.Collection | None:
     if collection is None or kind is None or part(collection, kind) == item:
         return collection
     root = item if kind == "root" else item.parent
-    firsts = {part(collection, one) for one in ("root", "mesh", "gaussian")}
+    firsts = {part(collection, one) for one in PARTS}
     group = (item,) if root is None or root in firsts else (root, *root.children)
     copies = [one for one in collection.objects if PART in one and one in group]
     fresh = bpy.data.collections.new(collection.name)
@@ -83,7 +85,7 @@ def new_id() -> str:
 
 
 def part(collection: bpy.types.Collection, kind: str) -> bpy.types.Object | None:
-    """The asset's "mesh", "gaussian" or "root" object; of copies the first, None where it was removed."""
+    """The asset's object of that kind, one of PARTS; of copies the first, None where it was removed."""
     inside = next((item for item in collection.objects if item.get(PART) == kind), None)
     if inside is not None or ASSET not in collection:
         return inside
@@ -95,7 +97,7 @@ def part(collection: bpy.types.Collection, kind: str) -> bpy.types.Object | None
 def members(collection: bpy.types.Collection) -> tuple[bpy.types.Object, ...]:
     """The asset's objects."""
     inside = [item for item in collection.objects if PART in item]
-    parts = (part(collection, kind) for kind in ("mesh", "gaussian", "root"))
+    parts = (part(collection, kind) for kind in PARTS)
     return tuple(dict.fromkeys([*inside, *(one for one in parts if one is not None)]))
 
 
@@ -111,7 +113,16 @@ def asset_matrix(collection: bpy.types.Collection) -> Matrix:
     vertices at once, as applying a scale does.
     """
     item = part(collection, "mesh") or part(collection, "gaussian")
-    return item.matrix_world @ data_frame(item.data) if item is not None else Matrix.Identity(4)
+    return world_matrix(item) @ data_frame(item.data) if item is not None else Matrix.Identity(4)
+
+
+def world_matrix(item: bpy.types.Object) -> Matrix:
+    """The object's world matrix, also of one that is hidden, whose own Blender does not keep up to date."""
+    if item.visible_get():
+        return item.matrix_world.copy()
+    if item.parent is None or item.parent_type != "OBJECT":
+        return item.matrix_basis.copy()
+    return world_matrix(item.parent) @ item.matrix_parent_inverse @ item.matrix_basis
 
 
 # ---- the frame of a mesh's own coordinates ----------------------------------------------------------------

@@ -12,9 +12,12 @@ import bpy
 import numpy as np
 from mathutils import Euler, Vector
 
-from .collection import is_gaussian, show
+from .collection import show
+from .gaussians.object import is_gaussian
+from .gaussians.settings import raise_bounces
 
 STUDIO = "TRELLIS Studio"
+SPLAT_SAMPLES = 4
 BACKGROUND = (0.82, 0.84, 0.87)
 
 
@@ -33,6 +36,8 @@ def render_preview(collection: bpy.types.Collection, path: Path, size: int = 448
     with tempfile.TemporaryDirectory() as folder:
         for number, view in enumerate(_views(collection)):
             show(collection, view.shown)
+            # Splats are soft and cast no light about: few samples do, and each is dear.
+            scene.cycles.samples = min(samples, SPLAT_SAMPLES) if view.shown == "gaussian" else samples
             _aim(camera, collection, view.azimuth)
             tiles.append(_render(scene, Path(folder) / f"{number}.png"))
     show(collection, _views(collection)[0].shown)
@@ -52,6 +57,7 @@ def _set_up(scene: bpy.types.Scene, size: int, samples: int) -> None:
     scene.render.engine = "CYCLES"
     scene.cycles.device = "CPU"
     scene.cycles.samples = samples
+    raise_bounces(scene)
     scene.cycles.adaptive_threshold = 0.05
     scene.cycles.use_denoising = False  # not every build has the denoiser, and without it a render fails
     scene.render.resolution_x = scene.render.resolution_y = size
@@ -98,9 +104,9 @@ def _aim(camera: bpy.types.Object, collection: bpy.types.Collection, azimuth: fl
 
 
 def _bounds(collection: bpy.types.Collection) -> tuple[Vector, float]:
-    """Centre and radius of a sphere around everything in the collection."""
-    items = [item for item in collection.objects if item.type == "MESH"]
-    corners = [item.matrix_world @ Vector(corner) for item in items for corner in item.bound_box]
+    """Centre and radius of a sphere around all that the collection shows."""
+    visible = [item for item in collection.objects if item.type == "MESH" and not item.hide_viewport]
+    corners = [item.matrix_world @ Vector(corner) for item in visible for corner in item.bound_box]
     low = Vector(min(corner[axis] for corner in corners) for axis in range(3))
     high = Vector(max(corner[axis] for corner in corners) for axis in range(3))
     return (low + high) / 2, max((high - low).length / 2, 1e-3)

@@ -3,11 +3,14 @@
 import bpy
 
 from ..jobs import session
-from ..scene.collection import is_gaussian
 from ..scene.find_asset import ASSET
+from ..scene.gaussians.object import is_gaussian
 from .model_menu import label_of
+from .splat_panel import draw_splats
 from .thumbnails import icon_of
 from .widgets import draw_install, draw_reasons, draw_text, letters_across
+
+LAST = 1  # bl_order of what is seldom changed: below the panels of assets, which have 0
 
 
 class TrellisPanel(bpy.types.Panel):
@@ -95,6 +98,7 @@ class TRELLIS_PT_sparse_structure(TrellisPanel):
     bl_label = "Shape"
     bl_description = "How the first stage is sampled, which finds where in space the object is"
     bl_parent_id = "TRELLIS_PT_main"
+    bl_order = LAST
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw_header(self, context: bpy.types.Context) -> None:
@@ -111,6 +115,7 @@ class TRELLIS_PT_structured_latent(TrellisPanel):
     bl_label = "Appearance"
     bl_description = "How the second stage is sampled, which finds what the surface looks like"
     bl_parent_id = "TRELLIS_PT_main"
+    bl_order = LAST
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw_header(self, context: bpy.types.Context) -> None:
@@ -153,11 +158,11 @@ class TRELLIS_PT_output(TrellisPanel):
         if active is not None and ASSET in active:
             layout.operator("trellis.regenerate_this", icon="FILE_REFRESH")
         collection = active.users_collection[0] if active is not None and active.users_collection else None
-        if collection is not None and any(is_gaussian(item) for item in collection.objects):
-            layout.label(text="Show")
-            row = layout.row(align=True)
-            for kind, text in (("mesh", "Mesh"), ("gaussian", "Gaussians"), ("both", "Both")):
-                row.operator("trellis.show", text=text).kind = kind
+        splats = (
+            next((item for item in collection.objects if is_gaussian(item)), None) if collection else None
+        )
+        if splats is not None:
+            draw_splats(layout, context, collection, splats if not is_gaussian(active) else active)
 
 
 class TRELLIS_PT_backend(TrellisPanel):
@@ -165,6 +170,7 @@ class TRELLIS_PT_backend(TrellisPanel):
 
     bl_label = "Backend"
     bl_parent_id = "TRELLIS_PT_main"
+    bl_order = LAST
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:

@@ -12,9 +12,9 @@ from ..backend_settings import backend_settings
 from ..jobs import session
 from ..jobs.status import Growing
 from ..scene.asset import Asset
-from ..scene.collection import DC_TO_COLOR
 from ..scene.placement import free_place
 from ..scene.window import cube_matrix
+from ..splats import harmonics
 from .cube_drawing import Cubes
 
 COLOR = (0.75, 0.76, 0.8)
@@ -82,7 +82,7 @@ def _point_batch(growing: Growing) -> "gpu.types.GPUBatch":
     assert arrays is not None
     clear = arrays["opacity"].ravel() > CLEAR
     color = np.ones((int(clear.sum()), 4), np.float32)
-    color[:, :3] = np.clip(0.5 + DC_TO_COLOR * arrays["f_dc"][clear], 0, 1)
+    color[:, :3] = np.clip(0.5 + harmonics.DC * arrays["f_dc"][clear], 0, 1)
     layout = gpu.types.GPUVertFormat()
     layout.attr_add(id="pos", comp_type="F32", len=3, fetch_mode="FLOAT")
     layout.attr_add(id="color", comp_type="F32", len=4, fetch_mode="FLOAT")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_starter import write_tiny_starter
 from training_shapes import cube, save, sphere
 
 pytest.importorskip("numba")
@@ -18,10 +19,13 @@ from backend.encoding.latent_encoders import is_view_aligned
 from backend.evaluation.autoencoder import open_autoencoder
 from backend.evaluation.cases import scored_cases
 from backend.evaluation.command import main
-from backend.evaluation.prediction import reconstruct
+from backend.evaluation.prediction import Prediction, reconstruct
 from backend.evaluation.report import BEGIN, END
-from backend.evaluation.scores import KEYS, surface_scores
+from backend.evaluation.scores import KEYS
+from backend.evaluation.sight import OUTLINES, SIGHT_KEYS, over_seeds
 from backend.geometry.mesh_files import read_catalogue
+from backend.geometry.voxelize import EMPTY
+from backend.measures.comparison import surface_scores
 from backend.trellis.engine import TrellisEngine
 from backend.trellis.networks import Networks
 from blender_trellis.protocol import Array, Generate
@@ -69,7 +73,8 @@ def test_the_last_line_is_one_object_with_every_key(outcome):
     assert [one["name"] for one in report["objects"]] == ["ball.npz", "crate.npz"]
     for place in (report["mean"], *report["objects"]):
         for method in ("starter", "retrieval", "mean_shape"):
-            assert tuple(place[method]) == KEYS
+            keys = (*KEYS, *SIGHT_KEYS) if method == "starter" else KEYS
+            assert tuple(place[method]) == keys
             assert all(value is None or np.isfinite(value) for value in place[method].values())
     assert report["mean"]["starter"]["seconds"] > 0 and report["mean"]["retrieval"]["seconds"] is None
     assert report["mean"]["autoencoder"] is None  # the published classes' encoder sees other features
@@ -138,3 +143,40 @@ def test_the_starter_is_view_aligned_and_its_autoencoder_keeps_a_ball(meshes, ti
     autoencoder = open_autoencoder(pipeline)
     assert autoencoder is not None
     assert surface_scores(autoencoder.mesh(case.scene), case.scene.mesh)["fscore_005"] > 0.9
+
+
+def test_several_seeds_give_mean_best_and_spread():
+    a, b = (np.zeros((4, 4, 4), bool) for _ in range(2))
+    a[1:3, :3, 1:3], b[1:3, 1:, 1:3] = True, True  # alike in two thirds of each, half of these behind
+    made = [Prediction(one, EMPTY) for one in (a, b)]
+    scores = [{"iou": 0.5, "chamfer": 0.1, "psnr": None}, {"iou": 0.7, "chamfer": 0.3, "psnr": None}]
+    found = over_seeds(scores, made)
+    assert found["starter"] == pytest.approx({"iou": 0.6, "chamfer": 0.2, "psnr": None})
+    assert found["best"] == {"iou": 0.7, "chamfer": 0.1, "psnr": None}
+    spread = found["spread"]
+    assert spread["iou"] == pytest.approx(0.2) and spread["psnr"] is None
+    assert spread["alike"] == pytest.approx(0.5) and spread["alike_behind"] == pytest.approx(0.5)
+    assert spread["alike_outline"] > 0.9  # one lies before the other
+
+
+def test_pictures_without_shapes_are_judged_by_sight(tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    picture = Image.new("RGBA", (96, 96))
+    picture.paste((200, 80, 40, 255), (20, 20, 76, 76))
+    picture.save(folder / "card.png")
+    (folder / "notes.txt").write_text("no picture")
+    model = write_tiny_starter(tmp_path / "model")
+    command = ["--pictures", str(folder), "--model", str(model), "--seeds", "2", "--json", *CPU]
+    assert main(command) == 1
+    out, err = capsys.readouterr()
+    report = json.loads(out.splitlines()[-1])
+    assert "notes.txt" in err and [one["name"] for one in report["objects"]] == ["card.png"]
+    assert {*SIGHT_KEYS, "seconds"} == set(report["mean"]["starter"]) == set(report["mean"]["best"])
+    assert "alike_outline" in report["mean"]["spread"] and "seeds: 2" in out and "genus" in out
+    assert all(0 <= report["mean"]["starter"][key] <= 1 for key in OUTLINES)
+
+
+def test_pictures_need_a_model_that_turns_objects_to_them(tiny_model, tmp_path, capsys):
+    assert main(["--pictures", str(tmp_path), "--model", str(tiny_model), *CPU]) == 2
+    assert "--meshes" in capsys.readouterr().err

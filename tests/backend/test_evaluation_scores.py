@@ -14,29 +14,18 @@ from training_shapes import cube, save, sphere
 pytest.importorskip("numba")
 
 from backend.checkpoints.model_folder import open_folder
-from backend.evaluation.baselines import Retrieval, boundary, mean_shape
+from backend.evaluation.baselines import Retrieval, mean_shape
 from backend.evaluation.cases import scored_cases
-from backend.evaluation.prediction import EMPTY, Prediction, Reconstruction, placed, predict
-from backend.evaluation.scores import (
-    KEYS,
-    LARGEST_PSNR,
-    Truth,
-    iou,
-    mean_scores,
-    mesh_renders,
-    psnr,
-    score,
-    ssim,
-    surface_scores,
-    voxel_f_score,
-)
+from backend.evaluation.prediction import Prediction, Reconstruction, placed, predict
+from backend.evaluation.scores import KEYS, Truth, mean_scores, mesh_renders, score
 from backend.evaluation.training_shapes import Shape, mean_occupancy, read_shapes, simplified, write_shapes
-from backend.evaluation.unit_cube import Placement, place_gaussians, placement, unit_occupancy
 from backend.geometry.mesh_files import read_catalogue
 from backend.geometry.render import focal_length
 from backend.geometry.splat_render import LOW_PASS, render_gaussians
 from backend.geometry.views import LONGEST_SIDE, align, fixed_view, turned
-from backend.geometry.voxelize import sampled_occupancy
+from backend.geometry.voxelize import EMPTY, boundary, sampled_occupancy
+from backend.measures.comparison import LARGEST_PSNR, iou, psnr, ssim, surface_scores, voxel_f_score
+from backend.measures.unit_cube import Placement, place_gaussians, placement, unit_occupancy
 from backend.representations.gaussians import SH_C0, Gaussians, covariance
 from backend.representations.mesh import Mesh
 

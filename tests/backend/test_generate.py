@@ -39,6 +39,29 @@ def test_a_picture_becomes_files_that_others_can_read(tiny_model, picture, tmp_p
     assert len(read_ply(output / "disc.ply")) > 100
 
 
+def test_a_texture_on_request(tiny_model, picture, tmp_path, capsys):
+    output = tmp_path / "out"
+    code, report = generate(
+        capsys,
+        picture,
+        "--model",
+        tiny_model,
+        "--output",
+        output,
+        "--texture",
+        "256",
+        "--formats",
+        "mesh,gaussian",
+    )
+    assert code == 0, report
+    (mesh,) = trimesh.load(output / "disc.glb").geometry.values()
+    assert len(mesh.faces) > 100 and mesh.visual.uv.shape == (len(mesh.vertices), 2)
+    assert mesh.visual.material.baseColorTexture.size == (256, 256)
+    with pytest.raises(SystemExit):
+        main([str(picture), "--output", str(output), "--texture", "1000"])
+    assert "choose 512" in capsys.readouterr().err
+
+
 def bad_pictures(folder: Path, good: Path) -> dict[str, Path]:
     """One file for every fault that users have."""
     folder.mkdir()

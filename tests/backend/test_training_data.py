@@ -11,9 +11,8 @@ from training_shapes import cube, save, sphere
 pytest.importorskip("numba")
 
 from backend.checkpoints.find_model import WEIGHTS
-from backend.evaluation.training_list import write_list
 from backend.geometry.mesh_files import Asset, read_catalogue
-from backend.geometry.signature import is_same_shape, signature
+from backend.geometry.signature import is_same_shape, signature, write_list
 
 TRAINED = read_list(WEIGHTS / "starter" / "training_data.csv")
 TESTED = read_list(Path(__file__).parent / "manifests" / "test_objects.csv")

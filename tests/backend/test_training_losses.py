@@ -8,7 +8,7 @@ import pytest
 import torch
 from training_shapes import cube, sphere
 
-from backend.evaluation.scores import f_score, sample_surface, surface_scores, voxel_f_score
+from backend.measures.comparison import f_score, sample_surface, surface_scores, voxel_f_score
 from backend.sampling import SIGMA_MIN, conditioned, flow_euler, noised, timesteps
 from backend.training.losses import (
     drop_condition,

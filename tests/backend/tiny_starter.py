@@ -30,7 +30,7 @@ def write_tiny_starter(folder: Path, seed: int = 0) -> Path:
     (folder / "ckpts").mkdir(parents=True)
     models = {
         MODELS["sparse_structure_decoder"]: ("SparseStructureDecoder", recipe.structure_decoder),
-        MODELS["sparse_structure_flow_model"]: ("SparseStructureFlowModel", recipe.structure_flow),
+        MODELS["sparse_structure_flow_model"]: ("AlignedStructureFlowModel", recipe.structure_flow),
         MODELS["slat_decoder_mesh"]: ("SLatMeshDecoder", recipe.mesh_decoder),
         MODELS["slat_decoder_gs"]: ("SLatGaussianDecoder", recipe.gaussian_decoder),
         MODELS["slat_flow_model"]: ("SLatFlowModel", recipe.latent_flow),

@@ -4,8 +4,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from backend.evaluation.training_list import COLUMNS, Listed
-from backend.geometry.signature import is_same_shape
+from backend.geometry.signature import COLUMNS, Listed, is_same_shape
 
 
 def read_list(path: Path) -> tuple[Listed, ...]:

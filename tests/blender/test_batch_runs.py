@@ -136,7 +136,10 @@ def test_a_file_of_jobs(fake_python, pictures, tmp_path):
         {"do": "generate", "picture": "a.png", "name": "chair", "seed": 5, "formats": ["ply"]},
         {"do": "vary", "asset": "chair", "picture": str(folder / "b.png"), "seed": 6, "strength": 0.5},
         {"do": "edit", "asset": "chair", "mode": "remove", "region": {"boxes": [{"matrix": MATRIX}]}},
+        {"do": "vary", "asset": str(tmp_path / "saved.blend"), "picture": "b.png"},
     ]
+    assert run("--input", folder / "a.png", "--output", tmp_path, "--blend").returncode == 0
+    (tmp_path / "a.blend").rename(tmp_path / "saved.blend")
     jobs.write_text("\n".join(map(json.dumps, said)) + "\n\n")
     out = tmp_path / "out"
     done = run("--jobs", jobs, "--output", out, "--glb")
@@ -145,12 +148,14 @@ def test_a_file_of_jobs(fake_python, pictures, tmp_path):
         ("chair", 5),
         ("chair_variant", 6),
         ("chair_edited", 1),
+        ("saved_variant", 1),
     ]
     assert {path.name for path in out.iterdir()} == {
         "chair.ply",
         "chair.latents.safetensors",
         "chair_variant.glb",
         "chair_edited.glb",
+        "saved_variant.glb",
         "report.json",
         "report.jsonl",
     }
@@ -185,3 +190,43 @@ def test_variants_of_each_object(fake_python, pictures, tmp_path):
         "b.png is no picture.",
         '"b" was not made, from which this was to be made: see why in its own line.',
     ]
+
+
+def test_a_mesh_file_is_varied_at_its_place_and_size(fake_python, pictures, tmp_path):
+    """The fake's ball is as wide as what was sent, 4, about the same middle."""
+    folder = pictures(a=b"ball")
+    corners = [(x, y, z) for x in (8, 12) for y in (-1, 1) for z in (2, 3)]
+    quads = [(1, 2, 4, 3), (5, 7, 8, 6), (1, 5, 6, 2), (3, 4, 8, 7), (1, 3, 7, 5), (2, 6, 8, 4)]
+    lines_of_mesh = [f"v {x} {y} {z}" for x, y, z in corners] + [f"f {a} {b} {c} {d}" for a, b, c, d in quads]
+    (folder / "box.obj").write_text("\n".join(lines_of_mesh))
+    (folder / "flat.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    (folder / "words.obj").write_text("no mesh at all")
+    said = [
+        {"do": "vary", "asset": name, "picture": "a.png", "formats": "glb,latents"}
+        for name in ("box.obj", "flat.obj", "words.obj", "none.ply", "a.png")
+    ]
+    (folder / "jobs.jsonl").write_text("\n".join(map(json.dumps, said)))
+    out = tmp_path / "out"
+    done = run("--jobs", folder / "jobs.jsonl", "--output", out, "--json")
+    assert done.returncode == 1, done.stderr
+    assert [json.loads(line) for line in done.stdout.splitlines()] == lines(out)  # importers are quiet
+    errors = [one["error"] for one in lines(out)]
+    words = ["", "is flat", "no mesh in", "does not exist", "is no asset that can be opened"]
+    assert [word in error for word, error in zip(words, errors, strict=True)] == [True] * 5 and not errors[0]
+    before, after = (bounds(path) for path in (folder / "box.obj", out / "box_variant.glb"))
+    assert after[0] == pytest.approx(before[0], abs=1e-4)  # the longest side
+    assert [sum(pair) for pair in after] == pytest.approx([sum(pair) for pair in before], abs=1e-4)
+
+
+def bounds(path: Path) -> list[tuple[float, float]]:
+    """Lowest and highest x, y and z of what Blender reads of a file."""
+    import bpy
+
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    if path.suffix == ".obj":
+        bpy.ops.wm.obj_import(filepath=str(path))
+    else:
+        bpy.ops.import_scene.gltf(filepath=str(path))
+    meshes = [item for item in bpy.context.scene.objects if item.type == "MESH"]
+    points = [item.matrix_world @ vertex.co for item in meshes for vertex in item.data.vertices]
+    return [(min(axis), max(axis)) for axis in zip(*points, strict=True)]

@@ -17,7 +17,6 @@ from blender_trellis.faults import Fault
 from blender_trellis.scene.asset import Asset
 from blender_trellis.scene.collection import add_asset
 from blender_trellis.scene.export import atomic, check_targets, export_asset, operator_reason, prepare_folder
-from blender_trellis.scene.splat_ply import PROPERTIES, turned, write_splat_ply
 
 
 def _asset() -> Asset:
@@ -30,7 +29,8 @@ def _asset() -> Asset:
         "scale": np.full((count, 3), -4.0, np.float32),
         "rotation": np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1)),
     }
-    return Asset("ball", {"vertices": vertices, "faces": faces, "colors": colors}, gaussian, {"seed": 1})
+    mesh = {"vertices": vertices, "faces": faces, "colors": colors}
+    return Asset("ball", mesh=mesh, gaussian=gaussian, properties={"seed": 1})
 
 
 def _export(tmp_path, *kinds: str):
@@ -77,27 +77,18 @@ def test_preview_shows_the_object(tmp_path):
 
 
 def test_splat_ply_is_what_viewers_read(tmp_path):
-    gaussian = _asset().gaussian
-    write_splat_ply(tmp_path / "a.ply", **gaussian)
-    header, _, body = (tmp_path / "a.ply").read_bytes().partition(b"end_header\n")
+    (path,) = _export(tmp_path, "ply")
+    header, _, body = path.read_bytes().partition(b"end_header\n")
     names = [line.split()[-1] for line in header.decode().splitlines() if line.startswith("property float")]
-    assert tuple(names) == PROPERTIES
-    rows = np.frombuffer(body, "<f4").reshape(-1, len(PROPERTIES))
+    assert names == (
+        "x y z nx ny nz f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3".split()
+    )
+    rows = np.frombuffer(body, "<f4").reshape(-1, len(names))
+    gaussian = _asset().gaussian
     x, y, z = gaussian["position"].T
     np.testing.assert_array_equal(rows[:, :3], np.stack([x, -z, y], 1))
     np.testing.assert_array_equal(rows[:, 3:6], 0)
     np.testing.assert_array_equal(rows[:, 6:9], gaussian["f_dc"])
-
-
-def test_turned_quaternions_turn_the_axes():
-    from mathutils import Matrix, Quaternion
-
-    turn = Matrix(((1, 0, 0), (0, 0, -1), (0, 1, 0)))
-    random = np.random.default_rng(5).normal(size=(20, 4))
-    for before, after in zip(random, turned(random), strict=True):
-        expected = turn @ Quaternion(before).normalized().to_matrix()
-        np.testing.assert_allclose(np.array(Quaternion(after).to_matrix()), np.array(expected), atol=1e-5)
-        assert after[np.abs(after).argmax()] > 0
 
 
 def test_nothing_half_written_under_the_final_name(tmp_path):

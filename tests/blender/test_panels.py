@@ -5,6 +5,8 @@ import pytest
 
 from blender_trellis.jobs import session
 from blender_trellis.ui import panels
+from blender_trellis.ui.vary import panel as vary_panel
+from blender_trellis.ui.vary import request
 
 
 class Layout:
@@ -22,6 +24,15 @@ class Layout:
 
     def prop(self, owner, name, **_):
         self.drawn.append((name, self.active and self.enabled))
+
+    def prop_enum(self, owner, name, value, **_):
+        self.drawn.append((value, self.active and self.enabled))
+
+    def operator(self, name, **_):
+        self.drawn.append((name, self.active))
+
+    def template_ID(self, owner, name, **_):
+        self.drawn.append((name, True))
 
     def label(self, text="", **_):
         self.drawn.append((text, self.active))
@@ -69,3 +80,26 @@ def test_a_stage_is_grey_until_it_has_settings_of_its_own(told):
     assert _drawn(panels._draw_stage, told, stage, 80) == [("steps", True), ("cfg_strength", True)]
     stage.use_custom, told.model = False, "another"
     assert _drawn(panels._draw_stage, told, stage, 80) == [("As the model recommends", True)]
+
+
+def test_variants_show_what_the_model_heeds_and_why_a_button_is_grey(told):
+    """The starter takes pictures and does nothing with seeds; an asset is active, then a mesh."""
+    settings = told.vary
+    chosen = request.selected(bpy.context)
+    info = session.model_info("starter")
+    drawn = _drawn(vary_panel.draw_guide, settings, chosen, info)
+    assert drawn == [("OWN", True), ("PICTURE", True), ("SENTENCE", False)]
+    drawn = _drawn(vary_panel.draw_numbers, settings, info, 80)
+    assert {("strength", False), ("count", False), ("seed", False)} <= set(drawn)
+    assert ("Another seed changes next to nothing.", False) in drawn
+    assert {("strength", True), ("count", True)} <= set(_drawn(vary_panel.draw_numbers, settings, None, 80))
+    drawn = _drawn(vary_panel.draw_buttons, bpy.context, chosen, 200)
+    assert drawn[0] == ("trellis.vary", True) and "give another picture" in drawn[1][0]
+    for item in bpy.context.selected_objects:
+        item.select_set(False)
+    bpy.ops.mesh.primitive_cube_add()
+    settings.guide, settings.image = "PICTURE", bpy.data.images.new("red", 4, 4)
+    chosen = request.selected(bpy.context)
+    names = [name for name, _ in _drawn(vary_panel.draw_buttons, bpy.context, chosen, 200)]
+    assert names == ["trellis.vary", "trellis.retexture", "trellis.make_editable"]
+    assert _drawn(vary_panel.draw_guide, settings, chosen, info)[0] == ("OWN", False)

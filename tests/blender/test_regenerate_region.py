@@ -40,12 +40,12 @@ def _guide(data: bytes) -> None:
 def _values(collection: bpy.types.Collection) -> dict[str, np.ndarray]:
     """All that an edit may change."""
     found = {}
-    for kind in ("mesh", "gaussian"):
+    for kind, name, item, width in (("mesh", "Color", "color", 4), ("gaussian", "f_dc_0", "value", 1)):
         data = part(collection, kind).data
         found[kind] = np.array([(*one.co,) for one in data.vertices])
-        colors = np.empty(4 * len(data.vertices), np.float32)
-        data.attributes["Color"].data.foreach_get("color", colors)
-        found[f"{kind} colors"] = colors
+        looks = np.empty(width * len(data.vertices), np.float32)
+        data.attributes[name].data.foreach_get(item, looks)
+        found[f"{kind} looks"] = looks
     return found | dict(read_latents(collection).arrays)
 
 

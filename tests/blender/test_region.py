@@ -164,3 +164,43 @@ def test_a_region_scaled_to_nothing_is_named(addon):
     with pytest.raises(Fault, match='"Region" is scaled to nothing'):
         shape_of([read_region(box, collection)])
     assert "scaled to nothing" in reasons.why_not_now(bpy.context)
+
+
+def test_the_picture_to_paint_on_shows_the_asset_from_its_front(addon):
+    """The ball is red towards +X, green towards +Y, blue towards +Z; the camera stands before -Y."""
+    collection = add_ball(PLACES[1])
+    scenes, objects = list(bpy.data.scenes), list(bpy.data.objects)
+    settings = bpy.context.scene.trellis.region
+    settings.view_height = 0.0
+    assert bpy.ops.trellis.paint_change() == {"FINISHED"}
+    assert list(bpy.data.scenes) == scenes and list(bpy.data.objects) == objects
+    image = settings.painted
+    assert settings.guide == "PAINTED" and image.packed_file is not None and image.name == "ball Painting"
+    pixels = np.array(image.pixels[:]).reshape(1024, 1024, 4)  # rows from the bottom up
+    assert (pixels[[0, 0, -1, -1], [0, -1, 0, -1], 3] == 0).all()
+    seen = np.argwhere(pixels[..., 3] > 0.5)
+    # From where the sphere round the unit cube fills a view of 40°, one of 0.4 fills this much.
+    distance = math.sqrt(0.75) / math.sin(math.radians(20))
+    fills = math.tan(math.asin(0.4 / distance)) / math.tan(math.radians(20))
+    np.testing.assert_allclose((np.ptp(seen, axis=0) + 1) / 1024, fills, atol=0.004)
+    left, right, low, high = (
+        pixels[row, column] for row, column in ((512, 350), (512, 674), (350, 512), (674, 512))
+    )
+    assert right[0] > left[0] + 0.2 and high[2] > low[2] + 0.2
+    assert pixels[512, 512, 1] < 0.3  # its green side is behind
+    assert part(collection, "mesh").parent is not None
+
+
+def test_what_was_painted_is_the_guide(addon):
+    from blender_trellis.ui.region.guide import guide_of
+
+    collection = add_ball()
+    bpy.ops.trellis.paint_change()
+    settings = bpy.context.scene.trellis.region
+    untouched = guide_of(collection, settings).pictures[0].data
+    assert untouched.startswith(b"\x89PNG")
+    pixels = np.array(settings.painted.pixels[:]).reshape(1024, 1024, 4)
+    pixels[400:600, 400:600] = (0.0, 1.0, 0.0, 1.0)
+    settings.painted.pixels[:] = pixels.ravel().tolist()
+    painted = guide_of(collection, settings).pictures[0].data
+    assert painted.startswith(b"\x89PNG") and painted != untouched

@@ -6,8 +6,8 @@ import pytest
 from fake_backend import ball
 
 from blender_trellis.scene.asset import Asset
-from blender_trellis.scene.collection import add_asset, linear_from_srgb, show
-from blender_trellis.scene.splat_nodes import set_input
+from blender_trellis.scene.collection import add_asset, linear_from_srgb, show, shown
+from blender_trellis.scene.gaussians.nodes import IN_VIEWPORT, SIZE, set_input
 
 N = 50
 
@@ -92,7 +92,7 @@ def test_gaussians_carry_the_known_attribute_names_and_values():
 def test_the_result_is_one_selected_collection_with_one_parent():
     collection = _add(_asset())
     assert collection.name == "crate"
-    assert {item.name for item in bpy.context.selected_objects} == {"crate", "crate Gaussians", "crate Root"}
+    assert {item.name for item in bpy.context.selected_objects} == {"crate", "crate Root"}  # the splats hide
     assert bpy.context.view_layer.objects.active.name == "crate"
     root = collection.objects["crate Root"]
     for item in collection.objects:
@@ -108,24 +108,54 @@ def test_provenance_lies_on_collection_and_objects():
         assert int(owner["trellis_seed"]) == 2**40
 
 
-def _evaluated_count(item: bpy.types.Object) -> int:
+def _evaluated(item: bpy.types.Object) -> bpy.types.Mesh:
     bpy.context.view_layer.update()
-    evaluated = item.evaluated_get(bpy.context.evaluated_depsgraph_get())
-    return len(evaluated.data.vertices)
+    return item.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
 
 
-def test_splats_are_drawn_on_demand_and_haze_is_left_out():
+def test_splats_are_shown_on_demand_in_place_of_the_mesh():
+    collection = _add(_asset())
+    mesh, splats = collection.objects["crate"], collection.objects["crate Gaussians"]
+    visible = {"mesh": (True, False), "gaussian": (False, True), "both": (True, True)}
+    assert shown(collection) == "mesh"
+    for kind, expected in visible.items():
+        show(collection, kind)
+        assert shown(collection) == kind
+        assert (mesh.visible_get(), splats.visible_get()) == expected
+        assert (not mesh.hide_render, not splats.hide_render) == expected
+
+
+def test_each_splat_has_a_hull_and_haze_is_left_out_of_solid_ellipsoids():
     gaussian = _gaussian()
-    gaussian["opacity"][:10] = -8.0
-    gaussian["opacity"][10:] = 2.0
-    collection = _add(_asset(gaussian=gaussian))
-    item = collection.objects["crate Gaussians"]
-    assert item.hide_render and _evaluated_count(item) == N  # bare points, beside the mesh
-    show(collection, "gaussian")
-    assert not item.hide_render and collection.objects["crate"].hide_render
-    set_input(item.modifiers["Splats"], "Ellipsoids", True)
+    gaussian["opacity"][:] = 2.0
+    gaussian["opacity"][:10] = -4.0  # haze
+    gaussian["opacity"][:3] = -8.0  # not to be seen at all
+    item = _add(_asset(mesh=None, gaussian=gaussian)).objects["crate Gaussians"]
+    assert len(_evaluated(item).vertices) == 6 * (N - 10)
+    set_input(item.modifiers["Splats"], IN_VIEWPORT, True)
     item.update_tag()
-    assert _evaluated_count(item) == 12 * (N - 10)
+    assert len(_evaluated(item).vertices) == 6 * (N - 3)
+
+
+def test_ellipsoids_lie_where_the_splats_are_in_their_colors():
+    from mathutils import Quaternion
+
+    gaussian = _gaussian()
+    gaussian["opacity"][:] = 2.0
+    item = _add(_asset(mesh=None, gaussian=gaussian)).objects["crate Gaussians"]
+    set_input(item.modifiers["Splats"], SIZE, 2.0)
+    item.update_tag()
+    mesh = _evaluated(item)
+    corners = _read(mesh.attributes["position"], "vector", 3).reshape(N, 6, 3)
+    np.testing.assert_allclose(corners.mean(axis=1), gaussian["position"], atol=1e-5)
+    for splat in range(5):
+        turn = np.array(Quaternion(gaussian["rotation"][splat]).to_matrix())
+        local = (corners[splat] - gaussian["position"][splat]) @ turn / np.exp(gaussian["scale"][splat])
+        np.testing.assert_allclose(np.linalg.norm(local, axis=1), 2.0, rtol=1e-3)
+    expected = linear_from_srgb(0.5 + 0.28209479 * gaussian["f_dc"])
+    assert mesh.color_attributes.active_color_name == "Color"  # by which Solid view colours
+    colors = _read(mesh.color_attributes["Color"], "color", 4)[:, :3].reshape(N, 6, 3)
+    np.testing.assert_allclose(colors, np.repeat(expected[:, None], 6, axis=1), atol=1e-5)
 
 
 def test_two_results_share_one_node_group():

@@ -4,7 +4,9 @@ import numpy as np
 import torch
 
 from backend.representations.gaussians import Gaussians, write_ply
-from blender_trellis.scene.splat_ply import write_splat_ply
+from blender_trellis.splats.files import TO_FILE
+from blender_trellis.splats.ply import write_ply as write_in_addon
+from blender_trellis.splats.values import Splats
 
 
 def test_both_writers_agree(tmp_path):
@@ -19,14 +21,14 @@ def test_both_writers_agree(tmp_path):
         rotation=rotation,
     )
     write_ply(tmp_path / "backend.ply", splats)
-    write_splat_ply(
-        tmp_path / "addon.ply",
-        position=splats.position.numpy(),
-        f_dc=splats.color_dc.numpy(),
-        opacity=torch.logit(splats.opacity).numpy(),
-        scale=torch.log(splats.scale).numpy(),
-        rotation=rotation.numpy(),
-    )
+    values = {
+        "position": splats.position.numpy(),
+        "f_dc": splats.color_dc.numpy(),
+        "opacity": torch.logit(splats.opacity).numpy(),
+        "scale": torch.log(splats.scale).numpy(),
+        "rotation": rotation.numpy(),
+    }
+    write_in_addon(tmp_path / "addon.ply", Splats.plain(values).moved(TO_FILE))
     ours, theirs = ((tmp_path / name).read_bytes() for name in ("addon.ply", "backend.ply"))
     (header, body), (their_header, their_body) = (data.split(b"end_header\n", 1) for data in (ours, theirs))
     assert header == their_header

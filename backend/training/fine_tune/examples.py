@@ -38,12 +38,15 @@ class Examples:
         rows = (torch.stack([self.latents.row(entry, name, k) for entry, k in drawn]) for name in _ROWS)
         return PictureBatch(pixels, *rows)
 
-    def structures(self, number: int, size: int) -> StructureExamples:
-        """Conditions with latents of the structure."""
+    def structures(self, number: int, size: int, with_aligned: bool = False) -> StructureExamples:
+        """Conditions with latents of the structure, and for a flow that takes it the aligned condition."""
         drawn = self._draw(number, size)
         tokens, null = self._conditions(drawn)
         latents = [self.latents.row(entry, "latents", k % self.poses) for entry, k in drawn]
-        return StructureExamples(tokens, torch.stack(latents), null)
+        if not with_aligned:
+            return StructureExamples(tokens, torch.stack(latents), null)
+        aligned = torch.stack([self.conditions.row(entry, "aligned", k) for entry, k in drawn])
+        return StructureExamples(tokens, torch.stack(latents), null, aligned)
 
     def latent(self, number: int) -> LatentExamples:
         """A condition with the structured latent of its object."""

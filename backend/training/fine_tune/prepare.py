@@ -77,7 +77,9 @@ class Preparation:
         return self._records("pixels", {"size": size}, lambda: make)
 
     def tokens(self, lifting: Path | None = None) -> Records:
-        """Conditions: tokens (K, L, C) and null (1, L, C) f16, by a trained encoder's checkpoint."""
+        """Conditions: tokens (K, L, C), null (1, L, C) and, from the starter's encoder, aligned
+        (K, C', r, r, r) f16, by a trained encoder's checkpoint.
+        """
         folder = self.folder
         sentences: dict[Entry, tuple[str, ...]] = {}
         encoder = folder.text_cond_model or folder.image_cond_model
@@ -102,11 +104,15 @@ class Preparation:
                     pictures = self.targets.pictures(entry, asset)
                     conditions = [conditioner.from_pictures([picture]) for picture in pictures]
                 tokens = torch.cat([condition.tokens[0] for condition in conditions])
-                return {"tokens": tokens.half().cpu(), "null": conditions[0].null.half().cpu()}
+                aligned = [one.aligned for one in conditions if one.aligned is not None]
+                made = {"tokens": tokens, "null": conditions[0].null}
+                made |= {"aligned": torch.cat(aligned)} if aligned else {}
+                return {name: one.half().cpu() for name, one in made.items()}
 
             return make
 
-        return self._records("tokens", {"encoder": encoder}, begin, sentences)
+        origin = {"encoder": encoder} | ({"volume": True} if lifting else {})
+        return self._records("tokens", origin, begin, sentences)
 
     def _records(
         self, kind: str, origin: dict[str, Any], begin: Begin, details: Mapping[Entry, object] | None = None

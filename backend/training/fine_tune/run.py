@@ -20,6 +20,7 @@ from backend.checkpoints.weights import read_model
 from backend.encoding.latent_encoders import weights_of
 from backend.files import make_writable_folder
 from backend.geometry.mesh_files import Entry
+from backend.lifting.aligned_flow import AlignedStructureFlowModel
 from backend.training.data.records import OutOfTime, digest
 from backend.training.distributed import ALONE, World
 from backend.training.encoders import picture_part
@@ -107,7 +108,8 @@ class FineTuneRun(Run):
         if name == LIFTING:
             return picture_part(module, partial(examples.pictures, size=settings.lifting_batch))
         if name == "structure_flow":
-            batch = partial(examples.structures, size=settings.structure_batch)
+            takes = isinstance(module, AlignedStructureFlowModel)
+            batch = partial(examples.structures, size=settings.structure_batch, with_aligned=takes)
             return structure_flow_part(module, batch, settings.flow)
         return latent_flow_part(module, examples.latent, settings.flow)
 

@@ -14,9 +14,9 @@ import torch
 from backend.evaluation.cases import front_case, held_out_case
 from backend.evaluation.contact_sheet import contact_sheet, object_row
 from backend.evaluation.prediction import predict
-from backend.evaluation.scores import surface_scores
 from backend.files import atomic_path
 from backend.geometry.mesh_files import spread_over_families
+from backend.measures.comparison import surface_scores
 from backend.sampling import SamplerSettings
 from backend.training.calibrate import SAMPLING, best_latent, best_structure
 from backend.training.export import pipeline_settings, write_folder

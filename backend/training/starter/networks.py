@@ -3,9 +3,13 @@
 import logging
 from pathlib import Path
 
+import torch
+import torch.nn.functional as F
+from torch import nn
+
 from backend.checkpoints.weights import read_model
 from backend.errors import UserError
-from backend.training.loop import Part
+from backend.lifting.aligned_flow import AlignedStructureFlowModel
 
 log = logging.getLogger(__name__)
 
@@ -34,21 +38,31 @@ NETWORKS = {
     "structure_flow": {"": MODELS["sparse_structure_flow_model"]},
     "latent_flow": {"": MODELS["slat_flow_model"]},
 }
+_INPUT, _OUTPUT = "input_layer.weight", ("out_layer.weight", "out_layer.bias")
 _OWN = "structure_head.encoder."  # the structure encoder, which this training has made anew
 
 
-def load_initial(part: Part, folder: Path) -> None:
-    """Fills the part's module as far as the folder has its networks; UserError where one has other sizes."""
-    for attribute, path in NETWORKS.get(part.name, {}).items():
+def load_initial(name: str, whole: nn.Module, folder: Path, finished: bool = False) -> None:
+    """Fills a part's module as far as the folder has its networks; UserError where one has other sizes.
+
+    finished: the part is not trained here, nor is what it stands on.
+    """
+    for attribute, path in NETWORKS.get(name, {}).items():
         if not (folder / f"{path}.safetensors").is_file():
             continue
-        module = part.module.get_submodule(attribute)
+        module = whole.get_submodule(attribute)
         try:
-            state = read_model(folder / path).state_dict()
-            own = {key: value for key, value in module.state_dict().items() if key.startswith(_OWN)}
-            module.load_state_dict({**state, **own})
+            state, own = read_model(folder / path).state_dict(), module.state_dict()
+            if isinstance(module, AlignedStructureFlowModel) and len(own) > len(state):
+                # A published flow, which told all of the velocity, and now begins with no correction.
+                room = own[_INPUT].shape[1] - state[_INPUT].shape[1]
+                state = {**own, **state, _INPUT: F.pad(state[_INPUT], (0, room))}
+                state |= {key: torch.zeros_like(own[key]) for key in _OUTPUT}
+            if not finished:
+                state |= {key: value for key, value in own.items() if key.startswith(_OWN)}
+            module.load_state_dict(state)
         except RuntimeError as error:
             raise UserError(
                 f"{folder / path} has other sizes than the recipe; train without it ({error})."
             ) from error
-        log.info("%s begins with %s", part.name, folder / path)
+        log.info("%s begins with %s", name, folder / path)

@@ -92,8 +92,11 @@ class Recipe:
     latent_batch: int = 1  # objects, of each a box of at most latent_voxels
     latent_voxels: int = 160
     latent_kl: float = 1e-4
-    structure_flow: dict = field(default_factory=lambda: flow_sizes(16, 256, 3, 2))
-    structure_flow_batch: int = 6
+    structure_flow: dict = field(
+        default_factory=lambda: {**flow_sizes(16, 256, 3, 2), "aligned_channels": 72}
+    )
+    prior_steps: int = 400  # before the structure flow begins
+    structure_flow_batch: int = 2  # pictures, each with its mirror image
     latent_flow_batch: int = 2
     latent_flow: dict = field(
         default_factory=lambda: {
@@ -110,7 +113,7 @@ class Recipe:
             "latent_autoencoder": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=12),
             "lifting": LoopConfig(steps=100_000, learning_rate=8e-4, minutes=30),
             "colors": LoopConfig(steps=20_000, learning_rate=8e-4, minutes=6),
-            "structure_flow": LoopConfig(steps=50_000, learning_rate=5e-4, minutes=10),
+            "structure_flow": LoopConfig(steps=50_000, learning_rate=5e-4, minutes=90, ema=0.998),
             "latent_flow": LoopConfig(steps=50_000, learning_rate=5e-4, minutes=8),
         }
     )

@@ -4,17 +4,25 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from backend.checkpoints.model_folder import open_folder
+from backend.lifting.aligned_flow import AlignedStructureFlowModel
 from backend.lifting.image_encoder import LiftingImageEncoder
-from backend.models.sparse_structure_flow import SparseStructureFlowModel
 from backend.models.structured_latent_flow import SLatFlowModel
-from backend.training.data.feeding import ONE_THREAD, Workers
+from backend.training.data.feeding import ONE_THREAD, Workers, moved
 from backend.training.dataset import ObjectSource
 from backend.training.distributed import ALONE, World
 from backend.training.encoders import ShapeBatch, color_part, pixels, shape_part
-from backend.training.flows import LatentExamples, StructureExamples, latent_flow_part, structure_flow_part
+from backend.training.flows import (
+    LatentExamples,
+    StructureExamples,
+    fit_prior,
+    latent_flow_part,
+    structure_flow_part,
+)
 from backend.training.loop import CPU, LoopConfig, Part
 from backend.training.run import Module, Run, read_json, write_json
 from backend.training.starter.autoencoder_latent import (
@@ -31,6 +39,7 @@ from backend.training.starter.autoencoder_structure import (
 from backend.training.starter.batches import FeatureBatch, color_batch, feature_batch, shape_batch
 from backend.training.starter.networks import load_initial
 from backend.training.starter.recipe import PARTS, Recipe
+from backend.training.starter.stored_examples import StoredExamples
 
 _STATISTICS_SCENES = 100
 _FIRST_STATISTICS_STEP = 10**8  # far from the steps that training sees
@@ -39,7 +48,8 @@ _FIRST_STATISTICS_STEP = 10**8  # far from the steps that training sees
 class StarterRun(Run):
     """Builds the starter's parts and hands out what earlier parts have learned, on the device.
 
-    `initial` is a model folder whose weights new parts begin with.
+    `initial` is a model folder whose weights new parts begin with, and which stands in for parts that are not
+    trained here.
     """
 
     parts = PARTS
@@ -85,19 +95,32 @@ class StarterRun(Run):
             part = color_part(lifting, batch, latents.autoencoder.encoder, latents.mean, latents.std)
         else:
             part = self._structure_flow() if name == "structure_flow" else self._latent_flow()
-        if self.initial is not None and not self.state(name).is_file():
-            load_initial(part, self.initial)
+        if self.initial is not None and self._lacks(name):
+            load_initial(name, part.module, self.initial)
         return part
 
-    def _structure_flow(self) -> Part[ShapeBatch]:
+    def _structure_flow(self) -> Part[Any]:
         recipe, structure, lifting = self.recipe, self.structure, self.lifting
-
-        def examples(batch: ShapeBatch) -> StructureExamples:
-            tokens = lifting.tokens(*lifting.lift(pixels(batch.given)))
-            return StructureExamples(tokens, structure.encode(batch.occupied).float())
-
+        config = recipe.loops["structure_flow"]
         batch = partial(shape_batch, recipe, self.source, size=recipe.structure_flow_batch)
-        module = SparseStructureFlowModel.from_args(recipe.structure_flow)
+
+        @torch.no_grad()
+        def examples(batch: ShapeBatch) -> StructureExamples:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
+                tokens, aligned = lifting.from_both_sides(pixels(batch.given))
+            occupied = batch.occupied
+            latents = structure.encode(torch.cat([occupied, occupied.flip(2)])).float()
+            return StructureExamples(tokens, latents, None, aligned)
+
+        module = AlignedStructureFlowModel.from_args(recipe.structure_flow)
+        made: Callable[[int], StructureExamples] = lambda number: examples(moved(batch(number), self.device))  # noqa: E731
+        if self.device.type == "cpu":
+            # The encoder takes a processor as long as the flow does, so its answers are kept and come again.
+            made = StoredExamples(self.folder / "lifted", made)
+        if self._lacks("structure_flow"):
+            fit_prior(module.to(self.device), made, recipe.prior_steps)
+        if self.device.type == "cpu":
+            return structure_flow_part(module, made, recipe.flow)
         return structure_flow_part(module, batch, recipe.flow, examples)
 
     def _latent_flow(self) -> Part[FeatureBatch]:
@@ -115,6 +138,8 @@ class StarterRun(Run):
     def structure(self) -> StructureAutoencoder:
         """The structure autoencoder, its latents rescaled to unit deviation."""
         module = self.trained("structure_autoencoder", StructureAutoencoder(self.recipe))
+        if self._lacks("structure_autoencoder"):  # the initial model's are rescaled
+            return module
         std = self._measured("structure_statistics", self._structure_deviation, module)["std"]
         fold_latent_scale(module, torch.tensor(std, device=self.device))
         return module
@@ -127,6 +152,9 @@ class StarterRun(Run):
     @cached_property
     def latents(self) -> LatentTargets:
         """The latent encoder with its normalisation, which is measured once and kept in the folder."""
+        if self.initial is not None and self._lacks("latent_autoencoder"):
+            mean, std = map(torch.tensor, open_folder(self.initial).slat_normalization)
+            return LatentTargets(self.latent_autoencoder, mean, std)
         table = self._measured("latent_statistics", self._latent_deviation, self.latent_autoencoder)
         return LatentTargets(self.latent_autoencoder, torch.tensor(table["mean"]), torch.tensor(table["std"]))
 
@@ -137,14 +165,24 @@ class StarterRun(Run):
         return self.trained("colors", encoder) if self.state("colors").is_file() else encoder
 
     @cached_property
-    def structure_flow(self) -> SparseStructureFlowModel:
+    def structure_flow(self) -> AlignedStructureFlowModel:
         """The flow of the structure's latent."""
-        return self.trained("structure_flow", SparseStructureFlowModel.from_args(self.recipe.structure_flow))
+        return self.trained("structure_flow", AlignedStructureFlowModel.from_args(self.recipe.structure_flow))
 
     @cached_property
     def latent_flow(self) -> SLatFlowModel:
         """The flow of the structured latent."""
         return self.trained("latent_flow", SLatFlowModel.from_args(self.recipe.latent_flow))
+
+    def trained(self, name: str, module: Module) -> Module:
+        """As every run does; a part that is not trained here is the initial model's."""
+        if self.initial is None or not self._lacks(name):
+            return super().trained(name, module)
+        load_initial(name, module, self.initial, finished=True)
+        return module.to(self.device).eval().requires_grad_(False)
+
+    def _lacks(self, name: str) -> bool:
+        return not self.state(name).is_file()
 
     def _structure_deviation(self, module: StructureAutoencoder) -> dict[str, list[float]]:
         first = _FIRST_STATISTICS_STEP

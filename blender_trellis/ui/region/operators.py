@@ -132,9 +132,9 @@ class TRELLIS_OT_paint_change(bpy.types.Operator):
 
 def _open_to_paint(context: bpy.types.Context, image: bpy.types.Image) -> None:
     """Shows the image in an image editor, beside the 3D view where there is none yet."""
-    if context.window is None:  # no window, nothing to paint in
-        return
     area = next((one for one in context.screen.areas if one.type == "IMAGE_EDITOR"), None)
+    if area is None and context.area is None:  # called without a window: there is nothing to paint in
+        return
     if area is None:
         known = set(context.screen.areas)
         bpy.ops.screen.area_split(direction="VERTICAL", factor=0.5)

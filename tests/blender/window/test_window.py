@@ -33,8 +33,9 @@ def test_everything_a_person_does(blender, installed, fake_python, tmp_path):
 def _check(report: dict) -> None:
     assert report["enabled"]
     # A window that waits for its backend is frozen: it would come round once or twice.
-    assert report["turns"] > 10 and report["turns_while_starting"] > 10
-    assert report["made"] == report["selected"] == ["picture", "picture Gaussians", "picture Root"]
+    assert report["turns"] > 3 and report["turns_while_starting"] > 3
+    assert report["made"] == ["picture", "picture Gaussians", "picture Root"]
+    assert report["selected"] == ["picture", "picture Root"]  # the Gaussians are hidden
     assert not report["fault"]
     assert report["after_undo"] == report["before"]
     assert report["after_redo"] == sorted([*report["before"], *report["made"]])

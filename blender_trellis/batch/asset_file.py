@@ -1,4 +1,4 @@
-"""Any mesh file that Blender opens, as a mesh to start from."""
+"""An asset to start from, of any file: its latents, or a mesh that Blender opens."""
 
 from pathlib import Path
 
@@ -6,34 +6,50 @@ import bpy
 
 from ..faults import Fault
 from ..meshes.source import MeshSource, has_surface, read_objects
+from ..scene.asset import StoredLatents
 from ..scene.export import operator_reason
+from ..scene.find_asset import ASSET
+from ..scene.latents import read_latents as stored_latents
+from .latents_file import SUFFIX, read_latents
 
-SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".fbx")
+SUFFIXES = (".blend", ".glb", ".gltf", ".obj", ".ply", ".stl", ".fbx")
 
 
-def read_mesh(path: Path) -> MeshSource:
-    """Everything in the file, joined, in the frame that Blender gives it. Fault where that is no mesh."""
+def read_asset(path: Path) -> StoredLatents | MeshSource:
+    """Latents of a file of them or of the asset in a .blend; of all else the meshes, joined. Raises Fault.
+
+    Blender's scene is another one afterwards.
+    """
+    if path.name.endswith(SUFFIX):
+        return read_latents(path)
     if path.suffix.lower() not in SUFFIXES:
         raise Fault(
-            f'"{path}" is no asset that can be opened: give NAME.latents.safetensors, or a mesh file '
-            f"({', '.join(SUFFIXES)})."
+            f'"{path}" is no asset that can be opened: give NAME{SUFFIX}, or one of {", ".join(SUFFIXES)}.'
         )
     if not path.is_file():
         raise Fault(f'The asset "{path}" does not exist or is no file: choose another one.')
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     try:
-        _import(path)
+        _open(path)
     except RuntimeError as error:
         raise Fault(f'"{path}" cannot be opened ({operator_reason(error)}): choose another file.') from error
+    every = bpy.context.scene.collection.children_recursive
+    assets = [one for one in every if ASSET in one and not one.hide_viewport]  # not former versions
+    if len(assets) > 1:
+        raise Fault(f'There are {len(assets)} assets in "{path}": save the one that is meant by itself.')
+    if assets:
+        return stored_latents(assets[0])
     objects = [item for item in bpy.context.scene.objects if has_surface(item)]
     if not objects:
         raise Fault(f'There is no mesh in "{path}": choose another file.')
     return read_objects(objects, bpy.context.evaluated_depsgraph_get())
 
 
-def _import(path: Path) -> None:
+def _open(path: Path) -> None:
     name = str(path)
     match path.suffix.lower():
+        case ".blend":
+            bpy.ops.wm.open_mainfile(filepath=name, load_ui=False, use_scripts=False)
         case ".glb" | ".gltf":
             bpy.ops.import_scene.gltf(filepath=name)
         case ".fbx":

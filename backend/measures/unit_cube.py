@@ -11,7 +11,6 @@ V vertices · N points or Gaussians · R resolution.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from backend.geometry.views import LONGEST_SIDE, turn, turned
 from backend.representations.gaussians import Gaussians
@@ -48,11 +47,11 @@ def placement(points: np.ndarray, azimuth: float = 0.0) -> Placement:
 
 def place_gaussians(gaussians: Gaussians, where: Placement) -> Gaussians:
     """The Gaussians moved, turned and scaled."""
-    position = torch.from_numpy(where.apply(gaussians.position.double().cpu().numpy())).float()
-    matrix = torch.from_numpy(turn(where.azimuth).T.copy())
-    rotation = quaternions(matrix @ rotation_matrices(gaussians.rotation.double().cpu())).float()
+    position, rotation = gaussians.position.double().cpu(), gaussians.rotation.double().cpu()
+    matrix = rotation.new_tensor(turn(where.azimuth).T)
+    rotation = quaternions(matrix @ rotation_matrices(rotation)).float()
     return Gaussians(
-        position=position,
+        position=position.new_tensor(where.apply(position.numpy())).float(),
         color_dc=gaussians.color_dc.float().cpu(),
         opacity=gaussians.opacity.float().cpu(),
         scale=gaussians.scale.float().cpu() * where.scale,

@@ -1,0 +1,103 @@
+"""`python -m backend finish`: mesh files, closed, cleared and within a budget of faces, as .glb."""
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from backend.errors import UserError
+from backend.files import check_target, make_writable_folder
+from backend.finishing.chain import finish_mesh
+from backend.finishing.report import FinishReport, MeshFacts
+from backend.finishing.settings import PRESETS, FinishSettings
+from backend.geometry.mesh_files import Asset, load_asset
+from backend.representations.glb import write_glb
+from backend.representations.mesh import Mesh
+
+log = logging.getLogger(__name__)
+DEFAULT = "film"
+
+
+def main(argv: Sequence[str]) -> int:
+    """0 when every mesh was finished, 1 when some were, 2 when none was."""
+    options = _parser().parse_args(argv)
+    reports: dict[str, FinishReport] = {}
+    try:
+        settings = settings_of(options)
+        make_writable_folder(options.output)
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    for path in options.mesh:
+        try:
+            reports[path.name] = _finish(path, options.output / f"{path.stem}_finished.glb", settings)
+        except UserError as error:
+            sys.stderr.write(f"{error}\n")
+    if options.json:
+        sys.stdout.write(json.dumps({name: dataclasses.asdict(one) for name, one in reports.items()}) + "\n")
+    else:
+        sys.stdout.write("".join(f"{name}\n{words(one)}" for name, one in reports.items()))
+    return 0 if len(reports) == len(options.mesh) else 1 if reports else 2
+
+
+def settings_of(options: argparse.Namespace) -> FinishSettings:
+    """A preset, with the numbers that were named besides; UserError for one out of its range."""
+    named = {name: getattr(options, name) for name in _NUMBERS if getattr(options, name) is not None}
+    return dataclasses.replace(FinishSettings.preset(options.preset), **named)
+
+
+def words(report: FinishReport) -> str:
+    """The report as a few lines for people."""
+    lines = [f"  before  {_facts(report.before)}"]
+    for one in report.steps:
+        lines.append(f"  {one.step:8}{one.faces_before} → {one.faces_after} faces  {one.detail}".rstrip())
+    return "\n".join([*lines, f"  after   {_facts(report.after)}", ""])
+
+
+def mesh_of(asset: Asset) -> Mesh:
+    """The asset with one vertex for each place and colour."""
+    corners = asset.vertices[asset.faces].reshape(-1, 3).astype(np.float32) + np.float32(0)  # −0 becomes 0
+    colors = asset.corner_colors.reshape(-1, 3)
+    keys = np.concatenate([corners.view(np.uint32), colors.astype(np.uint32)], axis=1)
+    rows = np.ascontiguousarray(keys).view([("", np.uint32)] * 6).ravel()
+    _, first, number = np.unique(rows, return_index=True, return_inverse=True)
+    return Mesh(
+        torch.from_numpy(corners[first]),
+        torch.from_numpy(number.reshape(-1, 3).astype(np.int64)),
+        torch.from_numpy(colors[first].astype(np.float32) / 255),
+    )
+
+
+_NUMBERS = {"faces": int, "crumbs": float, "gap": float, "resolution": int}
+
+
+def _parser() -> argparse.ArgumentParser:
+    wanted = argparse.ArgumentParser(prog="python -m backend finish", description=__doc__)
+    wanted.add_argument("mesh", nargs="+", type=Path, help="a .glb, .gltf, .ply, .obj or .stl file")
+    wanted.add_argument("--output", type=Path, required=True, help="folder for the results")
+    wanted.add_argument("--preset", default=DEFAULT, choices=PRESETS, help=f"default: {DEFAULT}")
+    wanted.add_argument("--faces", type=int, help="at most so many faces; 0 keeps all")
+    wanted.add_argument("--crumbs", type=float, help="parts below this share of the largest go")
+    wanted.add_argument("--gap", type=float, help="openings up to twice as many cubes wide are closed")
+    wanted.add_argument("--resolution", type=int, help="cubes along the longest side of the new surface")
+    wanted.add_argument("--json", action="store_true", help="print the reports as JSON")
+    return wanted
+
+
+def _finish(path: Path, target: Path, settings: FinishSettings) -> FinishReport:
+    check_target(target)
+    mesh, report = finish_mesh(mesh_of(load_asset(path)), settings)
+    write_glb(target, mesh)
+    return report
+
+
+def _facts(facts: MeshFacts) -> str:
+    text = f"{facts.faces} faces, {facts.components} parts, {facts.open_edges} open edges, "
+    text += f"{facts.non_manifold_edges} edges that are not manifold"
+    return text if facts.volume is None else f"{text}, genus {facts.genus}, volume {facts.volume:.4g}"

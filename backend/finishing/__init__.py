@@ -1,0 +1,1 @@
+"""Finishing: a decoder's raw mesh becomes one closed surface within a budget of faces."""

@@ -1,0 +1,98 @@
+"""A mesh as numpy arrays, and what is quickly found out about it.
+
+V vertices · F faces · E edges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
+
+from backend.representations.mesh import Mesh
+
+
+@dataclass(frozen=True)
+class ArrayMesh:
+    """vertices (V, 3) f64 · faces (F, 3) i32 · colors (V, 3) f32 sRGB in [0, 1] or None."""
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    colors: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, mesh: Mesh) -> ArrayMesh:
+        """A copy of a mesh without its normal map."""
+        colors = None if mesh.colors is None else mesh.colors.detach().cpu().float().numpy()
+        faces = mesh.faces.detach().cpu().numpy().astype(np.int32)
+        return cls(mesh.vertices.detach().cpu().double().numpy(), faces, colors)
+
+    def to_mesh(self, device: torch.device) -> Mesh:
+        """As tensors: float32 and int64."""
+        vertices = torch.from_numpy(self.vertices.astype(np.float32)).to(device)
+        faces = torch.from_numpy(self.faces.astype(np.int64)).to(device)
+        colors = None if self.colors is None else torch.from_numpy(self.colors.astype(np.float32)).to(device)
+        return Mesh(vertices, faces, colors)
+
+    def keep(self, faces: np.ndarray) -> ArrayMesh:
+        """The faces chosen by a mask (F,), and the vertices that they use."""
+        kept = self.faces[faces]
+        used = np.zeros(len(self.vertices), bool)
+        used[kept] = True
+        number = np.cumsum(used, dtype=np.int32) - 1
+        colors = None if self.colors is None else self.colors[used]
+        return ArrayMesh(self.vertices[used], number[kept], colors)
+
+
+def face_areas(mesh: ArrayMesh) -> np.ndarray:
+    """(F,)"""
+    return np.linalg.norm(_area_vectors(mesh), axis=1) / 2
+
+
+def vertex_normals(mesh: ArrayMesh) -> np.ndarray:
+    """Unit normals (V, 3), the faces weighted by area; zero where there is none."""
+    areas, count = _area_vectors(mesh), len(mesh.vertices)
+    total = np.zeros((count, 3))
+    for axis in range(3):
+        for corner in range(3):
+            total[:, axis] += np.bincount(mesh.faces[:, corner], areas[:, axis], count)
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    return total / np.where(length > 0, length, 1)
+
+
+def links(faces: np.ndarray, count: int) -> csr_array:
+    """Matrix (V, V) f64 with 1 where two vertices share an edge."""
+    rows, columns = directed_edges(faces).T
+    matrix = coo_array((np.ones(len(rows)), (rows, columns)), (count, count)).tocsr()
+    matrix = matrix + matrix.T
+    matrix.data[:] = 1
+    return csr_array(matrix)
+
+
+def parts(mesh: ArrayMesh) -> np.ndarray:
+    """The number (F,) of the connected part that each face belongs to, from 0 on."""
+    rows, columns = directed_edges(mesh.faces).T
+    count = len(mesh.vertices)
+    graph = coo_array((np.ones(len(rows), bool), (rows, columns)), (count, count))
+    labels = connected_components(graph, directed=False)[1][mesh.faces[:, 0]]
+    return np.unique(labels, return_inverse=True)[1]
+
+
+def edge_uses(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each undirected edge as a pair (E, 2) of vertices and how many faces (E,) use it."""
+    ends = np.sort(directed_edges(faces), axis=1).astype(np.int64)
+    keys, counts = np.unique(ends[:, 0] << 32 | ends[:, 1], return_counts=True)
+    return np.stack([keys >> 32, keys & 0xFFFFFFFF], axis=1), counts
+
+
+def directed_edges(faces: np.ndarray) -> np.ndarray:
+    """(3 F, 2): of all faces the edges from corner 0 to 1, then from 1 to 2, then from 2 to 0."""
+    return np.concatenate([faces[:, (0, 1)], faces[:, (1, 2)], faces[:, (2, 0)]])
+
+
+def _area_vectors(mesh: ArrayMesh) -> np.ndarray:
+    a, b, c = (mesh.vertices[mesh.faces[:, corner]] for corner in range(3))
+    return np.cross(b - a, c - a)

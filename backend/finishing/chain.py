@@ -1,0 +1,82 @@
+"""The steps that turn a raw mesh into a finished one, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from backend.errors import UserError
+from backend.finishing.arrays import ArrayMesh
+from backend.finishing.budget import reduce_faces
+from backend.finishing.parts import remove_crumbs
+from backend.finishing.rebuild import rebuild
+from backend.finishing.report import FinishReport, StepReport, facts_of
+from backend.finishing.settings import FinishSettings
+from backend.representations.mesh import Mesh
+
+Report = Callable[[str, int, int], None]
+"""Told of a step's name, how many steps are done and how many there are; may raise to stop."""
+
+
+def silent(step: str, done: int, of: int) -> None:
+    """A report that nobody hears."""
+
+
+def finish_mesh(mesh: Mesh, settings: FinishSettings, report: Report = silent) -> tuple[Mesh, FinishReport]:
+    """The finished mesh on the same device, and what was done; the mesh itself where all steps are off.
+
+    Raises UserError for coordinates or colours that are no numbers, and for a mesh without an area.
+    """
+    raw = ArrayMesh.of(mesh)
+    _check(raw)
+    before = facts_of(raw)
+    if settings.changes_nothing:
+        return mesh, FinishReport(before, before, ())
+    steps = _steps(settings)
+    arrays, done = raw, []
+    for number, (name, step) in enumerate(steps):
+        report(name, number, len(steps))
+        count = len(arrays.faces)
+        arrays, detail = step(arrays)
+        done.append(StepReport(name, count, len(arrays.faces), detail))
+    report(steps[-1][0], len(steps), len(steps))
+    return arrays.to_mesh(mesh.vertices.device), FinishReport(before, facts_of(arrays), tuple(done))
+
+
+_Step = tuple[str, Callable[[ArrayMesh], tuple[ArrayMesh, str]]]
+
+
+def _steps(settings: FinishSettings) -> list[_Step]:
+    steps: list[_Step] = []
+    if settings.whole:
+        steps.append(("whole", lambda mesh: _whole(mesh, settings)))
+    if settings.crumbs:
+        steps.append(("crumbs", lambda mesh: _crumbs(mesh, settings)))
+    if settings.faces:
+        steps.append(("faces", lambda mesh: (reduce_faces(mesh, settings.faces), "")))
+    return steps
+
+
+def _whole(mesh: ArrayMesh, settings: FinishSettings) -> tuple[ArrayMesh, str]:
+    return rebuild(mesh, settings.resolution, settings.gap), f"drawn again in {settings.resolution}³ cubes"
+
+
+def _crumbs(mesh: ArrayMesh, settings: FinishSettings) -> tuple[ArrayMesh, str]:
+    kept, gone = remove_crumbs(mesh, settings.crumbs)
+    return kept, f"{gone} parts removed"
+
+
+def _check(mesh: ArrayMesh) -> None:
+    if len(mesh.faces) == 0:
+        raise UserError("The mesh has no faces, so there is nothing to finish; choose another mesh.")
+    if not np.isfinite(mesh.vertices).all() or (
+        mesh.colors is not None and not np.isfinite(mesh.colors).all()
+    ):
+        raise UserError("The mesh holds numbers that are not finite; repair it or make it again.")
+    if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
+        raise UserError("The mesh's faces name vertices that do not exist; repair it or export it again.")
+    if not (mesh.vertices.max(axis=0) > mesh.vertices.min(axis=0)).any():
+        raise UserError(
+            "All vertices of the mesh lie in one place, so it has no surface; choose another mesh."
+        )

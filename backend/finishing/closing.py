@@ -1,0 +1,104 @@
+"""Every edge gets two faces: what is not manifold is cut out, and the holes are capped.
+
+V vertices · F faces · E edges.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from backend.finishing.arrays import ArrayMesh, directed_edges
+
+_ROUNDS = 10
+
+
+def close_mesh(mesh: ArrayMesh) -> ArrayMesh:
+    """A mesh without open or crowded edges, its faces turned as they were; the same where all is well.
+
+    Each hole is capped by a fan round its middle. What has no inside, such as a single sheet, gets a second
+    side by that, and a chain of faces that does not close is taken away.
+    """
+    for _ in range(_ROUNDS):
+        if not _faulty(mesh.faces).any() and is_closed(mesh.faces):
+            return mesh
+        mesh = _capped(_split_fans(_without_faults(mesh)))
+    return mesh.keep(np.zeros(len(mesh.faces), bool))
+
+
+def _keys(edges: np.ndarray) -> np.ndarray:
+    return edges[:, 0].astype(np.int64) << 32 | edges[:, 1]
+
+
+def is_closed(faces: np.ndarray) -> bool:
+    """Whether each edge is run along as often one way as the other."""
+    edges = directed_edges(faces)
+    return np.array_equal(np.sort(_keys(edges)), np.sort(_keys(edges[:, ::-1])))
+
+
+def _faulty(faces: np.ndarray) -> np.ndarray:
+    """Faces (F,) with a corner twice, or at an edge that more than one face runs along that way."""
+    edges = directed_edges(faces)
+    _, number, uses = np.unique(_keys(edges), return_inverse=True, return_counts=True)
+    _, whole, either = np.unique(_keys(np.sort(edges, axis=1)), return_inverse=True, return_counts=True)
+    crowded = (uses[number] > 1) | (either[whole] > 2) | (edges[:, 0] == edges[:, 1])
+    return crowded.reshape(3, -1).any(axis=0)
+
+
+def _without_faults(mesh: ArrayMesh) -> ArrayMesh:
+    """Two faces back to back go first: often that is all that crowds an edge."""
+    faces = mesh.faces
+    flat = (faces == np.roll(faces, 1, axis=1)).any(axis=1)
+    faces = faces[~flat]
+    _, number, uses = np.unique(np.sort(faces, axis=1), axis=0, return_inverse=True, return_counts=True)
+    faces = faces[uses[number.ravel()] == 1]
+    faces = faces[~_faulty(faces)]
+    return ArrayMesh(mesh.vertices, faces, mesh.colors)
+
+
+def _split_fans(mesh: ArrayMesh) -> ArrayMesh:
+    """A vertex for each of the fans of faces that meet in one."""
+    faces, count = mesh.faces, len(mesh.faces)
+    if count == 0:
+        return mesh
+    edges = directed_edges(faces)
+    keys, back = _keys(edges), _keys(edges[:, ::-1])
+    order = np.argsort(keys)
+    place = np.searchsorted(keys[order], back).clip(max=len(keys) - 1)
+    paired = np.flatnonzero(keys[order[place]] == back)
+    partner = order[place[paired]]
+    # Edge number n of corner k starts at corner k of its face; its partner starts where it ends.
+    start, face = paired // count, paired % count
+    other_start, other = partner // count, partner % count
+    first = np.concatenate([3 * face + start, 3 * face + (start + 1) % 3])
+    second = np.concatenate([3 * other + (other_start + 1) % 3, 3 * other + other_start])
+    graph = coo_array((np.ones(len(first), bool), (first, second)), (3 * count, 3 * count))
+    _, fan = connected_components(graph, directed=False)
+    _, representative, number = np.unique(fan, return_index=True, return_inverse=True)
+    source = faces.reshape(-1)[representative]
+    colors = None if mesh.colors is None else mesh.colors[source]
+    return ArrayMesh(mesh.vertices[source], number.reshape(-1, 3).astype(np.int32), colors)
+
+
+def _capped(mesh: ArrayMesh) -> ArrayMesh:
+    """Each loop of open edges is closed by a fan round its middle."""
+    edges = directed_edges(mesh.faces)
+    rim = edges[~np.isin(_keys(edges), _keys(edges[:, ::-1]))]
+    if len(rim) == 0:
+        return mesh
+    graph = coo_array((np.ones(len(rim), bool), (rim[:, 0], rim[:, 1])), (len(mesh.vertices),) * 2)
+    _, label = connected_components(graph, directed=False)
+    _, loop = np.unique(label[rim[:, 0]], return_inverse=True)
+    length = np.bincount(loop)[:, None]
+    middle = len(mesh.vertices) + loop
+    caps = np.stack([rim[:, 1], rim[:, 0], middle], axis=1).astype(np.int32)
+
+    def with_means(values: np.ndarray) -> np.ndarray:
+        sums = np.stack(
+            [np.bincount(loop, values[rim[:, 0], axis]) for axis in range(values.shape[1])], axis=1
+        )
+        return np.concatenate([values, (sums / length).astype(values.dtype)])
+
+    colors = None if mesh.colors is None else with_means(mesh.colors)
+    return ArrayMesh(with_means(mesh.vertices), np.concatenate([mesh.faces, caps]), colors)

@@ -1,0 +1,39 @@
+"""Connected parts of a mesh: crumbs go, and what no outside view reaches."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from backend.finishing.arrays import ArrayMesh, face_areas, parts
+
+_NEAR = 0.01  # of the longest side; a small part so close to a kept one belongs to the object
+_LEAST = 0.05  # of the share; what is smaller than that is a crumb wherever it lies
+
+
+def remove_crumbs(mesh: ArrayMesh, share: float) -> tuple[ArrayMesh, int]:
+    """The mesh without parts of less than `share` of the largest part's area, and how many those were.
+
+    A part that nearly touches one that stays belongs to the object unless it is tiny.
+    """
+    if len(mesh.faces) == 0 or share == 0:
+        return mesh, 0
+    number = parts(mesh)
+    area = np.bincount(number, face_areas(mesh))
+    stays = area >= share * area.max()
+    close = area >= _LEAST * share * area.max()
+    if (close & ~stays).any():
+        stays |= close & _touching(mesh, number, stays)
+    return mesh.keep(stays[number]), int((~stays).sum())
+
+
+def _touching(mesh: ArrayMesh, number: np.ndarray, stays: np.ndarray) -> np.ndarray:
+    """Which parts have a vertex near a part that stays."""
+    kept = mesh.vertices[np.unique(mesh.faces[stays[number]])]
+    reach = _NEAR * float((mesh.vertices.max(axis=0) - mesh.vertices.min(axis=0)).max())
+    others = ~stays[number]
+    corners, owners = mesh.faces[others].reshape(-1), np.repeat(number[others], 3)
+    distance, _ = cKDTree(kept).query(mesh.vertices[corners], distance_upper_bound=reach)
+    near = np.zeros(len(stays), bool)
+    near[owners[np.isfinite(distance)]] = True
+    return near

@@ -1,0 +1,115 @@
+"""The outer surface drawn again: one closed surface around what a mesh with slits and inner walls encloses.
+
+V vertices · F faces · n corners of the grid a side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array, diags_array
+from scipy.sparse.linalg import cg
+from skimage.measure import marching_cubes
+
+from backend.finishing.arrays import ArrayMesh, links, vertex_normals
+from backend.finishing.nearest import nearest_on_faces
+from backend.finishing.openness import openness
+from backend.finishing.outside import BEYOND, distances, reached
+
+_OFFSET = 0.6  # cells; the surface is drawn this far outside the raw one and then laid onto it
+_SKIN = 0.1  # cells; how far outside it stays, so that single sheets get two sides
+_REACH = 1.5  # cells; a vertex farther from the raw surface spans a gap
+_FACING = 0.5  # cosine between the two surfaces' normals below which a vertex is not laid onto the raw one
+_OPEN = 0.15  # share of the directions from which a place must be seen that the surface may be drawn around
+_PLAIN = 0.3  # share below which a vertex looks into a pit, which is spanned instead
+_LOOK = 3.0  # cells before the surface at which its openness is read
+_ROUNDS = 4
+
+
+def rebuild(mesh: ArrayMesh, resolution: int, gap: float) -> ArrayMesh:
+    """The closed surface; `gap` in cells of the longest side / `resolution`. Empty if there is no face."""
+    if len(mesh.faces) == 0:
+        return mesh
+    grid = _Grid.around(mesh.vertices, resolution, gap)
+    vertices = grid.to_cells(mesh.vertices)
+    distance, nearest = distances(vertices, mesh.faces, grid.size, gap + BEYOND)
+    open_share = openness(distance)
+    outside, to_centre = reached(distance, gap, open_share >= _OPEN)
+    field = _field(distance, to_centre, outside, gap)
+    points, faces, _, _ = marching_cubes(field, 0.0, gradient_direction="descent", allow_degenerate=False)
+    raw = ArrayMesh(vertices, mesh.faces, mesh.colors)
+    laid = _lay(points.astype(np.float64), faces.astype(np.int32), raw, nearest, open_share)
+    return ArrayMesh(grid.from_cells(laid.vertices), laid.faces, laid.colors)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Corners at origin + cell · (i, j, k), `size` a side."""
+
+    origin: np.ndarray
+    cell: float
+    size: int
+
+    @classmethod
+    def around(cls, vertices: np.ndarray, resolution: int, gap: float) -> _Grid:
+        low, high = vertices.min(axis=0), vertices.max(axis=0)
+        cell = max(float((high - low).max()) / resolution, 1e-30)
+        margin = int(np.ceil(gap + BEYOND)) + 2
+        size = resolution + 2 * margin + 1
+        return cls((low + high) / 2 - cell * (size - 1) / 2, cell, size)
+
+    def to_cells(self, vertices: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray((vertices - self.origin) / self.cell)
+
+    def from_cells(self, points: np.ndarray) -> np.ndarray:
+        return points * self.cell + self.origin
+
+
+def _field(distance: np.ndarray, to_centre: np.ndarray, outside: np.ndarray, gap: float) -> np.ndarray:
+    """Positive outside. Before a wall the distance from it counts, in a gap how far the ball can come."""
+    free = np.float32(gap + 0.5) - to_centre
+    before = np.minimum(distance - np.float32(_OFFSET), np.maximum(free, np.float32(0.05)))
+    behind = np.where(distance < 1, np.float32(-_OFFSET), np.clip(free, -1, np.float32(-0.05)))
+    return np.where(outside, before, behind)
+
+
+def _lay(
+    points: np.ndarray, faces: np.ndarray, raw: ArrayMesh, nearest: np.ndarray, open_share: np.ndarray
+) -> ArrayMesh:
+    """Vertices moved onto the raw surface where it is near, faces the same way and lies open.
+
+    The others span the opening between those like a soap film.
+    """
+    linked = links(faces, len(points))
+    degree = np.asarray(linked.sum(axis=1))[:, None]
+    for number in range(_ROUNDS):
+        normals = vertex_normals(ArrayMesh(points, faces))
+        found = nearest_on_faces(points, nearest, raw.vertices, raw.faces)
+        on = found.near(_REACH) & (np.abs((found.normals * normals).sum(axis=1)) > _FACING)
+        on &= _sampled(open_share, points + _LOOK * normals) >= _PLAIN
+        laid = np.where(on[:, None], found.points + _SKIN * normals, points)
+        points = laid if number == _ROUNDS - 1 else (laid + linked @ laid / degree) / 2
+    colors = None if raw.colors is None else _spanned(found.values(raw.colors, raw.faces), linked, on)
+    return ArrayMesh(_spanned(points, linked, on), faces, colors)
+
+
+def _sampled(coarse: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Values (N,) of the cells (m, m, m) that points (N, 3) lie in."""
+    rows = np.clip((points / 2).astype(np.int64), 0, len(coarse) - 1)
+    return coarse[rows[:, 0], rows[:, 1], rows[:, 2]]
+
+
+def _spanned(values: np.ndarray, linked: csr_array, fixed: np.ndarray) -> np.ndarray:
+    """Values (V, C), where not fixed the mean of their neighbours': harmonic, and smooth across a gap."""
+    free = np.flatnonzero(~fixed)
+    if len(free) == 0 or len(free) == len(values):
+        return values
+    rows = linked[free]
+    system = diags_array(np.asarray(rows.sum(axis=1))) - rows[:, free]
+    given = rows[:, np.flatnonzero(fixed)] @ values[fixed]
+    values = values.copy()
+    for channel in range(values.shape[1]):
+        start = values[free, channel]
+        values[free, channel], _ = cg(system, given[:, channel], x0=start, rtol=1e-4, maxiter=200)
+    return values

@@ -1,0 +1,80 @@
+"""The part of the splats' geometry nodes that computes each splat's colour as the active camera sees it.
+
+In display values it is 0.5 + Σ basis · coefficient; of `f_rest_*` the coefficients of red come first.
+"""
+
+from collections.abc import Callable
+
+import bpy
+
+from ...splats.harmonics import BASIS, COUNTS, DC
+from ..materials import COLOR_ATTRIBUTE
+from .node_builder import NodeBuilder
+
+
+def add_color(
+    build: NodeBuilder, geometry: bpy.types.NodeSocket, degree: int, encoded: bpy.types.NodeSocket
+) -> bpy.types.NodeSocket:
+    """Stores `Color` on the points, with harmonics up to that degree: linear, or as displays have it."""
+    display = build.vector("MULTIPLY_ADD", _triple(build, "f_dc_{}", (0, 1, 2)), (DC,) * 3, (0.5,) * 3)
+    count = COUNTS[degree]
+    if degree:
+        product = _products(build, _direction(build))
+    for place in range(count):
+        value = None
+        for factor, axes in BASIS[place]:
+            term = build.math("MULTIPLY", product(axes), factor)
+            value = term if value is None else build.math("ADD", value, term)
+        channels = (place, count + place, 2 * count + place)
+        share = build.vector("SCALE", _triple(build, "f_rest_{}", channels), value)
+        display = build.vector("ADD", display, share)
+    color = build.combined(*(_linear(build, part, encoded) for part in build.separated(display)))
+    node = build.node(
+        "GeometryNodeStoreNamedAttribute",
+        {"Geometry": geometry, "Name": COLOR_ATTRIBUTE, "Value": color},
+        data_type="FLOAT_COLOR",
+        domain="POINT",
+    )
+    return node.outputs["Geometry"]
+
+
+def _triple(build: NodeBuilder, pattern: str, places: tuple[int, ...]) -> bpy.types.NodeSocket:
+    """Three attributes as one vector."""
+    nodes = [
+        build.node("GeometryNodeInputNamedAttribute", {"Name": pattern.format(place)}, data_type="FLOAT")
+        for place in places
+    ]
+    return build.combined(*(next(socket for socket in node.outputs if socket.enabled) for node in nodes))
+
+
+def _direction(build: NodeBuilder) -> bpy.types.NodeSocket:
+    """From the active camera to the splat, in the object's frame."""
+    camera = build.node("GeometryNodeInputActiveCamera").outputs[0]
+    location = build.node("GeometryNodeObjectInfo", {"Object": camera}, transform_space="RELATIVE").outputs[
+        "Location"
+    ]
+    position = build.node("GeometryNodeInputPosition").outputs[0]
+    return build.vector("NORMALIZE", build.vector("SUBTRACT", position, location))
+
+
+def _products(build: NodeBuilder, direction: bpy.types.NodeSocket) -> Callable[[str], bpy.types.NodeSocket]:
+    """Gives the product of the direction's components by their letters, each node made once."""
+    made = dict(zip("xyz", build.separated(direction), strict=True))
+
+    def product(axes: str) -> bpy.types.NodeSocket:
+        if axes not in made:
+            made[axes] = build.math("MULTIPLY", product(axes[:-1]), made[axes[-1]])
+        return made[axes]
+
+    return product
+
+
+def _linear(
+    build: NodeBuilder, value: bpy.types.NodeSocket, encoded: bpy.types.NodeSocket
+) -> bpy.types.NodeSocket:
+    """Clipped to [0, 1], and the sRGB transfer curve undone unless `encoded` says that it shall stay."""
+    value = build.math("ADD", value, 0.0, clamp=True)
+    above = build.math("POWER", build.math("DIVIDE", build.math("ADD", value, 0.055), 1.055), 2.4)
+    below = build.math("DIVIDE", value, 12.92)
+    linear = build.choice(build.math("GREATER_THAN", value, 0.04045), below, above)
+    return build.choice(encoded, linear, value)

@@ -1,0 +1,79 @@
+"""Edits of objects of Gaussians that keep what is seen: their values move along with their places."""
+
+import math
+from collections.abc import Iterable
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+
+from ...splats.values import Splats, joined
+from .object import replace_splats, splat_object, splats_of
+
+# From the file's frame to Blender's, by what is up in the file.
+FROM_FILE = {
+    "NEGATIVE_Y": Matrix.Rotation(-math.pi / 2, 4, "X"),
+    "Y": Matrix.Rotation(math.pi / 2, 4, "X"),
+    "Z": Matrix.Identity(4),
+}
+
+
+def import_splats(name: str, splats: Splats, up: str, context: bpy.types.Context) -> bpy.types.Object:
+    """A new object in the active collection, selected and active, turned so that up is up."""
+    item = splat_object(name, splats, [])
+    item.matrix_world = FROM_FILE[up]
+    context.collection.objects.link(item)
+    for other in context.selected_objects:
+        other.select_set(False)
+    item.select_set(True)
+    context.view_layer.objects.active = item
+    return item
+
+
+def splats_in_world(item: bpy.types.Object) -> Splats:
+    """The object's splats where they stand in the scene."""
+    return splats_of(item).moved(np.array(item.matrix_world))
+
+
+def apply_transform(item: bpy.types.Object) -> None:
+    """Moves the splats themselves by the object's own location, rotation and scale, which become none."""
+    if item.data.users > 1:
+        item.data = item.data.copy()
+    splats = splats_of(item).moved(np.array(item.matrix_basis))
+    replace_splats(item, splats, np.arange(len(splats)))
+    for child in item.children:
+        child.matrix_parent_inverse = item.matrix_basis @ child.matrix_parent_inverse
+    item.matrix_basis = Matrix.Identity(4)
+
+
+def crop(item: bpy.types.Object, box: bpy.types.Object, inside: bool) -> int:
+    """Deletes the splats with centres outside the box of another object, or inside. Returns how many."""
+    splats = splats_of(item)
+    to_box = np.array(box.matrix_world.inverted_safe() @ item.matrix_world)
+    places = splats.position @ to_box[:3, :3].T + to_box[:3, 3]
+    low, high = _box(box)
+    within = ((places >= low) & (places <= high)).all(axis=1)
+    kept = np.flatnonzero(~within if inside else within)
+    replace_splats(item, splats.taken(kept), kept)
+    return len(splats) - len(kept)
+
+
+def join(target: bpy.types.Object, others: Iterable[bpy.types.Object]) -> None:
+    """Puts the splats of other objects into `target`, where they stand, and removes those objects."""
+    others = list(others)
+    into = target.matrix_world.inverted_safe()
+    parts = [splats_of(item).moved(np.array(into @ item.matrix_world)) for item in others]
+    own = splats_of(target)
+    whole = joined([own, *parts])
+    replace_splats(target, whole, np.where(np.arange(len(whole)) < len(own), np.arange(len(whole)), -1))
+    for item in others:
+        bpy.data.objects.remove(item)
+
+
+def _box(item: bpy.types.Object) -> tuple[np.ndarray, np.ndarray]:
+    """Its lower and upper corner in its own frame: an empty's as it is drawn."""
+    if item.type == "EMPTY":
+        half = np.full(3, item.empty_display_size)
+        return -half, half
+    corners = np.array(item.bound_box)
+    return corners.min(axis=0), corners.max(axis=0)

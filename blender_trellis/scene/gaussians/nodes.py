@@ -1,0 +1,195 @@
+"""The geometry nodes that show a Gaussian object: one low-poly hull a splat, for the material to draw it in.
+
+In: vertices with `opacity` (logit), `scale_0..2` (log), `rot_0..3` (w, x, y, z), `f_dc_0..2` and, up to a
+degree of spherical harmonics, `f_rest_*`. Out: a mesh of octahedra with what `splat_material` reads:
+`splat_place` (the vertex in its splat's own frame, where the splat ends at 1), `splat_x`, `_y`, `_z` (the
+rows of the matrix that leads into that frame), `splat_opacity`, and `Color`, linear.
+"""
+
+import math
+from typing import Any
+
+import bpy
+
+from .color_nodes import add_color
+from .node_builder import NodeBuilder
+
+GROUP_NAME = "TRELLIS Splats"
+# Bump when the nodes change: files keep the group they were saved with, new results get the new one.
+GROUP_VERSION = 2
+LEAST_OPACITY = 1 / 255  # a splat whose centre has less is not seen, as in the published rasteriser
+END = 0.02  # a hull ends where its splat's fall-off has come down to this opacity: more is only slower
+FAINTEST = 0.1  # fainter splats end where they have come down to END / FAINTEST of themselves
+HAZE_LOGIT = -3.0  # splats under 5 % opacity are haze that ellipsoids, being opaque, would turn to grit
+THINNEST = 0.01  # of the widest axis: thinner hulls would have their two sides in one place
+CORNER = math.sqrt(3.0)  # of an octahedron around the unit sphere
+IN_VIEWPORT, SIZE, ENCODED = "Splats in Viewport", "Ellipsoid Size", "Display Values"
+INPUTS = (IN_VIEWPORT, SIZE, ENCODED, "Material")
+
+
+def splat_nodes(degree: int = 0) -> bpy.types.NodeTree:
+    """The node group for harmonics of that degree (0 to 3), made on first use in a file."""
+    for tree in bpy.data.node_groups:
+        if tuple(tree.get("trellis_splats", ())) == (GROUP_VERSION, degree) and not tree.library:
+            return tree
+    tree = bpy.data.node_groups.new(f"{GROUP_NAME} {degree}" if degree else GROUP_NAME, "GeometryNodeTree")
+    tree.is_modifier = True
+    tree["trellis_splats"] = (GROUP_VERSION, degree)
+    _declare_sockets(tree.interface)
+    _build(NodeBuilder(tree), degree)
+    return tree
+
+
+def span(build: NodeBuilder, opacity: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+    """By which factor a splat's opacity falls from its centre to where its hull ends."""
+    return build.math("DIVIDE", build.math("MAXIMUM", opacity, FAINTEST), END)
+
+
+def set_input(modifier: bpy.types.NodesModifier, name: str, value: object) -> None:
+    """Sets one of the group's inputs on an object's modifier."""
+    owner, key = input_property(modifier, name)
+    if key == "value":
+        owner.value = value
+    else:
+        owner[key[2:-2]] = value
+
+
+def get_input(modifier: bpy.types.NodesModifier, name: str) -> object:
+    """What one of the group's inputs is set to."""
+    owner, key = input_property(modifier, name)
+    return owner.value if key == "value" else owner[key[2:-2]]
+
+
+def input_property(modifier: bpy.types.NodesModifier, name: str) -> tuple[Any, str]:
+    """Whose property the input is and under which name, as `UILayout.prop` takes them."""
+    inputs = (item for item in modifier.node_group.interface.items_tree if item.in_out == "INPUT")
+    identifier = next(item.identifier for item in inputs if item.name == name)
+    if hasattr(modifier, "properties"):  # Blender 5.2 on; custom properties before
+        return getattr(modifier.properties.inputs, identifier), "value"
+    return modifier, f'["{identifier}"]'
+
+
+def _declare_sockets(sockets: bpy.types.NodeTreeInterface) -> None:
+    sockets.new_socket("Geometry", in_out="INPUT", socket_type="NodeSocketGeometry")
+    splats = sockets.new_socket(IN_VIEWPORT, in_out="INPUT", socket_type="NodeSocketBool")
+    splats.description = (
+        "Draw viewports as renders are: soft, for Material Preview and Rendered. Else solid ellipsoids"
+    )
+    size = sockets.new_socket(SIZE, in_out="INPUT", socket_type="NodeSocketFloat")
+    size.default_value, size.min_value, size.max_value = 1.8, 0.0, 10.0
+    size.description = "How far the solid ellipsoids reach, in standard deviations"
+    encoded = sockets.new_socket(ENCODED, in_out="INPUT", socket_type="NodeSocketBool")
+    encoded.description = "Mix colors as displays have them, for the view transform Raw"
+    sockets.new_socket("Material", in_out="INPUT", socket_type="NodeSocketMaterial")
+    sockets.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
+
+
+def _build(build: NodeBuilder, degree: int) -> None:
+    group_in = build.node("NodeGroupInput").outputs
+    in_viewport = build.node("GeometryNodeIsViewport").outputs[0]
+    solid = build.math("GREATER_THAN", build.math("SUBTRACT", in_viewport, group_in[IN_VIEWPORT]), 0.5)
+    logit = _attribute(build, "opacity")
+    faint = build.choice(solid, math.log(LEAST_OPACITY / (1 - LEAST_OPACITY)), HAZE_LOGIT)
+    geometry = _without(build, group_in["Geometry"], build.math("LESS_THAN", logit, faint))
+    opacity = build.math(
+        "DIVIDE", 1.0, build.math("ADD", build.math("EXPONENT", build.math("MULTIPLY", logit, -1.0)), 1.0)
+    )
+    logarithm = build.math("LOGARITHM", span(build, opacity), math.e)
+    reach = build.math("SQRT", build.math("MULTIPLY", logarithm, 2.0))  # in standard deviations
+    corner = build.math("DIVIDE", group_in[SIZE], CORNER)
+    radii = _radii(build, build.choice(solid, reach, corner))
+    rotation = build.node(
+        "FunctionNodeQuaternionToRotation", {place: _attribute(build, f"rot_{place}") for place in range(4)}
+    ).outputs["Rotation"]
+    geometry = add_color(build, geometry, degree, group_in[ENCODED])
+    geometry = _stored(build, geometry, "splat_opacity", "FLOAT", build.choice(solid, opacity, 2.0))
+    for place, name in enumerate("xyz"):
+        axis = tuple(float(place == other) for other in range(3))
+        turned = build.node("FunctionNodeRotateVector", {"Vector": axis, "Rotation": rotation}).outputs[0]
+        row = build.vector("SCALE", turned, build.math("DIVIDE", 1.0, radii[place]))
+        geometry = _stored(build, geometry, f"splat_{name}", "FLOAT_VECTOR", row)
+    hull = _octahedron(build, group_in["Geometry"])
+    mesh = _hulls(build, geometry, hull, rotation, build.combined(*radii))
+    material = build.node("GeometryNodeSetMaterial", {"Geometry": mesh, "Material": group_in["Material"]})
+    build.node("NodeGroupOutput", {0: material.outputs[0]})
+
+
+def _radii(build: NodeBuilder, reach: bpy.types.NodeSocket) -> list[bpy.types.NodeSocket]:
+    """The hull's three half-axes."""
+    logs = [_attribute(build, f"scale_{axis}") for axis in range(3)]
+    widest = build.math("MAXIMUM", build.math("MAXIMUM", logs[0], logs[1]), logs[2])
+    least = build.math("ADD", widest, math.log(THINNEST))
+    return [
+        build.math("MULTIPLY", build.math("EXPONENT", build.math("MAXIMUM", log, least)), reach)
+        for log in logs
+    ]
+
+
+def _hulls(
+    build: NodeBuilder,
+    points: bpy.types.NodeSocket,
+    hull: bpy.types.NodeSocket,
+    rotation: bpy.types.NodeSocket,
+    radii: bpy.types.NodeSocket,
+) -> bpy.types.NodeSocket:
+    """A hull around each splat. Realised, because one mesh draws faster than many instances."""
+    instances = build.node(
+        "GeometryNodeInstanceOnPoints",
+        {"Points": points, "Instance": hull, "Rotation": rotation, "Scale": radii},
+    ).outputs[0]
+    instances = _without_values(build, instances)  # else they come six times over, for the corners
+    return build.node("GeometryNodeRealizeInstances", {"Geometry": instances}).outputs[0]
+
+
+def _octahedron(build: NodeBuilder, vertices: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+    """Smooth, with `splat_place`.
+
+    It begins as a vertex of the object's mesh: so it has the name of the colours that Solid view shows.
+    """
+    index = build.node("GeometryNodeInputIndex").outputs[0]
+    first = _without(build, vertices, build.math("GREATER_THAN", index, 0.5))
+    # Its faces touch the unit sphere: corners lie at √3.
+    sphere = build.node("GeometryNodeMeshUVSphere", {"Segments": 4, "Rings": 2, "Radius": CORNER}).outputs[
+        "Mesh"
+    ]
+    smooth = build.node("GeometryNodeSetShadeSmooth", {0: sphere}).outputs[0]
+    join = build.node("GeometryNodeJoinGeometry", {0: smooth})
+    build.put(join.inputs[0], _without_values(build, first))  # linked last, joined first
+    hull = _without(build, join.outputs[0], build.math("LESS_THAN", index, 0.5))
+    place = build.node("GeometryNodeInputPosition").outputs[0]
+    return _stored(build, hull, "splat_place", "FLOAT_VECTOR", place)
+
+
+def _without(
+    build: NodeBuilder, geometry: bpy.types.NodeSocket, chosen: bpy.types.NodeSocket
+) -> bpy.types.NodeSocket:
+    node = build.node(
+        "GeometryNodeDeleteGeometry", {"Geometry": geometry, "Selection": chosen}, domain="POINT"
+    )
+    return node.outputs["Geometry"]
+
+
+def _without_values(build: NodeBuilder, geometry: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+    for pattern in ("f_*", "rot_*", "scale_*", "opacity"):
+        node = build.node(
+            "GeometryNodeRemoveAttribute", {"Geometry": geometry, "Name": pattern}, pattern_mode="WILDCARD"
+        )
+        geometry = node.outputs[0]
+    return geometry
+
+
+def _attribute(build: NodeBuilder, name: str) -> bpy.types.NodeSocket:
+    node = build.node("GeometryNodeInputNamedAttribute", {"Name": name}, data_type="FLOAT")
+    return next(socket for socket in node.outputs if socket.enabled)
+
+
+def _stored(
+    build: NodeBuilder, geometry: bpy.types.NodeSocket, name: str, kind: str, value: bpy.types.NodeSocket
+) -> bpy.types.NodeSocket:
+    node = build.node(
+        "GeometryNodeStoreNamedAttribute",
+        {"Geometry": geometry, "Name": name, "Value": value},
+        data_type=kind,
+        domain="POINT",
+    )
+    return node.outputs["Geometry"]

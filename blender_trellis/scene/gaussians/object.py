@@ -1,0 +1,125 @@
+"""Splats as an object: a mesh of loose vertices with their values under the names that splat tools know.
+
+So Blender's own tools select, delete and separate them; the modifier draws them.
+"""
+
+from collections.abc import Iterator
+
+import bpy
+import numpy as np
+
+from ...splats import harmonics
+from ...splats.values import Splats
+from ..find_asset import FOREIGN, name_vertices, vertex_keys
+from ..materials import COLOR_ATTRIBUTE
+from .material import splat_material
+from .nodes import INPUTS, get_input, set_input, splat_nodes
+
+MODIFIER = "Splats"
+_ATTRIBUTES = {"f_dc": "f_dc_{}", "opacity": "opacity", "scale": "scale_{}", "rotation": "rot_{}"}
+
+
+def is_gaussian(item: bpy.types.Object) -> bool:
+    """Whether the object holds splats that this add-on draws."""
+    return item.type == "MESH" and MODIFIER in item.modifiers and "f_dc_0" in item.data.attributes
+
+
+def splat_object(name: str, splats: Splats, made: list[bpy.types.ID]) -> bpy.types.Object:
+    """A new object, in no collection yet. Whatever datablock is made for it is appended to `made`."""
+    mesh = bpy.data.meshes.new(name)
+    made.append(mesh)
+    _fill(mesh, splats)
+    item = bpy.data.objects.new(name, mesh)
+    made.append(item)
+    material = splat_material(name, _mean_color(splats))
+    made.append(material)
+    mesh.materials.append(material)
+    modifier = item.modifiers.new(MODIFIER, "NODES")
+    modifier.node_group = splat_nodes(splats.degree)
+    set_input(modifier, "Material", material)
+    return item
+
+
+def splats_of(item: bpy.types.Object) -> Splats:
+    """The object's splats in its own frame."""
+    mesh = item.data
+    count = len(mesh.vertices)
+    position = np.empty(3 * count, np.float32)
+    mesh.vertices.foreach_get("co", position)
+    widths = {"f_dc": 3, "opacity": 1, "scale": 3, "rotation": 4}
+    values = {
+        key: _columns(mesh, [pattern.format(place) for place in range(widths[key])])
+        for key, pattern in _ATTRIBUTES.items()
+    }
+    rest = [name for name in (f"f_rest_{place}" for place in range(45)) if name in mesh.attributes]
+    columns = _columns(mesh, rest).reshape(count, 3, len(rest) // 3)
+    return Splats(position=position.reshape(count, 3), f_rest=columns, **values)
+
+
+def replace_splats(item: bpy.types.Object, splats: Splats, rows: np.ndarray) -> None:
+    """Puts other splats into the object, whose material and settings stay.
+
+    rows: (N,), which of the splats that are there each is, whose name it keeps; -1 for one from elsewhere.
+    """
+    mesh = item.data
+    keys = vertex_keys(mesh)
+    mesh.clear_geometry()
+    for name in [attribute.name for attribute in mesh.attributes if not attribute.is_required]:
+        mesh.attributes.remove(mesh.attributes[name])
+    _fill(mesh, splats)
+    if len(keys):
+        named = np.where(rows >= 0, keys[rows], FOREIGN).astype(np.int32)
+        name_vertices(mesh).data.foreach_set("value", named)
+    modifier = item.modifiers[MODIFIER]
+    tree = splat_nodes(splats.degree)
+    if modifier.node_group != tree:
+        kept = {name: get_input(modifier, name) for name in INPUTS}
+        modifier.node_group = tree
+        for name, value in kept.items():
+            set_input(modifier, name, value)
+    item.update_tag()
+
+
+def columns_of(splats: Splats) -> Iterator[tuple[str, np.ndarray]]:
+    """Each attribute's name and values (N,), but for positions and harmonics."""
+    for key, pattern in _ATTRIBUTES.items():
+        columns = getattr(splats, key).reshape(len(splats), -1)
+        for place in range(columns.shape[1]):
+            yield pattern.format(place), columns[:, place]
+
+
+def _fill(mesh: bpy.types.Mesh, splats: Splats) -> None:
+    mesh.vertices.add(len(splats))
+    mesh.vertices.foreach_set("co", _flat(splats.position))
+    for name, column in columns_of(splats):
+        _set(mesh, name, column)
+    rest = splats.f_rest.reshape(len(splats), 3 * splats.f_rest.shape[2])
+    for place in range(rest.shape[1]):
+        _set(mesh, f"f_rest_{place}", rest[:, place])
+    # Made by the modifier; Solid view goes by the name that the object's own mesh has.
+    mesh.color_attributes.active_color_name = mesh.attributes.default_color_name = COLOR_ATTRIBUTE
+    mesh.update()
+
+
+def _set(mesh: bpy.types.Mesh, name: str, values: np.ndarray) -> None:
+    mesh.attributes.new(name, "FLOAT", "POINT").data.foreach_set("value", _flat(values))
+
+
+def _columns(mesh: bpy.types.Mesh, names: list[str]) -> np.ndarray:
+    table = np.zeros((len(mesh.vertices), len(names)), np.float32)
+    for place, name in enumerate(names):
+        column = np.empty(len(table), np.float32)
+        mesh.attributes[name].data.foreach_get("value", column)
+        table[:, place] = column
+    return table
+
+
+def _mean_color(splats: Splats) -> tuple[float, float, float]:
+    """What Solid view shows where it shows materials; linear."""
+    encoded = np.clip(0.5 + harmonics.DC * splats.f_dc.mean(axis=0), 0, 1) if len(splats) else np.full(3, 0.5)
+    red, green, blue = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    return float(red), float(green), float(blue)
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values, np.float32).ravel()

@@ -1,0 +1,253 @@
+"""What can be done with objects of Gaussians: files in and out, and edits that keep what is seen."""
+
+from pathlib import Path
+
+import bpy
+from bpy_extras.io_utils import ExportHelper, ImportHelper
+
+from ..faults import Fault
+from ..scene.export import atomic, check_target
+from ..scene.gaussians.edit import apply_transform, crop, import_splats, join, splats_in_world
+from ..scene.gaussians.object import is_gaussian
+from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view, use_colors
+from ..splats.files import READERS, TO_FILE, WRITERS, read_splats
+from ..splats.values import joined
+
+
+class SplatOperator(bpy.types.Operator):
+    """Needs objects of Gaussians among the selected ones; not registered itself."""
+
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Says why the button is grey, where it is."""
+        if context.mode != "OBJECT":
+            cls.poll_message_set("Leave edit mode first")
+            return False
+        if not _selected(context):
+            cls.poll_message_set("Select an object of Gaussians")
+            return False
+        return True
+
+
+class TRELLIS_OT_import_splats(bpy.types.Operator, ImportHelper):
+    """Load Gaussian splats from a file: 3DGS or SuperSplat .ply, .splat or .spz"""
+
+    bl_idname = "trellis.import_splats"
+    bl_label = "Import Gaussian Splats"
+    bl_options = {"REGISTER", "UNDO"}
+
+    filter_glob: bpy.props.StringProperty(default=";".join(f"*{end}" for end in READERS), options={"HIDDEN"})
+    directory: bpy.props.StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
+    files: bpy.props.CollectionProperty(
+        type=bpy.types.OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"}
+    )
+    up: bpy.props.EnumProperty(
+        name="Up in the File",
+        items=(
+            ("NEGATIVE_Y", "-Y", "As most tools write these files"),
+            ("Y", "Y", "Files that were turned upright for web viewers"),
+            ("Z", "Z", "Files in Blender's own frame"),
+        ),
+    )
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        paths = [Path(self.directory, file.name) for file in self.files if file.name] or [Path(self.filepath)]
+        made = []
+        for path in paths:
+            try:
+                splats, left_out = read_splats(path)
+            except Fault as fault:
+                self.report({"ERROR"}, str(fault))
+                continue
+            made.append(import_splats(path.stem, splats, self.up, context))
+            if left_out:
+                self.report(
+                    {"WARNING"}, f"{path.name}: {left_out:,} splats without finite values are left out"
+                )
+        if not made:
+            return {"CANCELLED"}
+        suit_view(context, made)
+        if raise_bounces(context.scene):
+            self.report({"INFO"}, BOUNCES_RAISED)
+        return {"FINISHED"}
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """A dropped file brings its path along."""
+        if self.filepath or self.files:
+            return self.execute(context)
+        return super().invoke(context, event)
+
+
+class TRELLIS_OT_export_splats(SplatOperator, ExportHelper):
+    """Save the selected Gaussians, as they stand in the scene, to one file"""
+
+    bl_idname = "trellis.export_splats"
+    bl_label = "Export Gaussian Splats"
+    bl_options = {"REGISTER"}
+
+    filename_ext = ".ply"
+    filter_glob: bpy.props.StringProperty(default="*.ply", options={"HIDDEN"})
+    layout: bpy.props.EnumProperty(
+        name="Layout",
+        items=(
+            ("PLY", "3DGS", "Exact values, for every tool that knows splats"),
+            ("PACKED", "SuperSplat Compressed", "About a quarter of the size, rounded values"),
+        ),
+    )
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        path = Path(self.filepath)
+        try:
+            check_target(path)
+            splats = joined([splats_in_world(item) for item in _selected(context)]).moved(TO_FILE)
+            if not len(splats):
+                raise Fault("The selected objects hold no splats.")
+            with atomic(path) as part:
+                WRITERS[self.layout](part, splats)
+        except Fault as fault:
+            self.report({"ERROR"}, str(fault))
+            return {"CANCELLED"}
+        self.report({"INFO"}, f"{len(splats):,} splats saved")
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_apply_splat_transform(SplatOperator):
+    """Apply location, rotation and scale to the splats themselves: shapes, turns and harmonics too"""
+
+    bl_idname = "trellis.apply_splat_transform"
+    bl_label = "Apply Transform to Gaussians"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        for item in _selected(context):
+            apply_transform(item)
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_crop_splats(SplatOperator):
+    """Delete the splats of the other selected objects outside the active object's box, or inside it"""
+
+    bl_idname = "trellis.crop_splats"
+    bl_label = "Crop Gaussians by Box"
+
+    inside: bpy.props.BoolProperty(name="Delete Inside", description="Keep what lies outside the box")
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Says why the button is grey, where it is."""
+        if not super().poll(context):
+            return False
+        if context.object is None or is_gaussian(context.object):
+            cls.poll_message_set("Make a box active: an empty, or a mesh around what shall stay")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        counts = [crop(item, context.object, self.inside) for item in _selected(context)]
+        self.report({"INFO"}, f"{sum(counts):,} splats deleted")
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_join_splats(SplatOperator):
+    """Put the splats of the selected objects into the active one"""
+
+    bl_idname = "trellis.join_splats"
+    bl_label = "Join Gaussians"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Says why the button is grey, where it is."""
+        if not super().poll(context):
+            return False
+        if len(_selected(context)) < 2 or context.object not in _selected(context):
+            cls.poll_message_set("Select several objects of Gaussians, the one that stays last")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        join(context.object, [item for item in _selected(context) if item != context.object])
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_set_up_splat_render(bpy.types.Operator):
+    """Set the scene so that splats show their own colors and Cycles' rays pass through all of them"""
+
+    bl_idname = "trellis.set_up_splat_render"
+    bl_label = "Set Up Rendering"
+    bl_options = {"REGISTER", "UNDO"}
+
+    colors: bpy.props.EnumProperty(
+        name="Colors",
+        items=(
+            ("STANDARD", "Standard", "Beside other objects: view transform Standard"),
+            ("VIEWERS", "As Viewers", "Exactly as viewers of splats, for splats alone: view transform Raw"),
+        ),
+    )
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        raise_bounces(context.scene)
+        use_colors(context.scene, self.colors)
+        return {"FINISHED"}
+
+
+class TRELLIS_FH_splats(bpy.types.FileHandler):
+    """Files of splats that are dropped on a 3D view."""
+
+    bl_idname = "TRELLIS_FH_splats"
+    bl_label = "Gaussian Splats"
+    bl_import_operator = TRELLIS_OT_import_splats.bl_idname
+    bl_file_extensions = ";".join(READERS)
+
+    @classmethod
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
+        """In 3D views."""
+        return context.area is not None and context.area.type == "VIEW_3D"
+
+
+def add_menus() -> None:
+    """Into Blender's own File and Object menus."""
+    for menu, draw in _entries():
+        menu.append(draw)
+
+
+def remove_menus() -> None:
+    """What `add_menus` added."""
+    for menu, draw in _entries():
+        menu.remove(draw)
+
+
+def _entries() -> tuple[tuple[type, object], ...]:
+    types = bpy.types
+    return (
+        (types.TOPBAR_MT_file_import, _draw_import),
+        (types.TOPBAR_MT_file_export, _draw_export),
+        (types.VIEW3D_MT_object_apply, _draw_apply),
+    )
+
+
+def _draw_import(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
+    menu.layout.operator("trellis.import_splats", text="Gaussian Splats (.ply/.splat/.spz)")
+
+
+def _draw_export(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
+    menu.layout.operator("trellis.export_splats", text="Gaussian Splats (.ply)")
+
+
+def _draw_apply(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
+    menu.layout.operator("trellis.apply_splat_transform")
+
+
+def _selected(context: bpy.types.Context) -> list[bpy.types.Object]:
+    return [item for item in context.selected_objects if is_gaussian(item)]
+
+
+CLASSES = (
+    TRELLIS_OT_import_splats,
+    TRELLIS_OT_export_splats,
+    TRELLIS_OT_apply_splat_transform,
+    TRELLIS_OT_crop_splats,
+    TRELLIS_OT_join_splats,
+    TRELLIS_OT_set_up_splat_render,
+    TRELLIS_FH_splats,
+)

@@ -1,0 +1,50 @@
+"""The part of the panel that is about the Gaussians of the active object's collection."""
+
+import bpy
+
+from ..scene.collection import shown
+from ..scene.gaussians.nodes import IN_VIEWPORT, SIZE, get_input, input_property
+from ..scene.gaussians.object import MODIFIER
+from ..scene.gaussians.settings import colors_in_use, lacks_bounces
+from .widgets import draw_text, letters_across
+
+
+def draw_splats(
+    layout: bpy.types.UILayout,
+    context: bpy.types.Context,
+    collection: bpy.types.Collection,
+    splats: bpy.types.Object,
+) -> None:
+    """Which part is shown, how viewports draw the splats, and what a render would do to them."""
+    kind = shown(collection)
+    layout.label(text="Show")
+    row = layout.row(align=True)
+    for choice, text in (("mesh", "Mesh"), ("gaussian", "Gaussians"), ("both", "Both")):
+        row.operator("trellis.show", text=text, depress=kind == choice).kind = choice
+    if kind not in ("gaussian", "both"):
+        return
+    modifier = splats.modifiers[MODIFIER]
+    column = layout.column(align=True)
+    column.prop(*input_property(modifier, IN_VIEWPORT), text=IN_VIEWPORT)
+    row = column.row()
+    row.active = not get_input(modifier, IN_VIEWPORT)
+    row.prop(*input_property(modifier, SIZE), text=SIZE)
+    _draw_render_settings(layout, context, splats)
+
+
+def _draw_render_settings(
+    layout: bpy.types.UILayout, context: bpy.types.Context, splats: bpy.types.Object
+) -> None:
+    used = colors_in_use(context.scene, splats)
+    layout.label(text="Colors in Renders")
+    row = layout.row(align=True)
+    for choice, text in (("STANDARD", "Standard"), ("VIEWERS", "As Viewers")):
+        row.operator("trellis.set_up_splat_render", text=text, depress=used == choice).colors = choice
+    reasons = []
+    if not used:
+        name = context.scene.view_settings.view_transform
+        reasons.append(f"The view transform {name} shows other colors than the splats hold.")
+    if lacks_bounces(context.scene):
+        reasons.append("Cycles stops its rays within the splats: too few transparent bounces.")
+    for reason in reasons:
+        draw_text(layout, reason, "INFO", letters_across(context))

@@ -1,0 +1,234 @@
+"""Shapes of which it is known what finishing must make of them. Small grids: 64 cubes a side."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from scipy.spatial import cKDTree
+
+from backend.errors import UserError
+from backend.finishing.arrays import ArrayMesh
+from backend.finishing.chain import finish_mesh
+from backend.finishing.closing import close_mesh
+from backend.finishing.report import facts_of
+from backend.finishing.settings import PRESETS, FinishSettings
+from backend.representations.mesh import Mesh
+
+SMALL = FinishSettings(resolution=64, faces=0)
+CELL = 1 / 64
+
+
+def mesh_of(*shapes: trimesh.Trimesh, color: tuple[float, float, float] = (0.8, 0.2, 0.1)) -> Mesh:
+    whole = trimesh.util.concatenate(shapes)
+    vertices = torch.tensor(np.asarray(whole.vertices), dtype=torch.float32)
+    return Mesh(
+        vertices, torch.tensor(np.asarray(whole.faces)).long(), torch.tensor(color).repeat(len(vertices), 1)
+    )
+
+
+def sphere(radius: float = 0.45, inside_out: bool = False) -> trimesh.Trimesh:
+    made = trimesh.creation.icosphere(subdivisions=4, radius=radius)
+    if inside_out:
+        made.invert()
+    return made
+
+
+def test_a_sphere_stays_a_sphere_with_its_colour():
+    done, report = finish_mesh(mesh_of(sphere()), SMALL)
+    assert report.after.watertight and report.after.components == 1 and report.after.genus == 0
+    assert report.after.volume == pytest.approx(4 / 3 * np.pi * 0.45**3, rel=0.03)
+    assert (done.vertices.norm(dim=1) - 0.45).abs().max() < CELL / 2
+    torch.testing.assert_close(done.colors, torch.tensor([0.8, 0.2, 0.1]).expand_as(done.vertices))
+
+
+def test_a_torus_keeps_its_hole():
+    _, report = finish_mesh(mesh_of(trimesh.creation.torus(0.35, 0.12)), SMALL)
+    assert report.after.watertight and report.after.components == 1 and report.after.genus == 1
+
+
+def test_of_nested_walls_the_outer_one_stays():
+    nested = mesh_of(sphere(0.45), sphere(0.4, inside_out=True), sphere(0.3), sphere(0.25, inside_out=True))
+    done, report = finish_mesh(nested, SMALL)
+    assert report.before.components == 4 and report.after.components == 1
+    assert (done.vertices.norm(dim=1) - 0.45).abs().max() < CELL / 2
+
+
+def test_a_sieve_with_two_walls_becomes_a_smooth_ball():
+    """Round holes of up to six cubes in both walls, which a flood would come through."""
+    walls = [sphere(0.45), sphere(0.38, inside_out=True)]
+    rng = np.random.default_rng(0)
+    holes = rng.normal(size=(25, 3))
+    holes /= np.linalg.norm(holes, axis=1, keepdims=True)
+    for wall in walls:
+        centres = wall.triangles_center
+        directions = centres / np.linalg.norm(centres, axis=1, keepdims=True)
+        wall.update_faces((directions @ holes.T).max(axis=1) < np.cos(3 * CELL / 0.45))
+    done, report = finish_mesh(mesh_of(*walls), SMALL)
+    assert report.before.open_edges > 100
+    assert report.after.watertight and report.after.components == 1 and report.after.genus == 0
+    radius = done.vertices.norm(dim=1)
+    assert radius.min() > 0.45 - 1.5 * CELL and radius.max() < 0.45 + 0.5 * CELL
+
+
+def test_a_hole_in_one_wall_does_not_open_the_inside():
+    open_ball = sphere()
+    open_ball.update_faces(open_ball.triangles_center[:, 2] < 0.43)
+    done, report = finish_mesh(mesh_of(open_ball), SMALL)
+    assert report.after.watertight and report.after.components == 1
+    assert report.after.volume == pytest.approx(4 / 3 * np.pi * 0.45**3, rel=0.05)
+
+
+def test_a_bowl_stays_hollow():
+    outer, inner = sphere(0.45), sphere(0.38, inside_out=True)
+    bowl = trimesh.util.concatenate([outer, inner])
+    bowl.update_faces((bowl.vertices[bowl.faces][:, :, 2] < 0).all(axis=1))
+    done, _ = finish_mesh(mesh_of(bowl), SMALL)
+    bottom = done.vertices[(done.vertices[:, :2].norm(dim=1) < 0.1), 2]
+    assert bottom.max() < -0.3
+
+
+@pytest.mark.parametrize("thickness", [0.0, 0.2, 1.0])
+def test_a_thin_plate_survives(thickness):
+    plate = trimesh.creation.box((0.9, 0.6, max(thickness * CELL, 1e-6)))
+    done, report = finish_mesh(mesh_of(plate), SMALL)
+    assert report.after.watertight and report.after.components == 1 and report.after.genus == 0
+    size = done.vertices.amax(dim=0) - done.vertices.amin(dim=0)
+    assert (
+        torch.allclose(size[:2], torch.tensor([0.9, 0.6]), atol=2 * CELL) and size[2] < (thickness + 1) * CELL
+    )
+
+
+def test_a_leg_of_one_cube_survives():
+    seat = trimesh.creation.box((0.8, 0.8, 0.1))
+    leg = trimesh.creation.box((CELL, CELL, 0.6))
+    leg.apply_translation((0.3, 0.3, -0.3))
+    done, report = finish_mesh(mesh_of(seat, leg), SMALL)
+    assert report.after.components == 1 and report.after.watertight
+    assert done.vertices[:, 2].min() < -0.6 + CELL
+
+
+def test_a_tangle_that_cuts_itself_becomes_its_outer_surface():
+    tangle = []
+    for turn in range(5):
+        ring = trimesh.creation.torus(0.3, 0.08)
+        ring.apply_transform(trimesh.transformations.rotation_matrix(turn * np.pi / 5, (1, 0.3, 0)))
+        tangle.append(ring)
+    raw = mesh_of(*tangle)
+    done, report = finish_mesh(raw, SMALL)
+    assert report.after.watertight and report.after.components == 1
+    distance, _ = cKDTree(trimesh.util.concatenate(tangle).sample(200_000, seed=1)).query(
+        done.vertices.numpy()
+    )
+    assert np.quantile(distance, 0.9) < CELL / 2
+
+
+def test_an_object_that_fills_the_cube_is_closed_at_its_border():
+    done, report = finish_mesh(mesh_of(trimesh.creation.box((1, 1, 1))), SMALL)
+    assert report.after.watertight and report.after.volume == pytest.approx(1, rel=0.05)
+    assert done.vertices.abs().max() < 0.5 + CELL
+
+
+def test_crumbs_go_and_real_parts_stay():
+    far = trimesh.creation.icosphere(subdivisions=2, radius=0.015)
+    far.apply_translation((0.45, 0.45, 0.45))
+    other = sphere(0.15)
+    other.apply_translation((-0.35, 0, -0.35))
+    body = sphere(0.2)
+    _, report = finish_mesh(mesh_of(body, other, far), SMALL)
+    assert report.after.components == 2
+    _, kept = finish_mesh(mesh_of(body, other, far), replace(SMALL, crumbs=0))
+    assert kept.after.components == 3, kept
+
+
+@pytest.mark.parametrize("faces", [500, 2000])
+def test_the_budget_of_faces_holds_and_the_surface_stays(faces):
+    done, report = finish_mesh(mesh_of(sphere()), replace(SMALL, faces=faces))
+    assert 0.9 * faces < len(done.faces) <= faces and report.after.watertight
+    assert (done.vertices.norm(dim=1) - 0.45).abs().max() < CELL
+
+
+def test_raw_leaves_the_mesh_as_it_is():
+    raw = mesh_of(sphere())
+    done, report = finish_mesh(raw, FinishSettings.preset("raw"))
+    assert done is raw and report.steps == () and report.before == report.after
+
+
+def tetrahedra(*faces: tuple[int, int, int]) -> ArrayMesh:
+    return ArrayMesh(
+        np.random.default_rng(0).normal(size=(1 + max(map(max, faces)), 3)), np.array(faces, np.int32)
+    )
+
+
+def test_an_edge_of_two_tetrahedra_is_no_longer_crowded():
+    one, other = [(0, 2, 1), (0, 1, 3), (1, 2, 3), (2, 0, 3)], [(0, 1, 4), (1, 0, 5), (4, 1, 5), (0, 4, 5)]
+    crowded = tetrahedra(*one, *other)
+    assert facts_of(crowded).non_manifold_edges == 1
+    closed = facts_of(close_mesh(crowded))
+    assert closed.watertight and closed.faces >= 8
+
+
+def test_holes_are_capped_and_faces_back_to_back_go():
+    ball = sphere()
+    ball.update_faces(np.arange(len(ball.faces)) % 50 > 0)
+    faces = np.concatenate([ball.faces, ball.faces[:5], ball.faces[:5, ::-1]]).astype(np.int32)
+    closed = facts_of(close_mesh(ArrayMesh(np.asarray(ball.vertices), faces)))
+    assert closed.watertight and closed.components == 1 and closed.genus == 0
+    assert closed.volume == pytest.approx(4 / 3 * np.pi * 0.45**3, rel=0.02)
+
+
+def test_faces_without_area_do_no_harm():
+    raw = mesh_of(sphere())
+    extra = torch.tensor([[0, 0, 1], [5, 5, 5], [1, 2, 2]])
+    _, report = finish_mesh(replace(raw, faces=torch.cat([raw.faces, extra])), SMALL)
+    assert report.after.watertight and report.after.genus == 0
+
+
+def test_one_face_gets_two_sides():
+    vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    done, report = finish_mesh(Mesh(vertices, torch.tensor([[0, 1, 2]])), SMALL)
+    assert report.after.watertight and report.after.components == 1
+    assert done.colors is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"faces": torch.zeros(0, 3, dtype=torch.long)}, "no faces"),
+        ({"vertices": torch.full((3, 3), float("nan"))}, "not finite"),
+        ({"vertices": torch.zeros(3, 3)}, "one place"),
+        ({"faces": torch.tensor([[0, 1, 7]])}, "do not exist"),
+    ],
+)
+def test_meshes_that_are_none_are_refused_in_a_sentence(change, words):
+    raw = Mesh(torch.eye(3), torch.tensor([[0, 1, 2]]))
+    with pytest.raises(UserError, match=words):
+        finish_mesh(replace(raw, **change), SMALL)
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"faces": -1}, {"crumbs": 2.0}, {"gap": float("nan")}, {"resolution": 4096}]
+)
+def test_numbers_out_of_range_are_refused(numbers):
+    with pytest.raises(UserError, match=next(iter(numbers))):
+        FinishSettings(**numbers)
+
+
+def test_presets_are_settings_and_unknown_ones_are_refused():
+    assert FinishSettings.preset("game").faces == 20_000
+    assert all(FinishSettings.preset(name) for name in PRESETS)
+    with pytest.raises(UserError, match="raw, film, game, mobile"):
+        FinishSettings.preset("gold")
+
+
+def test_steps_are_reported_and_a_report_can_stop():
+    told = []
+    finish_mesh(mesh_of(sphere()), replace(SMALL, faces=1000), lambda *step: told.append(step))
+    assert told == [("whole", 0, 3), ("crumbs", 1, 3), ("faces", 2, 3), ("faces", 3, 3)]
+
+    def stop(*step):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finish_mesh(mesh_of(sphere()), SMALL, stop)

@@ -1,0 +1,180 @@
+"""Objects of Gaussians: into Blender and out again, moved, cropped, joined, edited in edit mode."""
+
+import math
+
+import bpy
+import numpy as np
+import pytest
+from mathutils import Euler, Matrix
+
+from blender_trellis.scene.gaussians.nodes import SIZE, get_input, set_input
+from blender_trellis.scene.gaussians.object import splats_of
+from blender_trellis.splats import quaternions
+from blender_trellis.splats.files import TO_FILE, read_splats
+from blender_trellis.splats.ply import write_ply
+from blender_trellis.splats.values import Splats
+
+N = 60
+
+
+def _splats(seed: int = 1, harmonic_count: int = 8) -> Splats:
+    random = np.random.default_rng(seed)
+    values = {
+        "position": random.uniform(-1, 1, (N, 3)),
+        "f_dc": random.normal(size=(N, 3)),
+        "opacity": random.normal(size=(N, 1)),
+        "scale": random.uniform(-5, -2, (N, 3)),
+        "rotation": random.normal(size=(N, 4)),
+        "f_rest": random.normal(size=(N, 3, harmonic_count)) * 0.3,
+    }
+    return Splats(**{name: value.astype(np.float32) for name, value in values.items()})
+
+
+def _covariances(splats: Splats) -> np.ndarray:
+    axes = quaternions.matrices(splats.rotation) * np.exp(splats.scale)[:, None]
+    return axes @ axes.transpose(0, 2, 1)
+
+
+def _assert_same(found: Splats, expected: Splats) -> None:
+    np.testing.assert_allclose(found.position, expected.position, atol=1e-5)
+    np.testing.assert_allclose(_covariances(found), _covariances(expected), rtol=1e-3, atol=1e-6)
+    for name in ("f_dc", "opacity"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    np.testing.assert_allclose(found.f_rest, expected.f_rest, atol=1e-5)
+
+
+@pytest.fixture
+def imported(addon, tmp_path):
+    """Imports splats through a file; gives the object."""
+
+    def run(splats: Splats, up: str = "NEGATIVE_Y", name: str = "scan") -> bpy.types.Object:
+        write_ply(tmp_path / f"{name}.ply", splats)
+        assert bpy.ops.trellis.import_splats(filepath=str(tmp_path / f"{name}.ply"), up=up) == {"FINISHED"}
+        bpy.context.view_layer.update()
+        return bpy.context.object
+
+    return run
+
+
+def test_a_file_stands_upright_and_comes_out_as_it_went_in(imported, tmp_path):
+    splats = _splats()
+    item = imported(splats)
+    assert item.name == "scan" and item.select_get()
+    _assert_same(splats_of(item), splats)
+    x, y, z = splats.position[0]
+    world = item.matrix_world @ item.data.vertices[0].co
+    np.testing.assert_allclose(world, (x, z, -y), atol=1e-6)  # up is -y in the file
+    assert bpy.ops.trellis.export_splats(filepath=str(tmp_path / "out.ply")) == {"FINISHED"}
+    _assert_same(read_splats(tmp_path / "out.ply")[0], splats)
+
+
+def test_the_scene_is_set_so_that_rays_pass(imported):
+    assert bpy.context.scene.cycles.transparent_max_bounces == 8
+    imported(_splats())
+    assert bpy.context.scene.cycles.transparent_max_bounces == 1024
+
+
+def test_a_moved_object_is_exported_where_it_stands_and_may_take_its_transform_on(imported, tmp_path):
+    splats = _splats()
+    item = imported(splats, up="Z")
+    item.location, item.scale = (1, 2, 3), (0.5, 0.5, 0.5)
+    item.rotation_euler = Euler((0.3, -0.7, 2.0))
+    bpy.context.view_layer.update()
+    expected = splats.moved(np.array(item.matrix_world))
+    bpy.ops.trellis.export_splats(filepath=str(tmp_path / "out.ply"))
+    _assert_same(read_splats(tmp_path / "out.ply")[0], expected.moved(TO_FILE))
+    assert bpy.ops.trellis.apply_splat_transform() == {"FINISHED"}
+    bpy.context.view_layer.update()
+    assert item.matrix_world == Matrix.Identity(4)
+    _assert_same(splats_of(item), expected)
+
+
+def test_a_transform_is_applied_to_the_chosen_object_only(imported):
+    item = imported(_splats())
+    twin = bpy.data.objects.new("twin", item.data)
+    child = bpy.data.objects.new("child", None)
+    for other in (twin, child):
+        bpy.context.collection.objects.link(other)
+    child.parent, child.location = item, (1, 0, 0)
+    item.location = (5, 0, 0)
+    bpy.context.view_layer.update()
+    where = child.matrix_world.copy()
+    bpy.ops.trellis.apply_splat_transform()
+    bpy.context.view_layer.update()
+    _assert_same(splats_of(twin), _splats())
+    np.testing.assert_allclose(np.array(child.matrix_world), np.array(where), atol=1e-6)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_splats_are_cropped_by_a_turned_box(imported, inside):
+    splats = _splats()
+    item = imported(splats, up="Z")
+    item.location = (0.1, 0, 0)
+    bpy.ops.object.empty_add(type="CUBE", radius=0.5, rotation=(0, 0, math.radians(45)))
+    box = bpy.context.object
+    box.scale = (2, 1, 1)
+    item.select_set(True)
+    bpy.context.view_layer.update()
+    bpy.ops.trellis.crop_splats(inside=inside)
+    x, y, z = (splats.position + (0.1, 0, 0)).T
+    within = (abs(x + y) / np.sqrt(2) < 1.0) & (abs(y - x) / np.sqrt(2) < 0.5) & (abs(z) < 0.5)
+    assert 3 < within.sum() < N - 3
+    _assert_same(splats_of(item), splats.taken(~within if inside else within))
+
+
+def test_joined_splats_stay_where_they_stood(imported):
+    first = imported(_splats(), up="Z", name="first")
+    second = imported(_splats(seed=2, harmonic_count=15), up="NEGATIVE_Y", name="second")
+    second.location = (0, 0, 4)
+    first.location = (1, 0, 0)
+    set_input(first.modifiers["Splats"], SIZE, 2.0)
+    first.select_set(True)
+    bpy.context.view_layer.objects.active = first
+    bpy.context.view_layer.update()
+    expected = _splats(seed=2, harmonic_count=15).moved(np.array(second.matrix_world))
+    bpy.ops.trellis.join_splats()
+    assert [item.name for item in bpy.data.objects] == ["first"]
+    world = splats_of(first).moved(np.array(first.matrix_world))
+    _assert_same(world.taken(slice(N, None)), expected)
+    assert not world.f_rest[:N, :, 8:].any()
+    assert get_input(first.modifiers["Splats"], SIZE) == 2.0
+    assert first.modifiers["Splats"].node_group["trellis_splats"][1] == 3
+
+
+def test_blenders_own_edit_mode_deletes_splats(imported):
+    splats = _splats()
+    item = imported(splats, up="Z")
+    bpy.ops.object.mode_set(mode="OBJECT")
+    chosen = splats.position[:, 0] > 0
+    for vertex, value in zip(item.data.vertices, chosen, strict=True):
+        vertex.select = bool(value)
+    bpy.ops.object.mode_set(mode="EDIT")
+    bpy.context.tool_settings.mesh_select_mode = (True, False, False)
+    bpy.ops.mesh.delete(type="VERT")
+    bpy.ops.object.mode_set(mode="OBJECT")
+    _assert_same(splats_of(item), splats.taken(~chosen))
+
+
+def test_a_compressed_file_holds_the_same_splats(imported, tmp_path):
+    splats = _splats()
+    imported(splats, up="Z")
+    bpy.ops.trellis.export_splats(filepath=str(tmp_path / "a.ply"), layout="PACKED")
+    bpy.ops.trellis.export_splats(filepath=str(tmp_path / "b.ply"))
+    packed, whole = (read_splats(tmp_path / name)[0] for name in ("a.ply", "b.ply"))
+    packed, whole = (part.taken(np.argsort(part.position[:, 0])) for part in (packed, whole))
+    np.testing.assert_allclose(packed.position, whole.position, atol=2 / 1023)
+    np.testing.assert_allclose(_covariances(packed), _covariances(whole), atol=2e-3)
+    assert (tmp_path / "a.ply").stat().st_size < (tmp_path / "b.ply").stat().st_size
+
+
+def test_what_cannot_be_read_is_told(addon, tmp_path):
+    (tmp_path / "a.ply").write_bytes(b"no ply")
+    with pytest.raises(RuntimeError, match="not a PLY file"):
+        bpy.ops.trellis.import_splats(filepath=str(tmp_path / "a.ply"))
+    assert not bpy.data.objects
+
+
+def test_operators_without_gaussians_are_grey(addon):
+    bpy.ops.mesh.primitive_cube_add()
+    for name in ("export_splats", "apply_splat_transform", "crop_splats", "join_splats"):
+        assert not getattr(bpy.ops.trellis, name).poll()

@@ -1,0 +1,65 @@
+"""Parts of an asset changed in a real Blender with a window, by the real backend and the bundled model."""
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import PATIENCE
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def backend(blender):
+    """The Blender that can start the backend's own environment, and that environment's interpreter."""
+    environment = (CHECKOUT / ".venv").resolve()
+    python = environment / "bin" / "python"
+    if not python.exists():
+        pytest.skip("the backend's environment is not set up")
+    told = subprocess.run(
+        [python, "-c", "import sys; print(sys.base_prefix)"], capture_output=True, text=True
+    )
+    folders = (*blender.folders, environment, Path(told.stdout.strip()))
+    return replace(blender, folders=folders), python
+
+
+def test_a_region_is_added_moved_regenerated_and_undone(backend, installed, tmp_path):
+    blender, python = backend
+    pictures = CHECKOUT / "docs" / "pictures"
+    plan = {"picture": str(pictures / "mushroom.png"), "guide": str(pictures / "chair.png")}
+    plan |= {"shots": str(tmp_path), "report": str(tmp_path / "report.json"), "seconds": PATIENCE}
+    plan |= {"blend": str(tmp_path / "asset.blend")}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    drive = CHECKOUT / "tests" / "blender" / "window" / "drive_region.py"
+    said = blender.run(
+        *("-p", "0", "0", "1280", "800", "--python", drive, "--", tmp_path / "plan.json"),
+        window=True,
+        TRELLIS_PYTHON=python,
+        OMP_NUM_THREADS=1,
+        **installed,
+    )
+    assert (tmp_path / "report.json").exists(), said.stdout[-3000:] + said.stderr[-3000:]
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert "error" not in report, report["error"]
+    _check(report)
+    assert "Traceback" not in said.stdout + said.stderr
+
+
+def _check(report: dict) -> None:
+    faults = {name: report[name] for name in report if name.endswith("_fault")}
+    assert len(faults) == 3 and not any(faults.values()), faults
+    name, *before = report["added"]
+    moved, undone = report["dragged"], report["drag_undone"]
+    assert name == moved[0] == undone[0] == "Region"
+    assert undone[1:] == pytest.approx(before)
+    top = [one[2] + one[5] for one in (before, moved[1:])]
+    assert top[0] == pytest.approx(top[1], abs=1e-5)  # the face that was not grabbed stays
+    assert 0.2 < moved[6] / before[5] < 0.8
+    for outside, kept, earlier, now in report["removed"].values():
+        assert outside > 1000 and kept == outside and now < 0.9 * earlier
+    assert report["undone"] and report["redone"] and report["reopened"]
+    assert report["look_changed"] and report["history"] == ["generate", "remove", "look"]
+    assert "stopped" in report["fault_after_kill"] and report["untouched_after_kill"]
