@@ -191,6 +191,16 @@ class TRELLIS_OT_set_up_splat_render(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class TRELLIS_MT_splats(bpy.types.Menu):
+    """Edits of Gaussians, in the Object menu."""
+
+    bl_label = "Gaussians"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        for name in ("apply_splat_transform", "crop_splats", "join_splats"):
+            self.layout.operator(f"trellis.{name}")
+
+
 class TRELLIS_FH_splats(bpy.types.FileHandler):
     """Files of splats that are dropped on a 3D view."""
 
@@ -223,6 +233,7 @@ def _entries() -> tuple[tuple[type, object], ...]:
         (types.TOPBAR_MT_file_import, _draw_import),
         (types.TOPBAR_MT_file_export, _draw_export),
         (types.VIEW3D_MT_object_apply, _draw_apply),
+        (types.VIEW3D_MT_object, _draw_edits),
     )
 
 
@@ -238,6 +249,11 @@ def _draw_apply(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
     menu.layout.operator("trellis.apply_splat_transform")
 
 
+def _draw_edits(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
+    if any(is_gaussian(item) for item in context.selected_objects):
+        menu.layout.menu("TRELLIS_MT_splats")
+
+
 def _selected(context: bpy.types.Context) -> list[bpy.types.Object]:
     return [item for item in context.selected_objects if is_gaussian(item)]
 
@@ -249,5 +265,6 @@ CLASSES = (
     TRELLIS_OT_crop_splats,
     TRELLIS_OT_join_splats,
     TRELLIS_OT_set_up_splat_render,
+    TRELLIS_MT_splats,
     TRELLIS_FH_splats,
 )
