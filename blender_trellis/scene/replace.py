@@ -148,8 +148,8 @@ def _rows(mesh: bpy.types.Mesh, arrays: Arrays, look: bool) -> np.ndarray:
     if kept is None or not _has_all_names(mesh):
         return rows
     found = rows_of(arrays["keys"], vertex_keys(mesh))
-    kept = np.ones(len(rows), bool) if look else kept.astype(bool)
-    return np.where(kept, found, rows) if (found[kept] >= 0).all() else rows
+    # After an earlier edit the scene's mesh joins two decodes, and some vertices of this one are not in it.
+    return np.where(kept.astype(bool) | look, found, rows)
 
 
 def _has_all_names(mesh: bpy.types.Mesh) -> bool:
