@@ -16,6 +16,7 @@ COMMANDS = {
     "vary": "make variants of an asset",
     "encode": "turn a mesh into an asset that can be edited",
     "finish": "close a mesh, clear it and bring it within a budget of faces",
+    "picture": "draw an asset as its model expects pictures, to paint on for an edit",
     "selftest": "compare this machine's results with stored ones",
     "bench": "time every stage",
     "train": "make the starter model from a folder of objects (in the repository, not in the extension)",

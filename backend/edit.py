@@ -63,7 +63,7 @@ def make_from_latents(
         for name in names:
             for suffix in (*(FORMATS[kind].suffix for kind in options.formats), SUFFIX):
                 check_target(options.output / (name + suffix))
-        networks, asset = _open(options)
+        networks, asset = open_asset(options)
         for name, events in zip(names, make(networks, asset, options), strict=True):
             sys.stdout.write(f"{', '.join(_finish(name, events, asset, options.output))}\n")
     except UserError as error:
@@ -81,6 +81,7 @@ def _edited(networks: Networks, asset: AssetLatents, options: argparse.Namespace
         options.margin,
         options.growth,
         options.jumps,
+        not options.open_cut,
     )
     region = _read_region(options.region)
     check_edit(region, asset, options.mode, settings.sampling, _hash_of_guide(options))
@@ -110,14 +111,16 @@ def _finish(name: str, events: Iterator[Step | Output], asset: AssetLatents, fol
     return [*files, name + SUFFIX]
 
 
-def _open(options: argparse.Namespace) -> tuple[Networks, AssetLatents]:
+def open_asset(options: argparse.Namespace) -> tuple[Networks, AssetLatents]:
     """The asset, encoded first where it is a mesh, and the networks of the model that made it."""
     device = choose_device(options.device)
     precision = choose_dtype(device, options.precision)
     if options.asset.suffix.lower() in MESH_SUFFIXES:
         mesh = load_asset(options.asset)
         networks = Networks.open(options.model or ENCODING_MODEL, device, precision, options.engine)
-        asset, _ = encode_mesh(networks, mesh.vertices, mesh.faces, mesh.corner_colors / np.float32(255))
+        asset, frame = encode_mesh(networks, mesh.vertices, mesh.faces, mesh.corner_colors / np.float32(255))
+        x, y, z = frame.offset
+        sys.stderr.write(f"encoded: mesh = asset * {frame.scale:.6g} + ({x:.6g}, {y:.6g}, {z:.6g})\n")
         return networks, asset
     asset = read_latents(options.asset)
     networks = Networks.open(options.model or asset.model, device, precision, options.engine)
@@ -199,4 +202,5 @@ def _parser() -> argparse.ArgumentParser:
         help="cells of the structure latent sampled round the region",
     )
     add("--jumps", type=int, default=1, help="passes of each sampling step, which settle the new part")
+    add("--open-cut", action="store_true", help="remove without a lid where the inside shows")
     return wanted

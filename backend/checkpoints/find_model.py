@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from backend.errors import MissingModel
-from backend.hub_cache import (
+from backend.machine.hub_cache import (
     cache_of,
     cached_repositories,
     hub_caches,

@@ -13,7 +13,7 @@ from backend.checkpoints.checksums import folder_hash, verify
 from backend.checkpoints.find_model import find_checkpoint, find_model
 from backend.config import parse_config, read_json
 from backend.errors import UserError
-from backend.hub_cache import repository_name
+from backend.machine.hub_cache import repository_name
 from backend.sampling import SIGMA_MIN, SamplerSettings
 
 SAMPLERS = ("FlowEulerSampler", "FlowEulerCfgSampler", "FlowEulerGuidanceIntervalSampler")

@@ -8,10 +8,11 @@ import torch
 from backend.encoding.latent_encoders import LatentEncoder, is_view_aligned
 from backend.errors import MissingModel
 from backend.geometry.mesh_files import Asset
+from backend.geometry.portrait import decoded_asset
 from backend.geometry.scene import Scene, occupancy, pooled_occupancy
 from backend.lifting.mesh_features import voxel_features
 from backend.lifting.surface import FEATURES
-from backend.measures.unit_cube import RESOLUTION, mesh_asset
+from backend.measures.unit_cube import RESOLUTION
 from backend.trellis.decoding import StructuredLatent, decode
 from backend.trellis.networks import Networks
 
@@ -31,7 +32,7 @@ class Autoencoder:
         features = torch.from_numpy(voxel_features(scene, coords, encoder.resolution))
         latents = (encoder(coords, features) * encoder.std + encoder.mean).to(device)
         places = torch.from_numpy(coords).to(device)
-        return mesh_asset(
+        return decoded_asset(
             decode(self.pipeline, "mesh", StructuredLatent(places, latents, encoder.resolution))
         )
 

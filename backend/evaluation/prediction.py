@@ -13,12 +13,12 @@ from backend.background import remove_background
 from backend.encoding.latent_encoders import is_view_aligned
 from backend.evaluation.cases import Case
 from backend.geometry.mesh_files import Asset
+from backend.geometry.portrait import decoded_asset
 from backend.geometry.voxelize import EMPTY
 from backend.image import cut_out
 from backend.measures.unit_cube import (
     RESOLUTION,
     Placement,
-    mesh_asset,
     place_gaussians,
     placement,
     unit_occupancy,
@@ -90,7 +90,7 @@ def placed(result: Reconstruction, azimuth: float | None, seconds: float) -> Pre
     occupied = _split(structure) if azimuth is None else unit_occupancy(structure, azimuth)
     if result.mesh is None or len(result.mesh.faces) == 0:
         return Prediction(occupied, EMPTY, None, seconds)
-    mesh = mesh_asset(result.mesh)
+    mesh = decoded_asset(result.mesh)
     where = Placement() if azimuth is None else placement(mesh.vertices[np.unique(mesh.faces)], azimuth)
     splats = None if result.gaussians is None else place_gaussians(result.gaussians, where)
     return Prediction(occupied, replace(mesh, vertices=where.apply(mesh.vertices)), splats, seconds)

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.geometry.mesh_files import Asset
 from backend.geometry.views import LONGEST_SIDE, turn, turned
 from backend.representations.gaussians import Gaussians
-from backend.representations.mesh import Mesh
 from backend.representations.rotations import quaternions, rotation_matrices
 
 RESOLUTION = 64
@@ -59,14 +57,6 @@ def place_gaussians(gaussians: Gaussians, where: Placement) -> Gaussians:
         scale=gaussians.scale.float().cpu() * where.scale,
         rotation=rotation,
     )
-
-
-def mesh_asset(mesh: Mesh) -> Asset:
-    """A model's mesh as an asset with flat colours; grey without colours."""
-    vertices, faces = mesh.vertices.double().cpu().numpy(), mesh.faces.cpu().numpy().astype(np.int32)
-    colors = np.full((len(vertices), 3), 0.5) if mesh.colors is None else mesh.colors.cpu().numpy()
-    corners = (np.clip(colors[faces], 0, 1) * 255).round().astype(np.uint8)
-    return Asset(vertices, faces, corners, np.zeros(len(faces), bool))
 
 
 def unit_occupancy(occupied: np.ndarray, azimuth: float = 0.0) -> np.ndarray:

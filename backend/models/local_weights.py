@@ -8,7 +8,13 @@ from torch import nn
 
 from backend import tensor_files
 from backend.errors import UserError
-from backend.hub_cache import cache_of, cached_repositories, hub_caches, refuse_partial_repository, snapshots
+from backend.machine.hub_cache import (
+    cache_of,
+    cached_repositories,
+    hub_caches,
+    refuse_partial_repository,
+    snapshots,
+)
 
 
 def hub_folders(repository: str, search: tuple[Path, ...]) -> Iterator[Path]:

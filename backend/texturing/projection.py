@@ -51,12 +51,18 @@ def picture_views(cutouts: Sequence[Image.Image], aligned: bool) -> list[Picture
 
 
 def projected(
-    picture: PictureView, camera: Camera, texels: Texels, vertices: np.ndarray, faces: np.ndarray
+    picture: PictureView,
+    camera: Camera,
+    texels: Texels,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    slack: float = _BIAS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Colours (P, 3) f32 in [0, 1] of the picture at the texels, and how far each is to be trusted (P,).
 
     That is 0 where something hides the texel, where it turns away and outside the object's silhouette, and
-    small where the surface is seen at a grazing angle or near a silhouette.
+    small where the surface is seen at a grazing angle or near a silhouette. What lies up to `slack` behind
+    the surface counts as seen.
     """
     seen = camera.project(texels.position)
     towards = camera.position - texels.position
@@ -68,7 +74,7 @@ def projected(
     pixels = _density_matched(picture.pixels, camera, texels)
     edge = _edge_distance(depth, inverse > 0, pixels[..., 3])
     slope = np.sqrt(1 - np.minimum(cosine, 1) ** 2) / cosine
-    bias = _BIAS + slope / (camera.focal * _DEPTH_SIZE) * camera.distance
+    bias = slack + slope / (camera.focal * _DEPTH_SIZE) * camera.distance
     row, column = (np.minimum((seen[:, i] * _DEPTH_SIZE).astype(int), _DEPTH_SIZE - 1) for i in (1, 0))
     visible = 1 / seen[:, 2] < depth[row, column] + bias
     trust = visible * _ramp(cosine, _GRAZING) * _ramp(_sampled(edge[..., None], seen)[:, 0], _EDGE)

@@ -1,10 +1,11 @@
 """What an artist can choose about a texture, and the refusal of what makes no sense."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from backend.errors import UserError
 
+Symmetry = Literal["off", "auto", "on"]
 SMALLEST, LARGEST = 16, 4096
 Encoding = Literal["png", "jpeg", "webp"]
 ENCODINGS: tuple[Encoding, ...] = ("png", "jpeg", "webp")
@@ -21,15 +22,16 @@ MATERIALS: dict[str, tuple[float, float]] = {
 class TextureSettings:
     """size: texels a side, a power of two. padding: least texels between two charts.
 
-    project_picture: bake the pixels of given pictures onto what they see. symmetry: give the far side of an
-    object with a mirror plane what the picture shows of the near side. delight: divide soft shading out of
-    the pictures. material: a name of MATERIALS. Raises UserError for what cannot be.
+    project_picture: bake the pixels of given pictures onto what they see. symmetry: whether the far side gets
+    what pictures show of the near side: "off", "auto" where the mesh mirrors itself, or "on" in any case.
+    delight: divide soft shading out of the pictures. material: a name of MATERIALS. Raises UserError for what
+    cannot be.
     """
 
     size: int = 2048
     padding: int = 2
     project_picture: bool = True
-    symmetry: bool = False
+    symmetry: Symmetry = "off"
     delight: bool = False
     material: str = "matte"
     encoding: Encoding = "png"
@@ -47,6 +49,10 @@ class TextureSettings:
             )
         if self.material not in MATERIALS:
             raise UserError(f"There is no material {self.material!r}; choose of {', '.join(MATERIALS)}.")
+        if self.symmetry not in get_args(Symmetry):
+            raise UserError(
+                f"The symmetry cannot be {self.symmetry!r}; choose of {', '.join(get_args(Symmetry))}."
+            )
         if self.encoding not in ENCODINGS:
             raise UserError(
                 f"Textures cannot be stored as {self.encoding!r}; choose of {', '.join(ENCODINGS)}."

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from backend.evaluation.cases import Case
+from backend.geometry.portrait import decoded_asset
 from backend.geometry.scene import occupancy
 from backend.measures.comparison import distances, f_score_of_distances, iou, surface_scores
-from backend.measures.unit_cube import mesh_asset
 from backend.representations.structure import occupied_voxels
 from backend.sampling import SamplerSettings
 from backend.trellis.conditioning import Condition
@@ -89,7 +89,7 @@ def best_latent(
             if len(voxels.coords) == 0:
                 return [0.0]
             settings = Settings(structure, sampler, ("mesh",))
-            mesh = mesh_asset(_made("mesh", networks, condition, settings, [voxels]))
+            mesh = decoded_asset(_made("mesh", networks, condition, settings, [voxels]))
             found = surface_scores(mesh, case.scene.mesh)
             return [(found["fscore_005"] + found["fscore_002"]) / 2]
 

@@ -77,7 +77,8 @@ def edit(
         edited = yield from closed(change, edited, rows, mesh)
     else:
         edited = yield from new_look(change, edited, rows, condition)
-        check_difference(change, edited, rows)
+        if not masks.voxels.all():  # round everything it is a variant, and another question
+            check_difference(change, edited, rows)
     yield Output("structured_latent", StructuredLatent(edited.coords, edited.feats, edited.resolution))
     yield from _decode(change, edited, rows)
 

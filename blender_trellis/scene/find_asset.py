@@ -15,6 +15,7 @@ ASSET = "trellis_asset"  # a collection's id; its objects have it too
 PART = "trellis_part"  # of an object, one of:
 PARTS = ("mesh", "finished", "gaussian", "root")  # with "finished", "mesh" is the raw one, which is hidden
 KEY = "trellis_key"  # the attribute that names vertices and splats
+FOREIGN = -1  # the name of a splat that came from elsewhere
 SAMPLE = "trellis_sample"  # of a mesh: rows, keys and places of some vertices as they were made
 SIZE = "trellis_size"  # of a mesh: how many vertices and faces were made
 SAMPLES = 96
@@ -112,7 +113,16 @@ def asset_matrix(collection: bpy.types.Collection) -> Matrix:
     vertices at once, as applying a scale does.
     """
     item = part(collection, "mesh") or part(collection, "gaussian")
-    return item.matrix_world @ data_frame(item.data) if item is not None else Matrix.Identity(4)
+    return world_matrix(item) @ data_frame(item.data) if item is not None else Matrix.Identity(4)
+
+
+def world_matrix(item: bpy.types.Object) -> Matrix:
+    """The object's world matrix, also of one that is hidden, whose own Blender does not keep up to date."""
+    if item.visible_get():
+        return item.matrix_world.copy()
+    if item.parent is None or item.parent_type != "OBJECT":
+        return item.matrix_basis.copy()
+    return world_matrix(item.parent) @ item.matrix_parent_inverse @ item.matrix_basis
 
 
 # ---- the frame of a mesh's own coordinates ----------------------------------------------------------------

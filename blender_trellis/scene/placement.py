@@ -8,7 +8,7 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from .asset import Arrays, Asset
-from .find_asset import PART
+from .find_asset import PART, world_matrix
 
 GAP = 0.1  # between neighbours, in parts of the new asset's width
 SURROUNDINGS = (
@@ -109,14 +109,14 @@ def _taken(view_layer: bpy.types.ViewLayer) -> Iterable[Bounds]:
             inside = [one for one in item.instance_collection.all_objects if one.type in SOLID]
             offset = Matrix.Translation(-item.instance_collection.instance_offset)
             if inside:
-                yield world_bounds(inside, item.matrix_world @ offset)
+                yield world_bounds(inside, world_matrix(item) @ offset)
 
 
 def world_bounds(items: Iterable[bpy.types.Object], matrix: Matrix | None = None) -> Bounds:
     """The box around objects in the world, modifiers and all; under `matrix` where they are instances."""
     outer = matrix if matrix is not None else Matrix.Identity(4)
     corners = np.array(
-        [outer @ item.matrix_world @ Vector(corner) for item in items for corner in item.bound_box]
+        [outer @ world_matrix(item) @ Vector(corner) for item in items for corner in item.bound_box]
     )
     return Bounds(corners.min(axis=0), corners.max(axis=0))
 

@@ -16,6 +16,7 @@ from .asset import Arrays, Asset, fingerprint
 from .collection import finished_object, linear_colors, show, shown, store_sources
 from .find_asset import (
     ASSET,
+    FOREIGN,
     KEY,
     data_frame,
     name_vertices,
@@ -48,7 +49,7 @@ def changed_by_hand(collection: bpy.types.Collection) -> str:
     """Why an edit cannot keep what was done to the asset's mesh since, one sentence; empty where it can."""
     for kind in KINDS:
         item = part(collection, kind)
-        if item is not None and not _has_all_names(item.data):
+        if item is not None and not _is_named(item.data, kind):
             what = "vertices" if kind == "mesh" else "splats"
             return (
                 f'The {what} of "{item.name}" were added, removed or joined by hand: the edit puts the '
@@ -120,51 +121,64 @@ def _finish(collection: bpy.types.Collection, asset: Asset) -> None:
 
 
 def _renew(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, look: bool) -> None:
-    keys, places = arrays["keys"], arrays["vertices" if kind == "mesh" else "position"]
-    faces = arrays["faces"] if kind == "mesh" else np.empty((0, 3), np.int32)
-    rows = _rows(mesh, arrays, look)
+    frame = np.array(data_frame(mesh))
+    rows, index = _rows(mesh, kind, arrays, look)
+    arrays = {name: values if name == "faces" else values[index] for name, values in arrays.items()}
+    keys, made = arrays["keys"], arrays["vertices" if kind == "mesh" else "position"]
+    faces = arrays.get("faces", np.empty((0, 3), np.int32))
     changed = rows < 0
     if look and not changed.any() and len(rows) == len(mesh.vertices):
         order = np.argsort(rows)
     else:
         if not len(vertex_keys(mesh)):
             name_vertices(mesh)
-        frame = np.array(data_frame(mesh))
-        order = splice(mesh, rows, places @ frame[:3, :3].T + frame[:3, 3], faces)
-        set_values(mesh, KEY, np.arange(len(order)), keys[order])
-        store_sample(mesh, keys[order], places[order])
+        order = splice(mesh, rows, made @ frame[:3, :3].T + frame[:3, 3], faces)
+        new = np.flatnonzero(changed[order])
+        set_values(mesh, KEY, new, keys[order[new]])
+        store_sample(mesh, keys[order], made[order])
         store_size(mesh)
     if look:
         changed |= arrays["kept"] == 0
     at = np.flatnonzero(changed[order])
     looks = {name: values[order[at]] for name, values in arrays.items() if name != "faces"}
-    _set_looks(mesh, kind, looks, at)
+    _set_looks(mesh, kind, looks, at, frame)
 
 
-def _rows(mesh: bpy.types.Mesh, arrays: Arrays, look: bool) -> np.ndarray:
-    """Which of the mesh's vertices each of the result's is (V,), -1 where it is new."""
+def _rows(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, look: bool) -> tuple[np.ndarray, np.ndarray]:
+    """What the mesh will be made of: rows of its own that stay, -1 for new ones, and of the same the rows of
+    the result. Splats that were deleted by hand stay deleted; those that were copied or joined stay."""
     kept = arrays.get("kept")
-    rows = np.full(len(arrays["keys"]), -1, np.int64)
-    if kept is None or not _has_all_names(mesh):
-        return rows
-    found = rows_of(arrays["keys"], vertex_keys(mesh))
+    everything = np.arange(len(arrays["keys"]))
+    new = np.full(len(everything), -1, np.int64)
+    if kept is None or not _is_named(mesh, kind):
+        return new, everything
+    kept, present = np.ones(len(new), bool) if look else kept.astype(bool), vertex_keys(mesh)
+    if kind == "gaussian":
+        named = rows_of(present, arrays["keys"])
+        stays = np.flatnonzero((present == FOREIGN) | ((named >= 0) & kept[named]))
+        lacking = np.flatnonzero(~kept)
+        return np.concatenate([stays, new[lacking]]), np.concatenate([np.maximum(named[stays], 0), lacking])
+    found = rows_of(arrays["keys"], present)
     # After an earlier edit the scene's mesh joins two decodes, and some vertices of this one are not in it.
-    return np.where(kept.astype(bool) | look, found, rows)
+    return np.where(kept, found, new), everything
 
 
-def _has_all_names(mesh: bpy.types.Mesh) -> bool:
-    """Whether the mesh has the vertices and faces that it was made with, each under its name."""
+def _is_named(mesh: bpy.types.Mesh, kind: str) -> bool:
+    """Whether a mesh has the vertices and faces that it was made with, each under its name; splats have no
+    faces that need them all."""
     keys = vertex_keys(mesh)
+    if kind == "gaussian":
+        return len(keys) > 0
     size = (len(mesh.vertices), len(mesh.polygons))
     return size == stored_size(mesh) and len(keys) == len(mesh.vertices) == len(np.unique(keys))
 
 
-def _set_looks(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, rows: np.ndarray) -> None:
+def _set_looks(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, rows: np.ndarray, frame: np.ndarray) -> None:
     """Sets what is not the position of the vertices `rows`: colours, and all that a splat is."""
     if not len(rows):
         return
     if kind == "gaussian":
-        for name, values in columns_of(Splats.plain(arrays)):
+        for name, values in columns_of(Splats.plain(arrays).moved(frame)):
             set_values(mesh, name, rows, values)
         return
     linear = linear_colors(arrays)

@@ -8,7 +8,7 @@ from ..jobs import session
 from ..jobs.placement import Placement
 from ..scene.collection import show
 from ..scene.gaussians.object import is_gaussian
-from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, show_colors
+from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view
 
 
 class TRELLIS_OT_generate(bpy.types.Operator):
@@ -69,9 +69,10 @@ class TRELLIS_OT_show(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         for collection in context.object.users_collection:
-            if any(is_gaussian(item) for item in collection.objects):
+            splats = [item for item in collection.objects if is_gaussian(item)]
+            if splats:
                 show(collection, self.kind)
-        show_colors(context)
+                suit_view(context, splats)
         if self.kind != "mesh" and raise_bounces(context.scene):
             self.report({"INFO"}, BOUNCES_RAISED)
         return {"FINISHED"}

@@ -9,7 +9,7 @@ from ..faults import Fault
 from ..scene.export import atomic, check_target
 from ..scene.gaussians.edit import apply_transform, crop, import_splats, join, splats_in_world
 from ..scene.gaussians.object import is_gaussian
-from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, show_colors, use_plain_colors
+from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view, use_colors
 from ..splats.files import READERS, TO_FILE, WRITERS, read_splats
 from ..splats.values import joined
 
@@ -54,22 +54,21 @@ class TRELLIS_OT_import_splats(bpy.types.Operator, ImportHelper):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         paths = [Path(self.directory, file.name) for file in self.files if file.name] or [Path(self.filepath)]
-        made = 0
+        made = []
         for path in paths:
             try:
                 splats, left_out = read_splats(path)
             except Fault as fault:
                 self.report({"ERROR"}, str(fault))
                 continue
-            import_splats(path.stem, splats, self.up, context)
-            made += 1
+            made.append(import_splats(path.stem, splats, self.up, context))
             if left_out:
                 self.report(
                     {"WARNING"}, f"{path.name}: {left_out:,} splats without finite values are left out"
                 )
         if not made:
             return {"CANCELLED"}
-        show_colors(context)
+        suit_view(context, made)
         if raise_bounces(context.scene):
             self.report({"INFO"}, BOUNCES_RAISED)
         return {"FINISHED"}
@@ -172,15 +171,23 @@ class TRELLIS_OT_join_splats(SplatOperator):
 
 
 class TRELLIS_OT_set_up_splat_render(bpy.types.Operator):
-    """Let Cycles' rays pass through all splats, and use the Standard view transform, which keeps colors"""
+    """Set the scene so that splats show their own colors and Cycles' rays pass through all of them"""
 
     bl_idname = "trellis.set_up_splat_render"
     bl_label = "Set Up Rendering"
     bl_options = {"REGISTER", "UNDO"}
 
+    colors: bpy.props.EnumProperty(
+        name="Colors",
+        items=(
+            ("STANDARD", "Standard", "Beside other objects: view transform Standard"),
+            ("VIEWERS", "As Viewers", "Exactly as viewers of splats, for splats alone: view transform Raw"),
+        ),
+    )
+
     def execute(self, context: bpy.types.Context) -> set[str]:
         raise_bounces(context.scene)
-        use_plain_colors(context.scene)
+        use_colors(context.scene, self.colors)
         return {"FINISHED"}
 
 
@@ -232,7 +239,7 @@ def _draw_apply(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
 
 
 def _selected(context: bpy.types.Context) -> list[bpy.types.Object]:
-    return [item for item in context.selected_objects if item.type == "MESH" and is_gaussian(item)]
+    return [item for item in context.selected_objects if is_gaussian(item)]
 
 
 CLASSES = (

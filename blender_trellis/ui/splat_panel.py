@@ -5,7 +5,7 @@ import bpy
 from ..scene.collection import shown
 from ..scene.gaussians.nodes import IN_VIEWPORT, SIZE, get_input, input_property
 from ..scene.gaussians.object import MODIFIER
-from ..scene.gaussians.settings import changes_colors, lacks_bounces
+from ..scene.gaussians.settings import colors_in_use, lacks_bounces
 from .widgets import draw_text, letters_across
 
 
@@ -29,19 +29,22 @@ def draw_splats(
     row = column.row()
     row.active = not get_input(modifier, IN_VIEWPORT)
     row.prop(*input_property(modifier, SIZE), text=SIZE)
-    _draw_render_settings(layout, context)
+    _draw_render_settings(layout, context, splats)
 
 
-def _draw_render_settings(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+def _draw_render_settings(
+    layout: bpy.types.UILayout, context: bpy.types.Context, splats: bpy.types.Object
+) -> None:
+    used = colors_in_use(context.scene, splats)
+    layout.label(text="Colors in Renders")
+    row = layout.row(align=True)
+    for choice, text in (("STANDARD", "Standard"), ("VIEWERS", "As Viewers")):
+        row.operator("trellis.set_up_splat_render", text=text, depress=used == choice).colors = choice
     reasons = []
-    if lacks_bounces(context.scene):
-        reasons.append("Cycles stops its rays within the splats: too few transparent bounces.")
-    if changes_colors(context.scene):
+    if not used:
         name = context.scene.view_settings.view_transform
         reasons.append(f"The view transform {name} shows other colors than the splats hold.")
-    if not reasons:
-        return
-    box = layout.box()
+    if lacks_bounces(context.scene):
+        reasons.append("Cycles stops its rays within the splats: too few transparent bounces.")
     for reason in reasons:
-        draw_text(box, reason, "INFO", letters_across(context))
-    box.operator("trellis.set_up_splat_render", icon="OUTPUT")
+        draw_text(layout, reason, "INFO", letters_across(context))

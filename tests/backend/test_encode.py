@@ -127,14 +127,19 @@ def test_the_commands_take_a_mesh(tmp_path, capsys):
     mesh.export(tmp_path / "ring.ply")
     common = ["--output", str(tmp_path), "--formats", "gaussian", "--precision", "fp32", "--device", "cpu"]
     assert encode_main([str(tmp_path / "ring.ply"), *common, "--name", "twin"]) == 0
+    assert "mesh = asset * 10.2041 + (30, -4, 7)" in capsys.readouterr().err
     twin = read_latents(tmp_path / "twin.latents.safetensors")
     assert (tmp_path / "twin.ply").is_file() and twin.model == "starter"
     (tmp_path / "half.json").write_text('{"boxes": [{"center": [0.3, 0, 0], "size": [0.6, 1, 1]}]}')
     remove = ["--region", str(tmp_path / "half.json"), "--mode", "remove"]
     assert edit_main([str(tmp_path / "ring.ply"), *common, *remove]) == 0
     rest = read_latents(tmp_path / "ring_edited.latents.safetensors")
-    kept = twin.coords[:, 0] < 16
-    assert torch.equal(rest.coords, twin.coords[kept]) and torch.equal(rest.feats, twin.feats[kept])
+    kept, there = twin.coords[:, 0] < 16, rest.coords[:, 0] < 16
+    assert torch.equal(rest.coords[there], twin.coords[kept])
+    assert torch.equal(rest.feats[there], twin.feats[kept])
+    assert rest.coords[:, 0].max() == 16  # the lid
+    assert edit_main([str(tmp_path / "ring.ply"), *common, *remove, "--open-cut"]) == 0
+    assert read_latents(tmp_path / "ring_edited.latents.safetensors").coords[:, 0].max() == 15
     (tmp_path / "empty.obj").write_text("v 0 0 0\n")
     assert encode_main([str(tmp_path / "empty.obj"), *common]) == 2
     assert "Traceback" not in capsys.readouterr().err

@@ -16,11 +16,13 @@ from backend.representations.gaussians import SH_C0, Gaussians
 from backend.representations.glb import write_textured_glb
 from backend.representations.mesh import Mesh
 from backend.texturing.camera import Camera, around
+from backend.texturing.delight import without_shading
 from backend.texturing.fitting import ALL_ROUND, fit_camera
 from backend.texturing.obj_files import write_obj
 from backend.texturing.preview import render_texture
 from backend.texturing.projection import PictureView
 from backend.texturing.settings import TextureSettings
+from backend.texturing.symmetry import mirrors
 from backend.texturing.texels import texels_of
 from backend.texturing.texture import texture_mesh
 from backend.texturing.unwrap import MOST_FACES, unwrap
@@ -336,3 +338,70 @@ def test_a_picture_that_is_no_cut_out_is_refused():
     for shape in ((64, 64, 3), (64, 32, 4)):
         with pytest.raises(UserError, match="cut its object out"):
             PictureView(np.zeros(shape, np.uint8))
+
+
+def test_the_far_side_of_a_symmetric_object_is_mirrored_on_request():
+    """A camera from one side of a ball shows a red spot; mirrored, the other side has one as well."""
+    shape = trimesh.creation.icosphere(4, radius=0.4).apply_scale([0.6, 1.0, 1.0])  # two upright planes
+    blue = np.tile([0.2, 0.3, 0.8], (len(shape.vertices), 1))
+    camera = around(shape.vertices, azimuth=np.pi / 2, elevation=0.0)  # on +x
+    pixels = np.tile(np.array([51, 77, 204, 255], np.uint8), (256, 256, 1))
+    pixels[100:156, 100:156, :3] = 220, 30, 30
+    view = PictureView(pixels, camera)
+    found = {}
+    for symmetry in ("off", "auto"):
+        settings = TextureSettings(size=256, symmetry=symmetry)
+        colors, places, _ = texel_facts(texture_mesh(mesh_of(shape, blue), settings, pictures=[view]), 256)
+        spot = np.linalg.norm(places[:, 1:], axis=1) < 0.05
+        for side in (1, -1):
+            found[symmetry, side] = colors[spot & (places[:, 0] * side > 0)].mean(axis=0)
+    red = np.array([220, 30, 30]) / 255
+    assert np.abs(found["off", 1] - red).max() < 0.05 and found["off", -1][2] > 0.5
+    assert np.abs(found["auto", 1] - red).max() < 0.05 and np.abs(found["auto", -1] - red).max() < 0.1
+
+
+def test_what_does_not_mirror_itself_is_told_from_what_does():
+    assert mirrors(l_shape_points(mirrored=False)) == []
+    assert len(mirrors(l_shape_points(mirrored=False), in_any_case=True)) == 1
+    (plane,) = mirrors(l_shape_points(mirrored=True))
+    assert abs(plane.normal @ [np.cos(0.4), np.sin(0.4), 0]) > 0.999
+
+
+def l_shape_points(mirrored: bool) -> np.ndarray:
+    """Points on a thing that does not mirror itself, or on it and its mirror image; turned by 0.4."""
+    points = trimesh.sample.sample_surface(l_shape(), 3000, seed=1)[0]
+    points[:, 1] *= 1 + points[:, 0]  # no longer its own mirror image from front to back
+    if mirrored:
+        points = np.concatenate([points, points * [-1, 1, 1]])
+    c, s = np.cos(0.4), np.sin(0.4)
+    return points @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
+
+
+def test_soft_shading_is_divided_out_and_paint_stays():
+    y, x = np.mgrid[0:128, 0:128] / 127
+    paint = np.where((np.floor(x * 16) % 2 == 0)[..., None], [0.8, 0.5, 0.2], [0.4, 0.25, 0.1])
+    light = 0.5 + 0.5 * y
+    pixels = np.full((128, 128, 4), 255, np.uint8)
+    pixels[..., :3] = paint * light[..., None] * 255
+    flat = without_shading(pixels)[..., :3] / 255.0
+    before, after = (
+        pixels[16:32, :, 0].mean() / pixels[96:112, :, 0].mean(),
+        flat[16:32].mean() / flat[96:112].mean(),
+    )
+    assert before < 0.7 and 0.9 < after < 1.1
+    stripes = flat[60:68].mean(axis=0)
+    assert 1.8 < stripes[4, 0] / stripes[12, 0] < 2.2  # light and dark stripes are as far apart as before
+    np.testing.assert_allclose(stripes[:, 0] / stripes[:, 1], 1.6, atol=0.05)  # and the hue is the same
+
+
+def test_two_pictures_each_paint_what_they_see():
+    shape = trimesh.creation.icosphere(3, radius=0.4)
+    views = []
+    for azimuth, color in ((0.0, (200, 40, 40, 255)), (np.pi, (40, 200, 40, 255))):
+        pixels = np.tile(np.array(color, np.uint8), (128, 128, 1))
+        views.append(PictureView(pixels, around(shape.vertices, azimuth, 0.0)))
+    textured = texture_mesh(mesh_of(shape), TextureSettings(size=256), pictures=views)
+    colors, places, _ = texel_facts(textured, 256)
+    for side, color in ((-1, [200, 40, 40]), (1, [40, 200, 40])):
+        chosen = places[:, 1] * side > 0.2
+        assert np.abs(colors[chosen] - np.array(color) / 255).max() < 0.05

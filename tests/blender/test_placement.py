@@ -7,8 +7,8 @@ from fake_backend import ball
 from mathutils import Matrix, Vector
 
 from blender_trellis.scene.asset import Asset
-from blender_trellis.scene.collection import add_asset
-from blender_trellis.scene.find_asset import asset_matrix, part
+from blender_trellis.scene.collection import add_asset, show
+from blender_trellis.scene.find_asset import asset_matrix, part, world_matrix
 from blender_trellis.scene.placement import Bounds, world_bounds
 
 
@@ -109,7 +109,21 @@ def test_a_result_with_a_place_of_its_own_goes_there(shear):
     bpy.context.view_layer.update()
     _close(asset_matrix(collection), matrix)
     for kind in ("mesh", "gaussian"):
-        _close(part(collection, kind).matrix_world, matrix)
+        _close(world_matrix(part(collection, kind)), matrix)
+
+
+def test_the_unit_cube_is_found_of_a_hidden_mesh():
+    collection = _add()
+    part(collection, "root").scale = (2, 3, 4)
+    part(collection, "mesh").location = (0, 0, 1)
+    bpy.context.view_layer.update()
+    expected = asset_matrix(collection)
+    assert not part(collection, "mesh").hide_viewport
+    show(collection, "gaussian")
+    part(collection, "root").location = (1, 2, 3)
+    bpy.context.view_layer.update()
+    moved = Matrix.Translation((1, 2, 3)) @ expected
+    _close(asset_matrix(collection), moved)
 
 
 def _in_the_world(mesh: bpy.types.Object) -> np.ndarray:

@@ -6,14 +6,16 @@ import json
 import bpy
 import numpy as np
 import pytest
-from mathutils import Vector
+from mathutils import Matrix, Vector
 from test_latents import PNG, _latents
 
 from blender_trellis.scene.asset import Asset, Change, fingerprint
 from blender_trellis.scene.collection import add_asset, linear_from_srgb
 from blender_trellis.scene.find_asset import asset_matrix, asset_of_object, in_use, part, vertex_keys
+from blender_trellis.scene.gaussians.object import replace_splats, splats_of
 from blender_trellis.scene.latents import read_latents, read_pictures
 from blender_trellis.scene.replace import changed_by_hand, fits, replace_asset
+from blender_trellis.splats.values import joined
 
 SIDE = 12
 
@@ -388,6 +390,42 @@ def test_changed_topology_is_said_before_and_gives_the_generated_mesh(change):
     replace_asset(collection, edit)
     _assert_is(item.data, edit.mesh)
     assert len(item.data.materials) == 2 and not changed_by_hand(collection)
+
+
+def test_splats_that_were_cropped_joined_or_copied_stay_so():
+    collection = _add(_first())
+    item = part(collection, "gaussian")
+    splats = splats_of(item)
+    left = np.flatnonzero((splats.position[:, 0] > -0.3) | (splats.position[:, 1] > 0))
+    foreign = splats.taken(np.arange(3)).moved(np.array(Matrix.Translation((9, 9, 9))))
+    rows = np.concatenate([left, left[:5], [-1, -1, -1]])
+    replace_splats(item, joined([splats.taken(left), splats.taken(left[:5]), foreign]), rows)
+    assert not changed_by_hand(collection)
+    edit = _edit()
+    kept = int((splats.position[rows[:-3], 0] < 0.055).sum())  # the middle of the sheet is at 0.05 + 0.01
+    replace_asset(collection, edit)
+    places = np.array([vertex.co for vertex in part(collection, "gaussian").data.vertices])
+    assert len(places) == kept + 3 + int((edit.gaussian["kept"] == 0).sum())
+    assert not ((places[:, 0] < -0.3) & (places[:, 1] < 0)).any()
+    assert (places > 8).all(axis=1).sum() == 3
+    replace_asset(collection, _edit(seed=3, base=2))
+    assert len(part(collection, "gaussian").data.vertices) == len(places)
+
+
+def test_new_splats_follow_an_applied_scale():
+    collection = _add(_first())
+    item = part(collection, "gaussian")
+    replace_splats(
+        item, splats_of(item).moved(np.array(Matrix.Scale(2, 4))), np.arange(len(item.data.vertices))
+    )
+    edit = _edit()
+    replace_asset(collection, edit)
+    after = splats_of(part(collection, "gaussian"))
+    assert np.abs(after.position).max() == pytest.approx(
+        2 * np.abs(edit.gaussian["position"]).max(), rel=1e-3
+    )
+    new = after.position[:, 0] > 0.13
+    np.testing.assert_allclose(after.scale[new], edit.gaussian["scale"][0, 0] + np.log(2), atol=1e-3)
 
 
 def test_a_failing_replacement_leaves_the_asset(monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from mathutils import Euler, Matrix
 
 from blender_trellis.scene.gaussians.edit import import_splats
-from blender_trellis.scene.gaussians.settings import raise_bounces, use_plain_colors
+from blender_trellis.scene.gaussians.settings import raise_bounces, use_colors
 from blender_trellis.splats import harmonics, quaternions
 from blender_trellis.splats.values import Splats
 
@@ -95,18 +95,20 @@ def _psnr(one: np.ndarray, other: np.ndarray) -> float:
     return -10 * math.log10(((one - other) ** 2).mean())
 
 
-@pytest.mark.parametrize("degree", [0, 3])
-def test_cycles_agrees_with_a_rasteriser(tmp_path, degree):
+@pytest.mark.parametrize(
+    "degree, colors, least", [(0, "STANDARD", 28), (3, "STANDARD", 28), (3, "VIEWERS", 32)]
+)
+def test_cycles_agrees_with_a_rasteriser(tmp_path, degree, colors, least):
     splats = _cloud(300, harmonics.COUNTS[degree])
     item = import_splats("ball", splats, "NEGATIVE_Y", bpy.context)
     item.location, item.scale = (0.1, 0.05, 0.02), (1.2, 1.2, 1.2)
     camera = _camera()
     raise_bounces(bpy.context.scene)
-    use_plain_colors(bpy.context.scene)
+    use_colors(bpy.context.scene, colors)
     found = _rendered(tmp_path / "a.png", "CYCLES", 12)
     expected = _rasterised(splats, item.matrix_world.inverted() @ camera.matrix_world)
     assert (expected.sum(axis=2) > 0.5).mean() > 0.2
-    assert _psnr(found, expected) > 28
+    assert _psnr(found, expected) > least
     plain = Splats.plain({name: getattr(splats, name) for name in splats.__dict__ if name != "f_rest"})
     if degree:  # what the harmonics add is seen, and as it should be
         without = _rasterised(plain, item.matrix_world.inverted() @ camera.matrix_world)

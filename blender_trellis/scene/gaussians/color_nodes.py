@@ -12,8 +12,10 @@ from ..materials import COLOR_ATTRIBUTE
 from .node_builder import NodeBuilder
 
 
-def add_color(build: NodeBuilder, geometry: bpy.types.NodeSocket, degree: int) -> bpy.types.NodeSocket:
-    """Stores `Color`, linear, on the points, with harmonics up to that degree."""
+def add_color(
+    build: NodeBuilder, geometry: bpy.types.NodeSocket, degree: int, encoded: bpy.types.NodeSocket
+) -> bpy.types.NodeSocket:
+    """Stores `Color` on the points, with harmonics up to that degree: linear, or as displays have it."""
     display = build.vector("MULTIPLY_ADD", _triple(build, "f_dc_{}", (0, 1, 2)), (DC,) * 3, (0.5,) * 3)
     count = COUNTS[degree]
     if degree:
@@ -26,10 +28,10 @@ def add_color(build: NodeBuilder, geometry: bpy.types.NodeSocket, degree: int) -
         channels = (place, count + place, 2 * count + place)
         share = build.vector("SCALE", _triple(build, "f_rest_{}", channels), value)
         display = build.vector("ADD", display, share)
-    linear = build.combined(*(_linear(build, channel) for channel in build.separated(display)))
+    color = build.combined(*(_linear(build, part, encoded) for part in build.separated(display)))
     node = build.node(
         "GeometryNodeStoreNamedAttribute",
-        {"Geometry": geometry, "Name": COLOR_ATTRIBUTE, "Value": linear},
+        {"Geometry": geometry, "Name": COLOR_ATTRIBUTE, "Value": color},
         data_type="FLOAT_COLOR",
         domain="POINT",
     )
@@ -67,14 +69,12 @@ def _products(build: NodeBuilder, direction: bpy.types.NodeSocket) -> Callable[[
     return product
 
 
-def _linear(build: NodeBuilder, encoded: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
-    """The sRGB transfer curve undone; clipped to [0, 1]."""
-    encoded = build.math("ADD", encoded, 0.0, clamp=True)
-    above = build.math("POWER", build.math("DIVIDE", build.math("ADD", encoded, 0.055), 1.055), 2.4)
-    below = build.math("DIVIDE", encoded, 12.92)
-    # Within [0, 1] the straight part is the larger one below their crossing only.
-    is_above = build.math("GREATER_THAN", encoded, 0.04045)
-    node = build.node(
-        "GeometryNodeSwitch", {"Switch": is_above, "False": below, "True": above}, input_type="FLOAT"
-    )
-    return next(socket for socket in node.outputs if socket.enabled)
+def _linear(
+    build: NodeBuilder, value: bpy.types.NodeSocket, encoded: bpy.types.NodeSocket
+) -> bpy.types.NodeSocket:
+    """Clipped to [0, 1], and the sRGB transfer curve undone unless `encoded` says that it shall stay."""
+    value = build.math("ADD", value, 0.0, clamp=True)
+    above = build.math("POWER", build.math("DIVIDE", build.math("ADD", value, 0.055), 1.055), 2.4)
+    below = build.math("DIVIDE", value, 12.92)
+    linear = build.choice(build.math("GREATER_THAN", value, 0.04045), below, above)
+    return build.choice(encoded, linear, value)

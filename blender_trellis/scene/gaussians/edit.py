@@ -39,7 +39,8 @@ def apply_transform(item: bpy.types.Object) -> None:
     """Moves the splats themselves by the object's own location, rotation and scale, which become none."""
     if item.data.users > 1:
         item.data = item.data.copy()
-    replace_splats(item, splats_of(item).moved(np.array(item.matrix_basis)))
+    splats = splats_of(item).moved(np.array(item.matrix_basis))
+    replace_splats(item, splats, np.arange(len(splats)))
     for child in item.children:
         child.matrix_parent_inverse = item.matrix_basis @ child.matrix_parent_inverse
     item.matrix_basis = Matrix.Identity(4)
@@ -52,8 +53,8 @@ def crop(item: bpy.types.Object, box: bpy.types.Object, inside: bool) -> int:
     places = splats.position @ to_box[:3, :3].T + to_box[:3, 3]
     low, high = _box(box)
     within = ((places >= low) & (places <= high)).all(axis=1)
-    kept = splats.taken(~within if inside else within)
-    replace_splats(item, kept)
+    kept = np.flatnonzero(~within if inside else within)
+    replace_splats(item, splats.taken(kept), kept)
     return len(splats) - len(kept)
 
 
@@ -62,7 +63,9 @@ def join(target: bpy.types.Object, others: Iterable[bpy.types.Object]) -> None:
     others = list(others)
     into = target.matrix_world.inverted_safe()
     parts = [splats_of(item).moved(np.array(into @ item.matrix_world)) for item in others]
-    replace_splats(target, joined([splats_of(target), *parts]))
+    own = splats_of(target)
+    whole = joined([own, *parts])
+    replace_splats(target, whole, np.where(np.arange(len(whole)) < len(own), np.arange(len(whole)), -1))
     for item in others:
         bpy.data.objects.remove(item)
 

@@ -21,7 +21,10 @@ class NodeBuilder:
         place = len(self.tree.nodes)
         node.location = (180 * (place // 8), -170 * (place % 8))
         for name, value in settings.items():
-            setattr(node, name, value)
+            if hasattr(node, name):
+                setattr(node, name, value)
+            else:  # Blender 5.0 turned some into menu inputs: pattern_mode WILDCARD, Pattern Mode Wildcard
+                _named(node.inputs, name.replace("_", " ").title()).default_value = str(value).title()
         for key, value in (inputs or {}).items():
             self.put(node.inputs[key] if isinstance(key, int) else _named(node.inputs, key), value)
         return node
@@ -41,6 +44,12 @@ class NodeBuilder:
         node = self.node("ShaderNodeVectorMath", operation=operation)
         for place, value in enumerate(values):
             self.put(node.inputs["Scale"] if operation == "SCALE" and place else node.inputs[place], value)
+        return next(socket for socket in node.outputs if socket.enabled)
+
+    def choice(self, condition: Value, no: Value, yes: Value) -> bpy.types.NodeSocket:
+        """One of two numbers; in geometry nodes only."""
+        inputs: dict[str | int, Value] = {"Switch": condition, "False": no, "True": yes}
+        node = self.node("GeometryNodeSwitch", inputs, input_type="FLOAT")
         return next(socket for socket in node.outputs if socket.enabled)
 
     def combined(self, *values: Value) -> bpy.types.NodeSocket:

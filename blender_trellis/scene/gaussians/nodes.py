@@ -22,8 +22,9 @@ END = 0.02  # a hull ends where its splat's fall-off has come down to this opaci
 FAINTEST = 0.1  # fainter splats end where they have come down to END / FAINTEST of themselves
 HAZE_LOGIT = -3.0  # splats under 5 % opacity are haze that ellipsoids, being opaque, would turn to grit
 THINNEST = 0.01  # of the widest axis: thinner hulls would have their two sides in one place
-IN_VIEWPORT, SIZE = "Splats in Viewport", "Ellipsoid Size"
-INPUTS = (IN_VIEWPORT, SIZE, "Material")
+CORNER = math.sqrt(3.0)  # of an octahedron around the unit sphere
+IN_VIEWPORT, SIZE, ENCODED = "Splats in Viewport", "Ellipsoid Size", "Display Values"
+INPUTS = (IN_VIEWPORT, SIZE, ENCODED, "Material")
 
 
 def splat_nodes(degree: int = 0) -> bpy.types.NodeTree:
@@ -75,8 +76,10 @@ def _declare_sockets(sockets: bpy.types.NodeTreeInterface) -> None:
         "Draw viewports as renders are: soft, for Material Preview and Rendered. Else solid ellipsoids"
     )
     size = sockets.new_socket(SIZE, in_out="INPUT", socket_type="NodeSocketFloat")
-    size.default_value, size.min_value, size.max_value = 1.2, 0.0, 10.0
-    size.description = "Radius of the solid ellipsoids in standard deviations"
+    size.default_value, size.min_value, size.max_value = 1.8, 0.0, 10.0
+    size.description = "How far the solid ellipsoids reach, in standard deviations"
+    encoded = sockets.new_socket(ENCODED, in_out="INPUT", socket_type="NodeSocketBool")
+    encoded.description = "Mix colors as displays have them, for the view transform Raw"
     sockets.new_socket("Material", in_out="INPUT", socket_type="NodeSocketMaterial")
     sockets.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
 
@@ -86,29 +89,27 @@ def _build(build: NodeBuilder, degree: int) -> None:
     in_viewport = build.node("GeometryNodeIsViewport").outputs[0]
     solid = build.math("GREATER_THAN", build.math("SUBTRACT", in_viewport, group_in[IN_VIEWPORT]), 0.5)
     logit = _attribute(build, "opacity")
-    faint = _choice(build, solid, math.log(LEAST_OPACITY / (1 - LEAST_OPACITY)), HAZE_LOGIT)
-    geometry = build.node(
-        "GeometryNodeDeleteGeometry",
-        {"Geometry": group_in["Geometry"], "Selection": build.math("LESS_THAN", logit, faint)},
-        domain="POINT",
-    ).outputs["Geometry"]
+    faint = build.choice(solid, math.log(LEAST_OPACITY / (1 - LEAST_OPACITY)), HAZE_LOGIT)
+    geometry = _without(build, group_in["Geometry"], build.math("LESS_THAN", logit, faint))
     opacity = build.math(
         "DIVIDE", 1.0, build.math("ADD", build.math("EXPONENT", build.math("MULTIPLY", logit, -1.0)), 1.0)
     )
     logarithm = build.math("LOGARITHM", span(build, opacity), math.e)
     reach = build.math("SQRT", build.math("MULTIPLY", logarithm, 2.0))  # in standard deviations
-    radii = _radii(build, _choice(build, solid, reach, group_in[SIZE]))
+    corner = build.math("DIVIDE", group_in[SIZE], CORNER)
+    radii = _radii(build, build.choice(solid, reach, corner))
     rotation = build.node(
         "FunctionNodeQuaternionToRotation", {place: _attribute(build, f"rot_{place}") for place in range(4)}
     ).outputs["Rotation"]
-    geometry = add_color(build, geometry, degree)
-    geometry = _stored(build, geometry, "splat_opacity", "FLOAT", _choice(build, solid, opacity, 2.0))
+    geometry = add_color(build, geometry, degree, group_in[ENCODED])
+    geometry = _stored(build, geometry, "splat_opacity", "FLOAT", build.choice(solid, opacity, 2.0))
     for place, name in enumerate("xyz"):
         axis = tuple(float(place == other) for other in range(3))
         turned = build.node("FunctionNodeRotateVector", {"Vector": axis, "Rotation": rotation}).outputs[0]
         row = build.vector("SCALE", turned, build.math("DIVIDE", 1.0, radii[place]))
         geometry = _stored(build, geometry, f"splat_{name}", "FLOAT_VECTOR", row)
-    mesh = _hulls(build, geometry, rotation, build.combined(*radii))
+    hull = _octahedron(build, group_in["Geometry"])
+    mesh = _hulls(build, geometry, hull, rotation, build.combined(*radii))
     material = build.node("GeometryNodeSetMaterial", {"Geometry": mesh, "Material": group_in["Material"]})
     build.node("NodeGroupOutput", {0: material.outputs[0]})
 
@@ -127,23 +128,54 @@ def _radii(build: NodeBuilder, reach: bpy.types.NodeSocket) -> list[bpy.types.No
 def _hulls(
     build: NodeBuilder,
     points: bpy.types.NodeSocket,
+    hull: bpy.types.NodeSocket,
     rotation: bpy.types.NodeSocket,
     radii: bpy.types.NodeSocket,
 ) -> bpy.types.NodeSocket:
-    """An octahedron around each splat. Realised, because one mesh draws faster than many instances."""
-    # Its faces touch the unit sphere: corners lie at √3.
-    hull = build.node("GeometryNodeMeshUVSphere", {"Segments": 4, "Rings": 2, "Radius": math.sqrt(3.0)})
-    place = build.node("GeometryNodeInputPosition").outputs[0]
-    hull = _stored(build, hull.outputs["Mesh"], "splat_place", "FLOAT_VECTOR", place)
+    """A hull around each splat. Realised, because one mesh draws faster than many instances."""
     instances = build.node(
         "GeometryNodeInstanceOnPoints",
         {"Points": points, "Instance": hull, "Rotation": rotation, "Scale": radii},
     ).outputs[0]
-    for pattern in ("f_*", "rot_*", "scale_*", "opacity", "UVMap"):  # not six times over, for the corners
-        instances = build.node(
-            "GeometryNodeRemoveAttribute", {"Geometry": instances, "Name": pattern}, pattern_mode="WILDCARD"
-        ).outputs[0]
+    instances = _without_values(build, instances)  # else they come six times over, for the corners
     return build.node("GeometryNodeRealizeInstances", {"Geometry": instances}).outputs[0]
+
+
+def _octahedron(build: NodeBuilder, vertices: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+    """Smooth, with `splat_place`.
+
+    It begins as a vertex of the object's mesh: so it has the name of the colours that Solid view shows.
+    """
+    index = build.node("GeometryNodeInputIndex").outputs[0]
+    first = _without(build, vertices, build.math("GREATER_THAN", index, 0.5))
+    # Its faces touch the unit sphere: corners lie at √3.
+    sphere = build.node("GeometryNodeMeshUVSphere", {"Segments": 4, "Rings": 2, "Radius": CORNER}).outputs[
+        "Mesh"
+    ]
+    smooth = build.node("GeometryNodeSetShadeSmooth", {0: sphere}).outputs[0]
+    join = build.node("GeometryNodeJoinGeometry", {0: smooth})
+    build.put(join.inputs[0], _without_values(build, first))  # linked last, joined first
+    hull = _without(build, join.outputs[0], build.math("LESS_THAN", index, 0.5))
+    place = build.node("GeometryNodeInputPosition").outputs[0]
+    return _stored(build, hull, "splat_place", "FLOAT_VECTOR", place)
+
+
+def _without(
+    build: NodeBuilder, geometry: bpy.types.NodeSocket, chosen: bpy.types.NodeSocket
+) -> bpy.types.NodeSocket:
+    node = build.node(
+        "GeometryNodeDeleteGeometry", {"Geometry": geometry, "Selection": chosen}, domain="POINT"
+    )
+    return node.outputs["Geometry"]
+
+
+def _without_values(build: NodeBuilder, geometry: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+    for pattern in ("f_*", "rot_*", "scale_*", "opacity"):
+        node = build.node(
+            "GeometryNodeRemoveAttribute", {"Geometry": geometry, "Name": pattern}, pattern_mode="WILDCARD"
+        )
+        geometry = node.outputs[0]
+    return geometry
 
 
 def _attribute(build: NodeBuilder, name: str) -> bpy.types.NodeSocket:
@@ -161,12 +193,3 @@ def _stored(
         domain="POINT",
     )
     return node.outputs["Geometry"]
-
-
-def _choice(
-    build: NodeBuilder, condition: bpy.types.NodeSocket, no: object, yes: object
-) -> bpy.types.NodeSocket:
-    node = build.node(
-        "GeometryNodeSwitch", {"Switch": condition, "False": no, "True": yes}, input_type="FLOAT"
-    )
-    return next(socket for socket in node.outputs if socket.enabled)

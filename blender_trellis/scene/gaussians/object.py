@@ -10,6 +10,8 @@ import numpy as np
 
 from ...splats import harmonics
 from ...splats.values import Splats
+from ..find_asset import FOREIGN, name_vertices, vertex_keys
+from ..materials import COLOR_ATTRIBUTE
 from .material import splat_material
 from .nodes import INPUTS, get_input, set_input, splat_nodes
 
@@ -18,7 +20,8 @@ _ATTRIBUTES = {"f_dc": "f_dc_{}", "opacity": "opacity", "scale": "scale_{}", "ro
 
 
 def is_gaussian(item: bpy.types.Object) -> bool:
-    return MODIFIER in item.modifiers and "f_dc_0" in item.data.attributes
+    """Whether the object holds splats that this add-on draws."""
+    return item.type == "MESH" and MODIFIER in item.modifiers and "f_dc_0" in item.data.attributes
 
 
 def splat_object(name: str, splats: Splats, made: list[bpy.types.ID]) -> bpy.types.Object:
@@ -53,13 +56,20 @@ def splats_of(item: bpy.types.Object) -> Splats:
     return Splats(position=position.reshape(count, 3), f_rest=columns, **values)
 
 
-def replace_splats(item: bpy.types.Object, splats: Splats) -> None:
-    """Puts other splats into the object, whose material and settings stay."""
+def replace_splats(item: bpy.types.Object, splats: Splats, rows: np.ndarray) -> None:
+    """Puts other splats into the object, whose material and settings stay.
+
+    rows: (N,), which of the splats that are there each is, whose name it keeps; -1 for one from elsewhere.
+    """
     mesh = item.data
+    keys = vertex_keys(mesh)
     mesh.clear_geometry()
     for name in [attribute.name for attribute in mesh.attributes if not attribute.is_required]:
         mesh.attributes.remove(mesh.attributes[name])
     _fill(mesh, splats)
+    if len(keys):
+        named = np.where(rows >= 0, keys[rows], FOREIGN).astype(np.int32)
+        name_vertices(mesh).data.foreach_set("value", named)
     modifier = item.modifiers[MODIFIER]
     tree = splat_nodes(splats.degree)
     if modifier.node_group != tree:
@@ -86,6 +96,8 @@ def _fill(mesh: bpy.types.Mesh, splats: Splats) -> None:
     rest = splats.f_rest.reshape(len(splats), 3 * splats.f_rest.shape[2])
     for place in range(rest.shape[1]):
         _set(mesh, f"f_rest_{place}", rest[:, place])
+    # Made by the modifier; Solid view goes by the name that the object's own mesh has.
+    mesh.color_attributes.active_color_name = mesh.attributes.default_color_name = COLOR_ATTRIBUTE
     mesh.update()
 
 

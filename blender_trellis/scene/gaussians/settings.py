@@ -1,13 +1,18 @@
 """What a scene must be set to so that splats render as they are."""
 
+from collections.abc import Iterable
+
 import bpy
+
+from .nodes import ENCODED, IN_VIEWPORT, get_input, set_input
+from .object import MODIFIER, is_gaussian
 
 # A ray meets every hull twice, and Cycles gives up after 8 unless told otherwise. This is the most it takes.
 MOST_BOUNCES = 1024
 # Up to here rays go on by weight, not by chance: less noise for the same time.
 CERTAIN_BOUNCES = 64
 BOUNCES_RAISED = f"Cycles' transparent bounces are now {MOST_BOUNCES}: its rays pass through many splats"
-PLAIN_TRANSFORMS = ("Standard", "Raw")
+TRANSFORMS = {"STANDARD": "Standard", "VIEWERS": "Raw"}
 
 
 def lacks_bounces(scene: bpy.types.Scene) -> bool:
@@ -25,19 +30,35 @@ def raise_bounces(scene: bpy.types.Scene) -> bool:
     return True
 
 
-def use_plain_colors(scene: bpy.types.Scene) -> None:
-    """Lets the scene show colours as they are, without a film's response."""
-    scene.view_settings.view_transform = PLAIN_TRANSFORMS[0]
+def use_colors(scene: bpy.types.Scene, choice: str) -> None:
+    """Lets the scene show the splats' colours as they are, without a film's response.
+
+    "STANDARD" mixes light, as for all other objects. "VIEWERS" mixes what displays are told, as viewers of
+    splats do; the view transform that leaves this alone leaves other objects too dark.
+    """
+    scene.view_settings.view_transform = TRANSFORMS[choice]
     scene.view_settings.look = "None"
+    for item in filter(is_gaussian, scene.objects):
+        set_input(item.modifiers[MODIFIER], ENCODED, choice == "VIEWERS")
+        item.update_tag()
 
 
-def show_colors(context: bpy.types.Context) -> None:
-    """Lets the 3D view in use show the colours of attributes where it would show grey."""
+def colors_in_use(scene: bpy.types.Scene, splats: bpy.types.Object) -> str:
+    """The choice that scene and splats are set to, or "" where they show other colours."""
+    encoded = bool(get_input(splats.modifiers[MODIFIER], ENCODED))
+    transform = scene.view_settings.view_transform
+    return next(
+        (name for name in TRANSFORMS if (name == "VIEWERS") == encoded and TRANSFORMS[name] == transform), ""
+    )
+
+
+def suit_view(context: bpy.types.Context, items: Iterable[bpy.types.Object]) -> None:
+    """Lets the 3D view in use show colours where it would show grey, and splats where it shades."""
     space = context.space_data
-    if space is not None and space.type == "VIEW_3D" and space.shading.type == "SOLID":
+    if space is None or space.type != "VIEW_3D":
+        return
+    if space.shading.type == "SOLID":
         space.shading.color_type = "VERTEX"
-
-
-def changes_colors(scene: bpy.types.Scene) -> bool:
-    """Whether the view transform shows other colours than the splats hold, as films do."""
-    return scene.view_settings.view_transform not in PLAIN_TRANSFORMS
+    for item in items:
+        set_input(item.modifiers[MODIFIER], IN_VIEWPORT, space.shading.type in ("MATERIAL", "RENDERED"))
+        item.update_tag()
