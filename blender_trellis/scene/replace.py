@@ -170,7 +170,8 @@ def _rows(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, look: bool) -> tuple[
         lacking = np.flatnonzero(~kept)
         return np.concatenate([stays, new[lacking]]), np.concatenate([np.maximum(named[stays], 0), lacking])
     found = rows_of(arrays["keys"], present)
-    return (np.where(kept, found, new) if (found[kept] >= 0).all() else new), everything
+    # After an earlier edit the scene's mesh joins two decodes, and some vertices of this one are not in it.
+    return np.where(kept, found, new), everything
 
 
 def _is_named(mesh: bpy.types.Mesh, kind: str) -> bool:

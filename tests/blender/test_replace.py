@@ -283,6 +283,25 @@ def test_editing_again_and_again():
     assert len(bpy.data.meshes) == 3  # mesh, splats and what the asset is made of: nothing is left over
 
 
+def test_a_kept_vertex_that_the_scene_lacks_is_new_and_the_others_stay():
+    """After an edit the scene's mesh joins two decodes; that of the next edit differs here and there."""
+    collection = _add(_first())
+    mesh = part(collection, "mesh").data
+    for vertex in mesh.vertices:
+        vertex.co.z += 0.1 * (vertex.co.x < -0.2)  # by hand
+    before = _positions(mesh)
+    edit = _edit()
+    keys = edit.mesh["keys"]
+    other = np.flatnonzero(edit.mesh["kept"])[0]
+    keys[other] += 1  # a name that nobody has
+    replace_asset(collection, edit)
+    after = _positions(part(collection, "mesh").data)
+    assert after.keys() == set(keys.tolist())
+    for key, place, kept in zip(keys.tolist(), edit.mesh["vertices"], edit.mesh["kept"], strict=True):
+        is_own = kept and key != keys[other]
+        assert after[key] == (before[key] if is_own else tuple(place))
+
+
 def test_a_look_leaves_even_the_shape_inside():
     collection = _add(_first())
     item = part(collection, "mesh")
