@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -26,7 +27,7 @@ from blender_trellis.batch.outcomes import exit_code, lines, make_all, report, t
 from blender_trellis.batch.plan import Skipped, plan_batch
 from blender_trellis.batch.work import FILES, Work, with_latents, works_of
 from blender_trellis.faults import Fault
-from blender_trellis.protocol import Format, Generate
+from blender_trellis.protocol import READY_TO_USE, Format, Generate
 
 MADE: tuple[Format, ...] = ("mesh", "gaussian")
 DEFAULT_FILES = ("blend", "glb", "ply")
@@ -60,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
 def add_generation_options(wanted: argparse.ArgumentParser) -> None:
     """Options on how objects are made, and with what; some default to what the preferences say."""
     shared.add_generation_options(wanted, Generate(job="", device="", precision="", engine=""))
+    shared.add_finishing_options(wanted, READY_TO_USE)
     wanted.add_argument(
         "--formats",
         nargs="+",
@@ -144,7 +146,9 @@ def run(
     made = tuple(name for name in MADE if name in {one for names in options.formats for one in names})
     maker = in_blender.Maker(
         runner,
-        in_blender.with_settings(shared.request_of(options, made or MADE)),
+        in_blender.with_settings(
+            replace(shared.request_of(options, made or MADE), finishing=shared.finishing_of(options))
+        ),
         in_blender.Written(output, preview_name),
         journal,
     )

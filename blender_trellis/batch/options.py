@@ -4,9 +4,10 @@ import argparse
 import math
 from typing import get_args
 
-from ..protocol import Format, Generate, Memory, SamplingParams
+from ..protocol import Finishing, FinishPreset, Format, Generate, Memory, SamplingParams
 
 STEPS_MAX = 1000
+TEXTURE_SIZES = (0, 512, 1024, 2048, 4096)
 GUIDANCE_MAX = 100.0
 SEED_END = 1 << 63
 
@@ -29,6 +30,30 @@ def add_generation_options(wanted: argparse.ArgumentParser, defaults: Generate) 
     add("--engine", default=defaults.engine, choices=("torch", "cuda"), help="torch, or cuda's libraries")
 
 
+def add_finishing_options(wanted: argparse.ArgumentParser, defaults: Finishing) -> None:
+    """Adds how meshes are finished."""
+    add = wanted.add_argument
+    add(
+        "--finish",
+        default=defaults.preset,
+        choices=get_args(FinishPreset),
+        help="meshes as decoded, or closed and of at most 100,000, 20,000 or 5,000 faces "
+        f"(default: {defaults.preset})",
+    )
+    add(
+        "--texture",
+        type=texture_size,
+        default=defaults.texture,
+        metavar="PIXELS",
+        help=f"side of a texture, 0 for colours of vertices (default: {defaults.texture})",
+    )
+
+
+def finishing_of(options: argparse.Namespace) -> Finishing:
+    """What the options say of it."""
+    return Finishing(preset=options.finish, texture=options.texture)
+
+
 def request_of(options: argparse.Namespace, formats: tuple[Format, ...]) -> Generate:
     """The request that asks for what the options say, without pictures."""
     sampling = SamplingParams(steps=options.steps, cfg_strength=options.guidance)
@@ -44,6 +69,14 @@ def request_of(options: argparse.Namespace, formats: tuple[Format, ...]) -> Gene
         structured_latent=sampling,
         formats=formats,
     )
+
+
+def texture_size(text: str) -> int:
+    """The type of an option: 0, or pixels a side of a texture."""
+    if _whole(text) not in TEXTURE_SIZES:
+        sizes = ", ".join(map(str, TEXTURE_SIZES))
+        raise argparse.ArgumentTypeError(f"{text} is no size of a texture; choose {sizes}")
+    return int(text)
 
 
 def steps(text: str) -> int:

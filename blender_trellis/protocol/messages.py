@@ -143,6 +143,10 @@ class Finishing:
     material: Material = "matte"
 
 
+READY_TO_USE = Finishing(preset="game", texture=2048)
+"""What the interface and batches ask for unless told otherwise."""
+
+
 # ---- to the backend ----------------------------------------------------------------------------------------
 
 

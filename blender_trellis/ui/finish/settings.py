@@ -2,9 +2,8 @@
 
 import bpy
 
+from ...protocol import READY_TO_USE as DEFAULTS
 from ...protocol import Finishing
-
-DEFAULTS = Finishing(preset="game", texture=2048)
 
 
 class TrellisFinishSettings(bpy.types.PropertyGroup):
