@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MOST_FACES = 500_000
 # The time that charts take grows faster than the faces of a piece; smaller pieces would add many seams.
-_PIECE = 2500
+_PIECE = 1500
 # Few charts leave large gaps where they are not packed with care, which many charts would take too long for.
 _FEW_CHARTS, _CAREFUL_SIZE = 100, 512
 
