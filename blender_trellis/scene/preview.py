@@ -17,7 +17,7 @@ from .splat_object import is_gaussian
 from .splat_settings import raise_bounces
 
 STUDIO = "TRELLIS Studio"
-SPLAT_SAMPLES = 4
+SPLAT_SAMPLES = 3
 BACKGROUND = (0.82, 0.84, 0.87)
 
 
