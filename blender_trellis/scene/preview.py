@@ -17,7 +17,7 @@ from .gaussians.object import is_gaussian
 from .gaussians.settings import raise_bounces
 
 STUDIO = "TRELLIS Studio"
-SPLAT_SAMPLES = 4
+SPLAT_SAMPLES = 3
 BACKGROUND = (0.82, 0.84, 0.87)
 
 

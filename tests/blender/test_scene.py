@@ -8,6 +8,7 @@ from fake_backend import ball
 from blender_trellis.scene.asset import Asset
 from blender_trellis.scene.collection import add_asset, linear_from_srgb, show, shown
 from blender_trellis.scene.gaussians.nodes import IN_VIEWPORT, SIZE, set_input
+from blender_trellis.scene.gaussians.object import is_gaussian
 
 N = 50
 
@@ -185,3 +186,15 @@ def test_somebody_who_edits_is_left_alone():
 def test_names_that_are_no_text():
     assert _add(_asset(name="cr\udcffate")).name == "cr?ate"
     assert len(_add(_asset(name="x" * 300)).name) >= 63
+
+
+def test_nodes_of_another_version_or_hand_are_left_alone():
+    item = _add(_asset(mesh=None)).objects["crate Gaussians"]
+    modifier = item.modifiers["Splats"]
+    assert is_gaussian(item)
+    for held in (1, (1, 0), "x"):
+        modifier.node_group["trellis_splats"] = held
+        assert not is_gaussian(item)
+    modifier.node_group = None
+    assert not is_gaussian(item)
+    assert is_gaussian(_add(_asset(mesh=None)).objects[0])  # with a group of its own

@@ -15,6 +15,7 @@ from .color_nodes import add_color
 from .node_builder import NodeBuilder
 
 GROUP_NAME = "TRELLIS Splats"
+KEY = "trellis_splats"
 # Bump when the nodes change: files keep the group they were saved with, new results get the new one.
 GROUP_VERSION = 2
 LEAST_OPACITY = 1 / 255  # a splat whose centre has less is not seen, as in the published rasteriser
@@ -30,14 +31,20 @@ INPUTS = (IN_VIEWPORT, SIZE, ENCODED, "Material")
 def splat_nodes(degree: int = 0) -> bpy.types.NodeTree:
     """The node group for harmonics of that degree (0 to 3), made on first use in a file."""
     for tree in bpy.data.node_groups:
-        if tuple(tree.get("trellis_splats", ())) == (GROUP_VERSION, degree) and not tree.library:
+        if is_current(tree) and tree[KEY][1] == degree and not tree.library:
             return tree
     tree = bpy.data.node_groups.new(f"{GROUP_NAME} {degree}" if degree else GROUP_NAME, "GeometryNodeTree")
     tree.is_modifier = True
-    tree["trellis_splats"] = (GROUP_VERSION, degree)
+    tree[KEY] = (GROUP_VERSION, degree)
     _declare_sockets(tree.interface)
     _build(NodeBuilder(tree), degree)
     return tree
+
+
+def is_current(tree: bpy.types.NodeTree | None) -> bool:
+    """Whether the group is one of `splat_nodes`, of this version of the add-on."""
+    held: Any = tree.get(KEY) if tree is not None else None
+    return hasattr(held, "to_list") and held.to_list()[:1] == [GROUP_VERSION]
 
 
 def span(build: NodeBuilder, opacity: bpy.types.NodeSocket) -> bpy.types.NodeSocket:

@@ -13,7 +13,7 @@ from ...splats.values import Splats
 from ..find_asset import FOREIGN, name_vertices, vertex_keys
 from ..materials import COLOR_ATTRIBUTE
 from .material import splat_material
-from .nodes import INPUTS, get_input, set_input, splat_nodes
+from .nodes import INPUTS, get_input, is_current, set_input, splat_nodes
 
 MODIFIER = "Splats"
 _ATTRIBUTES = {"f_dc": "f_dc_{}", "opacity": "opacity", "scale": "scale_{}", "rotation": "rot_{}"}
@@ -21,7 +21,10 @@ _ATTRIBUTES = {"f_dc": "f_dc_{}", "opacity": "opacity", "scale": "scale_{}", "ro
 
 def is_gaussian(item: bpy.types.Object) -> bool:
     """Whether the object holds splats that this add-on draws."""
-    return item.type == "MESH" and MODIFIER in item.modifiers and "f_dc_0" in item.data.attributes
+    if item.type != "MESH" or MODIFIER not in item.modifiers or "f_dc_0" not in item.data.attributes:
+        return False
+    modifier = item.modifiers[MODIFIER]
+    return modifier.type == "NODES" and is_current(modifier.node_group)
 
 
 def splat_object(name: str, splats: Splats, made: list[bpy.types.ID]) -> bpy.types.Object:

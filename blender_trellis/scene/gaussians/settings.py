@@ -10,7 +10,7 @@ from .object import MODIFIER, is_gaussian
 # A ray meets every hull twice, and Cycles gives up after 8 unless told otherwise. This is the most it takes.
 MOST_BOUNCES = 1024
 # Up to here rays go on by weight, not by chance: less noise for the same time.
-CERTAIN_BOUNCES = 64
+CERTAIN_BOUNCES = 96
 BOUNCES_RAISED = f"Cycles' transparent bounces are now {MOST_BOUNCES}: its rays pass through many splats"
 TRANSFORMS = {"STANDARD": "Standard", "VIEWERS": "Raw"}
 
