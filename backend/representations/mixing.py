@@ -38,10 +38,41 @@ def mixed_cubes(before: Tensor, after: Tensor, own: Tensor, kept: Tensor, look: 
     """
     if not look:
         return torch.where(kept[:, None], before, after)
-    colours = torch.zeros(after.shape[1], dtype=torch.bool, device=after.device)
+    return torch.where(own[:, None] & _colour_channels(after), after, before)
+
+
+def layered_cubes(rows: Tensor, others: Tensor, shape: Tensor, colours: Tensor) -> Tensor:
+    """Rows (L, K) of the mesh decoder with the others where those give a voxel its shape or colours (L,)."""
+    taken = torch.where(_colour_channels(rows), colours[:, None], shape[:, None])
+    return torch.where(taken, others, rows)
+
+
+def layered_values(value: Any, others: Any, shape: Tensor, colours: Tensor) -> Any:
+    """The same of Gaussians or a radiance field."""
+    values = {}
+    for field in fields(value):
+        old, new = getattr(value, field.name), getattr(others, field.name)
+        taken = colours if field.name == _COLOURS[type(value)] else shape
+        taken = taken.repeat_interleave(len(old) // len(taken)).reshape(-1, *[1] * (old.ndim - 1))
+        values[field.name] = torch.where(taken, new, old)
+    return type(value)(**values)
+
+
+def values_at(value: Any, voxels: int, rows: Tensor) -> Any:
+    """Of Gaussians or a radiance field of so many voxels those of the voxels `rows` (L,)."""
+    taken = {}
+    for field in fields(value):
+        held = getattr(value, field.name)
+        taken[field.name] = held.unflatten(0, (voxels, -1))[rows.clamp_min(0)].flatten(0, 1)
+    return type(value)(**taken)
+
+
+def _colour_channels(rows: Tensor) -> Tensor:
+    """Which of the mesh decoder's numbers (K,) are colours."""
+    colours = torch.zeros(rows.shape[1], dtype=torch.bool, device=rows.device)
     corners = colours.view(_FINE**3, -1)[:, _CUBE_CHANNELS:]  # of each of 8 corners 3 colours and 3 normals
     corners.unflatten(1, (8, -1))[..., :3] = True
-    return torch.where(own[:, None] & colours, after, before)
+    return colours
 
 
 def mixed_values(

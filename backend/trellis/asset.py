@@ -17,6 +17,7 @@ from torch import Tensor
 
 from backend.errors import UserError
 from backend.files import atomic_path
+from backend.trellis.decoding import Layer, StructuredLatent
 
 SUFFIX = ".latents.safetensors"
 _FORMAT = "1"
@@ -26,7 +27,8 @@ _FORMAT = "1"
 class AssetLatents:
     """structure_latent (1, C, r, r, r), feats (L, C) f32 on coords (L, 3) i32 in their sorted order, and the
     voxels that the structure decoder occupied, (R, R, R) bool. Half precision would break the recomputation.
-    guide_hash: of what the asset was made from, "" where that is not known.
+    guide_hash: of what the asset was made from, "" where that is not known. layers, source: as of a
+    StructuredLatent, for assets that were edited.
     """
 
     structure_latent: Tensor
@@ -37,6 +39,8 @@ class AssetLatents:
     model: str
     model_hash: str
     guide_hash: str = ""
+    layers: tuple[Layer, ...] = ()
+    source: Tensor | None = None
 
     def to(self, device: torch.device) -> "AssetLatents":
         """The same on a device."""
@@ -46,6 +50,8 @@ class AssetLatents:
             occupied=self.occupied.to(device),
             coords=self.coords.to(device),
             feats=self.feats.to(device),
+            layers=tuple(Layer(one.coords.to(device), one.feats.to(device)) for one in self.layers),
+            source=None if self.source is None else self.source.to(device),
         )
 
 
@@ -67,7 +73,44 @@ def latents_of(outputs: Mapping[str, Any], model: str, model_hash: str, guide_ha
         model,
         model_hash,
         guide_hash,
+        latent.layers,
+        latent.source,
     )
+
+
+def layer_tensors(latent: AssetLatents | StructuredLatent) -> dict[str, Tensor]:
+    """The layers as they are stored and sent, one after the other; nothing where there are none."""
+    if latent.source is None or not latent.layers:
+        return {}
+    return {
+        "source": latent.source,
+        "layer_sizes": torch.tensor([len(one.coords) for one in latent.layers], dtype=torch.int32),
+        "layer_coords": torch.cat([one.coords for one in latent.layers]).int(),
+        "layer_feats": torch.cat([one.feats for one in latent.layers]).float(),
+    }
+
+
+def with_layers(asset: AssetLatents, tensors: Mapping[str, Tensor]) -> AssetLatents:
+    """The asset with what `layer_tensors` made, if it is there. ValueError that says what does not fit."""
+    if "source" not in tensors:
+        return asset
+    source, sizes = tensors["source"], tensors["layer_sizes"]
+    coords, feats = tensors["layer_coords"], tensors["layer_feats"]
+    count, channels = len(sizes), asset.feats.shape[1]
+    faults = {
+        "layers and voxels are not equally many": source.shape != (len(asset.coords), 2)
+        or coords.shape != (int(sizes.sum()), 3)
+        or feats.shape != (len(coords), channels),
+        "layers are missing": bool((source > count).any()) or bool((sizes <= 0).any()),
+    }
+    _raise_first(faults)
+    outside = len(coords) and (coords.min() < 0 or coords.max() >= asset.resolution)
+    _raise_first(
+        {"layers lie outside the grid": outside, "values are not finite": not feats.isfinite().all()}
+    )
+    pieces = zip(coords.int().split(sizes.tolist()), feats.split(sizes.tolist()), strict=True)
+    layers = tuple(Layer(*one) for one in pieces)
+    return replace(asset, layers=layers, source=source)
 
 
 def write_latents(path: Path, asset: AssetLatents) -> None:
@@ -78,6 +121,7 @@ def write_latents(path: Path, asset: AssetLatents) -> None:
         "occupied": torch.from_numpy(bits),
         "coords": asset.coords.to(torch.int32),
         "feats": asset.feats.float(),
+        **layer_tensors(asset),
     }
     about = {
         "format": _FORMAT,
@@ -104,7 +148,8 @@ def read_latents(path: Path) -> AssetLatents:
     if about.get("format") != _FORMAT:
         raise UserError(f"{path} holds no latents of an asset; give the {SUFFIX} file that generation wrote.")
     try:
-        return replace(_checked(tensors, about), guide_hash=about.get("guide_hash", ""))
+        asset = replace(_checked(tensors, about), guide_hash=about.get("guide_hash", ""))
+        return with_layers(asset, tensors)
     except (KeyError, ValueError) as error:
         raise UserError(f"The latents in {path} are damaged; generate the asset again.") from error
 

@@ -62,12 +62,27 @@ class Voxels:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """Latents feats (M, C) on voxels coords (M, 3), as an asset had them before an edit."""
+
+    coords: Tensor
+    feats: Tensor
+
+
+@dataclass(frozen=True)
 class StructuredLatent:
-    """Latents feats (L, C), de-normalised, on the voxels coords (L, 3) of a grid of `resolution`³."""
+    """Latents feats (L, C), de-normalised, on the voxels coords (L, 3) of a grid of `resolution`³.
+
+    After edits, voxels that were kept are decoded as they were: source (L, 2) u8 is the number of the layer
+    that the shape of each, and its colours, are decoded of; len(layers) is these latents themselves, as all
+    are where there is no source.
+    """
 
     coords: Tensor
     feats: Tensor
     resolution: int
+    layers: tuple[Layer, ...] = ()
+    source: Tensor | None = None
 
 
 def silent(stage: Stage, done: int, of: int) -> None:

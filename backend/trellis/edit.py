@@ -16,7 +16,7 @@ from torch import Tensor
 
 from backend.geometry.region import Region
 from backend.representations.mesh import Mesh
-from backend.representations.mixing import mixed_cubes, mixed_mesh, mixed_values
+from backend.representations.mixing import mixed_cubes, mixed_mesh, mixed_values, values_at
 from backend.trellis.asset import AssetLatents
 from backend.trellis.conditioning import Condition
 from backend.trellis.decoding import (
@@ -29,6 +29,7 @@ from backend.trellis.decoding import (
     finish,
     silent,
 )
+from backend.trellis.editing.layers import rows_as_they_were, values_as_they_were, with_history
 from backend.trellis.editing.region import check_masks, grown, masks_of, rows_of
 from backend.trellis.editing.removal import closed, without_region
 from backend.trellis.editing.resampling import check_difference, new_look, new_shape
@@ -72,15 +73,22 @@ def edit(
             edited = yield from new_shape(change, condition)
     yield Output("structure_latent", edited.structure_latent)
     yield Output("voxels", Voxels(edited.coords, edited.resolution, edited.occupied))
-    rows = rows_of(asset, edited.coords)
+    rows = rows_of(asset.coords, edited.coords, asset.resolution)
     if condition is None:
         edited = yield from closed(change, edited, rows, mesh)
     else:
         edited = yield from new_look(change, edited, rows, condition)
         if not masks.voxels.all():  # round everything it is a variant, and another question
             check_difference(change, edited, rows)
-    yield Output("structured_latent", StructuredLatent(edited.coords, edited.feats, edited.resolution))
-    yield from _decode(change, edited, rows)
+    changed = _changed(change, edited, rows)
+    x, y, z = edited.coords.long().unbind(1)
+    own = changed[x, y, z]
+    edited = with_history(asset, edited, rows, own, settings.mode == "look")
+    yield Output(
+        "structured_latent",
+        StructuredLatent(edited.coords, edited.feats, edited.resolution, edited.layers, edited.source),
+    )
+    yield from _decode(change, edited, rows, changed, own)
 
 
 def _condition(change: Change, guide: Guide) -> Condition:
@@ -102,30 +110,38 @@ def _changed(change: Change, edited: AssetLatents, rows: Tensor) -> Tensor:
     return grown(added, change.settings.margin)
 
 
-def _decode(change: Change, edited: AssetLatents, rows: Tensor) -> Iterator[Step | Output]:
-    """Outputs of which all rows but those of changed voxels are the asset's own, rows (L,) of before."""
+def _decode(
+    change: Change, edited: AssetLatents, rows: Tensor, changed: Tensor, own: Tensor
+) -> Iterator[Step | Output]:
+    """Outputs of which all but what changed voxels (S, S, S) give is the asset's own; rows (L,) are those of
+    before, own (L,) the edited asset's changed voxels.
+    """
     networks, asset, report = change.networks, change.asset, change.report
-    changed = _changed(change, edited, rows)
-    x, y, z = edited.coords.long().unbind(1)
-    own, look = changed[x, y, z], change.settings.mode == "look"
+    look = change.settings.mode == "look"
     kept = (rows >= 0) & ~own
-    old = StructuredLatent(asset.coords, asset.feats, asset.resolution)
     new = StructuredLatent(edited.coords, edited.feats, edited.resolution)
     for kind in ROLES:
         if kind not in change.settings.sampling.formats:
             continue
         yield Step(STAGES[kind], 0, 1)
-        before = decode_rows(networks, kind, old, report)
-        after = before[rows] if kept.all() else decode_rows(networks, kind, new, report)
+        after = None if kept.all() else decode_rows(networks, kind, new, report)
         if kind == "mesh":
-            mixed = mixed_cubes(before[rows.clamp_min(0)], after, own, kept, look)
-            was = finish(networks, kind, old.coords, before, report)
+            before = rows_as_they_were(networks, kind, asset, report)
+            mixed = before[rows.clamp_min(0)]
+            if after is not None:
+                mixed = mixed_cubes(mixed, after, own, kept, look)
+            was = finish(networks, kind, asset.coords, before, report)
             made = finish(networks, kind, new.coords, mixed, report)
             assert isinstance(was, Mesh) and isinstance(made, Mesh)
             value, same = mixed_mesh(was, made, changed, look)
         else:
-            was, made = finish(networks, kind, old.coords, before), finish(networks, kind, new.coords, after)
-            value, same = mixed_values(was, made, rows, own, kept, look)
+            was = values_as_they_were(networks, kind, asset, report)
+            if after is None:
+                value = values_at(was, len(asset.coords), rows)
+                same = torch.ones(len(value), dtype=torch.bool, device=rows.device)
+            else:
+                made = finish(networks, kind, new.coords, after)
+                value, same = mixed_values(was, made, rows, own, kept, look)
         yield Output(kind, value, kept=same)
         yield Step(STAGES[kind], 1, 1)
 

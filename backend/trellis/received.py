@@ -6,13 +6,14 @@ from torch import Tensor
 
 from backend.errors import UserError
 from backend.geometry.region import Box, Region, make_box_of_matrix, make_closed_mesh
-from backend.trellis.asset import AssetLatents, checked_latents
+from backend.trellis.asset import AssetLatents, checked_latents, with_layers
 from backend.trellis.decoding import Report
 from backend.trellis.encode import Frame, encode_mesh
 from backend.trellis.networks import Networks
 from blender_trellis.protocol import Array, Edit, Encode, OfAsset
 
 MESH = ("vertices", "faces", "colors")
+LAYERS = ("source", "layer_sizes", "layer_coords", "layer_feats")
 LATENTS = ("structure_latent", "occupied", "coords", "feats")
 _DTYPES = {"u1": np.uint8, "i4": np.int32, "f4": np.float32}
 
@@ -45,6 +46,7 @@ def asset_of(request: OfAsset, networks: Networks, report: Report) -> tuple[Asse
             request.model_hash,
         )
         _check_sizes(asset, networks)
+        asset = with_layers(asset, {name: tensor_of(request.arrays[name]) for name in _layers(request)})
     except ValueError as error:
         raise UserError(f"The asset's latents are damaged ({error}); undo, or generate it again.") from error
     return asset, None
@@ -62,6 +64,16 @@ def encoded(request: OfAsset | Encode, networks: Networks, report: Report) -> tu
             f"The mesh has {len(vertices)} vertices and {len(colors)} colours; send one for each vertex."
         )
     return encode_mesh(networks, vertices, faces, colors, report)
+
+
+def _layers(request: OfAsset) -> tuple[str, ...]:
+    """The names of the arrays that hold an edited asset's layers."""
+    if "source" not in request.arrays:
+        return ()
+    missing = [name for name in LAYERS if name not in request.arrays]
+    if missing:
+        raise ValueError(f"{missing[0]} is missing")
+    return LAYERS
 
 
 def _check_sizes(asset: AssetLatents, networks: Networks) -> None:

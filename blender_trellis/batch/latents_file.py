@@ -22,6 +22,13 @@ _FORMAT = "1"
 _KINDS = {"F32": "<f4", "I32": "<i4", "U8": "|u1"}
 _AXES = {"structure_latent": ("F32", 4), "occupied": ("U8", 1), "coords": ("I32", 2), "feats": ("F32", 2)}
 """Of every array its kind and axes in messages; the file has one more of the first, of length 1."""
+_LAYERS = {
+    "source": ("U8", 2),
+    "layer_sizes": ("I32", 1),
+    "layer_coords": ("I32", 2),
+    "layer_feats": ("F32", 2),
+}
+"""What edited assets have besides."""
 
 
 def write_latents(path: Path, latents: StoredLatents) -> None:
@@ -36,7 +43,9 @@ def write_latents(path: Path, latents: StoredLatents) -> None:
         }
     }
     pieces, end = [], 0
-    for name, (kind, _) in _AXES.items():
+    for name, (kind, _) in (_AXES | _LAYERS).items():
+        if name not in latents.arrays:
+            continue
         array = np.ascontiguousarray(latents.arrays[name], _KINDS[kind])
         shape = [1, *array.shape] if name == "structure_latent" else list(array.shape)
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": [end, end + array.nbytes]}
@@ -75,7 +84,8 @@ def _parse(data: bytes) -> StoredLatents:
     about = header["__metadata__"]
     if about["format"] != _FORMAT:
         raise ValueError("another version")
-    arrays = {name: _array(data[start:], header[name], *_AXES[name]) for name in _AXES}
+    wanted = _AXES | {name: said for name, said in _LAYERS.items() if "source" in header}
+    arrays = {name: _array(data[start:], header[name], *said) for name, said in wanted.items()}
     latents = StoredLatents(
         arrays,
         int(about["resolution"]),

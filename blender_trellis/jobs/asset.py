@@ -63,8 +63,7 @@ def _latents(job: Job, summary: Finished) -> StoredLatents | None:
         {
             "structure_latent": structure.arrays["latent"],
             "occupied": voxels.arrays["occupied"],
-            "coords": latent.arrays["coords"],
-            "feats": latent.arrays["feats"],
+            **latent.arrays,
         },
         int(latent.info["resolution"]),
         int(voxels.info["structure_resolution"]),

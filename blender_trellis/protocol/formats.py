@@ -89,10 +89,19 @@ after an edit; occupied: the bits of the structure, packed.
 """
 
 OF_AN_EDIT: dict[str, Mapping[str, Layout]] = {
+    "structured_latent": {
+        "source": ("u1", ("L", 2)),
+        "layer_sizes": ("i4", ("K",)),
+        "layer_coords": ("i4", ("M", 3)),
+        "layer_feats": ("f4", ("M", "C")),
+    },
     "mesh": {"kept": ("u1", ("V",))},
     "gaussian": {"kept": ("u1", ("N",))},
 }
-"""What results of an edit hold besides: 1 where a vertex or Gaussian is that of the asset as it was."""
+"""What results of an edit hold besides. kept: 1 where a vertex or Gaussian is that of the asset as it was.
+Layers are former latents one after the other; source says which of them the shape and the colours of a voxel
+are decoded of: the number of layers stands for the latents that are there now.
+"""
 
 OF_A_TEXTURE: Mapping[str, Layout] = {
     "uv": ("f4", ("F", 3, 2)),  # of each corner of a face, from the image's lower left

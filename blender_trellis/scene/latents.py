@@ -25,6 +25,7 @@ DATA = "trellis_data"  # on collection and objects: the mesh without vertices
 LATENTS, REQUEST = "trellis_latents", "trellis_request"  # on that mesh
 PICTURE, GUIDE = "trellis_picture_", "trellis_guide_"  # and a number: the asset's own, those of the last edit
 LAYOUT = {"structure_latent": ("f4", 4), "occupied": ("u1", 1), "coords": ("i4", 2), "feats": ("f4", 2)}
+LAYERS = {"source": ("u1", 2), "layer_sizes": ("i4", 1), "layer_coords": ("i4", 2), "layer_feats": ("f4", 2)}
 MOST_PICTURES = 64
 # What numpy and zipfile raise over bytes that are no whole .npz, and what _check does.
 DAMAGED = (
@@ -82,7 +83,9 @@ def packed(latents: StoredLatents) -> bytes:
     }
     file = io.BytesIO()
     arrays: dict[str, Any] = {
-        name: np.asarray(latents.arrays[name], f"<{dtype}") for name, (dtype, _) in LAYOUT.items()
+        name: np.asarray(latents.arrays[name], f"<{dtype}")
+        for name, (dtype, _) in (LAYOUT | LAYERS).items()
+        if name in latents.arrays
     }
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     np.savez_compressed(file, **arrays)
@@ -93,14 +96,17 @@ def unpacked(stored: bytes) -> StoredLatents:
     """What `packed` made. ValueError and those of zip files where the bytes are not that."""
     with np.load(io.BytesIO(stored), allow_pickle=False) as file:
         about = json.loads(file["about"].tobytes())
-        arrays: dict[str, Any] = {name: file[name] for name in LAYOUT}
+        names = (*LAYOUT, *(LAYERS if "source" in file else ()))
+        arrays: dict[str, Any] = {name: file[name] for name in names}
     latents = StoredLatents(arrays=arrays, **about)
     _check(arrays, latents.resolution, latents.structure_resolution)
     return latents
 
 
 def _check(arrays: Arrays, resolution: int, structure_resolution: int) -> None:
-    for name, (dtype, axes) in LAYOUT.items():
+    for name, (dtype, axes) in (LAYOUT | LAYERS).items():
+        if name in LAYERS and name not in arrays:
+            continue
         found = arrays[name]
         if found.dtype != np.dtype(dtype) or found.ndim != axes or not found.size:
             raise ValueError(f"{name} is {found.dtype} {found.shape}")

@@ -404,3 +404,30 @@ def test_a_count_of_no_variants_is_refused(files, capsys, count):
     with pytest.raises(SystemExit) as left:
         run_edit(files, "--count", count, main=vary_main)
     assert left.value.code == 2 and "--count" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", ["replace", "look", "remove"])
+def test_what_two_edits_leave_alone_is_what_it_was_at_first(tiny, mode):
+    """Decoding the edited latents anew would move it: the second edit decodes of the first latents."""
+    first = tiny.edit(HALF, mode="look" if mode == "look" else "replace")
+    corner = Region((make_box([-0.4, -0.4, -0.4], [0.2, 0.2, 0.2]),))
+    second = tiny.edit(corner, asset=first["asset"], seed=5, mode=mode)
+    assert check_outside(first, first["asset"], corner, second, 2) > 100
+    assert len(second["asset"].layers) == 2  # the first latents and the first edit's
+    third = tiny.edit(HALF, asset=second["asset"], seed=6, mode=mode if mode == "look" else "replace")
+    check_outside(second, second["asset"], HALF, third, 2)
+    both = Region((*HALF.boxes, *corner.boxes))
+    faces = [
+        kept_faces(one["mesh"], outside(one["mesh"].vertices.numpy(), both, tiny.asset, 2))
+        for one in (tiny.made, third)
+    ]
+    assert len(faces[0]) > 100 and np.array_equal(*faces)
+
+
+def test_layers_survive_their_file(tiny, tmp_path):
+    edited = tiny.edit(HALF)["asset"]
+    write_latents(tmp_path / "edited.latents.safetensors", edited)
+    again = read_latents(tmp_path / "edited.latents.safetensors")
+    assert torch.equal(again.source, edited.source) and len(again.layers) == len(edited.layers) == 1
+    assert torch.equal(again.layers[0].feats, tiny.asset.feats)
+    assert torch.equal(again.layers[0].coords, tiny.asset.coords)

@@ -67,11 +67,11 @@ def voxels_of(asset: AssetLatents) -> Tensor:
     return taken
 
 
-def rows_of(asset: AssetLatents, coords: Tensor) -> Tensor:
-    """The asset's row (L,) of each voxel (L, 3), -1 where it has none."""
-    table = torch.full((asset.resolution,) * 3, -1, dtype=torch.long, device=coords.device)
-    x, y, z = asset.coords.long().unbind(1)
-    table[x, y, z] = torch.arange(len(asset.coords), device=coords.device)
+def rows_of(before: Tensor, coords: Tensor, resolution: int) -> Tensor:
+    """The row (L,) of each voxel (L, 3) among those of before (M, 3), -1 where it is none of them."""
+    table = torch.full((resolution,) * 3, -1, dtype=torch.long, device=coords.device)
+    x, y, z = before.long().unbind(1)
+    table[x, y, z] = torch.arange(len(before), device=coords.device)
     x, y, z = coords.long().unbind(1)
     return table[x, y, z]
 

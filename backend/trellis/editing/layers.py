@@ -1,0 +1,77 @@
+"""What an edited asset is decoded of: kept voxels of the latents they were first decoded with, for another
+context would give them other rows. L voxels · K numbers of a voxel.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from backend.representations.mixing import layered_cubes, layered_values, values_at
+from backend.trellis.asset import AssetLatents
+from backend.trellis.decoding import Layer, Report, StructuredLatent, decode_rows, finish
+from backend.trellis.editing.region import rows_of
+from backend.trellis.networks import Networks
+from blender_trellis.protocol import Format
+
+
+def source_of(asset: AssetLatents) -> Tensor:
+    """The layers (L, 2) that shape and colours of the asset's voxels are decoded of."""
+    if asset.source is not None:
+        return asset.source.long()
+    return torch.full((len(asset.coords), 2), len(asset.layers), device=asset.coords.device)
+
+
+def with_history(
+    asset: AssetLatents, edited: AssetLatents, rows: Tensor, own: Tensor, look: bool
+) -> AssetLatents:
+    """The edited asset, which remembers what its kept voxels are decoded of; rows (L,) are those of before.
+
+    own (L,): the voxels that are decoded anew, of a new look in their colours alone. Layers that no voxel
+    needs any more are left out.
+    """
+    layers = (*asset.layers, Layer(asset.coords, asset.feats))
+    source = source_of(asset)[rows.clamp_min(0)]
+    anew = (rows < 0) | own
+    shape = source[:, 0] if look else source[:, 0].masked_fill(anew, len(layers))
+    source = torch.stack([shape, source[:, 1].masked_fill(anew, len(layers))], dim=1)
+    used = [number for number in range(len(layers)) if (source == number).any()]
+    number = torch.full((len(layers) + 1,), len(used), device=source.device)
+    number[torch.tensor(used, dtype=torch.long, device=source.device)] = torch.arange(
+        len(used), device=source.device
+    )
+    return replace(edited, layers=tuple(layers[one] for one in used), source=number[source].to(torch.uint8))
+
+
+def rows_as_they_were(networks: Networks, kind: Format, asset: AssetLatents, report: Report) -> Tensor:
+    """The mesh decoder's rows (L, K) of the asset's voxels, each of its layer."""
+    rows: Tensor | None = None
+    for latent, shape, colours in _decoded(asset):
+        places = rows_of(latent.coords, asset.coords, asset.resolution).clamp_min(0)
+        found = decode_rows(networks, kind, latent, report)[places]
+        rows = found if rows is None else layered_cubes(rows, found, shape, colours)
+    assert rows is not None, "every voxel has a source"
+    return rows
+
+
+def values_as_they_were(networks: Networks, kind: Format, asset: AssetLatents, report: Report) -> Any:
+    """The asset's Gaussians or radiance field, the values of each voxel of its layer."""
+    value: Any = None
+    for latent, shape, colours in _decoded(asset):
+        places = rows_of(latent.coords, asset.coords, asset.resolution)
+        made = finish(networks, kind, latent.coords, decode_rows(networks, kind, latent, report))
+        found = values_at(made, len(latent.coords), places)
+        value = found if value is None else layered_values(value, found, shape, colours)
+    return value
+
+
+def _decoded(asset: AssetLatents) -> Iterator[tuple[StructuredLatent, Tensor, Tensor]]:
+    """The latents that voxels are decoded of, and whose shape and colours (L,) each gives."""
+    source = source_of(asset)
+    own = Layer(asset.coords, asset.feats)
+    for number, one in enumerate((*asset.layers, own)):
+        shape, colours = (source == number).unbind(1)
+        if shape.any() or colours.any():
+            yield StructuredLatent(one.coords, one.feats, asset.resolution), shape, colours
