@@ -9,25 +9,20 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from safetensors.numpy import save_file
 
-from backend.background.remove import remove_background
-from backend.checkpoints.model_folder import read_folder
-from backend.encoding.latent_encoders import is_view_aligned
 from backend.errors import UserError
 from backend.files import atomic_path, check_target, make_writable_folder
-from backend.image import cut_out, open_picture, read_picture_file
+from backend.image import read_picture_file
 from backend.machine.memory import is_out_of_memory
 from backend.representations.gaussians import write_ply
 from backend.representations.glb import write_glb, write_textured_glb
 from backend.representations.mesh import Mesh, TexturedMesh
 from backend.representations.radiance_field import RadianceField
 from backend.serve import INTERNAL, OUT_OF_MEMORY
-from backend.texturing.projection import picture_views
 from backend.texturing.settings import TextureSettings
-from backend.texturing.texture import texture_mesh
 from backend.trellis.asset import SUFFIX as LATENTS
 from backend.trellis.asset import hash_of_guide, latents_of, write_latents
 from backend.trellis.engine import TrellisEngine
@@ -36,12 +31,9 @@ from blender_trellis.batch.options import add_generation_options, request_of
 from blender_trellis.batch.outcomes import Outcome, exit_code, make_all, report, table
 from blender_trellis.batch.plan import Item, NoPictures, Plan, plan_batch
 from blender_trellis.batch.progress_bar import ProgressBar
-from blender_trellis.protocol import FORMATS, Array, Generate
+from blender_trellis.protocol import FORMATS, Array, Finishing, FinishPreset, Generate
 
 log = logging.getLogger(__name__)
-
-PICTURE_SIDE = 1024
-"""Pixels a side of the cut-out pictures that are baked onto meshes."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -84,6 +76,12 @@ def parser() -> argparse.ArgumentParser:
         help=f"comma-separated, of {', '.join(FORMATS)} (default: mesh,gaussian)",
     )
     wanted.add_argument("--multi-image", default="stochastic", choices=("stochastic", "multidiffusion"))
+    wanted.add_argument(
+        "--finish",
+        default="film",
+        choices=get_args(FinishPreset),
+        help="the mesh closed and of at most 100,000, 20,000 or 5,000 faces, or as decoded (default: film)",
+    )
     wanted.add_argument(
         "--texture",
         type=texture_size,
@@ -135,8 +133,9 @@ def _make(
     outcome.seed, outcome.model_hash = summary.seed, summary.model_hash
     outcome.picture_hash = summary.picture_hash
     outputs = dict(parts)
-    if options.texture and "mesh" in outputs:
-        outputs["mesh"] = _textured(outputs, item, options, bar)
+    if "finished_mesh" in outputs:
+        done = outputs.pop("finished_mesh")
+        outputs["mesh"] = done.texture or done.mesh
     outcome.files += write_results(outputs, stem)
     guide_hash = summary.picture_hash or hash_of_guide([], options.prompt)
     write_latents(latents, latents_of(outputs, options.model, summary.model_hash, guide_hash))
@@ -160,23 +159,7 @@ def _request(item: Item, options: argparse.Namespace) -> Generate:
         picture_names=tuple(path.name for path in item.pictures),
         prompt=options.prompt,
         multi_image=options.multi_image,
-    )
-
-
-def _textured(
-    outputs: Mapping[str, Any], item: Item, options: argparse.Namespace, bar: ProgressBar
-) -> TexturedMesh:
-    """The mesh with a texture of its Gaussians, where there are any, and of the pictures."""
-    cutouts = [
-        cut_out(open_picture(read_picture_file(path), path.name), remove_background, PICTURE_SIDE)
-        for path in item.pictures
-    ]
-    return texture_mesh(
-        outputs["mesh"],
-        TextureSettings(options.texture),
-        outputs.get("gaussian"),
-        picture_views(cutouts, is_view_aligned(read_folder(options.model))) if cutouts else (),
-        lambda step, done, of: bar.update(done / max(of, 1), step, f"{step} texture"),
+        finishing=Finishing(preset=options.finish, texture=options.texture or 0),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from backend.errors import UserError
 from backend.finishing.arrays import ArrayMesh
 from backend.finishing.budget import reduce_faces
+from backend.finishing.closing import close_mesh
 from backend.finishing.parts import remove_crumbs
 from backend.finishing.rebuild import rebuild
 from backend.finishing.report import FinishReport, StepReport, facts_of
@@ -41,6 +42,10 @@ def finish_mesh(mesh: Mesh, settings: FinishSettings, report: Report = silent) -
         arrays, detail = step(arrays)
         done.append(StepReport(name, count, len(arrays.faces), detail))
     report(steps[-1][0], len(steps), len(steps))
+    if len(arrays.faces) == 0:
+        raise UserError(
+            "Nothing of the mesh can be closed; finish it raw, or with the outer surface drawn again."
+        )
     return arrays.to_mesh(mesh.vertices.device), FinishReport(before, facts_of(arrays), tuple(done))
 
 
@@ -55,6 +60,8 @@ def _steps(settings: FinishSettings) -> list[_Step]:
         steps.append(("crumbs", lambda mesh: _crumbs(mesh, settings)))
     if settings.faces:
         steps.append(("faces", lambda mesh: (reduce_faces(mesh, settings.faces), "")))
+    if settings.watertight:
+        steps.append(("watertight", _watertight))
     return steps
 
 
@@ -65,6 +72,11 @@ def _whole(mesh: ArrayMesh, settings: FinishSettings) -> tuple[ArrayMesh, str]:
 def _crumbs(mesh: ArrayMesh, settings: FinishSettings) -> tuple[ArrayMesh, str]:
     kept, gone = remove_crumbs(mesh, settings.crumbs)
     return kept, f"{gone} parts removed"
+
+
+def _watertight(mesh: ArrayMesh) -> tuple[ArrayMesh, str]:
+    closed = close_mesh(mesh)
+    return closed, "nothing to close" if closed is mesh else "cut where it crossed itself, and capped"
 
 
 def _check(mesh: ArrayMesh) -> None:

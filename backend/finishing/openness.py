@@ -57,40 +57,44 @@ def _ball_reaches(walls: np.ndarray) -> np.ndarray:
     return touched[inner] & ~walls
 
 
-@njit(nogil=True, cache=True)
-def _sights(walls, towards):
-    """Light from each direction goes through the grid layer by layer; walls stop it."""
-    size = walls.shape[0]
-    seen = np.zeros((size, size, size), np.float32)
-    before, after = np.ones((size, size), np.float32), np.ones((size, size), np.float32)
-    for n in range(len(towards)):
-        axis = int(np.argmax(np.abs(towards[n])))
-        ahead = towards[n, axis]
-        # Light of direction d comes from +d, so a layer takes it from the next one along d.
-        u = towards[n, (axis + 1) % 3] / abs(ahead)
-        v = towards[n, (axis + 2) % 3] / abs(ahead)
-        before[:] = 1.0
-        for step in range(size):
-            layer = size - 1 - step if ahead > 0 else step
-            for i in range(size):
-                for j in range(size):
-                    x, y = i + u, j + v
-                    light = np.float32(1.0)
-                    if 0 <= x < size - 1 and 0 <= y < size - 1:
-                        i0, j0 = int(x), int(y)
-                        s, t = np.float32(x - i0), np.float32(y - j0)
-                        light = (1 - s) * ((1 - t) * before[i0, j0] + t * before[i0, j0 + 1]) + s * (
-                            (1 - t) * before[i0 + 1, j0] + t * before[i0 + 1, j0 + 1]
-                        )
-                    if axis == 0:
-                        a, b, c = layer, i, j
-                    elif axis == 1:
-                        a, b, c = j, layer, i
-                    else:
-                        a, b, c = i, j, layer
-                    if walls[a, b, c]:
-                        light = np.float32(0.0)
-                    after[i, j] = light
-                    seen[a, b, c] += light
-            before, after = after, before
+def _sights(walls: np.ndarray, towards: np.ndarray) -> np.ndarray:
+    """Share (m, m, m) f32 of the directions (N, 3) from which light reaches a cell; walls stop it."""
+    seen = np.zeros(walls.shape, np.float32)
+    main = np.abs(towards).argmax(axis=1)
+    for axis in range(3):
+        turned = np.roll((0, 1, 2), -axis)  # the main axis first
+        free = np.ascontiguousarray((~walls).transpose(turned), dtype=np.float32)
+        light = _light(free, np.ascontiguousarray(towards[main == axis][:, turned]))
+        seen += light.transpose(np.argsort(turned))
     return seen / np.float32(len(towards))
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _light(free, towards):
+    """Sum over directions near the first axis of the light that goes through the grid layer by layer."""
+    size = free.shape[0]
+    total = np.zeros((size, size, size), np.float32)
+    before, after = np.ones((size + 2, size + 2), np.float32), np.ones((size + 2, size + 2), np.float32)
+    for n in range(len(towards)):
+        # A layer takes its light from the next one towards the source, moved by (u, v).
+        u, v = towards[n, 1] / abs(towards[n, 0]), towards[n, 2] / abs(towards[n, 0])
+        i0, j0 = 1 + int(math.floor(u)), 1 + int(math.floor(v))
+        s, t = np.float32(u - math.floor(u)), np.float32(v - math.floor(v))
+        one = np.float32(1)
+        w00, w01, w10, w11 = (one - s) * (one - t), (one - s) * t, s * (one - t), s * t
+        before[:] = one
+        for step in range(size):
+            layer = size - 1 - step if towards[n, 0] > 0 else step
+            for i in range(size):
+                low, high = before[min(i + i0, size + 1)], before[min(i + i0 + 1, size + 1)]
+                row, sums, passes = after[i + 1], total[layer, i], free[layer, i]
+                for j in range(size - 1):
+                    value = w00 * low[j + j0] + w01 * low[j + j0 + 1]
+                    value += w10 * high[j + j0] + w11 * high[j + j0 + 1]
+                    row[j + 1] = value * passes[j]
+                    sums[j] += row[j + 1]
+                j = size - 1  # the grid's rim is free, and lit from beyond
+                row[j + 1] = passes[j]
+                sums[j] += passes[j]
+            before, after = after, before
+    return total

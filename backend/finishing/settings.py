@@ -20,7 +20,7 @@ class FinishSettings:
 
     whole: the outer surface is drawn again, closed, in `resolution` cubes along the longest side; openings
     narrower than twice `gap` cubes are closed. crumbs: parts with less than this share of the largest part's
-    area go. faces: at most so many in the end; 0 keeps all.
+    area go. faces: at most so many in the end; 0 keeps all. watertight: every edge has two faces in the end.
     """
 
     whole: bool = True
@@ -28,6 +28,7 @@ class FinishSettings:
     gap: float = 3.0
     crumbs: float = 0.01
     faces: int = 100_000
+    watertight: bool = True
 
     def __post_init__(self) -> None:
         """Raises UserError for a number out of its range."""
@@ -46,11 +47,11 @@ class FinishSettings:
     @property
     def changes_nothing(self) -> bool:
         """Whether every step is switched off."""
-        return not (self.whole or self.crumbs or self.faces)
+        return not (self.whole or self.crumbs or self.faces or self.watertight)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "raw": {"whole": False, "crumbs": 0.0, "faces": 0},
+    "raw": {"whole": False, "crumbs": 0.0, "faces": 0, "watertight": False},
     "film": {"faces": 100_000},
     "game": {"faces": 20_000},
     "mobile": {"faces": 5_000},

@@ -13,14 +13,17 @@ from PIL import Image
 from backend.background.remove import remove_background
 from backend.checkpoints.model_folder import ModelFolder
 from backend.checkpoints.model_info import available_model_infos
+from backend.encoding.latent_encoders import is_view_aligned
 from backend.errors import UserError
 from backend.image import cut_out, open_picture
+from backend.image.crop import PICTURE_SIZE
 from backend.machine.device import choose_device, choose_dtype, devices
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
 from backend.trellis.decoding import Report, estimated_voxels
 from backend.trellis.edit import EditSettings, edit
 from backend.trellis.editing.region import check_edit
 from backend.trellis.encode import Frame, decode_asset
+from backend.trellis.finish import finish_settings, finished, received, with_finished
 from backend.trellis.generate import Guide, generate
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import describe_output
@@ -34,6 +37,7 @@ from blender_trellis.protocol import (
     Device,
     Edit,
     Encode,
+    Finish,
     Generate,
     Hello,
     Making,
@@ -43,6 +47,8 @@ from blender_trellis.protocol import (
 
 PREVIEW_SHARE = 0.1
 PREVIEW_BYTES = 1 << 30
+TEXTURE_PICTURE = 1024
+"""Pixels a side of the pictures that textures are made of."""
 
 OnOutput = Callable[[Output], None]
 
@@ -85,16 +91,14 @@ class TrellisEngine:
         networks.residency = Residency(networks.device, request.memory)
         on_progress("load", 1, 1)
         files = [] if isinstance(request, Encode) else [bytes(picture.data) for picture in request.pictures]
-        events = _events(networks, request, files, on_progress)
-        if isinstance(request, Sampled) and request.preview:
-            events = _with_previews(events, networks)
+        events = _finished(networks, request, files, on_progress)
         for event in events:
             if isinstance(event, Output):
                 on_output(event)
             else:
                 on_progress(event.stage, event.step, event.steps)
         digest = hashlib.sha256(b"".join(files)).hexdigest() if files else ""
-        seed = 0 if isinstance(request, Encode) else request.seed
+        seed = request.seed if isinstance(request, Sampled) else 0
         return FinishedInfo(seed, request.model, networks.folder.hash, digest)
 
     def _open(self, model: str, device: str, precision: str, engine: str) -> Networks:
@@ -107,8 +111,25 @@ class TrellisEngine:
         return self._networks
 
 
-def _events(
+def _finished(
     networks: Networks, request: Making, files: Sequence[bytes], report: Report
+) -> Iterator[Step | Output]:
+    """What the request makes, and its mesh finished; only pictures of the whole object go onto a texture."""
+    pictures = (
+        _pictures(request, files, TEXTURE_PICTURE) if isinstance(request, Generate | Finish) else iter(())
+    )
+    aligned = is_view_aligned(networks.folder)
+    if isinstance(request, Finish):
+        mesh, gaussians = received(request)
+        return iter((finished(mesh, gaussians, request.finishing, pictures, aligned, report),))
+    events = _events(networks, request, files, report)
+    if isinstance(request, Sampled) and request.preview:
+        events = _with_previews(events, networks)
+    return with_finished(events, request.finishing, pictures, aligned, report)
+
+
+def _events(
+    networks: Networks, request: Sampled | Encode, files: Sequence[bytes], report: Report
 ) -> Iterator[Step | Output]:
     """How the request is carried out."""
     if isinstance(request, Encode):
@@ -189,6 +210,9 @@ def _placed(events: Iterator[Step | Output], frame: Frame | None) -> Iterator[St
 
 
 def _check(request: Making) -> None:
+    finish_settings(request.finishing)
+    if isinstance(request, Finish):
+        return
     if not request.formats:
         raise UserError("No output format was chosen; choose mesh, gaussian or radiance_field.")
     if isinstance(request, Encode):
@@ -210,8 +234,10 @@ def _settings(folder: ModelFolder, request: Sampled) -> Settings:
     )
 
 
-def _pictures(request: Sampled, files: Sequence[bytes]) -> Iterator[Image.Image]:
+def _pictures(
+    request: Sampled | Finish, files: Sequence[bytes], size: int = PICTURE_SIZE
+) -> Iterator[Image.Image]:
     """The object of each picture, cut out when it is asked for."""
     names = request.picture_names or tuple(f"picture {n + 1}" for n in range(len(files)))
     for data, name in zip(files, names, strict=True):
-        yield cut_out(open_picture(data, name), remove_background)
+        yield cut_out(open_picture(data, name), remove_background, size)

@@ -12,6 +12,7 @@ from backend.representations.mesh import Mesh, VertexColors
 from backend.representations.radiance_field import RadianceField
 from backend.trellis.asset import layer_tensors
 from backend.trellis.decoding import StructuredLatent, Voxels
+from backend.trellis.finish import FinishedMesh
 from backend.trellis.finite import require_finite
 from backend.trellis.stages import Output
 
@@ -39,6 +40,17 @@ def mesh_arrays(mesh: Mesh) -> dict[str, numpy.ndarray]:
         "colors": _numpy(colors.clamp(0, 1), "<f4"),
         "keys": _keys(mesh.keys, len(mesh.vertices)),
     }
+
+
+def finished_arrays(done: FinishedMesh) -> dict[str, numpy.ndarray]:
+    """vertices, faces and colors as of a mesh; with a texture also uv (F, 3, 2) and texture (S, S, 3) u8."""
+    arrays = mesh_arrays(done.mesh)
+    del arrays["keys"]
+    if done.texture is None:
+        return arrays
+    cut = done.texture
+    faces = _numpy(cut.origin[cut.faces], "<i4")  # in the order of the texture's
+    return arrays | {"faces": faces, "uv": _numpy(cut.uv[cut.faces], "<f4"), "texture": cut.image}
 
 
 def gaussian_arrays(gaussians: Gaussians) -> dict[str, numpy.ndarray]:
@@ -80,7 +92,12 @@ def describe(part: Any) -> tuple[Mapping[str, int], dict[str, numpy.ndarray]]:
     if isinstance(part, VertexColors):
         require_finite("colours", part.colors)
         return {}, {"colors": _numpy(part.colors.clamp(0, 1), "<f4")}
-    writers = {Mesh: mesh_arrays, Gaussians: gaussian_arrays, RadianceField: radiance_field_arrays}
+    writers = {
+        Mesh: mesh_arrays,
+        FinishedMesh: finished_arrays,
+        Gaussians: gaussian_arrays,
+        RadianceField: radiance_field_arrays,
+    }
     return {}, writers[type(part)](part)
 
 

@@ -1,5 +1,6 @@
 """Shapes of which it is known what finishing must make of them. Small grids: 64 cubes a side."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +10,17 @@ import trimesh
 from scipy.spatial import cKDTree
 
 from backend.errors import UserError
+from backend.finish import main
 from backend.finishing.arrays import ArrayMesh
 from backend.finishing.chain import finish_mesh
 from backend.finishing.closing import close_mesh
 from backend.finishing.report import facts_of
 from backend.finishing.settings import PRESETS, FinishSettings
 from backend.representations.mesh import Mesh
+from backend.trellis.engine import TrellisEngine
+from backend.trellis.finish import with_finished
+from backend.trellis.stages import Output
+from blender_trellis.protocol import Array, Finish, Finishing
 
 SMALL = FinishSettings(resolution=64, faces=0)
 CELL = 1 / 64
@@ -225,10 +231,66 @@ def test_presets_are_settings_and_unknown_ones_are_refused():
 def test_steps_are_reported_and_a_report_can_stop():
     told = []
     finish_mesh(mesh_of(sphere()), replace(SMALL, faces=1000), lambda *step: told.append(step))
-    assert told == [("whole", 0, 3), ("crumbs", 1, 3), ("faces", 2, 3), ("faces", 3, 3)]
+    names = ("whole", "crumbs", "faces", "watertight")
+    assert told == [*((name, number, 4) for number, name in enumerate(names)), ("watertight", 4, 4)]
 
     def stop(*step):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         finish_mesh(mesh_of(sphere()), SMALL, stop)
+
+
+def finish_request(raw: Mesh, **finishing) -> Finish:
+    parts = {"vertices": raw.vertices.numpy(), "faces": raw.faces.int().numpy(), "colors": raw.colors.numpy()}
+    arrays = {
+        name: Array("i4" if name == "faces" else "f4", part.shape, part.tobytes())
+        for name, part in parts.items()
+    }
+    return Finish("job", device="cpu", arrays=arrays, finishing=Finishing(**finishing))
+
+
+def test_a_request_to_finish_gives_one_closed_mesh_and_its_texture():
+    results, stages = [], []
+    request = finish_request(mesh_of(sphere(), sphere(0.3)), preset="mobile", faces=2000, texture=256)
+    TrellisEngine().run(request, lambda *step: stages.append(step[0]), lambda *result: results.append(result))
+    ((kind, facts, arrays),) = results
+    assert kind == "finished_mesh" and {"finish_mesh", "bake_texture"} <= set(stages)
+    assert facts["components"] == 1 and facts["open_edges"] == facts["non_manifold_edges"] == 0
+    assert 1500 < len(arrays["faces"]) <= 2000 and arrays["uv"].shape == (len(arrays["faces"]), 3, 2)
+    assert arrays["texture"].shape == (256, 256, 3)
+    corners = arrays["vertices"][arrays["faces"]]
+    volume = np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])).sum() / 6
+    assert volume == pytest.approx(
+        4 / 3 * np.pi * 0.45**3, rel=0.03
+    )  # the texture left all faces as they turn
+
+
+@pytest.mark.parametrize("missing", ["vertices", "faces", "colors"])
+def test_a_request_without_a_mesh_is_one_sentence(missing):
+    request = finish_request(mesh_of(sphere()), preset="game")
+    arrays = {name: part for name, part in request.arrays.items() if name != missing}
+    with pytest.raises(UserError, match=missing):
+        TrellisEngine().run(replace(request, arrays=arrays), lambda *_: None, lambda *_: None)
+
+
+def test_the_command_reads_files_and_writes_finished_ones(tmp_path, capsys):
+    sphere().export(tmp_path / "ball.ply")
+    (tmp_path / "none.obj").write_text("v 0 0 0")
+    files = [str(tmp_path / name) for name in ("ball.ply", "none.obj")]
+    code = main([*files, "--output", str(tmp_path), "--preset", "mobile", "--resolution", "64", "--json"])
+    shown = capsys.readouterr()
+    assert code == 1 and "none.obj" in shown.err and len(shown.err.splitlines()) == 1
+    assert json.loads(shown.out)["ball.ply"]["after"]["open_edges"] == 0
+    made = trimesh.load(tmp_path / "ball_finished.glb", force="mesh")
+    assert made.is_watertight and 4000 < len(made.faces) <= 5000
+    assert main([files[0], "--output", str(tmp_path), "--faces", "-3"]) == 2
+
+
+@pytest.mark.parametrize(("preset", "kinds"), [("raw", ["mesh"]), ("mobile", ["mesh", "finished_mesh"])])
+def test_the_finished_mesh_comes_after_the_raw_one(preset, kinds):
+    raw = mesh_of(sphere())
+    events = with_finished(iter((Output("mesh", raw),)), Finishing(preset), (), True, lambda *_: None)
+    outputs = list(events)
+    assert [one.kind for one in outputs] == kinds and outputs[0].value is raw
+    assert all(len(one.value.mesh.faces) <= 5000 for one in outputs[1:])

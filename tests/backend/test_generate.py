@@ -19,7 +19,9 @@ from blender_trellis.protocol.pictures import PICTURE_SUFFIXES
 
 
 def generate(capsys, *argv: object) -> tuple[int, dict]:
-    code = main([*map(str, argv), "--json", "--device", "cpu", "--precision", "fp32", "--steps", "2"])
+    """Made of random weights: such a mesh is left raw unless a test asks for more."""
+    common = ["--json", "--device", "cpu", "--precision", "fp32", "--steps", "2"]
+    code = main(["--finish", "raw", *map(str, argv), *common])
     return code, json.loads(capsys.readouterr().out)
 
 
