@@ -55,6 +55,7 @@ from .messages import (
     Shutdown,
     Stage,
     StageInfo,
+    Symmetry,
     ToBackend,
     Vary,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "Shutdown",
     "Stage",
     "StageInfo",
+    "Symmetry",
     "ToBackend",
     "Vary",
     "array_field",

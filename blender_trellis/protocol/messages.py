@@ -21,6 +21,7 @@ Input = Literal["pictures", "text"]
 EditMode = Literal["replace", "add", "look", "remove"]
 """What becomes of a region: shape and look anew, more beside what is there, the look alone, nothing."""
 FinishPreset = Literal["raw", "film", "game", "mobile"]
+Symmetry = Literal["off", "auto", "on"]
 Material = Literal["matte", "satin", "glossy", "metal"]
 Stage = Literal[
     "load",
@@ -138,7 +139,7 @@ class Finishing:
     watertight: bool = False  # closed and manifold whatever it takes, for printing
     texture: int = 0
     project_picture: bool = True  # the picture's own pixels go onto what it shows
-    symmetry: bool = False  # and mirrored onto the far side of an object with a mirror plane
+    symmetry: Symmetry = "off"  # whether they are mirrored onto the far side: where it fits, or always
     delight: bool = False  # soft shading is divided out of the picture
     material: Material = "matte"
 

@@ -47,9 +47,14 @@ class TrellisFinishSettings(bpy.types.PropertyGroup):
         description="Put the picture's own pixels onto what it shows, as sharp as they are",
         default=DEFAULTS.project_picture,
     )
-    symmetry: bpy.props.BoolProperty(
+    symmetry: bpy.props.EnumProperty(
         name="Mirror",
         description="Give the far side of a symmetric object what the picture shows of the near side",
+        items=(
+            ("off", "Off", "The far side has the colors that the model gives it"),
+            ("auto", "Where It Fits", "Where a test finds the object symmetric"),
+            ("on", "Always", "Whatever the test says"),
+        ),
         default=DEFAULTS.symmetry,
     )
     delight: bpy.props.BoolProperty(
