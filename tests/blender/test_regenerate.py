@@ -28,7 +28,9 @@ def _arrays(**named: np.ndarray) -> dict[str, Array]:
 
 
 def _generated(picture, data: bytes = b"ball") -> bpy.types.Collection:
-    bpy.context.scene.trellis.picture = str(picture(data))
+    settings = bpy.context.scene.trellis
+    settings.picture = str(picture(data))
+    settings.finish.preset, settings.finish.texture = "raw", "0"
     bpy.ops.trellis.generate()
     assert session.pump_until_done(PATIENCE)
     return bpy.data.collections["crate"]

@@ -25,7 +25,12 @@ def test_a_click_puts_the_object_into_the_scene(addon, picture):
     assert session.status().job and bpy.ops.trellis.generate.poll()  # the next one waits
     assert session.pump_until_done(PATIENCE)
     collection = bpy.data.collections["crate"]
-    assert {item.name for item in collection.objects} == {"crate", "crate Gaussians", "crate Root"}
+    assert {item.name for item in collection.objects} == {
+        "crate",
+        "crate Raw",
+        "crate Gaussians",
+        "crate Root",
+    }
     parameters = json.loads(collection["trellis_parameters"])
     assert collection["trellis_seed"] == 42
     assert parameters["sparse_structure"]["steps"] == 7

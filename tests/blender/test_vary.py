@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from blender_trellis.jobs import session
-from blender_trellis.scene.find_asset import ASSET, asset_matrix, part
+from blender_trellis.scene.find_asset import ASSET, asset_matrix, part, world_matrix
 from blender_trellis.scene.latents import read_latents, read_pictures
 from blender_trellis.ui.vary import panel, reasons
 from blender_trellis.ui.vary.request import selected
@@ -44,7 +44,8 @@ def box(location=(10, 5, 1), size=(1, 2, 4), name="Box") -> bpy.types.Object:
 
 
 def bounds(item: bpy.types.Object) -> np.ndarray:
-    corners = np.array([item.matrix_world @ vertex.co for vertex in item.data.vertices])
+    matrix = world_matrix(item)  # Blender does not evaluate that of a hidden object
+    corners = np.array([matrix @ vertex.co for vertex in item.data.vertices])
     return np.array([corners.min(axis=0), corners.max(axis=0)])
 
 
