@@ -37,9 +37,9 @@ SAMPLING = {"sparse_structure_sampler": AS_PREDICTED, "slat_sampler": AS_PREDICT
 CANDIDATES = (
     AS_PREDICTED,
     *(
-        replace(AS_PREDICTED, steps=12, strength=strength, cfg_strength=guidance)
+        replace(AS_PREDICTED, steps=5, strength=strength, cfg_strength=guidance)
         for strength in (0.3, 0.5, 0.7, 1.0)
-        for guidance in (0.0, 3.0)
+        for guidance in (0.0, 2.0)
     ),
 )
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from backend.lifting.aligned_flow import AlignedStructureFlowModel
 from backend.models.sparse_structure_flow import SparseStructureFlowModel
 from backend.models.structured_latent_flow import SLatFlowModel
+from backend.training.data.feeding import moved
 from backend.training.loop import Part
 from backend.training.losses import drop_condition, flow_matching_loss, kept_cells, noised_latent
 
@@ -102,7 +103,7 @@ def fit_prior(
     """Fits the distribution that the flow corrects, before the flow begins: it learns fast, and is needed."""
     optimizer = torch.optim.AdamW(module.prior_head.parameters(), PRIOR_RATE)
     for step in range(steps):
-        given = examples(step % PRIOR_EXAMPLES)
+        given = moved(examples(step % PRIOR_EXAMPLES), next(module.parameters()).device)
         assert given.aligned is not None
         mean, variance = module.prior(given.aligned.float())
         optimizer.param_groups[0]["lr"] = PRIOR_RATE * (1 - step / steps)

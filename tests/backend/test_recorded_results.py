@@ -1,4 +1,4 @@
-"""The starter still makes of a picture and seed what it made before the engine was restructured.
+"""The starter still makes of a picture and seed what it made when its weights were written.
 
 The numbers were recorded in fp32 on one machine. Sums in another order (other processors, faster kernels)
 move a latent by some 1e-5 and carry a few voxels over the threshold: counts may differ by a five-hundredth.

@@ -58,7 +58,6 @@ def test_mesh_and_gaussians_lie_in_one_place(made):
     assert numpy.abs(numpy.quantile(y_up, bulk, 0) - numpy.quantile(surface, bulk, 0)).max() < 0.15
 
 
-@pytest.mark.xfail(strict=True, reason="the solid is nowhere sure of the legs, so the mesh lacks them")
 def test_the_mesh_reaches_as_far_as_the_gaussians(made):
     mesh = trimesh.load(made / "chair.glb", force="mesh")
     splats = read_ply(made / "chair.ply").position.numpy()

@@ -113,15 +113,15 @@ class StarterRun(Run):
             return StructureExamples(tokens, latents, None, aligned)
 
         module = AlignedStructureFlowModel.from_args(recipe.structure_flow)
-        made: Callable[[int], StructureExamples] = lambda number: examples(moved(batch(number), self.device))  # noqa: E731
-        if self.device.type == "cpu":
-            # The encoder takes a processor as long as the flow does, so its answers are kept and come again.
-            made = StoredExamples(self.folder / "lifted", made)
+        kept = StoredExamples(
+            self.folder / "lifted", lambda number: examples(moved(batch(number), self.device))
+        )
         if self._lacks("structure_flow"):
-            fit_prior(module.to(self.device), made, recipe.prior_steps)
-        if self.device.type == "cpu":
-            return structure_flow_part(module, made, recipe.flow)
-        return structure_flow_part(module, batch, recipe.flow, examples)
+            fit_prior(module.to(self.device), kept, recipe.prior_steps)
+        if self.device.type != "cpu":
+            return structure_flow_part(module, batch, recipe.flow, examples)
+        # The encoder takes a processor as long as the flow does, so its answers come again.
+        return structure_flow_part(module, kept, recipe.flow)
 
     def _latent_flow(self) -> Part[FeatureBatch]:
         recipe, latents, lifting = self.recipe, self.latents, self.lifting
