@@ -6,10 +6,10 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from backend.trellis.latent_encoders import is_view_aligned
 from PIL import Image
 
 from backend.background import remove_background
+from backend.encoding.latent_encoders import is_view_aligned
 from backend.errors import UserError
 from backend.evaluation.prediction import Prediction, placed, reconstruct
 from backend.evaluation.scores import Scores, mean_scores
