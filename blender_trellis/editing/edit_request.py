@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..backend_settings import BackendSettings
+from ..jobs.sent_arrays import sent
 from ..picture_source import Picture
 from ..protocol import Array, Edit, EditMode, Format, SamplingParams
 from ..scene.asset import StoredLatents
 from .region_mask import ClosedMesh, RegionShape
-
-KINDS = {"float32": "f4", "int32": "i4", "uint8": "u1"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def edit_request(
         sparse_structure=sampling,
         structured_latent=sampling,
         formats=tuple(formats),
-        arrays={name: _array(values) for name, values in arrays.items()} | pictures,
+        arrays=sent(arrays) | pictures,
         resolution=latents.resolution,
         structure_resolution=latents.structure_resolution,
         model_hash=latents.model_hash,
@@ -82,8 +81,3 @@ def _meshes(meshes: Sequence[ClosedMesh]) -> dict[str, np.ndarray]:
         named[f"region_{number}_vertices"] = mesh.vertices.astype(np.float32)
         named[f"region_{number}_faces"] = mesh.faces.astype(np.int32)
     return named
-
-
-def _array(values: np.ndarray) -> Array:
-    kept = np.ascontiguousarray(values)
-    return Array(KINDS[kept.dtype.name], kept.shape, kept.tobytes())

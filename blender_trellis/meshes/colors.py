@@ -7,7 +7,7 @@ otherwise counts as the constant that the socket holds. C corners of faces.
 import bpy
 import numpy as np
 
-from ..scene.collection import linear_from_srgb
+from ..srgb import linear_from_srgb
 
 GREY = 0.8  # as Blender shows what has no material
 

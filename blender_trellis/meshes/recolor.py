@@ -9,8 +9,8 @@ from mathutils import Vector
 from mathutils.kdtree import KDTree
 
 from ..faults import Fault
-from ..scene.collection import linear_from_srgb
 from ..scene.materials import vertex_color_material
+from ..srgb import linear_from_srgb
 from .source import MeshSource, read_objects
 
 ATTRIBUTE = "Retexture"

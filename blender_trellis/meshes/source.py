@@ -11,6 +11,7 @@ import numpy as np
 
 from ..faults import Fault
 from ..scene.gaussians.object import is_gaussian
+from ..srgb import srgb_from_linear
 from .colors import corner_colors, vertex_of_corner
 
 MOST_FACES = 2_000_000
@@ -132,12 +133,6 @@ def _vertex_colors(mesh: bpy.types.Mesh) -> np.ndarray:
     shares = np.maximum(np.bincount(corners, minlength=count), 1)
     means = np.stack([np.bincount(corners, linear[:, n], count) / shares for n in range(3)], axis=1)
     return srgb_from_linear(means).astype(np.float32)
-
-
-def srgb_from_linear(linear: np.ndarray) -> np.ndarray:
-    """The sRGB transfer curve; clipped to [0, 1]."""
-    linear = np.clip(linear, 0.0, 1.0)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 def _used(faces: np.ndarray, count: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 from mathutils import Matrix
 
 from ..splats.values import Splats
+from ..srgb import linear_from_srgb
 from .asset import Arrays, Asset
 from .find_asset import ASSET, PART, new_id, part, store_keys, store_size
 from .gaussians.object import is_gaussian, splat_object
@@ -95,12 +96,6 @@ def shown(collection: bpy.types.Collection) -> str:
         is_gaussian(item) for item in collection.objects if item.type == "MESH" and not item.hide_viewport
     }
     return {(False,): "mesh", (True,): "gaussian", (False, True): "both"}.get(tuple(sorted(visible)), "")
-
-
-def linear_from_srgb(encoded: np.ndarray) -> np.ndarray:
-    """The sRGB transfer curve undone; clipped to [0, 1]."""
-    encoded = np.clip(encoded, 0.0, 1.0)
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
 
 
 # ---- objects ----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from dataclasses import fields
 import bpy
 import numpy as np
 
+from ..srgb import srgb_from_linear
 from .find_asset import data_frame
 from .gaussians.object import splats_of
 from .materials import COLOR_ATTRIBUTE
@@ -40,6 +41,4 @@ def _colors(mesh: bpy.types.Mesh) -> np.ndarray:
         return np.full((len(mesh.vertices), 3), 0.8, np.float32)
     linear = np.empty(4 * len(mesh.vertices), np.float32)
     attribute.data.foreach_get("color", linear)
-    linear = np.clip(linear.reshape(-1, 4)[:, :3], 0, 1)
-    encoded = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.clip(encoded, 0, 1).astype(np.float32)
+    return srgb_from_linear(linear.reshape(-1, 4)[:, :3]).astype(np.float32)

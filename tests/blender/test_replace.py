@@ -10,12 +10,13 @@ from mathutils import Matrix, Vector
 from test_latents import PNG, _latents
 
 from blender_trellis.scene.asset import Asset, Change, fingerprint
-from blender_trellis.scene.collection import add_asset, linear_from_srgb
+from blender_trellis.scene.collection import add_asset
 from blender_trellis.scene.find_asset import asset_matrix, asset_of_object, in_use, part, vertex_keys
 from blender_trellis.scene.gaussians.object import replace_splats, splats_of
 from blender_trellis.scene.latents import read_latents, read_pictures
 from blender_trellis.scene.replace import changed_by_hand, fits, replace_asset
 from blender_trellis.splats.values import joined
+from blender_trellis.srgb import linear_from_srgb
 
 SIDE = 12
 

@@ -6,9 +6,10 @@ import pytest
 from fake_backend import ball
 
 from blender_trellis.scene.asset import Asset
-from blender_trellis.scene.collection import add_asset, linear_from_srgb, show, shown
+from blender_trellis.scene.collection import add_asset, show, shown
 from blender_trellis.scene.gaussians.nodes import IN_VIEWPORT, SIZE, set_input
 from blender_trellis.scene.gaussians.object import is_gaussian
+from blender_trellis.srgb import linear_from_srgb
 
 N = 50
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...splats import harmonics
 from ...splats.values import Splats
+from ...srgb import linear_from_srgb
 from ..find_asset import FOREIGN, name_vertices, vertex_keys
 from ..materials import COLOR_ATTRIBUTE
 from .material import splat_material
@@ -119,8 +120,8 @@ def _columns(mesh: bpy.types.Mesh, names: list[str]) -> np.ndarray:
 
 def _mean_color(splats: Splats) -> tuple[float, float, float]:
     """What Solid view shows where it shows materials; linear."""
-    encoded = np.clip(0.5 + harmonics.DC * splats.f_dc.mean(axis=0), 0, 1) if len(splats) else np.full(3, 0.5)
-    red, green, blue = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    encoded = 0.5 + harmonics.DC * splats.f_dc.mean(axis=0) if len(splats) else np.full(3, 0.5)
+    red, green, blue = linear_from_srgb(encoded)
     return float(red), float(green), float(blue)
 
 
