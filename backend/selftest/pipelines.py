@@ -166,8 +166,10 @@ def ply_files(stem: Path, splats: Gaussians) -> Answers:
             pair = [read_ply(path, transform=None) for path in (written, recorded)]
             if not options:
                 pair = [replace(one, rotation=_signed_squares(one.rotation)) for one in pair]
-            for field in fields(Gaussians):
-                yield f"{recorded.name} {field.name}", *(getattr(one, field.name) for one in pair)
+            for name in (
+                field.name for field in fields(Gaussians) if field.name != "keys"
+            ):  # files have none
+                yield f"{recorded.name} {name}", *(getattr(one, name) for one in pair)
 
 
 def _signed_squares(quaternions: Tensor) -> Tensor:

@@ -118,7 +118,8 @@ def _finished(
     pictures = (
         _pictures(request, files, TEXTURE_PICTURE) if isinstance(request, Generate | Finish) else iter(())
     )
-    aligned = is_view_aligned(networks.folder)
+    # Asked of the latent encoder, which nothing but a picture on a texture needs here.
+    aligned = bool(files) and request.finishing.texture > 0 and is_view_aligned(networks.folder)
     if isinstance(request, Finish):
         mesh, gaussians = received(request)
         return iter((finished(mesh, gaussians, request.finishing, pictures, aligned, report),))

@@ -35,7 +35,10 @@ def test_it_is_whole_small_and_says_where_it_comes_from():
 def made(request, tmp_path_factory) -> Path:
     """The folder, named after its precision, of what the starter makes: "auto" is either of them."""
     output = tmp_path_factory.mktemp("starter") / request.param
-    assert main([str(PICTURE), "--output", str(output), "--seed", "3", *CPU, request.param]) == 0
+    assert (
+        main([str(PICTURE), "--output", str(output), "--seed", "3", "--finish", "raw", *CPU, request.param])
+        == 0
+    )
     return output
 
 

@@ -12,6 +12,7 @@ from blender_trellis.protocol.pictures import PNG
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
+RAW = ("--finish", "raw", "--texture", "0")  # the fake finishes the upper half of its ball
 BATCH = [sys.executable, str(ROOT / "scripts" / "batch.py")]
 
 
@@ -211,7 +212,7 @@ def test_a_mesh_file_is_varied_at_its_place_and_size(fake_python, pictures, tmp_
     ]
     (folder / "jobs.jsonl").write_text("\n".join(map(json.dumps, said)))
     out = tmp_path / "out"
-    done = run("--jobs", folder / "jobs.jsonl", "--output", out, "--json")
+    done = run("--jobs", folder / "jobs.jsonl", "--output", out, "--json", *RAW)
     assert done.returncode == 1, done.stderr
     assert [json.loads(line) for line in done.stdout.splitlines()] == lines(out)  # importers are quiet
     errors = [one["error"] for one in lines(out)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from blender_trellis.jobs import session
-from blender_trellis.scene.find_asset import part
+from blender_trellis.scene.find_asset import part, world_matrix
 from blender_trellis.scene.latents import read_latents
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ def done() -> None:
 def places(item: bpy.types.Object) -> np.ndarray:
     values = np.empty(3 * len(item.data.vertices), np.float32)
     item.data.vertices.foreach_get("co", values)
-    matrix = np.array(item.matrix_world)
+    matrix = np.array(world_matrix(item))  # Blender does not evaluate that of a hidden object
     return values.reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3]
 
 
