@@ -34,7 +34,7 @@ def place(
     """
     where = cube_matrix(asset.frame, matrix)
     window = bpy.context.window or next(iter(bpy.context.window_manager.windows), None)
-    if window is None:  # background mode has neither windows nor undo
+    if window is None or bpy.app.background:  # where nobody undoes anything
         scene, view_layer = bpy.context.scene, bpy.context.view_layer
         return _put(asset, edits, keeps_former, where, height, scene, view_layer)
     with bpy.context.temp_override(window=window):  # timers run without one
@@ -48,7 +48,7 @@ def place(
 def as_one_step(change: Callable[[], None], name: str) -> None:
     """Changes the scene that is open now, as one undo step called `name`."""
     window = bpy.context.window or next(iter(bpy.context.window_manager.windows), None)
-    if window is None:
+    if window is None or bpy.app.background:
         change()
         return
     with bpy.context.temp_override(window=window):
