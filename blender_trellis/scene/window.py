@@ -41,7 +41,8 @@ def place(
         told = _put(asset, edits, keeps_former, where, height, window.scene, window.view_layer)
         bpy.ops.ed.undo_push(message=f"TRELLIS: {asset.name}"[:60])
         if frames and (told or not edits):
-            _frame_selected(window)
+            textured = asset.finished is not None and "texture" in asset.finished
+            _frame_selected(window, "TEXTURE" if textured else "VERTEX")
     return told
 
 
@@ -96,15 +97,21 @@ def cube_matrix(frame: tuple[float, float, float, float], rows: Sequence[float] 
     return sent @ Matrix.Translation(offset) @ Matrix.Scale(scale, 4)
 
 
-def _frame_selected(window: bpy.types.Window) -> None:
+def _frame_selected(window: bpy.types.Window, colors: str) -> None:
     """Turns the window's 3D views to what is selected, but for those that look through a camera.
 
-    Solid views that would draw it in one colour show its own colours.
+    Solid views that would draw it in one colour show its `colors`, those of texture or vertices.
     """
     for area in window.screen.areas:
         space = area.spaces.active
-        if area.type == "VIEW_3D" and space.shading.color_type in ("MATERIAL", "SINGLE", "OBJECT", "RANDOM"):
-            space.shading.color_type = "VERTEX"
+        if area.type == "VIEW_3D" and space.shading.color_type in (
+            "MATERIAL",
+            "SINGLE",
+            "OBJECT",
+            "RANDOM",
+            "VERTEX",
+        ):
+            space.shading.color_type = colors
         if area.type != "VIEW_3D" or space.region_3d.view_perspective == "CAMERA" or space.local_view:
             continue
         region = next(region for region in area.regions if region.type == "WINDOW")
