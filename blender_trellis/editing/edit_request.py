@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..backend_settings import BackendSettings
-from ..jobs.sent_arrays import sent
+from ..jobs.sent_arrays import sent, sent_pictures
 from ..picture_source import Picture
-from ..protocol import Array, Edit, EditMode, Format, SamplingParams
+from ..protocol import Edit, EditMode, Format, SamplingParams
 from ..scene.asset import StoredLatents
 from .region_mask import ClosedMesh, RegionShape
 
@@ -45,10 +45,7 @@ def edit_request(
     """The message; who sends it names the job."""
     sampling = SamplingParams(strength=choices.strength)
     arrays = dict(latents.arrays) | _meshes(shape.meshes)
-    pictures = {
-        f"picture_{number}": Array("u1", (len(one.data),), one.data)
-        for number, one in enumerate(guide.pictures)
-    }
+    pictures = sent_pictures(one.data for one in guide.pictures)
     return Edit(
         job="",
         model=latents.model,

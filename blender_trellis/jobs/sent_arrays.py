@@ -1,6 +1,6 @@
 """numpy arrays as messages carry them. No bpy here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -10,6 +10,11 @@ from ..protocol import ITEM_BYTES, Array
 def sent(arrays: Mapping[str, np.ndarray]) -> dict[str, Array]:
     """The arrays by name, in C order and little-endian; their kinds are those of a message already."""
     return {name: _sent(values) for name, values in arrays.items()}
+
+
+def sent_pictures(files: Iterable[bytes]) -> dict[str, Array]:
+    """Picture files as requests that start from an asset hold them."""
+    return {f"picture_{number}": Array("u1", (len(data),), data) for number, data in enumerate(files)}
 
 
 def _sent(values: np.ndarray) -> Array:

@@ -9,6 +9,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
+from ..protocol import Format
 from .asset import Arrays
 
 ASSET = "trellis_asset"  # a collection's id; its objects have it too
@@ -92,6 +93,12 @@ def part(collection: bpy.types.Collection, kind: str) -> bpy.types.Object | None
     name = collection[ASSET]
     moved = (one for one in bpy.data.objects if one.get(PART) == kind and one.get(ASSET) == name)
     return next((one for one in moved if one.users_collection), None)
+
+
+def formats_of(collection: bpy.types.Collection) -> tuple[Format, ...]:
+    """What the asset has in the scene of what a model gives."""
+    kinds: tuple[Format, ...] = ("mesh", "gaussian")
+    return tuple(kind for kind in kinds if part(collection, kind) is not None)
 
 
 def members(collection: bpy.types.Collection) -> tuple[bpy.types.Object, ...]:

@@ -6,8 +6,8 @@ from ...backend_settings import backend_settings
 from ...faults import Fault
 from ...jobs import session
 from ...jobs.placement import Placement
-from ...jobs.sent_arrays import sent
-from ...protocol import Array, Finish
+from ...jobs.sent_arrays import sent, sent_pictures
+from ...protocol import Finish
 from ...scene.find_asset import asset_id, own_asset, part
 from ...scene.latents import read_latents, read_pictures
 from ...scene.raw_arrays import gaussian_arrays, mesh_arrays
@@ -45,9 +45,6 @@ def finish_request(collection: bpy.types.Collection, context: bpy.types.Context)
     assert item is not None, "the operator's poll asks for it"
     backend, pictures = backend_settings(), read_pictures(collection)
     arrays = mesh_arrays(item.data) | (gaussian_arrays(splats) if splats is not None else {})
-    files = {
-        f"picture_{number}": Array("u1", (len(data),), data) for number, (_, data) in enumerate(pictures)
-    }
     return Finish(
         job="",
         model=read_latents(collection).model,
@@ -57,7 +54,7 @@ def finish_request(collection: bpy.types.Collection, context: bpy.types.Context)
         memory=backend.memory,
         formats=("mesh",),
         finishing=context.scene.trellis.finish.to_finishing(),
-        arrays=sent(arrays) | files,
+        arrays=sent(arrays) | sent_pictures(data for _, data in pictures),
         picture_names=tuple(name for name, _ in pictures),
     )
 

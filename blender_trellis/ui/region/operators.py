@@ -11,8 +11,7 @@ from ...editing.region_objects import add_box, asset_of, is_region, release, sel
 from ...faults import Fault
 from ...jobs import session
 from ...jobs.placement import Placement
-from ...protocol import Format
-from ...scene.find_asset import asset_id, own_asset, part
+from ...scene.find_asset import asset_id, formats_of, own_asset, part
 from ...scene.latents import read_latents
 from ...scene.replace import changed_by_hand
 from .drawing import taken_by
@@ -180,7 +179,7 @@ class TRELLIS_OT_regenerate_region(bpy.types.Operator):
                 taken.shape,
                 guide_of(collection, settings),
                 settings.choices(info),
-                _formats(collection),
+                formats_of(collection),
                 backend_settings(),
             )
             finished = replace(request, finishing=context.scene.trellis.finish.to_finishing())
@@ -191,11 +190,6 @@ class TRELLIS_OT_regenerate_region(bpy.types.Operator):
             self.report({"ERROR"}, str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
-
-
-def _formats(collection: bpy.types.Collection) -> tuple[Format, ...]:
-    """What the asset has in the scene: all of it is changed."""
-    return tuple(kind for kind in ("mesh", "gaussian") if part(collection, kind) is not None)
 
 
 CLASSES = (

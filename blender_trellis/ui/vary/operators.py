@@ -11,7 +11,7 @@ from ...jobs import session
 from ...jobs.placement import Placement
 from ...meshes.source import MeshSource, read_objects
 from ...protocol import Format
-from ...scene.find_asset import asset_matrix, part
+from ...scene.find_asset import asset_matrix, formats_of, part
 from ...scene.latents import read_latents
 from ...scene.placement import Bounds, free_shifts, world_bounds
 from .reasons import guide_of, model_of, why_not_encode, why_not_retexture, why_not_vary
@@ -73,7 +73,7 @@ class TRELLIS_OT_vary(_Button):
         settings.draw_seed()
         if chosen.asset is not None:
             start = start_of_asset(read_latents(chosen.asset))
-            formats, history = _formats_of(chosen.asset), str(chosen.asset.get("trellis_history", ""))
+            formats, history = formats_of(chosen.asset), str(chosen.asset.get("trellis_history", ""))
             places = _beside(chosen.asset, context.view_layer, count)
         else:
             source = _read(chosen, context)
@@ -140,11 +140,6 @@ class TRELLIS_OT_retexture(_Button):
 
 def _read(chosen: Selected, context: bpy.types.Context) -> MeshSource:
     return read_objects(chosen.objects, context.evaluated_depsgraph_get())
-
-
-def _formats_of(collection: bpy.types.Collection) -> tuple[Format, ...]:
-    """What the asset has in the scene."""
-    return tuple(kind for kind in ("mesh", "gaussian") if part(collection, kind) is not None)
 
 
 def _formats_set(context: bpy.types.Context) -> tuple[Format, ...]:

@@ -9,9 +9,9 @@ import numpy as np
 from ...backend_settings import BackendSettings
 from ...editing.edit_request import Guide
 from ...editing.region_objects import asset_of, is_region
-from ...jobs.sent_arrays import sent
+from ...jobs.sent_arrays import sent, sent_pictures
 from ...meshes.source import MeshSource, has_surface
-from ...protocol import Array, Encode, Format, SamplingParams, Vary
+from ...protocol import Encode, Format, SamplingParams, Vary
 from ...scene.asset import StoredLatents
 
 
@@ -80,10 +80,7 @@ def vary_request(
 ) -> Vary:
     """The message; who sends it names the job."""
     sampling = SamplingParams(strength=strength)
-    pictures = {
-        f"picture_{number}": Array("u1", (len(one.data),), one.data)
-        for number, one in enumerate(guide.pictures)
-    }
+    pictures = sent_pictures(one.data for one in guide.pictures)
     return Vary(
         job="",
         model=start.model,
