@@ -197,7 +197,7 @@ def protobuf(*fields: tuple[int, int | str | bytes]) -> bytes:
 
 
 def one_convolution(side: int = 320) -> bytes:
-    """An ONNX network like U²-Net from outside, (1, 3, side, side) -> (1, 1, side, side): how red a pixel is."""
+    """An ONNX network like U²-Net from outside, (1, 3, side, side) -> (1, 1, side, side): how red it is."""
 
     def value(name: str, channels: int) -> bytes:
         sizes = protobuf(*((1, protobuf((1, size))) for size in (1, channels, side, side)))
