@@ -44,8 +44,8 @@ def splat_object(name: str, splats: Splats, made: list[bpy.types.ID]) -> bpy.typ
     return item
 
 
-def splats_of(item: bpy.types.Object) -> Splats:
-    """The object's splats in its own frame."""
+def splats_of(item: bpy.types.Object, *, harmonics: bool = True) -> Splats:
+    """The object's splats in its own frame; without `harmonics`, their colours of degree 0 alone."""
     mesh = item.data
     count = len(mesh.vertices)
     position = np.empty(3 * count, np.float32)
@@ -55,7 +55,8 @@ def splats_of(item: bpy.types.Object) -> Splats:
         key: _columns(mesh, [pattern.format(place) for place in range(widths[key])])
         for key, pattern in _ATTRIBUTES.items()
     }
-    rest = [name for name in (f"f_rest_{place}" for place in range(45)) if name in mesh.attributes]
+    names = (f"f_rest_{place}" for place in range(45 if harmonics else 0))
+    rest = [name for name in names if name in mesh.attributes]
     columns = _columns(mesh, rest).reshape(count, 3, len(rest) // 3)
     return Splats(position=position.reshape(count, 3), f_rest=columns, **values)
 

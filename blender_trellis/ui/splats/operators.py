@@ -5,13 +5,13 @@ from pathlib import Path
 import bpy
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
-from ..faults import Fault
-from ..scene.export import atomic, check_target
-from ..scene.gaussians.edit import apply_transform, crop, import_splats, join, splats_in_world
-from ..scene.gaussians.object import is_gaussian
-from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view, use_colors
-from ..splats.files import READERS, TO_FILE, WRITERS, read_splats
-from ..splats.values import joined
+from ...faults import Fault
+from ...scene.export import atomic, check_target
+from ...scene.gaussians.edit import apply_transform, crop, import_splats, join, splats_in_world
+from ...scene.gaussians.object import is_gaussian
+from ...scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view, use_colors
+from ...splats.files import READERS, TO_FILE, WRITERS, read_splats
+from ...splats.values import joined
 
 
 class SplatOperator(bpy.types.Operator):
