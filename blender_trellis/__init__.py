@@ -6,6 +6,7 @@ def register() -> None:
     import bpy
 
     from .jobs import session
+    from .scene.gaussians import moved_vertices
     from .ui import preview_drawing, thumbnails
     from .ui.properties import TrellisSettings
     from .ui.region import drawing
@@ -16,7 +17,7 @@ def register() -> None:
         bpy.utils.register_class(cls)
     bpy.types.Scene.trellis = bpy.props.PointerProperty(type=TrellisSettings)
     add_menus()
-    for room in (session, thumbnails, drawing, preview_drawing, moving):
+    for room in (session, thumbnails, drawing, preview_drawing, moving, moved_vertices):
         room.begin()
 
 
@@ -25,12 +26,13 @@ def unregister() -> None:
     import bpy
 
     from .jobs import session
+    from .scene.gaussians import moved_vertices
     from .ui import preview_drawing, thumbnails
     from .ui.region import drawing
     from .ui.splats import moving
     from .ui.splats.operators import remove_menus
 
-    for room in (moving, preview_drawing, drawing, thumbnails, session):
+    for room in (moved_vertices, moving, preview_drawing, drawing, thumbnails, session):
         room.end()
     remove_menus()
     del bpy.types.Scene.trellis
