@@ -1,7 +1,7 @@
 """Splats whose centres Blender's own tools moved, by Object › Apply or in edit mode, are moved whole.
 
-Such tools know nothing of quaternions, scales and harmonics. So each mesh keeps where some of its vertices were
-when its values were right. Where an affine map leads from there to where they are, the values follow it.
+Such tools know nothing of quaternions, scales and harmonics. So each mesh keeps where some of its vertices
+were when its values were right. Where an affine map leads from there to where they are, the values follow it.
 """
 
 import bpy
