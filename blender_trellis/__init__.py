@@ -6,16 +6,18 @@ def register() -> None:
     import bpy
 
     from .jobs import session
+    from .scene.gaussians import moved_vertices
     from .ui import preview_drawing, thumbnails
     from .ui.properties import TrellisSettings
     from .ui.region import drawing
-    from .ui.splat_operators import add_menus
+    from .ui.splats import moving
+    from .ui.splats.operators import add_menus
 
     for cls in _classes():
         bpy.utils.register_class(cls)
     bpy.types.Scene.trellis = bpy.props.PointerProperty(type=TrellisSettings)
     add_menus()
-    for room in (session, thumbnails, drawing, preview_drawing):
+    for room in (session, thumbnails, drawing, preview_drawing, moving, moved_vertices):
         room.begin()
 
 
@@ -24,11 +26,13 @@ def unregister() -> None:
     import bpy
 
     from .jobs import session
+    from .scene.gaussians import moved_vertices
     from .ui import preview_drawing, thumbnails
     from .ui.region import drawing
-    from .ui.splat_operators import remove_menus
+    from .ui.splats import moving
+    from .ui.splats.operators import remove_menus
 
-    for room in (preview_drawing, drawing, thumbnails, session):
+    for room in (moved_vertices, moving, preview_drawing, drawing, thumbnails, session):
         room.end()
     remove_menus()
     del bpy.types.Scene.trellis
@@ -48,7 +52,7 @@ def _classes() -> tuple[type, ...]:
         properties,
         queue_panel,
         region,
-        splat_operators,
+        splats,
         vary,
     )
 
@@ -57,7 +61,7 @@ def _classes() -> tuple[type, ...]:
         preferences,
         operators,
         asset_operators,
-        splat_operators,
+        splats,
         job_operators,
         model_menu,
         panels,

@@ -6,7 +6,7 @@ from ..jobs import session
 from ..scene.find_asset import ASSET
 from ..scene.gaussians.object import is_gaussian
 from .model_menu import label_of
-from .splat_panel import draw_splats
+from .splats.panel import draw_splats
 from .thumbnails import icon_of
 from .widgets import draw_install, draw_reasons, draw_text, letters_across
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import bpy
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
-from ..faults import Fault
-from ..scene.export import atomic, check_target
-from ..scene.gaussians.edit import apply_transform, crop, import_splats, join, splats_in_world
-from ..scene.gaussians.object import is_gaussian
-from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view, use_colors
-from ..splats.files import READERS, TO_FILE, WRITERS, read_splats
-from ..splats.values import joined
+from ...faults import Fault
+from ...scene.export import atomic, check_target
+from ...scene.gaussians.edit import crop, import_splats, join, splats_in_world
+from ...scene.gaussians.object import is_gaussian
+from ...scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view, use_colors
+from ...splats.files import READERS, TO_FILE, WRITERS, read_splats
+from ...splats.values import joined
 
 
 class SplatOperator(bpy.types.Operator):
@@ -113,18 +113,6 @@ class TRELLIS_OT_export_splats(SplatOperator, ExportHelper):
         return {"FINISHED"}
 
 
-class TRELLIS_OT_apply_splat_transform(SplatOperator):
-    """Apply location, rotation and scale to the splats themselves: shapes, turns and harmonics too"""
-
-    bl_idname = "trellis.apply_splat_transform"
-    bl_label = "Apply Transform to Gaussians"
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        for item in _selected(context):
-            apply_transform(item)
-        return {"FINISHED"}
-
-
 class TRELLIS_OT_crop_splats(SplatOperator):
     """Delete the splats of the other selected objects outside the active object's box, or inside it"""
 
@@ -197,7 +185,7 @@ class TRELLIS_MT_splats(bpy.types.Menu):
     bl_label = "Gaussians"
 
     def draw(self, context: bpy.types.Context) -> None:
-        for name in ("apply_splat_transform", "crop_splats", "join_splats"):
+        for name in ("crop_splats", "join_splats"):
             self.layout.operator(f"trellis.{name}")
 
 
@@ -232,7 +220,6 @@ def _entries() -> tuple[tuple[type, object], ...]:
     return (
         (types.TOPBAR_MT_file_import, _draw_import),
         (types.TOPBAR_MT_file_export, _draw_export),
-        (types.VIEW3D_MT_object_apply, _draw_apply),
         (types.VIEW3D_MT_object, _draw_edits),
     )
 
@@ -243,10 +230,6 @@ def _draw_import(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
 
 def _draw_export(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
     menu.layout.operator("trellis.export_splats", text="Gaussian Splats (.ply)")
-
-
-def _draw_apply(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
-    menu.layout.operator("trellis.apply_splat_transform")
 
 
 def _draw_edits(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
@@ -261,7 +244,6 @@ def _selected(context: bpy.types.Context) -> list[bpy.types.Object]:
 CLASSES = (
     TRELLIS_OT_import_splats,
     TRELLIS_OT_export_splats,
-    TRELLIS_OT_apply_splat_transform,
     TRELLIS_OT_crop_splats,
     TRELLIS_OT_join_splats,
     TRELLIS_OT_set_up_splat_render,
