@@ -5,6 +5,7 @@ def register() -> None:
     """Adds classes, settings and session; starts nothing."""
     import bpy
 
+    from . import translations
     from .jobs import session
     from .scene.gaussians import moved_vertices
     from .ui import preview_drawing, thumbnails
@@ -17,7 +18,7 @@ def register() -> None:
         bpy.utils.register_class(cls)
     bpy.types.Scene.trellis = bpy.props.PointerProperty(type=TrellisSettings)
     add_menus()
-    for room in (session, thumbnails, drawing, preview_drawing, moving, moved_vertices):
+    for room in (translations, session, thumbnails, drawing, preview_drawing, moving, moved_vertices):
         room.begin()
 
 
@@ -25,6 +26,7 @@ def unregister() -> None:
     """Ends the backend and takes everything away again."""
     import bpy
 
+    from . import translations
     from .jobs import session
     from .scene.gaussians import moved_vertices
     from .ui import preview_drawing, thumbnails
@@ -32,7 +34,7 @@ def unregister() -> None:
     from .ui.splats import moving
     from .ui.splats.operators import remove_menus
 
-    for room in (moved_vertices, moving, preview_drawing, drawing, thumbnails, session):
+    for room in (moved_vertices, moving, preview_drawing, drawing, thumbnails, session, translations):
         room.end()
     remove_menus()
     del bpy.types.Scene.trellis

@@ -9,6 +9,7 @@ from ..jobs.placement import Placement
 from ..scene.collection import show
 from ..scene.gaussians.object import is_gaussian
 from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view
+from .widgets import report
 
 
 class TRELLIS_OT_generate(bpy.types.Operator):
@@ -34,7 +35,7 @@ class TRELLIS_OT_generate(bpy.types.Operator):
             name = pictures[0].stem if pictures else settings.prompt.strip()[:40]
             session.submit(settings.to_request(pictures, chosen), Placement(name, height=settings.height))
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -74,7 +75,7 @@ class TRELLIS_OT_show(bpy.types.Operator):
                 show(collection, self.kind)
                 suit_view(context, splats)
         if self.kind != "mesh" and raise_bounces(context.scene):
-            self.report({"INFO"}, BOUNCES_RAISED)
+            report(self, "INFO", BOUNCES_RAISED)
         return {"FINISHED"}
 
 
