@@ -7,6 +7,7 @@ def register() -> None:
 
     from .jobs import session
     from .ui import preview_drawing, thumbnails
+    from .ui.candidates import drawing as candidate_drawing
     from .ui.properties import TrellisSettings
     from .ui.region import drawing
     from .ui.splat_operators import add_menus
@@ -15,7 +16,7 @@ def register() -> None:
         bpy.utils.register_class(cls)
     bpy.types.Scene.trellis = bpy.props.PointerProperty(type=TrellisSettings)
     add_menus()
-    for room in (session, thumbnails, drawing, preview_drawing):
+    for room in (session, thumbnails, drawing, preview_drawing, candidate_drawing):
         room.begin()
 
 
@@ -25,10 +26,11 @@ def unregister() -> None:
 
     from .jobs import session
     from .ui import preview_drawing, thumbnails
+    from .ui.candidates import drawing as candidate_drawing
     from .ui.region import drawing
     from .ui.splat_operators import remove_menus
 
-    for room in (preview_drawing, drawing, thumbnails, session):
+    for room in (candidate_drawing, preview_drawing, drawing, thumbnails, session):
         room.end()
     remove_menus()
     del bpy.types.Scene.trellis
@@ -39,6 +41,7 @@ def unregister() -> None:
 def _classes() -> tuple[type, ...]:
     from .ui import (
         asset_operators,
+        candidates,
         finish,
         job_operators,
         model_menu,
@@ -61,6 +64,7 @@ def _classes() -> tuple[type, ...]:
         job_operators,
         model_menu,
         panels,
+        candidates,
         region,
         vary,
         finish,

@@ -117,7 +117,9 @@ def _finished(
 ) -> Iterator[Step | Output]:
     """What the request makes, and its mesh finished; only pictures of the whole object go onto a texture."""
     pictures = (
-        _pictures(request, files, TEXTURE_PICTURE) if isinstance(request, Generate | Complete | Finish) else iter(())
+        _pictures(request, files, TEXTURE_PICTURE)
+        if isinstance(request, Generate | Complete | Finish)
+        else iter(())
     )
     # Asked of the latent encoder, which nothing but a picture on a texture needs here.
     aligned = bool(files) and request.finishing.texture > 0 and is_view_aligned(networks.folder)

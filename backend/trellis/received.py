@@ -54,7 +54,7 @@ def asset_of(request: OfAsset, networks: Networks, report: Report) -> tuple[Asse
 
 
 def structure_of(request: Complete, networks: Networks) -> Tensor:
-    """The structure latent (1, C, r, r, r) that a request goes on from; UserError where it is another model's."""
+    """The structure latent (1, C, r, r, r) to go on from; UserError where it is another model's."""
     array = request.arrays.get("structure_latent")
     config = networks.config("sparse_structure_flow_model")
     if request.model_hash != networks.folder.hash:
