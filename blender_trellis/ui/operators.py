@@ -21,7 +21,7 @@ class TRELLIS_OT_generate(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Says why the button is grey, where it is."""
-        reason = _why_not(context)
+        reason = why_not_generate(context)
         if reason:
             cls.poll_message_set(reason)
         return not reason
@@ -33,14 +33,17 @@ class TRELLIS_OT_generate(bpy.types.Operator):
             pictures = settings.read_pictures()
             settings.draw_seed()
             name = pictures[0].stem if pictures else settings.prompt.strip()[:40]
-            session.submit(settings.to_request(pictures, chosen), Placement(name, height=settings.height))
+            session.submit(
+                settings.to_request(pictures, chosen), Placement(name, standing=settings.to_standing())
+            )
         except Fault as fault:
             report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 
 
-def _why_not(context: bpy.types.Context) -> str:
+def why_not_generate(context: bpy.types.Context) -> str:
+    """Why nothing can be generated, one sentence; empty where it can."""
     if context.scene is None:
         return "There is no scene"
     if session.backend_python() is None:

@@ -159,7 +159,7 @@ class TRELLIS_PT_output(TrellisPanel):
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         layout.row().prop(context.scene.trellis, "formats", expand=True)
-        layout.prop(context.scene.trellis, "height")
+        draw_standing(layout, context.scene.trellis)
         active = context.view_layer.objects.active
         if active is not None and ASSET in active:
             layout.operator("trellis.regenerate_this", icon="FILE_REFRESH")
@@ -169,6 +169,15 @@ class TRELLIS_PT_output(TrellisPanel):
         )
         if splats is not None:
             draw_splats(layout, context, collection, splats if not is_gaussian(active) else active)
+
+
+def draw_standing(layout: bpy.types.UILayout, settings) -> None:
+    """How large, where and which way round a new result stands."""
+    column = layout.column()
+    column.use_property_split = True
+    column.use_property_decorate = False
+    for name in ("height", "facing", "place", "on_ground"):
+        column.prop(settings, name)
 
 
 class TRELLIS_PT_backend(TrellisPanel):
