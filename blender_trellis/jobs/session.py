@@ -16,6 +16,7 @@ import bpy
 from ..backend_settings import backend_settings
 from ..extension_paths import extension_root, user_folder
 from ..install.backend_install import find_python, install
+from ..install.model_command import ModelsDone, run_models
 from ..install.self_test import run_self_test as self_test
 from ..process.background_task import BackgroundTask, Report, TaskState
 from ..protocol import LoadModel, Making, ModelInfo
@@ -57,7 +58,7 @@ class _State:
         self.log: tuple[str, ...] = ()
         self.shown: tuple[object, ...] = ()  # as of the last redraw
         self.seen: tuple[str, int] | None = None  # of the object that is being made
-        self.told: tuple[ModelInfo, ...] | None = None  # models of an earlier session
+        self.told: tuple[ModelInfo, ...] | None = None  # the known models; None until they are read
         self.stored: object = None  # the backend's greeting that has been stored
         self.python: Path | None = None
         self.python_known = float("-inf")
@@ -143,9 +144,6 @@ def task(name: str) -> TaskState | None:
 def known_models() -> tuple[ModelInfo, ...]:
     """The models that the backend has told of, now or in an earlier session; at first the bundled ones."""
     state = _current()
-    hello = state.runner.hello
-    if hello is not None:
-        return hello.models
     if state.told is None:
         state.told = read_models(user_folder())
     return state.told
@@ -307,6 +305,18 @@ def run_self_test(device: str, engine: str) -> None:
     _start_task("self-test", BackgroundTask("Testing", work))
 
 
+def change_models(title: str, words: tuple[str, ...]) -> None:
+    """Downloads, imports, verifies or deletes models with the backend's command, in a process of its own."""
+    python = backend_python()
+    assert python is not None, "the operators' polls ask for it"
+    models = backend_settings().models
+
+    def work(report: Report, cancelled: threading.Event) -> ModelsDone:
+        return run_models(python, extension_root(), (*words, "--models", str(models)), report, cancelled)
+
+    _start_task("models", BackgroundTask(title, work))
+
+
 def cancel_task(name: str) -> None:
     """Asks a task to stop."""
     held = _current().tasks.get(name)
@@ -365,7 +375,12 @@ def _store_models(state: _State) -> None:
     hello = state.runner.hello
     if hello is not None and hello is not state.stored:
         state.stored = hello
-        write_models(user_folder(create=True), hello.models)
+        _know_models(state, hello.models)
+
+
+def _know_models(state: _State, models: tuple[ModelInfo, ...]) -> None:
+    state.told = models
+    write_models(user_folder(create=True), models)
 
 
 def _is_busy(state: _State) -> bool:
@@ -417,6 +432,10 @@ def _watch_tasks(state: _State) -> None:
     state.running_tasks -= ended
     if ended:
         state.python_known = float("-inf")
+    for name in ended:
+        result = state.tasks[name].state.result
+        if isinstance(result, ModelsDone):
+            _know_models(state, result.infos)
 
 
 def _note_fault(state: _State, sentence: str, lines: tuple[str, ...]) -> None:

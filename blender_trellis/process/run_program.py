@@ -35,11 +35,17 @@ def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
     return kept | {"PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUTF8": "1"}
 
 
-def run(command: Sequence[str], on_line: Callable[[str], None], cancel: threading.Event) -> None:
-    """Run a program to its end; hand on its lines as they come. Raises InstallError with the last of them."""
+def run(
+    command: Sequence[str],
+    on_line: Callable[[str], None],
+    cancel: threading.Event,
+    folder: Path | None = None,
+) -> None:
+    """Run a program, in `folder`, to its end; hand on its lines. Raises InstallError with the last ones."""
     try:
         process = subprocess.Popen(
             command,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
