@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from ..protocol import (
     Cancelled,
+    Complete,
     Encode,
     Failed,
     FailureKind,
@@ -14,6 +15,7 @@ from ..protocol import (
     Finished,
     Format,
     FromBackend,
+    Generate,
     Loaded,
     LoadModel,
     Making,
@@ -161,6 +163,10 @@ def _left_out(request: Making) -> set[str]:
     left_out = {f"decode_{name}" for name in get_args(Format) if name not in request.formats}
     if "mesh" not in request.formats:
         left_out |= {"extract_mesh", "finish_mesh", "bake_texture"}
+    if isinstance(request, Complete):
+        left_out.add("sparse_structure")
+    if isinstance(request, Generate) and request.structure_only:
+        left_out = set(STAGES) - {"load", "condition", "sparse_structure", "decode_sparse_structure"}
     if isinstance(request, Finish):
         left_out = set(STAGES) - {"load", "finish_mesh", "bake_texture"}
     if request.finishing.preset == "raw":

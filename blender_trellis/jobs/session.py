@@ -7,6 +7,8 @@ and loading files may do what they like in the meantime.
 import logging
 import threading
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import bpy
@@ -19,12 +21,14 @@ from ..process.background_task import BackgroundTask, Report, TaskState
 from ..protocol import LoadModel, Making, ModelInfo
 from ..scene.window import redraw
 from .arrivals import Arrival, arrival_of, place_arrivals
+from .candidates import Candidate, candidate_of, complete
 from .job import Job, stage_seconds
+from .kept.keeper import QueueKeeper
 from .known_models import read_models, write_models
 from .placement import Placement
 from .runner import JobRunner, Launch
 from .stage_times import Times, read_times, times_key, with_run, write_times
-from .status import Ended, Growing, Listed, Status, growing_of, listed, status_of
+from .status import Ended, Growing, Listed, Status, growing_of, label, listed, status_of
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +43,12 @@ class _State:
 
     def __init__(self):
         self.runner = JobRunner()
+        self.keeper = QueueKeeper(user_folder() / "queue")
+        self.keeping = ""  # why the queue could not be kept, as it was told
         self.placements: dict[str, Placement] = {}  # of the jobs' results
         self.arrived: list[Arrival] = []  # finished, not in a scene yet
         self.waiting = ""  # why they are not
+        self.candidates: tuple[Candidate, ...] = ()  # by their numbers
         self.ended: tuple[Ended, ...] = ()  # the last ones, oldest first
         self.times: Times | None = None  # of stages; None until they are read
         self.tasks: dict[str, BackgroundTask] = {}
@@ -74,6 +81,7 @@ def end() -> None:
     for task in state.tasks.values():
         task.cancel()
     state.runner.close()
+    state.keeper.close()
 
 
 def _current() -> _State:
@@ -100,6 +108,23 @@ def growing() -> Growing | None:
     """The object that is being made, as far as it can be shown."""
     state = _current()
     return growing_of(state.runner, state.placements)
+
+
+def candidates() -> tuple[Candidate, ...]:
+    """The structures to choose from, by their numbers."""
+    return _current().candidates
+
+
+def next_candidate() -> int:
+    """The number that the next candidate gets."""
+    state = _current()
+    coming = (one.candidate for one in state.placements.values())
+    return max((*coming, *(one.number for one in state.candidates)), default=0) + 1
+
+
+def left_jobs() -> int:
+    """How many jobs were waiting when Blender closed; they are offered where there is a window."""
+    return 0 if bpy.app.background else _current().keeper.left()
 
 
 def is_being_edited(asset: str) -> bool:
@@ -194,6 +219,25 @@ def retry(job: str) -> None:
         submit(ended.request, ended.placement)
 
 
+def continue_left() -> None:
+    """Goes on with the jobs that were waiting when Blender closed; finished ones go into the scene."""
+    state = _current()
+    state.keeper.left()
+    for one in state.keeper.adopt():
+        if one.job.state == "finished":
+            state.arrived.append(arrival_of(one.job, one.placement))
+        elif not isinstance(one.job.request, LoadModel):
+            submit(one.job.request, one.placement)
+    _keep(state)
+    discard_left()
+
+
+def discard_left() -> None:
+    """Drops the jobs that were waiting when Blender closed."""
+    _current().keeper.forget_left()
+    _wake()
+
+
 def forget(job: str = "") -> None:
     """Takes a job that has ended off the list, or all of them."""
     state = _current()
@@ -205,6 +249,34 @@ def dismiss() -> None:
     """Forgets the last fault."""
     state = _current()
     state.fault, state.log = "", ()
+
+
+def pick(candidate: str) -> None:
+    """Picks a candidate, or no longer."""
+    state = _current()
+    state.candidates = tuple(
+        replace(one, picked=not one.picked) if one.id == candidate else one for one in state.candidates
+    )
+    redraw(views=True)
+
+
+def finish_picked(feet: Mapping[str, tuple[float, float, float]]) -> None:
+    """Makes the rest of every candidate that is picked, where its foot is; the others stay to be picked."""
+    state = _current()
+    for one in [one for one in state.candidates if one.picked]:
+        standing = replace(one.placement.standing, foot=feet.get(one.id))
+        submit(complete(one), replace(one.placement, standing=standing, candidate=0))
+        state.candidates = tuple(other for other in state.candidates if other.id != one.id)
+    redraw(views=True)
+
+
+def discard_candidates() -> None:
+    """Drops all candidates, and those that are still to come."""
+    state = _current()
+    state.candidates = ()
+    for name in [name for name, placement in state.placements.items() if placement.candidate]:
+        cancel(name)
+    redraw(views=True)
 
 
 def stop_backend() -> None:
@@ -267,6 +339,7 @@ def _tick() -> float | None:
         _end_job(state, job)
     _store_models(state)
     _place_arrived(state)
+    _keep(state)
     _watch_tasks(state)
     shown = (status(), listed_jobs(), *(held.state for held in state.tasks.values()))
     if shown != state.shown:
@@ -304,12 +377,17 @@ def _end_job(state: _State, job: Job) -> None:
     placement = state.placements.pop(job.id)
     assert not isinstance(job.request, LoadModel), "only requests with a placement are sent"
     sentence = job.message.partition("\n")[0]
-    kept = Ended(Listed(job.id, placement.name, job.state, sentence), job.request, placement)
+    kept = Ended(Listed(job.id, label(placement), job.state, sentence), job.request, placement)
     state.ended = (*state.ended, kept)[-KEPT_JOBS:]
     if job.state == "finished":
         state.times = with_run(_times(state), job.request, stage_seconds(job))
         write_times(user_folder(create=True), state.times)
-        state.arrived.append(arrival_of(job, placement))
+        if placement.candidate:
+            found = (*state.candidates, candidate_of(job, placement))
+            state.candidates = tuple(sorted(found, key=lambda one: one.number))
+            redraw(views=True)
+        else:
+            state.arrived.append(arrival_of(job, placement))
     elif job.state == "failed":
         sentence, *lines = job.message.splitlines()
         _note_fault(state, sentence, tuple(lines))
@@ -323,6 +401,15 @@ def _place_arrived(state: _State) -> None:
     state.waiting = told if state.arrived else ""
     if waited or told:
         state.fault, state.log = told, ()
+
+
+def _keep(state: _State) -> None:
+    """Writes the jobs down that are in no scene yet, for the case that Blender ends."""
+    here = [(job, state.placements[job.id]) for job in state.runner.queue.jobs if job.id in state.placements]
+    state.keeper.keep([*((one.job, one.placement) for one in state.arrived), *here])
+    if state.keeper.fault not in ("", state.keeping):
+        _note_fault(state, state.keeper.fault, ())
+    state.keeping = state.keeper.fault
 
 
 def _watch_tasks(state: _State) -> None:

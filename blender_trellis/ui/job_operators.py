@@ -3,6 +3,7 @@
 import bpy
 
 from ..extension_paths import user_folder
+from ..faults import Fault
 from ..jobs import session
 
 
@@ -57,6 +58,32 @@ class TRELLIS_OT_forget_job(JobOperator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         session.forget(self.job)
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_continue_left(bpy.types.Operator):
+    """Make what was waiting; what was finished goes into this scene at once"""
+
+    bl_idname = "trellis.continue_left"
+    bl_label = "Continue"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            session.continue_left()
+        except Fault as fault:
+            self.report({"ERROR"}, str(fault))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class TRELLIS_OT_discard_left(bpy.types.Operator):
+    """Drop the jobs that were waiting, finished ones too"""
+
+    bl_idname = "trellis.discard_left"
+    bl_label = "Discard"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        session.discard_left()
         return {"FINISHED"}
 
 
@@ -121,6 +148,8 @@ CLASSES = (
     TRELLIS_OT_move_job,
     TRELLIS_OT_retry_job,
     TRELLIS_OT_forget_job,
+    TRELLIS_OT_continue_left,
+    TRELLIS_OT_discard_left,
     TRELLIS_OT_dismiss,
     TRELLIS_OT_copy_fault,
     TRELLIS_OT_open_log,

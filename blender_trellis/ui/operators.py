@@ -9,6 +9,7 @@ from ..jobs.placement import Placement
 from ..scene.collection import show
 from ..scene.gaussians.object import is_gaussian
 from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view
+from .widgets import report
 
 
 class TRELLIS_OT_generate(bpy.types.Operator):
@@ -20,7 +21,7 @@ class TRELLIS_OT_generate(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Says why the button is grey, where it is."""
-        reason = _why_not(context)
+        reason = why_not_generate(context)
         if reason:
             cls.poll_message_set(reason)
         return not reason
@@ -32,14 +33,17 @@ class TRELLIS_OT_generate(bpy.types.Operator):
             pictures = settings.read_pictures()
             settings.draw_seed()
             name = pictures[0].stem if pictures else settings.prompt.strip()[:40]
-            session.submit(settings.to_request(pictures, chosen), Placement(name, height=settings.height))
+            session.submit(
+                settings.to_request(pictures, chosen), Placement(name, standing=settings.to_standing())
+            )
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 
 
-def _why_not(context: bpy.types.Context) -> str:
+def why_not_generate(context: bpy.types.Context) -> str:
+    """Why nothing can be generated, one sentence; empty where it can."""
     if context.scene is None:
         return "There is no scene"
     if session.backend_python() is None:
@@ -74,7 +78,7 @@ class TRELLIS_OT_show(bpy.types.Operator):
                 show(collection, self.kind)
                 suit_view(context, splats)
         if self.kind != "mesh" and raise_bounces(context.scene):
-            self.report({"INFO"}, BOUNCES_RAISED)
+            report(self, "INFO", BOUNCES_RAISED)
         return {"FINISHED"}
 
 

@@ -5,8 +5,9 @@ import bpy
 from ..jobs import session
 from ..scene.find_asset import ASSET
 from ..scene.gaussians.object import is_gaussian
+from ..translations import translated
 from .model_menu import label_of
-from .splat_panel import draw_splats
+from .splats.panel import draw_splats
 from .thumbnails import icon_of
 from .widgets import draw_install, draw_reasons, draw_text, letters_across
 
@@ -49,12 +50,14 @@ def _draw_running(layout: bpy.types.UILayout, status: "session.Status") -> None:
     column = layout.column(align=True)
     row = column.row(align=True)
     row.scale_y = 1.3
-    row.progress(factor=status.fraction, text=f"{status.words}  {status.fraction:.0%}")
+    row.progress(factor=status.fraction, text=f"{translated(status.words)}  {status.fraction:.0%}")
     row.operator("trellis.cancel", text="", icon="X").job = status.job
     row = column.row()
     row.active = False
-    left = "" if status.left is None else f", about {status.left} s left"
-    row.label(text=f"{status.name}: {status.seconds} s{left}")
+    took = f"{status.name}: {status.seconds} s"
+    if status.left is not None:
+        took = translated(f"{took}, about {status.left} s left")
+    row.label(text=took, translate=False)
 
 
 def _draw_input(layout: bpy.types.UILayout, settings, letters: int) -> None:
@@ -156,7 +159,7 @@ class TRELLIS_PT_output(TrellisPanel):
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         layout.row().prop(context.scene.trellis, "formats", expand=True)
-        layout.prop(context.scene.trellis, "height")
+        draw_standing(layout, context.scene.trellis)
         active = context.view_layer.objects.active
         if active is not None and ASSET in active:
             layout.operator("trellis.regenerate_this", icon="FILE_REFRESH")
@@ -166,6 +169,15 @@ class TRELLIS_PT_output(TrellisPanel):
         )
         if splats is not None:
             draw_splats(layout, context, collection, splats if not is_gaussian(active) else active)
+
+
+def draw_standing(layout: bpy.types.UILayout, settings) -> None:
+    """How large, where and which way round a new result stands."""
+    column = layout.column()
+    column.use_property_split = True
+    column.use_property_decorate = False
+    for name in ("height", "facing", "place", "on_ground"):
+        column.prop(settings, name)
 
 
 class TRELLIS_PT_backend(TrellisPanel):

@@ -10,8 +10,10 @@ import bpy
 
 from ..backend_settings import BackendSettings
 from ..jobs import session
+from ..jobs.candidates import MOST
 from ..picture_source import Picture, read_image, read_picture
 from ..protocol import FORMATS, Array, Generate, Input, SamplingParams, StageInfo
+from ..scene.standing import Standing
 from .finish.settings import TrellisFinishSettings
 from .region import settings as region_settings
 from .region.settings import TrellisRegionSettings
@@ -127,6 +129,39 @@ class TrellisSettings(bpy.types.PropertyGroup):
         min=0.0,
         soft_max=10.0,
     )
+    place: bpy.props.EnumProperty(
+        name="Place",
+        description="Where the foot of the result goes; it moves aside where something stands already",
+        items=(
+            ("cursor", "3D Cursor", "At the 3D cursor"),
+            ("origin", "World Origin", "In the middle of the world"),
+            ("beside", "Beside the Former", "Next to the result before, or at the 3D cursor"),
+        ),
+        default="cursor",
+    )
+    on_ground: bpy.props.BoolProperty(
+        name="On the Ground",
+        description="Stand it at height 0, however high the 3D cursor or the former result is",
+        default=False,
+    )
+    facing: bpy.props.EnumProperty(
+        name="Facing",
+        description="Which way the front of the result looks",
+        items=(
+            ("front", "Front", "Along -Y, to be seen in Blender's front view"),
+            ("right", "Right", "Along +X, to be seen in Blender's right view"),
+            ("back", "Back", "Along +Y, to be seen in Blender's back view"),
+            ("left", "Left", "Along -X, to be seen in Blender's left view"),
+        ),
+        default="front",
+    )
+    candidates: bpy.props.IntProperty(
+        name="Candidates",
+        description="How many shapes to choose from are made, each of the next seed",
+        default=4,
+        min=2,
+        max=MOST,
+    )
     sparse_structure: bpy.props.PointerProperty(type=TrellisStageSettings)
     structured_latent: bpy.props.PointerProperty(type=TrellisStageSettings)
     region: bpy.props.PointerProperty(type=TrellisRegionSettings)
@@ -175,6 +210,10 @@ class TrellisSettings(bpy.types.PropertyGroup):
         """Puts a new seed in place if that is wanted: in the field, so that it can be used again."""
         if self.use_random_seed:
             self.seed = secrets.randbelow(SEED_MAX)
+
+    def to_standing(self) -> Standing:
+        """How a new result stands."""
+        return Standing(self.height, self.place, self.on_ground, self.facing)
 
     def to_request(self, pictures: tuple[Picture, ...], backend: BackendSettings) -> Generate:
         """The message that asks for what is set here; who sends it names the job."""

@@ -6,6 +6,7 @@ from ..jobs import session
 from .panels import TrellisPanel
 from .widgets import draw_text, letters_across
 
+MANY = "{count} jobs were waiting when Blender closed"
 ICONS = {
     "queued": "TIME",
     "running": "PLAY",
@@ -13,6 +14,28 @@ ICONS = {
     "failed": "ERROR",
     "cancelled": "X",
 }
+
+
+class TRELLIS_PT_left(TrellisPanel, bpy.types.Panel):
+    """What was not done when Blender closed."""
+
+    bl_label = "Waiting Jobs"
+    bl_parent_id = "TRELLIS_PT_main"
+    bl_options = {"HIDE_HEADER"}
+    bl_order = 0
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return session.left_jobs() > 0
+
+    def draw(self, context: bpy.types.Context) -> None:
+        box = self.layout.box()
+        count = session.left_jobs()
+        said = MANY.format(count=count) if count > 1 else "One job was waiting when Blender closed"
+        draw_text(box, said, "TIME", letters_across(context))
+        row = box.row(align=True)
+        row.operator("trellis.continue_left", icon="PLAY")
+        row.operator("trellis.discard_left", icon="TRASH")
 
 
 class TRELLIS_PT_queue(TrellisPanel, bpy.types.Panel):
@@ -54,4 +77,4 @@ def _draw_job(layout: bpy.types.UILayout, job: "session.Listed", letters: int) -
         draw_text(column, job.message, "BLANK1", letters)
 
 
-CLASSES = (TRELLIS_PT_queue,)
+CLASSES = (TRELLIS_PT_left, TRELLIS_PT_queue)

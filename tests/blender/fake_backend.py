@@ -134,6 +134,8 @@ class FakeBackend:
             return self.send_finished(request, vertices, faces, colors)
         cells = np.unique(((vertices + 0.5) * 64).astype(np.int32), axis=0)
         self.send_latents(request.job, cells, FRAME if "vertices" in sent else {})
+        if isinstance(request, p.Generate) and request.structure_only:
+            return None
         count = len(vertices)
         names = {"keys": np.arange(count, dtype=np.int32)}
         if isinstance(request, p.Edit):  # whatever the region is, the upper half is new

@@ -106,17 +106,17 @@ def test_a_picture_that_cannot_be_read_is_a_sentence(addon, tmp_path, make, word
 def test_the_button_is_grey_for_a_reason(addon, picture, monkeypatch):
     from blender_trellis.ui import operators
 
-    assert operators._why_not(bpy.context) == "Choose a picture"
+    assert operators.why_not_generate(bpy.context) == "Choose a picture"
     bpy.context.scene.trellis.picture = str(picture())
-    assert operators._why_not(bpy.context) == ""
+    assert operators.why_not_generate(bpy.context) == ""
     bpy.context.scene.trellis.formats = set()
-    assert operators._why_not(bpy.context) == "Choose at least one output"
+    assert operators.why_not_generate(bpy.context) == "Choose at least one output"
     bpy.context.scene.trellis.model = "starter-text"
     bpy.context.scene.trellis.formats = {"mesh"}
-    assert "prompt" in operators._why_not(bpy.context)
+    assert "prompt" in operators.why_not_generate(bpy.context)
     monkeypatch.setattr(session, "find_python", lambda *_: None)
     session.backend_python(fresh=True)
-    assert "backend" in operators._why_not(bpy.context)
+    assert "backend" in operators.why_not_generate(bpy.context)
 
 
 def test_an_image_in_blender_is_a_picture_too(addon, tmp_path):
