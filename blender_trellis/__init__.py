@@ -40,6 +40,7 @@ def _classes() -> tuple[type, ...]:
     from .ui import (
         asset_operators,
         finish,
+        input,
         job_operators,
         model_menu,
         operators,
@@ -60,6 +61,7 @@ def _classes() -> tuple[type, ...]:
         splat_operators,
         job_operators,
         model_menu,
+        input,
         panels,
         region,
         vary,
