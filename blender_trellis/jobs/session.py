@@ -15,7 +15,7 @@ import bpy
 
 from ..backend_settings import backend_settings
 from ..extension_paths import extension_root, user_folder
-from ..install.backend_install import find_python, install
+from ..install.backend_install import Wanted, find_python, install
 from ..install.model_command import ModelsDone, run_models
 from ..install.self_test import run_self_test as self_test
 from ..process.background_task import BackgroundTask, Report, TaskState
@@ -296,7 +296,7 @@ def install_backend(accelerator: str) -> None:
     stop_backend()  # its files cannot be replaced on Windows while it runs
 
     def work(report: Report, cancelled: threading.Event) -> str:
-        return f"Installed: {install(target, root, accelerator, report, cancel=cancelled)}"
+        return f"Installed: {install(target, root, Wanted(accelerator), report, cancelled)}"
 
     _start_task("install", BackgroundTask("Installing", work))
 
