@@ -89,7 +89,7 @@ def _stl(path: Path, images: str) -> object:
 def _3mf(path: Path, images: str) -> object:
     if "threemf" not in dir(bpy.ops.export_mesh):
         raise Fault(
-            "Blender writes no 3MF files by itself: install an extension for 3MF from extensions.blender.org, "
+            "Blender writes no 3MF files by itself: install an extension for 3MF from extensions.blender.org "
             "or save an STL file, which every slicer reads as well."
         )
     return bpy.ops.export_mesh.threemf(filepath=str(path), use_selection=True)
