@@ -452,7 +452,7 @@ def _watch_tasks(state: _State) -> None:
         state.python_known = float("-inf")
     for name in ended:
         result = state.tasks[name].state.result
-        if isinstance(result, ModelsDone):
+        if isinstance(result, ModelsDone) and result.infos is not None:
             _know_models(state, result.infos)
 
 

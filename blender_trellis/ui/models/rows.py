@@ -52,16 +52,23 @@ def rows() -> tuple[Row, ...]:
     """All of them: models first, then removers, then parts."""
     models = backend_settings().models
     assert models is not None, "the settings always name a folder"
-    return _rows(models, session.known_models(), int(time.monotonic() / SECONDS))
+    moment = int(time.monotonic() / SECONDS)
+    unknown = (info for info in session.known_models() if find_entry(info.name, entries()) is None)
+    others = (_local(info, models, moment) for info in unknown)
+    order = ("model", "remover", "part")
+    return tuple(sorted((*_listed(models, moment), *others), key=lambda row: order.index(row.kind)))
 
 
 @functools.lru_cache(maxsize=2)
-def _rows(models: Path, known: tuple[ModelInfo, ...], moment: int) -> tuple[Row, ...]:
+def _listed(models: Path, moment: int) -> tuple[Row, ...]:
+    """Those of the catalogue."""
     caches = hub_caches()
-    found = [_row(entry, models, caches) for entry in entries()]
-    others = [_local(info, models) for info in known if find_entry(info.name, entries()) is None]
-    order = ("model", "remover", "part")
-    return tuple(sorted((*found, *others), key=lambda row: order.index(row.kind)))
+    return tuple(_row(entry, models, caches) for entry in entries())
+
+
+@functools.lru_cache(maxsize=32)
+def _folder_bytes(place: Path, moment: int) -> int:
+    return sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
 
 
 def _row(entry: Entry, models: Path, caches: tuple[Path, ...]) -> Row:
@@ -82,9 +89,9 @@ def _row(entry: Entry, models: Path, caches: tuple[Path, ...]) -> Row:
     )
 
 
-def _local(info: ModelInfo, models: Path) -> Row:
+def _local(info: ModelInfo, models: Path, moment: int) -> Row:
     place = models / info.name
-    size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file()) if place.is_dir() else 0
+    size = _folder_bytes(place, moment) if place.is_dir() else 0
     takes = _words(info.takes, "several pictures" if info.several_pictures else "")
     where = Presence("folder" if place.is_dir() else "cache", place)
     return Row(
