@@ -59,6 +59,7 @@ def _classes() -> tuple[type, ...]:
         asset_operators,
         candidates,
         finish,
+        install,
         job_operators,
         model_menu,
         operators,
@@ -84,6 +85,7 @@ def _classes() -> tuple[type, ...]:
         region,
         vary,
         finish,
+        install,
         queue_panel,
     )
     return tuple(cls for room in rooms for cls in room.CLASSES)

@@ -6,10 +6,11 @@ from ..jobs import session
 from ..scene.find_asset import ASSET
 from ..scene.gaussians.object import is_gaussian
 from ..translations import translated
+from .install.panel import draw_install
 from .model_menu import label_of
 from .splats.panel import draw_splats
 from .thumbnails import icon_of
-from .widgets import draw_install, draw_reasons, draw_text, letters_across
+from .widgets import draw_reasons, draw_text, letters_across
 
 LAST = 1  # bl_order of what is seldom changed: below the panels of assets, which have 0
 
@@ -31,8 +32,8 @@ class TRELLIS_PT_main(TrellisPanel):
         layout = self.layout
         letters = letters_across(context)
         settings = context.scene.trellis
-        if session.backend_python() is None:
-            draw_install(layout, session.task("install"), "", letters)
+        if not session.has_backend():
+            draw_install(layout, letters)
         _draw_input(layout, settings, letters)
         status = session.status()
         if status.job:
