@@ -100,8 +100,8 @@ def build(environment: Environment, on_progress: OnProgress) -> None:
         [python, "-m", "pip", "install", "--progress-bar", "off", *requirements],
         counter.line,
         environment.cancel,
-        environment.log,
-        _offline(environment),
+        log=environment.log,
+        variables=_offline(environment),
     )
     write_mark(environment.folder, mark_of(environment))
     on_progress(1.0, "Ready")

@@ -18,6 +18,7 @@ from ..extension_paths import extension_root, user_folder
 from ..install.accelerator import in_words
 from ..install.backend_install import Wanted, find_python, install, remove
 from ..install.health import Health, check, lock_for
+from ..install.model_command import ModelsDone, run_models
 from ..install.python_environment import mark_time
 from ..install.self_test import run_self_test as self_test
 from ..process.background_task import BackgroundTask, Report, TaskState
@@ -52,6 +53,7 @@ class _State:
         self.placements: dict[str, Placement] = {}  # of the jobs' results
         self.arrived: list[Arrival] = []  # finished, not in a scene yet
         self.waiting = ""  # why they are not
+        self.unsaved: tuple[tuple[Job, Placement], ...] = ()  # placed, in no saved file yet
         self.candidates: tuple[Candidate, ...] = ()  # by their numbers
         self.ended: tuple[Ended, ...] = ()  # the last ones, oldest first
         self.times: Times | None = None  # of stages; None until they are read
@@ -61,7 +63,7 @@ class _State:
         self.log: tuple[str, ...] = ()
         self.shown: tuple[object, ...] = ()  # as of the last redraw
         self.seen: tuple[str, int] | None = None  # of the object that is being made
-        self.told: tuple[ModelInfo, ...] | None = None  # models of an earlier session
+        self.told: tuple[ModelInfo, ...] | None = None  # the known models; None until they are read
         self.stored: object = None  # the backend's greeting that has been stored
         self.python: Path | None = None
         self.python_known = float("-inf")
@@ -77,6 +79,8 @@ def begin() -> None:
     """On registration. Starts nothing."""
     global _state
     _state = _State()
+    for handlers in (bpy.app.handlers.save_post, bpy.app.handlers.load_post):
+        handlers.append(_is_saved)
 
 
 def end() -> None:
@@ -84,7 +88,11 @@ def end() -> None:
     global _state
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
+    for handlers in (bpy.app.handlers.save_post, bpy.app.handlers.load_post):
+        handlers.remove(_is_saved)
     state, _state = _current(), None
+    state.unsaved = ()
+    _keep(state)
     for task in state.tasks.values():
         task.cancel()
     state.runner.close()
@@ -150,9 +158,6 @@ def task(name: str) -> TaskState | None:
 def known_models() -> tuple[ModelInfo, ...]:
     """The models that the backend has told of, now or in an earlier session; at first the bundled ones."""
     state = _current()
-    hello = state.runner.hello
-    if hello is not None:
-        return hello.models
     if state.told is None:
         state.told = read_models(user_folder())
     return state.told
@@ -349,6 +354,18 @@ def run_self_test(device: str, engine: str) -> None:
     _start_task("self-test", BackgroundTask("Testing", work))
 
 
+def change_models(title: str, words: tuple[str, ...]) -> None:
+    """Downloads, imports, verifies or deletes models with the backend's command, in a process of its own."""
+    python = backend_python()
+    assert python is not None, "the operators' polls ask for it"
+    models = backend_settings().models
+
+    def work(report: Report, cancelled: threading.Event) -> ModelsDone:
+        return run_models(python, extension_root(), (*words, "--models", str(models)), report, cancelled)
+
+    _start_task("models", BackgroundTask(title, work))
+
+
 def cancel_task(name: str) -> None:
     """Asks a task to stop."""
     held = _current().tasks.get(name)
@@ -408,7 +425,12 @@ def _store_models(state: _State) -> None:
     hello = state.runner.hello
     if hello is not None and hello is not state.stored:
         state.stored = hello
-        write_models(user_folder(create=True), hello.models)
+        _know_models(state, hello.models)
+
+
+def _know_models(state: _State, models: tuple[ModelInfo, ...]) -> None:
+    state.told = models
+    write_models(user_folder(create=True), models)
 
 
 def _is_busy(state: _State) -> bool:
@@ -439,8 +461,11 @@ def _end_job(state: _State, job: Job) -> None:
 def _place_arrived(state: _State) -> None:
     if not state.arrived:
         return
-    waited = bool(state.waiting)
-    state.arrived, told = place_arrivals(state.arrived)
+    waited, before = bool(state.waiting), state.arrived
+    state.arrived, told = place_arrivals(before)
+    waits = {one.job.id for one in state.arrived}
+    placed = [(one.job, one.placement) for one in before if one.job.id not in waits]
+    state.unsaved = (*state.unsaved, *placed)
     state.waiting = told if state.arrived else ""
     if waited or told:
         state.fault, state.log = told, ()
@@ -449,10 +474,18 @@ def _place_arrived(state: _State) -> None:
 def _keep(state: _State) -> None:
     """Writes the jobs down that are in no scene yet, for the case that Blender ends."""
     here = [(job, state.placements[job.id]) for job in state.runner.queue.jobs if job.id in state.placements]
-    state.keeper.keep([*((one.job, one.placement) for one in state.arrived), *here])
+    state.keeper.keep([*state.unsaved, *((one.job, one.placement) for one in state.arrived), *here])
+    state.unsaved = tuple((replace(job, parts=()), where) for job, where in state.unsaved)[-KEPT_JOBS:]
     if state.keeper.fault not in ("", state.keeping):
         _note_fault(state, state.keeper.fault, ())
     state.keeping = state.keeper.fault
+
+
+@bpy.app.handlers.persistent
+def _is_saved(*_: object) -> None:
+    """What was placed is in a file now, or was left with the file that was open."""
+    _current().unsaved = ()
+    _wake()
 
 
 def _watch_tasks(state: _State) -> None:
@@ -462,6 +495,10 @@ def _watch_tasks(state: _State) -> None:
         state.python_known = float("-inf")
     if "install" in ended:
         state.checked = None
+    for name in ended:
+        result = state.tasks[name].state.result
+        if isinstance(result, ModelsDone):
+            _know_models(state, result.infos)
 
 
 def _note_fault(state: _State, sentence: str, lines: tuple[str, ...]) -> None:

@@ -42,11 +42,12 @@ def run(
     command: Sequence[str],
     on_line: Callable[[str], None],
     cancel: threading.Event,
+    folder: Path | None = None,
     log: Path | None = None,
     variables: Mapping[str, str] = MappingProxyType({}),
     on_silence: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run a program to its end; hand on its lines as they come, to the file `log` too.
+    """Run a program, in `folder`, to its end; hand on its lines as they come, to the file `log` too.
 
     variables: of its environment, beside the scrubbed ones of this process. on_silence: called while no line
     comes. Raises InstallError with the last lines, InstallCancelled.
@@ -56,7 +57,7 @@ def run(
         file = open_files.enter_context(log.open("a", encoding="utf-8")) if log is not None else None
         if file is not None:
             file.write(f"> {' '.join(command)}\n")
-        process = _start(command, variables)
+        process = _start(command, folder, variables)
         try:
             for line in _lines(process, cancel, on_silence):
                 tail.append(line)
@@ -70,10 +71,13 @@ def run(
         raise InstallError(_sentence(command, tail), tail)
 
 
-def _start(command: Sequence[str], variables: Mapping[str, str]) -> subprocess.Popen[str]:
+def _start(
+    command: Sequence[str], folder: Path | None, variables: Mapping[str, str]
+) -> subprocess.Popen[str]:
     try:
         return subprocess.Popen(
             command,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

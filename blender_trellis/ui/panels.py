@@ -42,6 +42,7 @@ class TRELLIS_PT_main(TrellisPanel):
         row.scale_y = 1.6
         waits = "Add to Queue" if status.job else "Generate"
         row.operator("trellis.generate", text=waits, icon="MESH_MONKEY")
+        layout.operator("trellis.generate_from_files", icon="FILE_FOLDER")
         if status.fault:
             _draw_fault(layout, status, letters)
 
@@ -177,7 +178,7 @@ def draw_standing(layout: bpy.types.UILayout, settings) -> None:
     column = layout.column()
     column.use_property_split = True
     column.use_property_decorate = False
-    for name in ("height", "facing", "place", "on_ground"):
+    for name in ("results", "height", "facing", "place", "on_ground"):
         column.prop(settings, name)
 
 

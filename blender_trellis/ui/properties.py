@@ -129,6 +129,13 @@ class TrellisSettings(bpy.types.PropertyGroup):
         min=0.0,
         soft_max=10.0,
     )
+    results: bpy.props.IntProperty(
+        name="Results",
+        description="How many objects one click makes of a picture, each of the next seed",
+        default=1,
+        min=1,
+        max=64,
+    )
     place: bpy.props.EnumProperty(
         name="Place",
         description="Where the foot of the result goes; it moves aside where something stands already",
