@@ -42,10 +42,10 @@ def run(
     command: Sequence[str],
     on_line: Callable[[str], None],
     cancel: threading.Event,
-    folder: Path | None = None,
     log: Path | None = None,
     variables: Mapping[str, str] = MappingProxyType({}),
     on_silence: Callable[[], None] = lambda: None,
+    folder: Path | None = None,
 ) -> None:
     """Run a program, in `folder`, to its end; hand on its lines as they come, to the file `log` too.
 

@@ -62,7 +62,7 @@ def why_not_files(context: bpy.types.Context) -> str:
     """Why no picture files can be made objects of, one sentence; empty where they can."""
     if context.scene is None:
         return "There is no scene"
-    if session.backend_python() is None:
+    if not session.has_backend():
         return "Install the backend first"
     if not context.scene.trellis.formats:
         return "Choose at least one output"

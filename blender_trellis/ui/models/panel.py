@@ -2,7 +2,7 @@
 
 import bpy
 
-from ..panels import LAST, TrellisPanel
+from ..panels import Order, TrellisPanel
 from ..widgets import letters_across
 from .draw import draw_models
 
@@ -13,7 +13,7 @@ class TRELLIS_PT_models(TrellisPanel):
     bl_label = "Models"
     bl_description = "Which models there are, and which of them lie on this machine"
     bl_parent_id = "TRELLIS_PT_main"
-    bl_order = LAST
+    bl_order = Order.MODELS
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
