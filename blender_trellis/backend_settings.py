@@ -25,6 +25,7 @@ class BackendSettings:
     keeps_pictures: bool = True  # whether an asset's pictures are packed into the .blend with it
     frames_results: bool = True  # whether the view turns to a new asset
     shows_previews: bool = True  # whether 3D views show an object while it is made
+    points_while_moving: bool = True  # whether large sets of Gaussians become points while a view moves
 
 
 def backend_settings() -> BackendSettings:
@@ -47,4 +48,5 @@ def backend_settings() -> BackendSettings:
         keeps_pictures=chosen.keeps_pictures,
         frames_results=chosen.frames_results,
         shows_previews=chosen.shows_previews,
+        points_while_moving=chosen.points_while_moving,
     )

@@ -109,7 +109,7 @@ def _models_in(folder: Path) -> tuple[str, ...]:
         return ()
     found = {path.parent.relative_to(folder).as_posix() for path in folder.glob("*/pipeline.json")}
     found |= {path.parent.relative_to(folder).as_posix() for path in folder.glob("*/*/pipeline.json")}
-    return tuple(sorted(found))
+    return tuple(sorted(name for name in found if not name.startswith(".")))  # such a folder still arrives
 
 
 def _is_model(folder: Path) -> bool:

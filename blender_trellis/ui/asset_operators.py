@@ -12,6 +12,7 @@ from ..jobs.request_store import unpack_request, with_pictures
 from ..protocol import Edit, Making
 from ..scene.find_asset import ASSET, asset_of_object
 from ..scene.latents import GUIDE, PICTURE, read_pictures, read_request
+from .widgets import report
 
 
 class TRELLIS_OT_regenerate_this(bpy.types.Operator):
@@ -34,7 +35,7 @@ class TRELLIS_OT_regenerate_this(bpy.types.Operator):
         try:
             session.submit(request_of(holder), Placement(holder.name, history=_history_before(holder)))
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 

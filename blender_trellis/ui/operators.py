@@ -12,6 +12,7 @@ from ..scene.collection import show
 from ..scene.gaussians.object import is_gaussian
 from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view
 from .properties import SEED_MAX
+from .widgets import report
 
 
 class TRELLIS_OT_generate(bpy.types.Operator):
@@ -37,7 +38,7 @@ class TRELLIS_OT_generate(bpy.types.Operator):
             name = pictures[0].stem if pictures else settings.prompt.strip()[:40]
             submit_each(settings, settings.to_request(pictures, chosen), name)
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -95,7 +96,7 @@ class TRELLIS_OT_show(bpy.types.Operator):
                 show(collection, self.kind)
                 suit_view(context, splats)
         if self.kind != "mesh" and raise_bounces(context.scene):
-            self.report({"INFO"}, BOUNCES_RAISED)
+            report(self, "INFO", BOUNCES_RAISED)
         return {"FINISHED"}
 
 

@@ -5,8 +5,9 @@ import bpy
 from ..jobs import session
 from ..scene.find_asset import ASSET
 from ..scene.gaussians.object import is_gaussian
+from ..translations import translated
 from .model_menu import label_of
-from .splat_panel import draw_splats
+from .splats.panel import draw_splats
 from .thumbnails import icon_of
 from .widgets import draw_install, draw_reasons, draw_text, letters_across
 
@@ -50,12 +51,14 @@ def _draw_running(layout: bpy.types.UILayout, status: "session.Status") -> None:
     column = layout.column(align=True)
     row = column.row(align=True)
     row.scale_y = 1.3
-    row.progress(factor=status.fraction, text=f"{status.words}  {status.fraction:.0%}")
+    row.progress(factor=status.fraction, text=f"{translated(status.words)}  {status.fraction:.0%}")
     row.operator("trellis.cancel", text="", icon="X").job = status.job
     row = column.row()
     row.active = False
-    left = "" if status.left is None else f", about {status.left} s left"
-    row.label(text=f"{status.name}: {status.seconds} s{left}")
+    took = f"{status.name}: {status.seconds} s"
+    if status.left is not None:
+        took = translated(f"{took}, about {status.left} s left")
+    row.label(text=took, translate=False)
 
 
 def _draw_input(layout: bpy.types.UILayout, settings, letters: int) -> None:

@@ -97,6 +97,11 @@ class TrellisPreferences(bpy.types.AddonPreferences):
         description="Draw an object into 3D views while it is made: its voxels, then its Gaussians as points",
         default=True,
     )
+    points_while_moving: bpy.props.BoolProperty(
+        name="Points While Moving",
+        description="Draw large sets of Gaussians as points while a 3D view moves, so that it follows",
+        default=True,
+    )
 
     def draw(self, context: bpy.types.Context) -> None:
         """The backend: whether it is there, how to get it, whether it computes rightly; then the settings."""
@@ -125,6 +130,7 @@ class TrellisPreferences(bpy.types.AddonPreferences):
             "keeps_pictures",
             "frames_results",
             "shows_previews",
+            "points_while_moving",
         ):
             layout.prop(self, name)
 
