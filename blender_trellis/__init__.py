@@ -60,6 +60,7 @@ def _classes() -> tuple[type, ...]:
         candidates,
         finish,
         input,
+        install,
         job_operators,
         model_menu,
         models,
@@ -88,6 +89,7 @@ def _classes() -> tuple[type, ...]:
         region,
         vary,
         finish,
+        install,
         queue_panel,
     )
     return tuple(cls for room in rooms for cls in room.CLASSES)

@@ -22,7 +22,11 @@ class BackendSettings:
     precision: str = "auto"
     engine: str = "torch"
     memory: Memory = "auto"
-    accelerator: str = "cpu"  # which packages "Install Backend" takes
+    accelerator: str = "auto"  # which packages "Install Backend" takes
+    own_python: bool = False  # whether it fetches a Python for them too
+    wheels: str = ""  # folder of wheels to take them from without a network
+    command: str = ""  # starts a backend elsewhere, instead of one of this machine
+    idle_minutes: int = 0  # after which a backend without a job ends; 0: never
     keeps_pictures: bool = True  # whether an asset's pictures are packed into the .blend with it
     frames_results: bool = True  # whether the view turns to a new asset
     shows_previews: bool = True  # whether 3D views show an object while it is made
@@ -47,6 +51,10 @@ def backend_settings() -> BackendSettings:
         engine=chosen.engine,
         memory=chosen.memory,
         accelerator=chosen.accelerator,
+        own_python=chosen.own_python,
+        wheels=bpy.path.abspath(chosen.wheels) if chosen.wheels else "",
+        command=chosen.command.strip(),
+        idle_minutes=chosen.idle_minutes,
         keeps_pictures=chosen.keeps_pictures,
         frames_results=chosen.frames_results,
         shows_previews=chosen.shows_previews,

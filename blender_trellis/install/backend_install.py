@@ -125,6 +125,11 @@ def remove(user_folder: Path) -> int:
     return before
 
 
+def has_leftovers(user_folder: Path) -> bool:
+    """Whether there is something that `remove` would delete."""
+    return any(folder.exists() for folder in _removable(user_folder))
+
+
 def removable_bytes(user_folder: Path) -> int:
     """What `remove` gives back."""
     return folder_bytes(*_removable(user_folder))

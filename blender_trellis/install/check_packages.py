@@ -31,8 +31,9 @@ IMPORTED = {
 
 
 def check(lock: str) -> Mapping[str, object]:
-    """Keys: python, versions {package: version}, missing [package], other {package: [found, wanted]},
-    failed {package: why it does not import}."""
+    """What is there. Keys: python; versions {package: version}; missing [package], what the backend itself
+    imports first; other {package: [found, wanted]}; failed {package: why it does not import}.
+    """
     versions, missing, other, failed = {}, [], {}, {}
     for pin in pins(lock):
         requirement, _, condition = pin.partition(";")
@@ -51,6 +52,7 @@ def check(lock: str) -> Mapping[str, object]:
                 importlib.import_module(module)
             except Exception as fault:  # noqa: BLE001 (whatever a broken package does is the answer)
                 failed[name] = f"{type(fault).__name__}: {fault}"
+    missing.sort(key=lambda name: name not in IMPORTED)
     told = {"python": platform.python_version(), "versions": versions}
     return told | {"missing": missing, "other": other, "failed": failed}
 

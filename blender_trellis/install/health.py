@@ -39,49 +39,41 @@ def lock_for(python: Path, extension_root: Path) -> Path:
     return lock_of(extension_root, "cuda" if mark.get("accelerator") == "cuda" else "cpu")
 
 
-def check(python: Path, lock: Path, cancel: threading.Event | None = None) -> Health:
+def check(
+    python: Path, lock: Path, cancel: threading.Event | None = None, installed_here: bool = True
+) -> Health:
     """Ask `python` for the packages of `lock`. Takes seconds, after an installation minutes.
 
-    Raises InstallCancelled.
+    installed_here: whether "Install Backend" made it, so that its versions must be the lock's; somebody's own
+    may have others. Raises InstallCancelled.
     """
+    remedy = "repair it" if installed_here else "mend it, or choose another Python"
     try:
         code, output, errors = _answer([str(python), "-E", "-s", str(PROGRAM), str(lock)], cancel)
     except OSError as fault:
         reason = fault.strerror or str(fault)
-        return Health(False, f"The backend's Python {python} does not start ({reason}): install it again.")
+        return Health(False, f"The backend's Python {python} does not start ({reason}): {remedy}.")
     log = tuple(errors.strip().splitlines()[-LOG_LINES:])
     try:
         told = json.loads(output.strip().splitlines()[-1])
     except (ValueError, IndexError):
         reason = log[-1] if log else f"exit status {code}"
-        return Health(
-            False, f"The backend's Python {python} does not work ({reason}): install it again.", log
-        )
-    for sentence in (_absent(told, lock), _broken(told), _outdated(told)):
-        if sentence:
-            return Health(False, sentence, log)
+        return Health(False, f"The backend's Python {python} does not work ({reason}): {remedy}.", log)
+    other = [f"{name} {found} instead of {wanted}" for name, (found, wanted) in told["other"].items()]
+    if wrong := _fault(told, len(pins(str(lock))), other if installed_here else []):
+        return Health(False, f"{wrong}: {remedy}.", log)
     versions = told["versions"]
     known = [f"{name} {versions[name]}" for name in ("torch", "transformers") if name in versions]
     return Health(True, ", ".join([f"Python {told['python']}", *known]), log)
 
 
-def _absent(told: dict, lock: Path) -> str:
-    if not told["missing"]:
-        return ""
-    whole = len(pins(str(lock)))
-    return (
-        f"{len(told['missing'])} of its {whole} packages are missing ({_some(told['missing'])}): repair it."
-    )
-
-
-def _broken(told: dict) -> str:
-    failed = [f"{name}: {why}" for name, why in told["failed"].items()]
-    return f"Its packages cannot be imported ({failed[0]}): repair it." if failed else ""
-
-
-def _outdated(told: dict) -> str:
-    other = [f"{name} {found} instead of {wanted}" for name, (found, wanted) in told["other"].items()]
-    return f"Its packages are of another version of the add-on ({_some(other)}): repair it." if other else ""
+def _fault(told: dict, packages: int, other: list[str]) -> str:
+    """What is wrong with what an interpreter has told of itself, "" where nothing is."""
+    if told["missing"]:
+        return f"{len(told['missing'])} of its {packages} packages are missing ({_some(told['missing'])})"
+    for name, why in told["failed"].items():
+        return f"Its packages cannot be imported ({name}: {why})"
+    return f"Its packages are of another version of the add-on ({_some(other)})" if other else ""
 
 
 def _some(names: list[str]) -> str:

@@ -72,6 +72,14 @@ def read_mark(folder: Path) -> dict[str, str] | None:
     return mark if isinstance(mark, dict) else None
 
 
+def mark_time(folder: Path) -> float:
+    """When the environment in `folder` was marked, in seconds since the epoch; 0 where it is not."""
+    try:
+        return (folder / MARK).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def is_current(environment: Environment) -> bool:
     """Whether the environment stands and holds exactly these locks."""
     return interpreter(environment.folder).exists() and read_mark(environment.folder) == mark_of(environment)
@@ -92,8 +100,8 @@ def build(environment: Environment, on_progress: OnProgress) -> None:
         [python, "-m", "pip", "install", "--progress-bar", "off", *requirements],
         counter.line,
         environment.cancel,
-        environment.log,
-        _offline(environment),
+        log=environment.log,
+        variables=_offline(environment),
     )
     write_mark(environment.folder, mark_of(environment))
     on_progress(1.0, "Ready")

@@ -43,13 +43,20 @@ def build_with_uv(environment: Environment, expected_bytes: int, on_progress: On
             "--python",
             base,
         ]
-        run([*command, str(folder)], _nothing, environment.cancel, environment.log, variables)
+        run([*command, str(folder)], _nothing, environment.cancel, log=environment.log, variables=variables)
     write_mark(folder, _unfinished(environment))
     on_progress(0.03, "Looking up packages")
     counter = _Progress(folder.parent / CACHE, expected_bytes, on_progress)
     for arguments in _torch_first(environment) + [_all(environment, variables)]:
         command = [environment.uv, "pip", "install", "--python", python, *arguments]
-        run(command, counter.line, environment.cancel, environment.log, variables, counter.look)
+        run(
+            command,
+            counter.line,
+            environment.cancel,
+            log=environment.log,
+            variables=variables,
+            on_silence=counter.look,
+        )
 
 
 def _variables(environment: Environment) -> dict[str, str]:

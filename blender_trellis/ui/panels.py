@@ -9,9 +9,10 @@ from ..scene.find_asset import ASSET
 from ..scene.gaussians.object import is_gaussian
 from ..translations import translated
 from .input.panel import draw_input
+from .install.panel import draw_install
 from .model_menu import label_of
 from .splats.panel import draw_splats
-from .widgets import draw_install, draw_reasons, draw_text, letters_across
+from .widgets import draw_reasons, draw_text, letters_across
 
 
 class Order(IntEnum):
@@ -46,8 +47,8 @@ class TRELLIS_PT_main(TrellisPanel):
         layout = self.layout
         letters = letters_across(context)
         settings = context.scene.trellis
-        if session.backend_python() is None:
-            draw_install(layout, session.task("install"), "", letters)
+        if not session.has_backend():
+            draw_install(layout, letters)
         draw_input(layout, settings)
         layout.menu("TRELLIS_MT_models", text=label_of(settings.model), icon="MESH_ICOSPHERE")
         status = session.status()

@@ -26,7 +26,7 @@ def quiet(fraction: float, words: str) -> None:
 
 @pytest.fixture
 def extension(request, tmp_path, monkeypatch) -> Path:
-    """An extension whose lock names a torch and a transformers of one line each; with uv, or "pip" alone."""
+    """An extension whose lock names packages of one line each; uv is there unless asked for "pip"."""
     tool = getattr(request, "param", "uv")
     monkeypatch.setattr(backend_install, "find_uv", lambda *_: str(UV) if tool == "uv" else "")
     root = tmp_path / "extension"

@@ -11,6 +11,7 @@ from ...jobs.candidates import of_seeds
 from ...jobs.placement import Placement
 from ..operators import why_not_generate
 from ..properties import SEED_MAX
+from ..widgets import report
 from .drawing import drawn
 
 
@@ -39,7 +40,7 @@ class TRELLIS_OT_make_candidates(bpy.types.Operator):
             for place, request in enumerate(of_seeds(asked, settings.candidates, SEED_MAX)):
                 session.submit(request, Placement(name, standing=standing, candidate=first + place))
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -76,7 +77,7 @@ class TRELLIS_OT_finish_picked(bpy.types.Operator):
         try:
             session.finish_picked({one.candidate.id: one.foot for one in drawn(context)})
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 
