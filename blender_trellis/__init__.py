@@ -40,6 +40,7 @@ def _living() -> tuple[ModuleType, ...]:
     from .ui import preview_drawing, thumbnails
     from .ui.candidates import drawing as candidate_drawing
     from .ui.region import drawing as region_drawing
+    from .ui.running import status_bar
     from .ui.splats import moving
 
     return (
@@ -49,6 +50,7 @@ def _living() -> tuple[ModuleType, ...]:
         region_drawing,
         preview_drawing,
         candidate_drawing,
+        status_bar,
         moving,
         moved_vertices,
     )
@@ -60,6 +62,7 @@ def _classes() -> tuple[type, ...]:
         candidates,
         finish,
         job_operators,
+        marks,
         model_menu,
         operators,
         panels,
@@ -83,6 +86,7 @@ def _classes() -> tuple[type, ...]:
         candidates,
         region,
         vary,
+        marks,
         finish,
         queue_panel,
     )

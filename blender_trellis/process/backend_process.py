@@ -49,7 +49,9 @@ class BackendProcess:
         log_path: Path,
         start_seconds: float = START_SECONDS,
         variables: Mapping[str, str] | None = None,
+        prepare: Callable[[FromBackend], FromBackend] = lambda message: message,
     ):
+        self._prepare = prepare  # what becomes of a message as it comes, in the thread that reads it
         self._variables = dict(variables or {})  # of the environment, beside those that Blender has
         self.hello: Hello | None = None  # None until the backend has started
         self.memory_bytes = 0  # as the last heartbeat told
@@ -206,7 +208,7 @@ class BackendProcess:
             if fault := _misfit(message, greeted):
                 return self._give_up(fault)
             greeted, unreadable = True, 0
-            self._messages.put(message)
+            self._messages.put(self._prepare(message))
         return None
 
     def _doubt(self, error: ProtocolError) -> None:

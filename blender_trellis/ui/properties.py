@@ -15,6 +15,7 @@ from ..picture_source import Picture, read_image, read_picture
 from ..protocol import FORMATS, Array, Generate, Input, SamplingParams, StageInfo
 from ..scene.standing import Standing
 from .finish.settings import TrellisFinishSettings
+from .marks.settings import TrellisMarkSettings
 from .region import settings as region_settings
 from .region.settings import TrellisRegionSettings
 from .vary import settings as vary_settings
@@ -174,6 +175,7 @@ class TrellisSettings(bpy.types.PropertyGroup):
     region: bpy.props.PointerProperty(type=TrellisRegionSettings)
     vary: bpy.props.PointerProperty(type=TrellisVarySettings)
     finish: bpy.props.PointerProperty(type=TrellisFinishSettings)
+    marks: bpy.props.PointerProperty(type=TrellisMarkSettings)
     formats: bpy.props.EnumProperty(
         name="Output",
         items=tuple((name, one.label, one.description) for name, one in IN_BLENDER.items()),
@@ -246,6 +248,7 @@ class TrellisSettings(bpy.types.PropertyGroup):
 CLASSES = (
     TrellisStageSettings,
     TrellisFinishSettings,
+    TrellisMarkSettings,
     *region_settings.CLASSES,
     *vary_settings.CLASSES,
     TrellisSettings,
