@@ -16,7 +16,11 @@ import bpy
 
 from ..backend_settings import backend_settings
 from ..extension_paths import extension_root, extension_version, user_folder
-from ..install.backend_install import find_python, install
+from ..install.accelerator import in_words
+from ..install.backend_install import Wanted, find_python, install, remove
+from ..install.health import Health, check, lock_for
+from ..install.model_command import ModelsDone, run_models
+from ..install.python_environment import mark_time
 from ..install.self_test import run_self_test as self_test
 from ..process.background_task import BackgroundTask, Report, TaskState
 from ..protocol import LoadModel, Making, ModelInfo
@@ -26,8 +30,9 @@ from .candidates import Candidate, candidate_of, complete
 from .job import Job, stage_seconds
 from .kept.keeper import QueueKeeper
 from .known_models import read_models, write_models
+from .launch import CommandLaunch, Launch
 from .placement import Placement
-from .runner import JobRunner, Launch
+from .runner import JobRunner
 from .stage_times import Times, read_times, times_key, with_run, write_times
 from .status import Ended, Growing, Listed, Status, growing_of, label, listed, status_of
 
@@ -73,10 +78,13 @@ class _State:
         self.log: tuple[str, ...] = ()
         self.shown: tuple[object, ...] = ()  # as of the last redraw
         self.seen: tuple[str, int] | None = None  # of the object that is being made
-        self.told: tuple[ModelInfo, ...] | None = None  # models of an earlier session
+        self.told: tuple[ModelInfo, ...] | None = None  # the known models; None until they are read
         self.stored: object = None  # the backend's greeting that has been stored
         self.python: Path | None = None
         self.python_known = float("-inf")
+        self.checked: tuple[Path, float] | None = (
+            None  # the interpreter whose packages were looked at, and when
+        )
 
 
 _state: _State | None = None
@@ -168,9 +176,6 @@ def task(name: str) -> TaskState | None:
 def known_models() -> tuple[ModelInfo, ...]:
     """The models that the backend has told of, now or in an earlier session; at first the bundled ones."""
     state = _current()
-    hello = state.runner.hello
-    if hello is not None:
-        return hello.models
     if state.told is None:
         state.told = read_models(user_folder())
     return state.told
@@ -197,6 +202,28 @@ def backend_python(fresh: bool = False) -> Path | None:
     return state.python
 
 
+def has_backend() -> bool:
+    """Whether there is something to start: a command, or an interpreter."""
+    return bool(backend_settings().command) or backend_python() is not None
+
+
+def backend_health() -> Health | None:
+    """What has been found out about the interpreter; None until it is known. Asks it the first time."""
+    state, python = _current(), backend_python()
+    if python is None:
+        return None
+    key = (python, mark_time(python.parent.parent))
+    if state.checked != key:
+        state.checked = key
+        lock, ours = lock_for(python, extension_root()), user_folder() in python.parents
+        _start_task(
+            "check",
+            BackgroundTask("Checking", lambda report, cancelled: check(python, lock, cancelled, ours)),
+        )
+    found = state.tasks["check"].state.result
+    return found if isinstance(found, Health) else None
+
+
 def is_running() -> bool:
     """Whether there is a backend process."""
     return _current().runner.is_alive
@@ -209,10 +236,11 @@ def submit(request: Making, placement: Placement) -> str:
     """Sends a request; `placement` says where its result goes. Gives the job's name back."""
     state = _current()
     dismiss()
-    python = backend_python(fresh=True)
-    if python is not None:
-        log_path = user_folder(create=True) / "backend.log"
-        chosen = backend_settings()
+    python, chosen = backend_python(fresh=True), backend_settings()
+    log_path = user_folder(create=True) / "backend.log"
+    if chosen.command:
+        state.runner.use(CommandLaunch(chosen.command, log_path))
+    elif python is not None:
         remover = chosen.background_remover
         state.runner.use(Launch(python, extension_root(), log_path, chosen.models, remover))
     job = state.runner.submit(request, _times(state).get(times_key(request), {}))
@@ -310,15 +338,27 @@ def stop_backend() -> None:
     _wake()
 
 
-def install_backend(accelerator: str) -> None:
-    """Makes the backend's environment in the extension's folder, in the background."""
+def install_backend(wanted: Wanted) -> None:
+    """Makes the backend's environment in the extension's folder, or mends it, in the background."""
     target, root = user_folder(create=True), extension_root()
     stop_backend()  # its files cannot be replaced on Windows while it runs
 
     def work(report: Report, cancelled: threading.Event) -> str:
-        return f"Installed: {install(target, root, accelerator, report, cancel=cancelled)}"
+        install(target, root, wanted, report, cancelled)
+        return "Installed"
 
     _start_task("install", BackgroundTask("Installing", work))
+
+
+def remove_backend() -> None:
+    """Deletes the backend's environment, in the background."""
+    target = user_folder(create=True)
+    stop_backend()
+
+    def work(report: Report, cancelled: threading.Event) -> str:
+        return f"Removed: {in_words(remove(target))} of disk are free again"
+
+    _start_task("install", BackgroundTask("Removing", work))
 
 
 def run_self_test(device: str, engine: str) -> None:
@@ -330,6 +370,18 @@ def run_self_test(device: str, engine: str) -> None:
         return self_test(python, extension_root(), (device, engine), report, cancelled)
 
     _start_task("self-test", BackgroundTask("Testing", work))
+
+
+def change_models(title: str, words: tuple[str, ...]) -> None:
+    """Downloads, imports, verifies or deletes models with the backend's command, in a process of its own."""
+    python = backend_python()
+    assert python is not None, "the operators' polls ask for it"
+    models = backend_settings().models
+
+    def work(report: Report, cancelled: threading.Event) -> ModelsDone:
+        return run_models(python, extension_root(), (*words, "--models", str(models)), report, cancelled)
+
+    _start_task("models", BackgroundTask(title, work))
 
 
 def cancel_task(name: str) -> None:
@@ -360,6 +412,7 @@ def _wake() -> None:
 def _tick() -> float | None:
     """One short turn on the main thread; the seconds until the next, None for no other."""
     state = _current()
+    state.runner.idle_seconds = 60.0 * backend_settings().idle_minutes
     for job in state.runner.tick():
         _end_job(state, job)
     _store_models(state)
@@ -390,7 +443,12 @@ def _store_models(state: _State) -> None:
     hello = state.runner.hello
     if hello is not None and hello is not state.stored:
         state.stored = hello
-        write_models(user_folder(create=True), hello.models)
+        _know_models(state, hello.models)
+
+
+def _know_models(state: _State, models: tuple[ModelInfo, ...]) -> None:
+    state.told = models
+    write_models(user_folder(create=True), models)
 
 
 def _is_busy(state: _State) -> bool:
@@ -492,6 +550,12 @@ def _watch_tasks(state: _State) -> None:
     state.running_tasks -= ended
     if ended:
         state.python_known = float("-inf")
+    if "install" in ended:
+        state.checked = None
+    for name in ended:
+        result = state.tasks[name].state.result
+        if isinstance(result, ModelsDone) and result.infos is not None:
+            _know_models(state, result.infos)
 
 
 def _note_fault(state: _State, sentence: str, lines: tuple[str, ...]) -> None:

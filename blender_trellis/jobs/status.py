@@ -129,7 +129,7 @@ def growing_of(runner: JobRunner, placements: Mapping[str, Placement]) -> Growin
 
 def _backend_lines(runner: JobRunner) -> tuple[str, ...]:
     if not runner.is_alive:
-        return ("Starts when it is needed",)
+        return (runner.told or "Starts when it is needed",)
     if runner.is_starting or runner.hello is None:
         return ("Starting",)
     kinds = ", ".join(device.kind for device in runner.hello.devices)

@@ -61,7 +61,7 @@ def _history_before(holder: bpy.types.ID) -> str:
 def _why_not(context: bpy.types.Context) -> str:
     if context.object is None or ASSET not in context.object:
         return "Select an object that was generated"
-    if session.backend_python() is None:
+    if not session.has_backend():
         return "Install the backend first"
     return ""
 

@@ -59,7 +59,7 @@ def why_not_generate(context: bpy.types.Context) -> str:
     """Why nothing can be generated, one sentence; empty where it can."""
     if context.scene is None:
         return "There is no scene"
-    if session.backend_python() is None:
+    if not session.has_backend():
         return "Install the backend first"
     return context.scene.trellis.missing()
 
@@ -68,7 +68,7 @@ def why_not_files(context: bpy.types.Context) -> str:
     """Why no picture files can be made objects of, one sentence; empty where they can."""
     if context.scene is None:
         return "There is no scene"
-    if session.backend_python() is None:
+    if not session.has_backend():
         return "Install the backend first"
     if not context.scene.trellis.formats:
         return "Choose at least one output"
@@ -103,26 +103,6 @@ class TRELLIS_OT_show(bpy.types.Operator):
                 suit_view(context, splats)
         if self.kind != "mesh" and raise_bounces(context.scene):
             report(self, "INFO", BOUNCES_RAISED)
-        return {"FINISHED"}
-
-
-class TRELLIS_OT_install_backend(bpy.types.Operator):
-    """Download the packages that compute the models into the extension's own folder"""
-
-    bl_idname = "trellis.install_backend"
-    bl_label = "Install Backend"
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Online access is the user's to give."""
-        if not bpy.app.online_access:
-            cls.poll_message_set("Allow online access first, with the button beside this one")
-            return False
-        task = session.task("install")
-        return task is None or task.done
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        session.install_backend(backend_settings().accelerator)
         return {"FINISHED"}
 
 
@@ -178,7 +158,6 @@ class TRELLIS_OT_stop_backend(bpy.types.Operator):
 CLASSES = (
     TRELLIS_OT_generate,
     TRELLIS_OT_show,
-    TRELLIS_OT_install_backend,
     TRELLIS_OT_self_test,
     TRELLIS_OT_cancel_task,
     TRELLIS_OT_stop_backend,

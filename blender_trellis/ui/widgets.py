@@ -58,34 +58,3 @@ def draw_outcome(layout: bpy.types.UILayout, task: TaskState, letters: int) -> N
         draw_text(layout, str(task.error), "ERROR", letters)
     elif not task.cancelled:
         draw_text(layout, str(task.result), "CHECKMARK", letters)
-
-
-def draw_install(layout: bpy.types.UILayout, task: TaskState | None, found: str, letters: int) -> None:
-    """Whether the backend is there, the button that installs it, and how far that has come.
-
-    found: what is said of the one that is there, "" where there is none.
-    """
-    box = layout.box()
-    if task is not None and not task.done:
-        draw_task(box, task, "install")
-        return
-    if found:
-        row = box.row()
-        row.label(text=found, icon="CHECKMARK")
-        row.operator("trellis.install_backend", text="Reinstall", icon="FILE_REFRESH")
-    else:
-        draw_text(box, "The backend, which computes the models, is not installed yet.", "INFO", letters)
-        if not bpy.app.online_access:
-            draw_text(
-                box,
-                "Installing downloads packages, which Blender's preferences do not allow yet. Or set in this "
-                "add-on's preferences a Python that has them.",
-                "NONE",
-                letters,
-            )
-            box.operator(
-                "screen.userpref_show", text="Allow Online Access…", icon="PREFERENCES"
-            ).section = "SYSTEM"
-        box.operator("trellis.install_backend", icon="IMPORT")
-    if task is not None:
-        draw_outcome(box, task, letters)

@@ -4,7 +4,7 @@
 
 What the pictures' bytes hold decides what happens: b"bad" fails, b"die" ends the process in the middle of the
 job, b"garbage" sends indices out of range, b"slow" is in its first step until it is cancelled, b"steady"
-takes two seconds, b"deaf" says nothing; all else is a ball.
+takes two seconds, b"deaf" says nothing, b"grow" takes 4 GB of memory; all else is a ball.
 """
 
 import hashlib
@@ -119,6 +119,7 @@ class FakeBackend:
             self.send(p.Progress(request.job, stage, 1, 1, 0.1 * steps))
         self.send(p.Progress(request.job, "extract_mesh", 1, 1, 0.1 * steps))
         self.send_results(request, broken=data == b"garbage")
+        self.send(p.Heartbeat(1.0, (4 if data == b"grow" else 1) << 30, request.job))
         digest = hashlib.sha256(data).hexdigest()
         seed = request.seed if isinstance(request, p.Sampled) else 0
         return self.send(p.Finished(request.job, 0.5, seed, request.model, "0" * 64, digest))

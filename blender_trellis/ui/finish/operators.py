@@ -64,7 +64,7 @@ def _why_not(context: bpy.types.Context) -> str:
     collection = own_asset(context.object) if context.object is not None else None
     if collection is None or part(collection, "mesh") is None:
         return "Select a generated asset that has a mesh"
-    if session.backend_python() is None:
+    if not session.has_backend():
         return "Install the backend first"
     settings = context.scene.trellis.finish
     if settings.preset == "raw" and settings.texture == "0":
