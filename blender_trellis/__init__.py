@@ -40,6 +40,7 @@ def _living() -> tuple[ModuleType, ...]:
     from .ui import preview_drawing, thumbnails
     from .ui.candidates import drawing as candidate_drawing
     from .ui.region import drawing as region_drawing
+    from .ui.running import status_bar
     from .ui.splats import moving
 
     return (
@@ -49,6 +50,7 @@ def _living() -> tuple[ModuleType, ...]:
         region_drawing,
         preview_drawing,
         candidate_drawing,
+        status_bar,
         moving,
         moved_vertices,
     )
@@ -62,6 +64,7 @@ def _classes() -> tuple[type, ...]:
         input,
         install,
         job_operators,
+        marks,
         model_menu,
         models,
         operators,
@@ -88,6 +91,7 @@ def _classes() -> tuple[type, ...]:
         models,
         region,
         vary,
+        marks,
         finish,
         install,
         queue_panel,
