@@ -1,0 +1,129 @@
+"""The Flamenco job type, in a JavaScript engine with what the manager documents of its interface.
+
+https://flamenco.blender.org/usage/job-types/: a JOB_TYPE with settings, and compileJob, which authors tasks.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+quickjs = pytest.importorskip("quickjs", reason="there is no wheel of quickjs for this machine")
+
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "flamenco" / "trellis_pictures.js"
+MANAGER = """
+const made = [];
+const author = {
+    Task(name, type) {
+        if (arguments.length !== 2) throw new Error("a task has a name and a type");
+        const types = ["blender", "ffmpeg", "file-management", "misc"];
+        if (!types.includes(type)) throw new Error("task type " + type);
+        if (typeof name !== "string" || !name) throw new Error("a task has no name");
+        return {
+            name, type, commands: [], needs: [],
+            addCommand(command) {
+                if (!command.isCommand) throw new Error("not a command");
+                this.commands.push(command);
+            },
+            addDependency(task) {
+                if (!task.commands) throw new Error("not a task");
+                this.needs.push(task);
+            },
+        };
+    },
+    Command(name, parameters) {
+        if (name !== "exec") throw new Error("command " + name);
+        const keys = Object.keys(parameters).sort().join();
+        if (keys !== "args,exe") throw new Error("parameters of exec: " + keys);
+        if (!parameters.args.every((one) => typeof one === "string")) throw new Error("arguments are texts");
+        return { isCommand: true, name, parameters };
+    },
+};
+function compiled(text) {
+    const job = { name: "night", type: "trellis-pictures", priority: 50, settings: JSON.parse(text),
+                  addTask(task) {
+                      if (!task.commands.length) throw new Error("an empty task");
+                      made.push(task);
+                  } };
+    compileJob(job);
+    const told = made.map((one) => ({
+        name: one.name, type: one.type, needs: one.needs.map((other) => made.indexOf(other)),
+        commands: one.commands.map((command) => command.parameters),
+    }));
+    return JSON.stringify(told);
+}
+"""
+TYPES = {"string": str, "int32": int, "float": float, "bool": bool}
+KEYS = {"key", "type", "subtype", "choices", "propargs", "description", "default", "visible", "required"}
+KEYS |= {"editable", "eval", "evalInfo"}
+SUBTYPES = {"file_path", "dir_path", "file_name", "hashed_file_path"}
+GIVEN = {"pictures": "/farm/my chairs", "output": "/farm/out", "script": "/farm/trellis/scripts/batch.py"}
+
+
+def loaded() -> "quickjs.Context":
+    """A new engine that has read the script."""
+    context = quickjs.Context()
+    context.eval(MANAGER)
+    context.eval(SCRIPT.read_text(encoding="utf-8"))
+    return context
+
+
+def settings_of(context: "quickjs.Context", **given) -> dict[str, object]:
+    """As the manager hands them over: what is not given is the default, or missing."""
+    job_type = json.loads(context.eval("JSON.stringify(JOB_TYPE)"))
+    defaults = {one["key"]: one["default"] for one in job_type["settings"] if "default" in one}
+    return defaults | GIVEN | given
+
+
+def tasks(**given) -> list[dict]:
+    context = loaded()
+    return json.loads(context.get("compiled")(json.dumps(settings_of(context, **given))))
+
+
+def test_settings_are_such_as_the_manager_knows():
+    job_type = json.loads(loaded().eval("JSON.stringify(JOB_TYPE)"))
+    assert set(job_type) <= {"label", "description", "settings"} and job_type["label"]
+    settings = job_type["settings"]
+    assert len({one["key"] for one in settings}) == len(settings)
+    for one in settings:
+        assert set(one) <= KEYS and one["description"] and not one["description"].endswith("."), one
+        assert isinstance(one.get("default", TYPES[one["type"]]()), TYPES[one["type"]]), one
+        assert one.get("subtype", "dir_path") in SUBTYPES, one
+        assert one.get("visible", True) in (True, False, "web", "submission", "hidden"), one
+    required = {one["key"] for one in settings if one.get("required")}
+    assert required == GIVEN.keys()  # all else has a default
+
+
+def test_parts_run_at_once_and_the_report_after_all_of_them():
+    made = tasks(tasks=3)
+    assert [one["name"] for one in made] == ["objects 1/3", "objects 2/3", "objects 3/3", "report"]
+    assert [one["needs"] for one in made] == [[], [], [], [0, 1, 2]]
+    assert {one["type"] for one in made} == {"blender"}
+    shares = [one["commands"][0]["args"][-2:] for one in made[:3]]
+    assert shares == [["--share", f"{part}/3"] for part in (1, 2, 3)]
+    assert "--share" not in made[3]["commands"][0]["args"]
+
+
+def test_every_command_is_one_that_batch_py_takes():
+    import scripts.batch as batch
+
+    made = tasks(
+        tasks=2, seeds=4, seed=7, model="starter", python="/farm/python", asset_library="/farm/library"
+    )
+    for one in made:
+        (command,) = one["commands"]
+        assert command["exe"] == "{blender}"
+        before, after = command["args"][:4], command["args"][4:]
+        assert before == ["--background", "--python", GIVEN["script"], "--"]
+        options = batch.parser().parse_args(after)
+        assert [str(path) for path in options.input] == [GIVEN["pictures"]]
+        assert (options.seed, options.seeds, options.resume, options.json) == (7, 4, True, True)
+        assert (options.model, options.python) == ("starter", "/farm/python")
+        assert str(options.asset_library) == "/farm/library"
+    assert batch.parser().parse_args(made[1]["commands"][0]["args"][4:]).share == (2, 2)
+
+
+def test_no_number_of_tasks_that_makes_no_sense_is_compiled():
+    for wrong in (0, -1, 2.5, None):
+        with pytest.raises(quickjs.JSException, match="1 or more"):
+            tasks(tasks=wrong)
