@@ -17,7 +17,8 @@ from ..faults import Fault
 from ..install.backend_install import find_python
 from ..jobs.asset import asset_of
 from ..jobs.job import Job
-from ..jobs.runner import JobRunner, Launch
+from ..jobs.launch import CommandLaunch, Launch
+from ..jobs.runner import JobRunner
 from ..protocol import Generate
 from ..scene.asset import Asset
 from ..scene.collection import add_asset
@@ -49,12 +50,14 @@ class Written:
 def open_runner(python: str, models: Path | None) -> JobRunner:
     """A runner with the backend that is found, `python` before all others. Fault where there is none."""
     settings = backend_settings()
+    log = user_folder(create=True) / "backend.log"
+    if settings.command and not python:
+        return JobRunner(CommandLaunch(settings.command, log))
     found = find_python(python or settings.python, user_folder(), extension_root())
     if found is None:
         raise Fault(
             "The backend is not installed: run scripts/setup.py, or name an interpreter with --python."
         )
-    log = user_folder(create=True) / "backend.log"
     remover = settings.background_remover
     return JobRunner(Launch(found, extension_root(), log, models or settings.models, remover))
 
