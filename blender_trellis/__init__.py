@@ -12,12 +12,13 @@ def register() -> None:
     from .ui.region import drawing
     from .ui.splats import moving
     from .ui.splats.operators import add_menus
+    from .ui.volumes import operators as volumes
 
     for cls in _classes():
         bpy.utils.register_class(cls)
     bpy.types.Scene.trellis = bpy.props.PointerProperty(type=TrellisSettings)
     add_menus()
-    for room in (session, thumbnails, drawing, preview_drawing, moving, moved_vertices):
+    for room in (session, thumbnails, drawing, preview_drawing, moving, moved_vertices, volumes):
         room.begin()
 
 
@@ -31,8 +32,9 @@ def unregister() -> None:
     from .ui.region import drawing
     from .ui.splats import moving
     from .ui.splats.operators import remove_menus
+    from .ui.volumes import operators as volumes
 
-    for room in (moved_vertices, moving, preview_drawing, drawing, thumbnails, session):
+    for room in (volumes, moved_vertices, moving, preview_drawing, drawing, thumbnails, session):
         room.end()
     remove_menus()
     del bpy.types.Scene.trellis
@@ -54,6 +56,7 @@ def _classes() -> tuple[type, ...]:
         region,
         splats,
         vary,
+        volumes,
     )
 
     rooms = (
@@ -69,5 +72,6 @@ def _classes() -> tuple[type, ...]:
         vary,
         finish,
         queue_panel,
+        volumes,
     )
     return tuple(cls for room in rooms for cls in room.CLASSES)
