@@ -1,21 +1,20 @@
 """The add-on. Imports bpy on registration only, so that the backend can import the protocol from here."""
 
+from types import ModuleType
+
 
 def register() -> None:
-    """Adds classes, settings and session; starts nothing."""
+    """Adds classes, settings and what runs beside them; starts no backend."""
     import bpy
 
-    from .jobs import session
-    from .ui import preview_drawing, thumbnails
     from .ui.properties import TrellisSettings
-    from .ui.region import drawing
-    from .ui.splat_operators import add_menus
+    from .ui.splats.operators import add_menus
 
     for cls in _classes():
         bpy.utils.register_class(cls)
     bpy.types.Scene.trellis = bpy.props.PointerProperty(type=TrellisSettings)
     add_menus()
-    for room in (session, thumbnails, drawing, preview_drawing):
+    for room in _living():
         room.begin()
 
 
@@ -23,12 +22,9 @@ def unregister() -> None:
     """Ends the backend and takes everything away again."""
     import bpy
 
-    from .jobs import session
-    from .ui import preview_drawing, thumbnails
-    from .ui.region import drawing
-    from .ui.splat_operators import remove_menus
+    from .ui.splats.operators import remove_menus
 
-    for room in (preview_drawing, drawing, thumbnails, session):
+    for room in reversed(_living()):
         room.end()
     remove_menus()
     del bpy.types.Scene.trellis
@@ -36,19 +32,45 @@ def unregister() -> None:
         bpy.utils.unregister_class(cls)
 
 
+def _living() -> tuple[ModuleType, ...]:
+    """What begins with the registration and ends with it: timers, handlers, drawing."""
+    from . import translations
+    from .jobs import session
+    from .scene.gaussians import moved_vertices
+    from .ui import preview_drawing, thumbnails
+    from .ui.candidates import drawing as candidate_drawing
+    from .ui.region import drawing as region_drawing
+    from .ui.splats import moving
+
+    return (
+        translations,
+        session,
+        thumbnails,
+        region_drawing,
+        preview_drawing,
+        candidate_drawing,
+        moving,
+        moved_vertices,
+    )
+
+
 def _classes() -> tuple[type, ...]:
     from .ui import (
         asset_operators,
+        candidates,
         finish,
+        input,
+        install,
         job_operators,
         model_menu,
+        models,
         operators,
         panels,
         preferences,
         properties,
         queue_panel,
         region,
-        splat_operators,
+        splats,
         vary,
     )
 
@@ -57,13 +79,17 @@ def _classes() -> tuple[type, ...]:
         preferences,
         operators,
         asset_operators,
-        splat_operators,
+        splats,
         job_operators,
         model_menu,
+        input,
         panels,
+        candidates,
+        models,
         region,
         vary,
         finish,
+        install,
         queue_panel,
     )
     return tuple(cls for room in rooms for cls in room.CLASSES)

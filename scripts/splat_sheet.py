@@ -72,9 +72,9 @@ def rendered(file: Path, kind: str, size: int, samples: int, distance: float) ->
 def render(file: Path, kind: str, size: int, samples: int, distance: float, picture: Path) -> None:
     """In Blender: F12 of the file into the picture, with alpha."""
     import bpy
-    from blender_trellis.scene.splat_edit import import_splats
-    from blender_trellis.scene.splat_settings import raise_bounces, use_colors
 
+    from blender_trellis.scene.gaussians.edit import import_splats
+    from blender_trellis.scene.gaussians.settings import raise_bounces, use_colors
     from blender_trellis.splats.files import read_splats
 
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 class Arrival:
     """A result that is not in a scene yet, and where it goes."""
 
+    job: Job
     asset: Asset | None
     placement: Placement
     colors: np.ndarray | None = None  # (V, 3) sRGB of the objects that the placement recolors
@@ -33,9 +34,10 @@ def arrival_of(job: Job, placement: Placement) -> Arrival:
     if placement.recolors:
         part = job.part("vertex_colors")
         assert part is not None, "the backend ends no such job without them"
-        return Arrival(None, placement, part.arrays["colors"])
+        return Arrival(job, None, placement, part.arrays["colors"])
     keeps = backend_settings().keeps_pictures
-    return Arrival(asset_of(job, placement.name, extension_version(), keeps, placement.history), placement)
+    asset = asset_of(job, placement.name, extension_version(), keeps, placement.history)
+    return Arrival(job, asset, placement)
 
 
 def place_arrivals(arrivals: list[Arrival]) -> tuple[list[Arrival], str]:
@@ -93,6 +95,6 @@ def _place(arrival: Arrival) -> str:
         edits=placement.edits,
         keeps_former=placement.keeps_former,
         matrix=placement.matrix,
-        height=placement.height,
+        standing=placement.standing,
         frames=backend_settings().frames_results,
     )

@@ -19,6 +19,7 @@ from .gaussians.object import is_gaussian, splat_object
 from .latents import GUIDE, PICTURE, owners, store_latents, store_pictures, store_request
 from .materials import COLOR_ATTRIBUTE, texture_material, vertex_color_material
 from .placement import free_place, stand
+from .standing import AT_CURSOR, Standing
 
 SHARP_ANGLE = math.radians(50)  # edges that are bent more stay sharp
 INT_MAX = 2**31 - 1  # custom properties hold no larger integers
@@ -29,12 +30,11 @@ def add_asset(
     scene: bpy.types.Scene,
     view_layer: bpy.types.ViewLayer,
     matrix: Matrix | None = None,
-    height: float = 0.0,
+    standing: Standing = AT_CURSOR,
 ) -> bpy.types.Collection:
     """Adds the asset, selected, the mesh active. If anything fails, nothing stays behind.
 
-    `matrix` takes its unit cube into the world; without one it stands at the 3D cursor or beside what is
-    there, `height` metres high (0: as it was made).
+    `matrix` takes its unit cube into the world; without one it stands as `standing` says.
     """
     name = _printable(asset.name)
     made: list[bpy.types.ID] = []
@@ -50,7 +50,7 @@ def add_asset(
             items.append(_gaussian_object(f"{name} Gaussians", asset.gaussian, made))
         for item in items:
             collection.objects.link(item)
-        where = matrix if matrix is not None else free_place(asset, scene, view_layer, height)
+        where = matrix if matrix is not None else free_place(asset, scene, view_layer, standing)
         made.append(stand(collection, items, asset, where))
         collection[ASSET] = new_id()
         store_sources(collection, asset)

@@ -9,6 +9,7 @@ from .asset import Asset
 from .collection import add_asset
 from .find_asset import find_asset, in_use
 from .replace import finish, fits, replace_asset
+from .standing import AT_CURSOR, Standing
 
 
 def has_to_wait(edits: str) -> str:
@@ -24,7 +25,7 @@ def place(
     edits: str = "",
     keeps_former: bool = False,
     matrix: Sequence[float] | None = None,
-    height: float = 0.0,
+    standing: Standing = AT_CURSOR,
     frames: bool = False,
 ) -> str:
     """Puts the asset into the scene that is open now, as one undo step; gives what there is to tell, or "".
@@ -36,9 +37,9 @@ def place(
     window = bpy.context.window or next(iter(bpy.context.window_manager.windows), None)
     if window is None or bpy.app.background:  # where nobody undoes anything
         scene, view_layer = bpy.context.scene, bpy.context.view_layer
-        return _put(asset, edits, keeps_former, where, height, scene, view_layer)
+        return _put(asset, edits, keeps_former, where, standing, scene, view_layer)
     with bpy.context.temp_override(window=window):  # timers run without one
-        told = _put(asset, edits, keeps_former, where, height, window.scene, window.view_layer)
+        told = _put(asset, edits, keeps_former, where, standing, window.scene, window.view_layer)
         bpy.ops.ed.undo_push(message=f"TRELLIS: {asset.name}"[:60])
         if frames and (told or not edits):
             textured = asset.finished is not None and "texture" in asset.finished
@@ -71,7 +72,7 @@ def _put(
     edits: str,
     keeps_former: bool,
     matrix: Matrix | None,
-    height: float,
+    standing: Standing,
     scene: bpy.types.Scene,
     view_layer: bpy.types.ViewLayer,
 ) -> str:
@@ -79,7 +80,7 @@ def _put(
     if collection is not None and fits(collection, asset):
         replace_asset(collection, asset, keeps_former)
         return ""
-    add_asset(asset, scene, view_layer, matrix, height)
+    add_asset(asset, scene, view_layer, matrix, standing)
     if not edits:
         return ""
     return (

@@ -5,7 +5,6 @@ Nothing is added to the scene; the finished object takes its place.
 
 import bpy
 import gpu
-import numpy as np
 from mathutils import Matrix
 
 from ..backend_settings import backend_settings
@@ -14,12 +13,11 @@ from ..jobs.status import Growing
 from ..scene.asset import Asset
 from ..scene.placement import free_place
 from ..scene.window import cube_matrix
-from ..splats import harmonics
 from .cube_drawing import Cubes
+from .splats.points import draw_points, point_batch
 
 COLOR = (0.75, 0.76, 0.8)
 POINT_PIXELS = 3.0
-CLEAR = 0.0  # splats of lower opacity (logit) are left out
 
 
 class _Memory:
@@ -64,7 +62,7 @@ def _draw() -> None:
     if _memory.points is None:
         _memory.cubes.draw(_memory.matrix, COLOR, 1.0)
     else:
-        _draw_points(_memory.points, _memory.matrix)
+        draw_points(_memory.points, _memory.matrix, POINT_PIXELS)
 
 
 def _place_of(growing: Growing) -> Matrix:
@@ -74,32 +72,10 @@ def _place_of(growing: Growing) -> Matrix:
         return given
     so_far = Asset("", mesh={"vertices": growing.outline()})
     context = bpy.context
-    return free_place(so_far, context.scene, context.view_layer, growing.placement.height)
+    return free_place(so_far, context.scene, context.view_layer, growing.placement.standing)
 
 
 def _point_batch(growing: Growing) -> "gpu.types.GPUBatch":
     arrays = growing.gaussian
     assert arrays is not None
-    clear = arrays["opacity"].ravel() > CLEAR
-    color = np.ones((int(clear.sum()), 4), np.float32)
-    color[:, :3] = np.clip(0.5 + harmonics.DC * arrays["f_dc"][clear], 0, 1)
-    layout = gpu.types.GPUVertFormat()
-    layout.attr_add(id="pos", comp_type="F32", len=3, fetch_mode="FLOAT")
-    layout.attr_add(id="color", comp_type="F32", len=4, fetch_mode="FLOAT")
-    buffer = gpu.types.GPUVertBuf(layout, len(color))
-    buffer.attr_fill("pos", np.ascontiguousarray(arrays["position"][clear]))
-    buffer.attr_fill("color", color)
-    return gpu.types.GPUBatch(type="POINTS", buf=buffer)
-
-
-def _draw_points(batch: "gpu.types.GPUBatch", matrix: Matrix) -> None:
-    shader = gpu.shader.from_builtin("POINT_FLAT_COLOR" if bpy.app.version >= (4, 5) else "FLAT_COLOR")
-    gpu.state.point_size_set(POINT_PIXELS)
-    gpu.state.depth_test_set("LESS_EQUAL")
-    gpu.state.depth_mask_set(True)
-    with gpu.matrix.push_pop():
-        gpu.matrix.multiply_matrix(matrix)
-        shader.bind()
-        batch.draw(shader)
-    gpu.state.depth_mask_set(False)
-    gpu.state.depth_test_set("NONE")
+    return point_batch(arrays["position"], arrays["f_dc"], arrays["opacity"])

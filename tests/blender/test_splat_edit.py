@@ -5,8 +5,9 @@ import math
 import bpy
 import numpy as np
 import pytest
-from mathutils import Euler, Matrix
+from mathutils import Matrix
 
+from blender_trellis.scene.gaussians import moved_vertices
 from blender_trellis.scene.gaussians.nodes import SIZE, get_input, set_input
 from blender_trellis.scene.gaussians.object import splats_of
 from blender_trellis.splats import quaternions
@@ -74,35 +75,49 @@ def test_the_scene_is_set_so_that_rays_pass(imported):
     assert bpy.context.scene.cycles.transparent_max_bounces == 1024
 
 
-def test_a_moved_object_is_exported_where_it_stands_and_may_take_its_transform_on(imported, tmp_path):
+def test_a_moved_object_is_exported_where_it_stands(imported, tmp_path):
     splats = _splats()
     item = imported(splats, up="Z")
-    item.location, item.scale = (1, 2, 3), (0.5, 0.5, 0.5)
-    item.rotation_euler = Euler((0.3, -0.7, 2.0))
+    item.location, item.scale, item.rotation_euler = (1, 2, 3), (0.5, 0.5, 0.5), (0.3, -0.7, 2.0)
+    bpy.context.view_layer.update()
+    bpy.ops.trellis.export_splats(filepath=str(tmp_path / "out.ply"))
+    expected = splats.moved(np.array(item.matrix_world)).moved(TO_FILE)
+    _assert_same(read_splats(tmp_path / "out.ply")[0], expected)
+
+
+@pytest.mark.parametrize("scale", [(0.5, 0.5, 0.5), (1, -2, 0.7)])
+def test_blenders_own_apply_takes_shapes_and_harmonics_along(imported, scale):
+    splats = _splats()
+    item = imported(splats, up="Z")
+    item.location, item.scale, item.rotation_euler = (1, 2, 3), scale, (0.3, -0.7, 2.0)
     bpy.context.view_layer.update()
     expected = splats.moved(np.array(item.matrix_world))
-    bpy.ops.trellis.export_splats(filepath=str(tmp_path / "out.ply"))
-    _assert_same(read_splats(tmp_path / "out.ply")[0], expected.moved(TO_FILE))
-    assert bpy.ops.trellis.apply_splat_transform() == {"FINISHED"}
+    bpy.ops.object.transform_apply(location=True, rotation=True, scale=True)
     bpy.context.view_layer.update()
     assert item.matrix_world == Matrix.Identity(4)
     _assert_same(splats_of(item), expected)
 
 
-def test_a_transform_is_applied_to_the_chosen_object_only(imported):
-    item = imported(_splats())
-    twin = bpy.data.objects.new("twin", item.data)
-    child = bpy.data.objects.new("child", None)
-    for other in (twin, child):
-        bpy.context.collection.objects.link(other)
-    child.parent, child.location = item, (1, 0, 0)
-    item.location = (5, 0, 0)
+def test_a_step_of_undo_from_before_the_shapes_followed_is_mended(imported):
+    splats = _splats()
+    item = imported(splats, up="Z")
+    matrix = Matrix.Rotation(1.0, 4, "X")
+    item.data.transform(matrix)  # as a step holds it: the vertices have moved, their values have not
+    moved_vertices._look(bpy.context.scene)
+    _assert_same(splats_of(item), splats.moved(np.array(matrix)))
+
+
+def test_moving_some_splats_in_edit_mode_leaves_their_shapes(imported):
+    item = imported(_splats(), up="Z")
+    before = splats_of(item)
+    for vertex in list(item.data.vertices)[::2]:
+        vertex.co.z += 0.5
+    item.data.update()
     bpy.context.view_layer.update()
-    where = child.matrix_world.copy()
-    bpy.ops.trellis.apply_splat_transform()
-    bpy.context.view_layer.update()
-    _assert_same(splats_of(twin), _splats())
-    np.testing.assert_allclose(np.array(child.matrix_world), np.array(where), atol=1e-6)
+    found = splats_of(item)
+    assert (found.position != before.position).any()
+    for name in ("rotation", "scale", "f_rest"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(before, name))
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -176,5 +191,5 @@ def test_what_cannot_be_read_is_told(addon, tmp_path):
 
 def test_operators_without_gaussians_are_grey(addon):
     bpy.ops.mesh.primitive_cube_add()
-    for name in ("export_splats", "apply_splat_transform", "crop_splats", "join_splats"):
+    for name in ("export_splats", "crop_splats", "join_splats"):
         assert not getattr(bpy.ops.trellis, name).poll()

@@ -1,76 +1,25 @@
 """F12 shows what a splatting rasteriser shows: projected Gaussians, front to back, in display colours."""
 
-import math
+import subprocess
+import sys
 from pathlib import Path
 
 import bpy
 import numpy as np
 import pytest
-from mathutils import Euler, Matrix
+from splat_reference import ANGLE, CAMERA, SIZE, cloud, psnr, rasterised
 
 from blender_trellis.scene.gaussians.edit import import_splats
 from blender_trellis.scene.gaussians.settings import raise_bounces, use_colors
-from blender_trellis.splats import harmonics, quaternions
+from blender_trellis.splats import harmonics
+from blender_trellis.splats.ply import write_ply
 from blender_trellis.splats.values import Splats
-
-SIZE = 56
-FOCAL = SIZE * 1.6  # pixels
-LOW_PASS = 0.1  # pixels²
-
-
-def _cloud(count: int, harmonic_count: int = 0) -> Splats:
-    """A ball of flat splats on its surface, so that the near half hides the far one."""
-    random = np.random.default_rng(5)
-    out = random.normal(size=(count, 3))
-    out /= np.linalg.norm(out, axis=1, keepdims=True)
-    side = np.cross(out, random.normal(size=(count, 3)))
-    side /= np.linalg.norm(side, axis=1, keepdims=True)
-    turns = np.stack([side, np.cross(out, side), out], axis=2)
-    values = {
-        "position": 0.4 * out,
-        "f_dc": (np.array([0.9, 0.7, 0.1]) + 0.3 * out - 0.5) / harmonics.DC,
-        "opacity": random.uniform(-1, 4, (count, 1)),
-        "scale": np.log(random.uniform((0.03, 0.05, 0.005), (0.05, 0.09, 0.01), (count, 3))),
-        "rotation": quaternions.of_matrices(turns),
-        "f_rest": np.repeat(random.normal(size=(1, 3, harmonic_count)) * 0.1, count, axis=0),
-    }
-    return Splats(**{name: value.astype(np.float32) for name, value in values.items()})
-
-
-def _rasterised(splats: Splats, camera: Matrix) -> np.ndarray:
-    """(SIZE, SIZE, 3) on black by the published method; `camera` leads from its frame to the splats'."""
-    into = np.array(camera.inverted())
-    seen = splats.position @ into[:3, :3].T + into[:3, 3]
-    seen[:, 1:] *= -1  # y down, z ahead
-    turn = np.diag([1, -1, -1]) @ into[:3, :3]
-    axes = turn @ quaternions.matrices(splats.rotation) * np.exp(splats.scale)[:, None]
-    jacobian = np.zeros((len(splats), 2, 3))
-    jacobian[:, 0, 0] = jacobian[:, 1, 1] = FOCAL / seen[:, 2]
-    jacobian[:, :, 2] = -FOCAL * seen[:, :2] / seen[:, 2:] ** 2
-    flat = jacobian @ axes
-    inverse = np.linalg.inv(flat @ flat.transpose(0, 2, 1) + LOW_PASS * np.eye(2))
-    centre = FOCAL * seen[:, :2] / seen[:, 2:] + SIZE / 2
-    directions = splats.position - np.array(camera.translation)
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    values = harmonics.basis(directions)[:, None, : splats.f_rest.shape[2]]
-    color = np.clip(0.5 + harmonics.DC * splats.f_dc + (splats.f_rest * values).sum(axis=2), 0, 1)
-    peak = 1 / (1 + np.exp(-splats.opacity[:, 0]))
-    pixels = np.stack(np.meshgrid(np.arange(SIZE) + 0.5, np.arange(SIZE) + 0.5), axis=-1)
-    image, left = np.zeros((SIZE, SIZE, 3)), np.ones((SIZE, SIZE, 1))
-    for n in np.argsort(seen[:, 2]):
-        offset = pixels - centre[n]
-        power = np.einsum("xyi,ij,xyj->xy", offset, inverse[n], offset)
-        alpha = (peak[n] * np.exp(-0.5 * power))[..., None]
-        image += left * alpha * color[n]
-        left *= 1 - alpha
-    return image
 
 
 def _camera() -> bpy.types.Object:
     scene = bpy.context.scene
     camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
-    camera.data.angle = 2 * math.atan(SIZE / 2 / FOCAL)
-    camera.location, camera.rotation_euler = (0.3, -1.6, 0.7), Euler((math.radians(67), 0, 0.2))
+    camera.data.angle, camera.matrix_world = ANGLE, CAMERA
     scene.collection.objects.link(camera)
     scene.camera = camera
     return camera
@@ -91,25 +40,33 @@ def _rendered(path: Path, engine: str, samples: int) -> np.ndarray:
     return pixels[..., :3] * pixels[..., 3:]
 
 
-def _psnr(one: np.ndarray, other: np.ndarray) -> float:
-    return -10 * math.log10(((one - other) ** 2).mean())
-
-
 @pytest.mark.parametrize(
     "degree, colors, least", [(0, "STANDARD", 28), (3, "STANDARD", 28), (3, "VIEWERS", 32)]
 )
 def test_cycles_agrees_with_a_rasteriser(tmp_path, degree, colors, least):
-    splats = _cloud(300, harmonics.COUNTS[degree])
+    splats = cloud(300, harmonics.COUNTS[degree])
     item = import_splats("ball", splats, "NEGATIVE_Y", bpy.context)
     item.location, item.scale = (0.1, 0.05, 0.02), (1.2, 1.2, 1.2)
     camera = _camera()
     raise_bounces(bpy.context.scene)
     use_colors(bpy.context.scene, colors)
     found = _rendered(tmp_path / "a.png", "CYCLES", 12)
-    expected = _rasterised(splats, item.matrix_world.inverted() @ camera.matrix_world)
+    expected = rasterised(splats, item.matrix_world.inverted() @ camera.matrix_world)
     assert (expected.sum(axis=2) > 0.5).mean() > 0.2
-    assert _psnr(found, expected) > least
+    assert psnr(found, expected) > least
     plain = Splats.plain({name: getattr(splats, name) for name in splats.__dict__ if name != "f_rest"})
     if degree:  # what the harmonics add is seen, and as it should be
-        without = _rasterised(plain, item.matrix_world.inverted() @ camera.matrix_world)
-        assert _psnr(found, expected) > _psnr(found, without) + 3
+        without = rasterised(plain, item.matrix_world.inverted() @ camera.matrix_world)
+        assert psnr(found, expected) > psnr(found, without) + 3
+
+
+def test_the_comparison_script_renders_a_file(tmp_path):
+    write_ply(tmp_path / "few.ply", cloud(100))
+    script = Path(__file__).resolve().parents[2] / "scripts" / "splat_sheet.py"
+    values = [tmp_path / "few.ply", "STANDARD", SIZE, 4, 1.6, tmp_path / "picture.png"]
+    said = subprocess.run(
+        [sys.executable, script, "--render", *map(str, values)], capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 0, said.stderr
+    pixels = np.array(bpy.data.images.load(str(values[-1])).pixels).reshape(SIZE, SIZE, 4)
+    assert 0.2 < pixels[..., 3].mean() < 0.9

@@ -35,17 +35,6 @@ def splats_in_world(item: bpy.types.Object) -> Splats:
     return splats_of(item).moved(np.array(item.matrix_world))
 
 
-def apply_transform(item: bpy.types.Object) -> None:
-    """Moves the splats themselves by the object's own location, rotation and scale, which become none."""
-    if item.data.users > 1:
-        item.data = item.data.copy()
-    splats = splats_of(item).moved(np.array(item.matrix_basis))
-    replace_splats(item, splats, np.arange(len(splats)))
-    for child in item.children:
-        child.matrix_parent_inverse = item.matrix_basis @ child.matrix_parent_inverse
-    item.matrix_basis = Matrix.Identity(4)
-
-
 def crop(item: bpy.types.Object, box: bpy.types.Object, inside: bool) -> int:
     """Deletes the splats with centres outside the box of another object, or inside. Returns how many."""
     splats = splats_of(item)

@@ -17,6 +17,8 @@ from .material import splat_material
 from .nodes import INPUTS, get_input, is_current, set_input, splat_nodes
 
 MODIFIER = "Splats"
+REFERENCE = "trellis_splats_from"  # on the mesh: where some vertices were when its values were right
+_REFERENCES = 12  # vertices
 _ATTRIBUTES = {"f_dc": "f_dc_{}", "opacity": "opacity", "scale": "scale_{}", "rotation": "rot_{}"}
 
 
@@ -44,8 +46,8 @@ def splat_object(name: str, splats: Splats, made: list[bpy.types.ID]) -> bpy.typ
     return item
 
 
-def splats_of(item: bpy.types.Object) -> Splats:
-    """The object's splats in its own frame."""
+def splats_of(item: bpy.types.Object, *, harmonics: bool = True) -> Splats:
+    """The object's splats in its own frame; without `harmonics`, their colours of degree 0 alone."""
     mesh = item.data
     count = len(mesh.vertices)
     position = np.empty(3 * count, np.float32)
@@ -55,7 +57,8 @@ def splats_of(item: bpy.types.Object) -> Splats:
         key: _columns(mesh, [pattern.format(place) for place in range(widths[key])])
         for key, pattern in _ATTRIBUTES.items()
     }
-    rest = [name for name in (f"f_rest_{place}" for place in range(45)) if name in mesh.attributes]
+    names = (f"f_rest_{place}" for place in range(45 if harmonics else 0))
+    rest = [name for name in names if name in mesh.attributes]
     columns = _columns(mesh, rest).reshape(count, 3, len(rest) // 3)
     return Splats(position=position.reshape(count, 3), f_rest=columns, **values)
 
@@ -92,21 +95,40 @@ def columns_of(splats: Splats) -> Iterator[tuple[str, np.ndarray]]:
             yield pattern.format(place), columns[:, place]
 
 
-def _fill(mesh: bpy.types.Mesh, splats: Splats) -> None:
-    mesh.vertices.add(len(splats))
-    mesh.vertices.foreach_set("co", _flat(splats.position))
+def put_values(mesh: bpy.types.Mesh, splats: Splats) -> None:
+    """Gives the mesh's vertices all values of as many splats but their positions."""
     for name, column in columns_of(splats):
         _set(mesh, name, column)
     rest = splats.f_rest.reshape(len(splats), 3 * splats.f_rest.shape[2])
     for place in range(rest.shape[1]):
         _set(mesh, f"f_rest_{place}", rest[:, place])
+
+
+def reference_rows(mesh: bpy.types.Mesh) -> np.ndarray:
+    """(K, 3), positions of some vertices that lie apart in the list, always the same ones."""
+    count = len(mesh.vertices)
+    rows = np.unique(np.linspace(0, count - 1, _REFERENCES).astype(int)) if count else ()
+    return np.array([mesh.vertices[int(row)].co for row in rows], np.float32).reshape(-1, 3)
+
+
+def refer(mesh: bpy.types.Mesh) -> None:
+    """Notes that the mesh's values are right for its vertices as they are now."""
+    mesh[REFERENCE] = reference_rows(mesh).ravel().tolist()
+
+
+def _fill(mesh: bpy.types.Mesh, splats: Splats) -> None:
+    mesh.vertices.add(len(splats))
+    mesh.vertices.foreach_set("co", _flat(splats.position))
+    put_values(mesh, splats)
+    refer(mesh)
     # Made by the modifier; Solid view goes by the name that the object's own mesh has.
     mesh.color_attributes.active_color_name = mesh.attributes.default_color_name = COLOR_ATTRIBUTE
     mesh.update()
 
 
 def _set(mesh: bpy.types.Mesh, name: str, values: np.ndarray) -> None:
-    mesh.attributes.new(name, "FLOAT", "POINT").data.foreach_set("value", _flat(values))
+    attribute = mesh.attributes.get(name) or mesh.attributes.new(name, "FLOAT", "POINT")
+    attribute.data.foreach_set("value", _flat(values))
 
 
 def _columns(mesh: bpy.types.Mesh, names: list[str]) -> np.ndarray:

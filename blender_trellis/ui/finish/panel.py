@@ -2,7 +2,7 @@
 
 import bpy
 
-from ..panels import TrellisPanel
+from ..panels import Order, TrellisPanel
 
 
 class TRELLIS_PT_finish(TrellisPanel, bpy.types.Panel):
@@ -11,7 +11,7 @@ class TRELLIS_PT_finish(TrellisPanel, bpy.types.Panel):
     bl_label = "Finish"
     bl_parent_id = "TRELLIS_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
-    bl_order = 2
+    bl_order = Order.FINISH
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
@@ -31,6 +31,7 @@ class TRELLIS_PT_finish(TrellisPanel, bpy.types.Panel):
         for name in ("project_picture", "symmetry", "delight", "material"):
             column.prop(settings, name)
         layout.operator("trellis.finish", icon="SHADERFX")
+        layout.operator_menu_enum("trellis.export_asset", "kind", icon="EXPORT")
 
 
 CLASSES = (TRELLIS_PT_finish,)

@@ -2,11 +2,11 @@
 
 import bpy
 
-from ..scene.collection import shown
-from ..scene.gaussians.nodes import IN_VIEWPORT, SIZE, get_input, input_property
-from ..scene.gaussians.object import MODIFIER
-from ..scene.gaussians.settings import colors_in_use, lacks_bounces
-from .widgets import draw_text, letters_across
+from ...scene.collection import shown
+from ...scene.gaussians.nodes import IN_VIEWPORT, SIZE, get_input, input_property
+from ...scene.gaussians.object import MODIFIER
+from ...scene.gaussians.settings import colors_in_use, lacks_bounces
+from ..widgets import draw_text, letters_across
 
 
 def draw_splats(

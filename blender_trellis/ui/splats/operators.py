@@ -5,13 +5,14 @@ from pathlib import Path
 import bpy
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
-from ..faults import Fault
-from ..scene.export import atomic, check_target
-from ..scene.gaussians.edit import apply_transform, crop, import_splats, join, splats_in_world
-from ..scene.gaussians.object import is_gaussian
-from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view, use_colors
-from ..splats.files import READERS, TO_FILE, WRITERS, read_splats
-from ..splats.values import joined
+from ...faults import Fault
+from ...scene.export import atomic, check_target
+from ...scene.gaussians.edit import crop, import_splats, join, splats_in_world
+from ...scene.gaussians.object import is_gaussian
+from ...scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view, use_colors
+from ...splats.files import READERS, TO_FILE, WRITERS, read_splats
+from ...splats.values import joined
+from ..widgets import report
 
 
 class SplatOperator(bpy.types.Operator):
@@ -59,18 +60,18 @@ class TRELLIS_OT_import_splats(bpy.types.Operator, ImportHelper):
             try:
                 splats, left_out = read_splats(path)
             except Fault as fault:
-                self.report({"ERROR"}, str(fault))
+                report(self, "ERROR", str(fault))
                 continue
             made.append(import_splats(path.stem, splats, self.up, context))
             if left_out:
-                self.report(
-                    {"WARNING"}, f"{path.name}: {left_out:,} splats without finite values are left out"
+                report(
+                    self, "WARNING", f"{path.name}: {left_out:,} splats without finite values are left out"
                 )
         if not made:
             return {"CANCELLED"}
         suit_view(context, made)
         if raise_bounces(context.scene):
-            self.report({"INFO"}, BOUNCES_RAISED)
+            report(self, "INFO", BOUNCES_RAISED)
         return {"FINISHED"}
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
@@ -107,21 +108,9 @@ class TRELLIS_OT_export_splats(SplatOperator, ExportHelper):
             with atomic(path) as part:
                 WRITERS[self.layout](part, splats)
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"{len(splats):,} splats saved")
-        return {"FINISHED"}
-
-
-class TRELLIS_OT_apply_splat_transform(SplatOperator):
-    """Apply location, rotation and scale to the splats themselves: shapes, turns and harmonics too"""
-
-    bl_idname = "trellis.apply_splat_transform"
-    bl_label = "Apply Transform to Gaussians"
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        for item in _selected(context):
-            apply_transform(item)
+        report(self, "INFO", f"{len(splats):,} splats saved")
         return {"FINISHED"}
 
 
@@ -145,7 +134,7 @@ class TRELLIS_OT_crop_splats(SplatOperator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         counts = [crop(item, context.object, self.inside) for item in _selected(context)]
-        self.report({"INFO"}, f"{sum(counts):,} splats deleted")
+        report(self, "INFO", f"{sum(counts):,} splats deleted")
         return {"FINISHED"}
 
 
@@ -197,7 +186,7 @@ class TRELLIS_MT_splats(bpy.types.Menu):
     bl_label = "Gaussians"
 
     def draw(self, context: bpy.types.Context) -> None:
-        for name in ("apply_splat_transform", "crop_splats", "join_splats"):
+        for name in ("crop_splats", "join_splats"):
             self.layout.operator(f"trellis.{name}")
 
 
@@ -232,7 +221,6 @@ def _entries() -> tuple[tuple[type, object], ...]:
     return (
         (types.TOPBAR_MT_file_import, _draw_import),
         (types.TOPBAR_MT_file_export, _draw_export),
-        (types.VIEW3D_MT_object_apply, _draw_apply),
         (types.VIEW3D_MT_object, _draw_edits),
     )
 
@@ -243,10 +231,6 @@ def _draw_import(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
 
 def _draw_export(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
     menu.layout.operator("trellis.export_splats", text="Gaussian Splats (.ply)")
-
-
-def _draw_apply(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
-    menu.layout.operator("trellis.apply_splat_transform")
 
 
 def _draw_edits(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
@@ -261,7 +245,6 @@ def _selected(context: bpy.types.Context) -> list[bpy.types.Object]:
 CLASSES = (
     TRELLIS_OT_import_splats,
     TRELLIS_OT_export_splats,
-    TRELLIS_OT_apply_splat_transform,
     TRELLIS_OT_crop_splats,
     TRELLIS_OT_join_splats,
     TRELLIS_OT_set_up_splat_render,
