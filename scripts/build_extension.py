@@ -1,6 +1,10 @@
 """Build the zip that Blender installs, with Blender's own builder, and validate it.
 
     python scripts/build_extension.py [--output dist] [--split-platforms]
+    python scripts/build_extension.py --repository [--output dist/repository] [--split-platforms]
+
+The second makes a folder that any web server can host as an extension repository: the zips, index.json, which
+Blender reads, and index.html for people. Zips of other versions that lie there are listed too.
 
 The builder is the one inside .venv-blender, or that of the Blender which the variable BLENDER names. What
 goes into the zip stands in blender_manifest.toml ([build]). Wheels that scripts/fetch_wheels.py has put into
@@ -37,49 +41,56 @@ def main() -> int:
     if options.split_platforms and not wheels:
         sys.stderr.write("There are no wheels to split by: run scripts/fetch_wheels.py first.\n")
         return 2
-    options.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=options.output) as work:
+    output = options.output or ROOT / "dist" / ("repository" if options.repository else "")
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=output) as work:
         source = ROOT
         if wheels:
             source = Path(work) / "source"
             stage(source, wheels, options.split_platforms)
-        if complaint := build(builder, source, Path(work) / "built", options.split_platforms):
-            sys.stderr.write(complaint)
+        if not build(builder, source, Path(work) / "built", options.split_platforms):
             return 1
         for part in sorted((Path(work) / "built").iterdir()):
-            os.replace(part, target := options.output / part.name)
+            os.replace(part, target := output / part.name)
             with zipfile.ZipFile(target) as archive:
                 files = len(archive.namelist())
             sys.stdout.write(f"{target}: {target.stat().st_size / 1e6:.1f} MB, {files} files\n")
+    if not options.repository:
+        return 0
+    if not run(builder, "server-generate", "--repo-dir", str(output), "--html"):
+        return 1
+    sys.stdout.write(
+        f"{output / 'index.json'}: host the folder; add the address of index.json in Blender's preferences "
+        "(Get Extensions, Repositories, +, Add Remote Repository)\n"
+    )
     return 0
 
 
-def build(builder: list[str], source: Path, output: Path, split_platforms: bool) -> str:
-    """Fill the folder `output` with valid zips; what went wrong, "" where nothing did."""
+def build(builder: list[str], source: Path, output: Path, split_platforms: bool) -> bool:
+    """Fill the folder `output` with valid zips; whether that could be done."""
     output.mkdir()
-    command = ["build", "--source-dir", str(source)]
+    where = ["--output-filepath", str(output / archive_name())]
     if split_platforms:
-        command += ["--output-dir", str(output), "--split-platforms"]
-    else:
-        command += ["--output-filepath", str(output / archive_name())]
-    steps = [command]
-    while steps:
-        arguments = steps.pop(0)
-        result = subprocess.run([*builder, *arguments], capture_output=True, text=True, errors="replace")
-        if result.returncode:
-            return f"{result.stdout}{result.stderr}The extension's {arguments[0]} failed.\n"
-        if arguments is command:
-            steps = [["validate", str(archive)] for archive in sorted(output.iterdir())]
-    return ""
+        where = ["--output-dir", str(output), "--split-platforms"]
+    built = run(builder, "build", "--source-dir", str(source), *where)
+    return built and all(run(builder, "validate", str(archive)) for archive in sorted(output.iterdir()))
+
+
+def run(builder: list[str], command: str, *arguments: str) -> bool:
+    """Whether Blender's program did it; what it says is passed on where it did not."""
+    result = subprocess.run([*builder, command, *arguments], capture_output=True, text=True, errors="replace")
+    if result.returncode:
+        sys.stderr.write(f"{result.stdout}{result.stderr}The extension's {command} failed.\n")
+    return not result.returncode
 
 
 def stage(target: Path, wheels: list[str], split_platforms: bool) -> None:
     """Copy what the zip is made of, with a manifest that names wheels, and platforms to split by."""
-    workshop = {"out", "dist", "build", "data", "runs", "docs", "tests"}
+    not_shipped = {"out", "dist", "build", "data", "runs", "docs", "tests"}
 
     def left_out(folder: str, names: list[str]) -> set[str]:
         hidden = {name for name in names if name.startswith(".") or name == "__pycache__"}
-        return hidden | (workshop if Path(folder) == ROOT else set())
+        return hidden | (not_shipped if Path(folder) == ROOT else set())
 
     shutil.copytree(ROOT, target, ignore=left_out)
     lines = "wheels = [{}]\n".format(", ".join(f'"./wheels/{name}"' for name in wheels))
@@ -104,9 +115,8 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--output", type=Path, default=ROOT / "dist", help="folder for the zip (default: dist)"
-    )
+    parser.add_argument("--output", type=Path, help="folder for the zip (default: dist, or dist/repository)")
+    parser.add_argument("--repository", action="store_true", help="make a repository to host of that folder")
     parser.add_argument(
         "--split-platforms", action="store_true", help="one zip for each platform with a wheel"
     )

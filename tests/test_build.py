@@ -1,5 +1,7 @@
 """The extension's zip, built and validated by Blender's own program."""
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -19,24 +21,38 @@ SCRIPT = ROOT / "scripts" / "build_extension.py"
 LARGEST_ZIP = 60e6
 
 
-def build(output: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+def build(output: Path, *options: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the script."""
-    command = [sys.executable, str(SCRIPT), "--output", str(output)]
+    command = [sys.executable, str(SCRIPT), "--output", str(output), *options]
     return subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, timeout=900)
 
 
 @pytest.fixture(scope="module")
-def names(tmp_path_factory) -> list[str]:
-    """What lies in the zip."""
+def repository(tmp_path_factory) -> Path:
+    """A repository of the extension's zip."""
     output = tmp_path_factory.mktemp("dist")
-    result = build(output)
+    result = build(output, "--repository")
     assert result.returncode == 0, result.stdout + result.stderr
     assert re.search(r"trellis-\d+\.\d+\.\d+\.zip: \d+\.\d MB, \d+ files", result.stdout)
-    (archive,) = output.iterdir()
+    return output
+
+
+@pytest.fixture(scope="module")
+def names(repository) -> list[str]:
+    """What lies in the zip."""
+    (archive,) = repository.glob("*.zip")
     with zipfile.ZipFile(archive) as opened:
         wheels = [entry.compress_size for entry in opened.infolist() if entry.filename.endswith(".whl")]
         assert archive.stat().st_size - sum(wheels) < LARGEST_ZIP
         return opened.namelist()
+
+
+def test_the_repository_lists_the_zip(repository):
+    (archive,) = repository.glob("*.zip")
+    assert {path.name for path in repository.iterdir()} == {archive.name, "index.json", "index.html"}
+    (entry,) = json.loads((repository / "index.json").read_text())["data"]
+    assert (entry["id"], entry["archive_url"]) == ("trellis", f"./{archive.name}")
+    assert entry["archive_hash"] == f"sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}"
 
 
 def test_the_zip_holds_what_an_artist_needs(names):
@@ -51,17 +67,18 @@ def test_the_zip_holds_what_an_artist_needs(names):
         "backend/requirements/cuda.txt",
         "backend/weights/starter/pipeline.json",
         "scripts/batch.py",
+        "scripts/flamenco/trellis_pictures.js",
     )
     assert not set(wanted) - set(names)
     assert any(re.fullmatch(r"backend/weights/starter/ckpts/.*\.safetensors", name) for name in names)
     assert any(re.fullmatch(r"backend/goldens/.*\.safetensors", name) for name in names)
 
 
-def test_the_zip_holds_nothing_of_the_workshop(names):
-    workshop = re.compile(
+def test_the_zip_holds_nothing_that_only_developers_need(names):
+    unwanted = re.compile(
         r"(tests|docs|dist|out|runs|build)/|\.|.*(__pycache__|\.pyc$|/(training|evaluation)/)|Makefile|pyproject"
     )
-    assert not [name for name in names if workshop.match(name)]
+    assert not [name for name in names if unwanted.match(name)]
 
 
 def test_a_failed_build_leaves_nothing(tmp_path):

@@ -39,7 +39,7 @@ def glb_bytes(mesh: Mesh) -> bytes:
     if mesh.colors is not None:
         attributes["COLOR_0"] = linear_from_srgb(mesh.colors.clamp(0, 1))
     parts = [values.detach().cpu().numpy().astype("<f4") for values in attributes.values()]
-    parts.append(mesh.faces.cpu().numpy().astype("<u4").reshape(-1))
+    parts.append(_indices(mesh.faces))
     document = json.dumps(_document(list(attributes), parts), allow_nan=False, separators=(",", ":")).encode()
     return _container(document, b"".join(part.tobytes() for part in parts))
 
@@ -58,7 +58,7 @@ def textured_glb_bytes(mesh: TexturedMesh, encoding: str = "png") -> bytes:
         "TEXCOORD_0": flipped,
     }
     parts = [values.detach().cpu().numpy().astype("<f4") for values in attributes.values()]
-    parts.append(mesh.faces.cpu().numpy().astype("<u4").reshape(-1))
+    parts.append(_indices(mesh.faces))
     image = image_bytes(mesh.image, encoding)
     document = _document(list(attributes), parts)
     _add_texture(document, len(image), encoding, mesh.roughness, mesh.metallic)
@@ -134,6 +134,15 @@ def _document(names: list[str], parts: list[np.ndarray]) -> dict:
         "bufferViews": views,
         "accessors": accessors,
     }
+
+
+def _indices(faces: torch.Tensor) -> np.ndarray:
+    """Corners u4 (3·F,) of the faces (F, 3), without those that name a vertex twice: nothing is drawn of
+    them, and validators complain. They are kept where there are no others, for a file must have faces.
+    """
+    a, b, c = faces.unbind(1)
+    drawn = (a != b) & (b != c) & (c != a)
+    return (faces[drawn] if drawn.any() else faces).cpu().numpy().astype("<u4").reshape(-1)
 
 
 def _container(document: bytes, binary: bytes) -> bytes:

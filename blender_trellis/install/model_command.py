@@ -17,10 +17,10 @@ STOPPED = "Stopped; what has arrived is kept, and the next download goes on ther
 
 @dataclass(frozen=True)
 class ModelsDone:
-    """What came of it: a sentence, and the models that can be used now."""
+    """What came of it: a sentence, and the models that can be used now; None where none came or went."""
 
     sentence: str
-    infos: tuple[ModelInfo, ...]
+    infos: tuple[ModelInfo, ...] | None = None
 
     def __str__(self) -> str:
         return self.sentence
@@ -31,6 +31,8 @@ def run_models(
 ) -> ModelsDone:
     """Carry out one command on models, then ask what there is. Fault with the command's own sentence."""
     said = _lines(python, root, words, report, cancelled).get("said", "")
+    if words[0] == "verify":
+        return ModelsDone(str(said))
     report(1.0, "looking at it")
     models = words[words.index("--models") :][:2]
     listed = _lines(python, root, ("list", "--infos", *models), report, cancelled)
@@ -65,7 +67,8 @@ def _lines(
 
 def _progress(values: dict) -> tuple[float, str]:
     done, total = float(values["done"]), max(float(values["total"]), 1.0)
-    return min(done / total, 1.0), f"{done / 1e9:.1f} of {total / 1e9:.1f} GB"
+    unit, digits, name = (1e9, 1, "GB") if total >= 1e9 else (1e6, 0, "MB")
+    return min(done / total, 1.0), f"{done / unit:.{digits}f} of {total / unit:.{digits}f} {name}"
 
 
 def _infos(rows: object) -> tuple[ModelInfo, ...]:

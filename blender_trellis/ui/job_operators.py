@@ -10,6 +10,7 @@ from ..faults import Fault
 from ..jobs import session
 from ..picture_source import read_picture
 from .operators import submit_each, why_not_files
+from .widgets import report
 
 
 class JobOperator(bpy.types.Operator):
@@ -57,9 +58,9 @@ class TRELLIS_OT_generate_from_files(bpy.types.Operator):
                 submit_each(settings, request, picture.stem)
                 sent += 1
             except Fault as fault:  # the others are made all the same
-                self.report({"ERROR"}, str(fault))
+                report(self, "ERROR", str(fault))
         if not names:
-            self.report({"ERROR"}, "No picture was chosen: mark one or more in the file browser")
+            report(self, "ERROR", "No picture was chosen: mark one or more in the file browser")
         return {"FINISHED"} if sent else {"CANCELLED"}
 
 
@@ -119,7 +120,7 @@ class TRELLIS_OT_continue_left(bpy.types.Operator):
         try:
             session.continue_left()
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 

@@ -14,7 +14,8 @@ from ...protocol import ModelInfo
 
 SECONDS = 2.0  # how long what was seen on the disk is believed
 WORDS = {
-    "pictures": "pictures",
+    "pictures": "picture",
+    "several": "several pictures",
     "text": "a sentence",
     "mesh": "mesh",
     "gaussian": "Gaussians",
@@ -39,29 +40,35 @@ class Row:
     found: Presence = Presence("folder")
     entry: Entry | None = None
 
-    @property
-    def size(self) -> str:
-        """As people read it."""
-        if not self.size_bytes:
-            return ""
-        large = self.size_bytes >= 1e9
-        return f"{self.size_bytes / 1e9:.1f} GB" if large else f"{self.size_bytes / 1e6:.0f} MB"
+
+def size_in_words(size_bytes: int) -> str:
+    """As people read it; empty where it is not known."""
+    if not size_bytes:
+        return ""
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.0f} MB"
 
 
 def rows() -> tuple[Row, ...]:
     """All of them: models first, then removers, then parts."""
     models = backend_settings().models
     assert models is not None, "the settings always name a folder"
-    return _rows(models, session.known_models(), int(time.monotonic() / SECONDS))
+    moment = int(time.monotonic() / SECONDS)
+    unknown = (info for info in session.known_models() if find_entry(info.name, entries()) is None)
+    others = (_local(info, models, moment) for info in unknown)
+    order = ("model", "remover", "part")
+    return tuple(sorted((*_listed(models, moment), *others), key=lambda row: order.index(row.kind)))
 
 
 @functools.lru_cache(maxsize=2)
-def _rows(models: Path, known: tuple[ModelInfo, ...], moment: int) -> tuple[Row, ...]:
+def _listed(models: Path, moment: int) -> tuple[Row, ...]:
+    """Those of the catalogue."""
     caches = hub_caches()
-    found = [_row(entry, models, caches) for entry in entries()]
-    others = [_local(info, models) for info in known if find_entry(info.name, entries()) is None]
-    order = ("model", "remover", "part")
-    return tuple(sorted((*found, *others), key=lambda row: order.index(row.kind)))
+    return tuple(_row(entry, models, caches) for entry in entries())
+
+
+@functools.lru_cache(maxsize=32)
+def _folder_bytes(place: Path, moment: int) -> int:
+    return sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
 
 
 def _row(entry: Entry, models: Path, caches: tuple[Path, ...]) -> Row:
@@ -82,15 +89,15 @@ def _row(entry: Entry, models: Path, caches: tuple[Path, ...]) -> Row:
     )
 
 
-def _local(info: ModelInfo, models: Path) -> Row:
+def _local(info: ModelInfo, models: Path, moment: int) -> Row:
     place = models / info.name
-    size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file()) if place.is_dir() else 0
-    takes = _words(info.takes, "several pictures" if info.several_pictures else "")
+    size = _folder_bytes(place, moment) if place.is_dir() else 0
+    takes = _words((*info.takes, *(("several",) if info.several_pictures else ())))
     where = Presence("folder" if place.is_dir() else "cache", place)
     return Row(
         info.name, info.name, "model", "Local", "", "", takes, _words(info.gives), size, size, where, None
     )
 
 
-def _words(values: tuple[str, ...], besides: str = "") -> str:
-    return ", ".join((*(WORDS.get(one, one) for one in values), *filter(None, [besides])))
+def _words(values: tuple[str, ...]) -> str:
+    return ", ".join(WORDS.get(one, one) for one in values)
