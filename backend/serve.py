@@ -8,10 +8,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy
 
-from backend.errors import MissingModel, UserError
+from backend.errors import MissingModel, NotEnoughMemory, UserError
 from backend.machine.memory import is_out_of_memory, memory_bytes
 from backend.server.cancellation import Cancelled as JobCancelled
 from backend.server.channel import Channel, take_pipes
@@ -97,6 +98,8 @@ class Server:
             return self._do(pending, began)
         except JobCancelled:
             return Cancelled(pending.name, _since(began))
+        except NotEnoughMemory as error:
+            return replace(_failed(pending, "out_of_memory", str(error)), remedy=error.remedy)
         except MissingModel as error:
             return _failed(pending, "missing_model", str(error))
         except UserError as error:
