@@ -169,15 +169,14 @@ def _use(mesh: TexturedMesh) -> float:
 
 def _table(rows: list[Measured]) -> str:
     lines = [
-        "| picture | with the picture, dB | without, dB | overlap of outlines | texture used | processor, s |",
+        "| picture | projected, dB | without, dB | overlap of outlines | texture used | processor, s |",
         "|---|---|---|---|---|---|",
     ]
     for one in rows:
-        numbers = (
-            f"{one.projected:.1f} | {one.plain:.1f} | {one.overlap:.2f} | {one.use:.0%} | {one.seconds:.0f}"
-        )
-        lines.append(f"| {one.name} | {numbers} |")
-    least, mean = min(one.projected for one in rows), np.mean([one.projected for one in rows])
+        likeness = f"{one.projected:.1f} | {one.plain:.1f} | {one.overlap:.2f}"
+        lines.append(f"| {one.name} | {likeness} | {one.use:.0%} | {one.seconds:.0f} |")
+    least = min(one.projected for one in rows)
+    mean = np.mean([one.projected for one in rows])
     plain = np.mean([one.plain for one in rows])
     used = np.mean([one.use for one in rows])
     lines.append(f"| **mean** (least {least:.1f}) | {mean:.1f} | {plain:.1f} | | {used:.0%} | |")
