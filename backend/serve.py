@@ -69,12 +69,16 @@ class Server:
             log.info("%s: %s", pending.name, type(final).__name__)
             self._running = ""
             self._requests.done(pending)
+            self._tell_memory()  # as it is after the job, which the add-on judges its growth by
             self._channel.send(final)
         return self._requests.exit_code
 
     def _beat(self) -> None:
         while not self._requests.ended.wait(HEARTBEAT_SECONDS):
-            self._channel.send(Heartbeat(_since(self._began), memory_bytes(), self._running))
+            self._tell_memory()
+
+    def _tell_memory(self) -> None:
+        self._channel.send(Heartbeat(_since(self._began), memory_bytes(), self._running))
 
     def _final_message(self, pending: PendingJob) -> Final:
         began = time.monotonic()

@@ -22,10 +22,10 @@ from blender_trellis.batch import options as shared
 from blender_trellis.batch.console import prepare_streams
 from blender_trellis.batch.interrupts import Interrupts
 from blender_trellis.batch.jobs_file import read_jobs
-from blender_trellis.batch.journal import Journal
+from blender_trellis.batch.journal import REPORT, Journal, report_name_of
 from blender_trellis.batch.outcomes import exit_code, lines, make_all, report, table
 from blender_trellis.batch.plan import Skipped, plan_batch
-from blender_trellis.batch.work import FILES, Work, with_latents, works_of
+from blender_trellis.batch.work import FILES, Work, with_latents, works_of, works_of_share
 from blender_trellis.faults import Fault
 from blender_trellis.protocol import READY_TO_USE, Format, Generate
 
@@ -50,12 +50,40 @@ def parser() -> argparse.ArgumentParser:
     add("--vary", type=count, default=0, metavar="N", help="variants of each object, beside it")
     add("--strength", type=strength, help="of variants: 1 invents, less stays near (default: the model's)")
     add("--resume", action="store_true", help="go on after a kill: what lies in the folder is left as it is")
+    add(
+        "--share",
+        type=share,
+        metavar="K/N",
+        help="only the K-th of N parts, which may run at once, on several machines, into one folder; then "
+        "the same command without --share and with --resume makes what is missing, and one report of all",
+    )
     add("--json", action="store_true", help="print the report's lines instead of a table")
     add("--files", nargs="+", choices=FILES, default=[], help="what to write")
     for kind in FILES:
         add(f"--{kind}", action="append_const", dest="only", const=kind, help=f"write {kind} only")
+    add_library_options(wanted.add_argument_group("for Blender's Asset Browser"))
     add_generation_options(wanted)
     return wanted
+
+
+def add_library_options(wanted: argparse._ArgumentGroup) -> None:
+    """Options on the asset library that is filled."""
+    add = wanted.add_argument
+    add(
+        "--asset-library",
+        type=Path,
+        metavar="FOLDER",
+        help="put every object there as an asset too: add the folder in Blender's preferences, File Paths",
+    )
+    add(
+        "--catalog",
+        default="",
+        metavar="PATH",
+        help="catalogue of the assets, such as Props/Chairs (default: TRELLIS/<folder of the picture>)",
+    )
+    add("--author", default="", metavar="NAME", help="who is named as the assets' author")
+    add("--license", default="", metavar="TEXT", help="under what the assets may be used, such as CC0-1.0")
+    add("--tags", nargs="+", default=[], metavar="TAG", help="words by which the assets are found")
 
 
 def add_generation_options(wanted: argparse.ArgumentParser) -> None:
@@ -88,6 +116,14 @@ def count(text: str) -> int:
     return int(text)
 
 
+def share(text: str) -> tuple[int, int]:
+    """The type of an option: K/N, the K-th of N parts."""
+    part, slash, parts = text.partition("/")
+    if not slash or not 1 <= count(part) <= count(parts):
+        raise argparse.ArgumentTypeError(f"{text} is no part; the second of eight is 2/8")
+    return int(part), int(parts)
+
+
 def strength(text: str) -> float:
     """The type of an option: above 0, up to 1."""
     if not 0 < (value := shared.guidance(text)) <= 1:
@@ -100,6 +136,10 @@ def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
     if options.jobs is not None and (options.seeds > 1 or options.vary or options.strength is not None):
         parser().error("--seeds, --vary and --strength go with --input; a file of jobs says its own")
+    if options.asset_library is None and (
+        options.catalog or options.author or options.license or options.tags
+    ):
+        parser().error("--catalog, --author, --license and --tags go with --asset-library")
     if options.strength is not None and not options.vary:
         parser().error("--strength is that of variants; say how many with --vary")
     named = [name for names in options.formats for name in names if name in FILES]
@@ -115,7 +155,13 @@ def main(arguments: list[str]) -> int:
     except Fault as fault:
         sys.stderr.write(f"{fault}\n")
         return 2
-    return run(options, with_latents(works, kinds), skipped, resume=options.resume, as_json=options.json)
+    works = with_latents(works, kinds)
+    if options.share is not None:
+        works = works_of_share(works, *options.share)
+        if not works:
+            sys.stderr.write("There are fewer objects than parts: nothing is left for this one.\n")
+            return 0
+    return run(options, works, skipped, resume=options.resume, as_json=options.json)
 
 
 def run(
@@ -134,12 +180,14 @@ def run(
     try:
         prepare_folder(options.output)
         output = options.output.resolve()
-        if resume:
+        library = library_of(options, output)
+        report_name = report_name_of(getattr(options, "share", None))
+        if resume and report_name == REPORT:  # else other parts may be writing files
             remove_leftovers(output)
-        for name in ("report.json", "report.jsonl"):
-            check_target(output / name)
+        for suffix in (".json", ".jsonl"):
+            check_target(output / (report_name + suffix))
         runner = in_blender.open_runner(options.python, options.models)
-        journal = Journal(output, resume)
+        journal = Journal(output, resume, report_name)
     except Fault as fault:
         sys.stderr.write(f"{fault}\n")
         return 2
@@ -149,7 +197,7 @@ def run(
         in_blender.with_settings(
             replace(shared.request_of(options, made or MADE), finishing=shared.finishing_of(options))
         ),
-        in_blender.Written(output, preview_name),
+        in_blender.Written(output, preview_name, library),
         journal,
     )
     try:
@@ -168,11 +216,27 @@ def run(
         runner.close()
         journal.close()
     try:
-        in_blender.write_report(report(outcomes, skipped, "pictures"), output / "report.json")
+        in_blender.write_report(report(outcomes, skipped, "pictures"), output / f"{report_name}.json")
     except Fault as fault:
         sys.stderr.write(f"{fault}\n")
     sys.stdout.write(lines(outcomes) if as_json else table(outcomes, skipped))
     return exit_code(outcomes)
+
+
+def library_of(options: argparse.Namespace, output: Path):
+    """The asset library to fill, ready to be written to; None where none is asked for. Raises Fault."""
+    if getattr(options, "asset_library", None) is None:
+        return None
+    from blender_trellis.batch.library.asset_library import AssetLibrary
+    from blender_trellis.scene.asset_marking import AssetMarks
+
+    folder = options.asset_library.resolve()
+    if folder == output:
+        raise Fault("The asset library cannot be the output folder too: choose another one for it.")
+    tags = tuple(tag.strip() for text in options.tags for tag in text.split(",") if tag.strip())
+    library = AssetLibrary(folder, AssetMarks(options.author, options.license, tags), options.catalog)
+    library.prepare()
+    return library
 
 
 def own_arguments() -> list[str]:

@@ -27,13 +27,14 @@ from backend.trellis.finish import finish_settings, finished, received, with_fin
 from backend.trellis.generate import Guide, generate
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import describe_output
-from backend.trellis.received import asset_of, encoded, region_of, values_of
+from backend.trellis.received import asset_of, encoded, region_of, structure_of, values_of
 from backend.trellis.residency import Residency, free_bytes, stages_for
 from backend.trellis.stages import Output, Settings, Step
 from backend.trellis.vary import onto_mesh, vary
 from backend.version import VERSION
 from blender_trellis.protocol import (
     PROTOCOL_VERSION,
+    Complete,
     Device,
     Edit,
     Encode,
@@ -116,7 +117,9 @@ def _finished(
 ) -> Iterator[Step | Output]:
     """What the request makes, and its mesh finished; only pictures of the whole object go onto a texture."""
     pictures = (
-        _pictures(request, files, TEXTURE_PICTURE) if isinstance(request, Generate | Finish) else iter(())
+        _pictures(request, files, TEXTURE_PICTURE)
+        if isinstance(request, Generate | Complete | Finish)
+        else iter(())
     )
     # Asked of the latent encoder, which nothing but a picture on a texture needs here.
     aligned = bool(files) and request.finishing.texture > 0 and is_view_aligned(networks.folder)
@@ -138,12 +141,24 @@ def _events(
         return _placed(decode_asset(networks, asset, request.formats, report), frame)
     guide = _pictures(request, files) if files else request.prompt
     settings = _settings(networks.folder, request)
+    random = torch.Generator().manual_seed(request.seed)
     if isinstance(request, Generate):
-        random = torch.Generator().manual_seed(request.seed)
-        return generate(networks, guide, settings, random, report=report)
+        events = generate(networks, guide, settings, random, report=report)
+        return _until_voxels(events) if request.structure_only else events
+    if isinstance(request, Complete):
+        structure = structure_of(request, networks)
+        return generate(networks, guide, settings, random, report=report, structure=structure)
     if isinstance(request, Vary):
         return _varied(networks, request, guide, settings, report)
     return _edited(networks, request, guide, settings, report)
+
+
+def _until_voxels(events: Iterator[Step | Output]) -> Iterator[Step | Output]:
+    """The same, up to the voxels."""
+    for event in events:
+        yield event
+        if isinstance(event, Output) and event.kind == "voxels":
+            return
 
 
 def _with_previews(events: Iterator[Step | Output], networks: Networks) -> Iterator[Step | Output]:

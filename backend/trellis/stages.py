@@ -105,12 +105,18 @@ def sample_structure(
     flow = networks["sparse_structure_flow_model"]
     contexts = structure_contexts(flow, condition, known)
     sampler = _Sampler("sparse_structure", flow, contexts, settings, report)
-    size = (flow.config.in_channels, *(flow.config.resolution,) * 3)
-    noise = torch.randn(settings.samples, *size, generator=generator).to(networks.device)
+    noise = structure_noise(networks, settings.samples, generator).to(networks.device)
     latents = []
     for sample, one in enumerate(noise.split(1)):
         latents.append((yield from sampler.run(flow, one, condition.structure_start, sample, known)))
     return latents
+
+
+def structure_noise(networks: Networks, samples: int, generator: torch.Generator) -> Tensor:
+    """The noise (B, C, r, r, r) that stage 1 starts from, the first that is drawn of a seed."""
+    config = networks.config("sparse_structure_flow_model")
+    size = (config.in_channels, *(config.resolution,) * 3)
+    return torch.randn(samples, *size, generator=generator)
 
 
 def sample_latents(

@@ -194,6 +194,7 @@ class Generate(Sampled):
     """Make one object; all that generation needs is in here."""
 
     pictures: tuple[Array, ...] = ()  # u1 (bytes,): each one picture file, several views of the same object
+    structure_only: bool = False  # whether it ends with the voxels, for Complete to go on from there
 
 
 @dataclass(frozen=True)
@@ -248,6 +249,14 @@ class Vary(OfAsset):
 
     shape: bool = False
     onto: Literal["asset", "mesh"] = "asset"
+
+
+@dataclass(frozen=True)
+class Complete(OfAsset):
+    """Make the rest of an object whose structure is there: what Generate makes with the same seed.
+
+    arrays: "structure_latent", as Generate sent it with structure_only, and the pictures.
+    """
 
 
 @dataclass(frozen=True)
@@ -381,7 +390,7 @@ class Heartbeat:
     job: str = ""  # the running one
 
 
-Making = Generate | Edit | Vary | Encode | Finish
+Making = Generate | Complete | Edit | Vary | Encode | Finish
 """Requests whose results are an asset."""
 ToBackend = LoadModel | Making | Cancel | Shutdown
 FromBackend = Hello | Loaded | Progress | Result | Finished | Failed | Cancelled | Heartbeat

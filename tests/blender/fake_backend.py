@@ -4,7 +4,7 @@
 
 What the pictures' bytes hold decides what happens: b"bad" fails, b"die" ends the process in the middle of the
 job, b"garbage" sends indices out of range, b"slow" is in its first step until it is cancelled, b"steady"
-takes two seconds, b"deaf" says nothing; all else is a ball.
+takes two seconds, b"deaf" says nothing, b"grow" takes 4 GB of memory; all else is a ball.
 """
 
 import hashlib
@@ -119,6 +119,7 @@ class FakeBackend:
             self.send(p.Progress(request.job, stage, 1, 1, 0.1 * steps))
         self.send(p.Progress(request.job, "extract_mesh", 1, 1, 0.1 * steps))
         self.send_results(request, broken=data == b"garbage")
+        self.send(p.Heartbeat(1.0, (4 if data == b"grow" else 1) << 30, request.job))
         digest = hashlib.sha256(data).hexdigest()
         seed = request.seed if isinstance(request, p.Sampled) else 0
         return self.send(p.Finished(request.job, 0.5, seed, request.model, "0" * 64, digest))
@@ -134,6 +135,8 @@ class FakeBackend:
             return self.send_finished(request, vertices, faces, colors)
         cells = np.unique(((vertices + 0.5) * 64).astype(np.int32), axis=0)
         self.send_latents(request.job, cells, FRAME if "vertices" in sent else {})
+        if isinstance(request, p.Generate) and request.structure_only:
+            return None
         count = len(vertices)
         names = {"keys": np.arange(count, dtype=np.int32)}
         if isinstance(request, p.Edit):  # whatever the region is, the upper half is new

@@ -14,6 +14,7 @@ from ...jobs.placement import Placement
 from ...scene.find_asset import asset_id, formats_of, own_asset, part
 from ...scene.latents import read_latents
 from ...scene.replace import changed_by_hand
+from ..widgets import report
 from .drawing import taken_by
 from .guide import guide_of
 from .reasons import why_not_now
@@ -50,7 +51,7 @@ class TRELLIS_OT_add_region(bpy.types.Operator):
             resolution = read_latents(collection).resolution
             box = add_box(collection, *selected_bounds(collection, resolution))
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         if context.mode != "OBJECT":
             bpy.ops.object.mode_set(mode="OBJECT")
@@ -87,7 +88,7 @@ class TRELLIS_OT_use_as_region(bpy.types.Operator):
             for item in meshes:
                 use_as_region(item, collection)
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -121,8 +122,8 @@ class TRELLIS_OT_paint_change(bpy.types.Operator):
         collection, settings = _asset(context), context.scene.trellis.region
         mesh = part(collection, "mesh")
         if mesh is None:
-            self.report(
-                {"ERROR"}, f'"{collection.name}" has no mesh to make a picture of: use a picture file.'
+            report(
+                self, "ERROR", f'"{collection.name}" has no mesh to make a picture of: use a picture file.'
             )
             return {"CANCELLED"}
         settings.painted = render_to_paint(mesh.data, f"{collection.name} Painting", settings.view_height)
@@ -187,7 +188,7 @@ class TRELLIS_OT_regenerate_region(bpy.types.Operator):
                 finished, Placement(collection.name, asset_id(collection), keeps_former=settings.keeps_former)
             )
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 
