@@ -314,6 +314,17 @@ def test_the_obj_file_is_read_back_by_another_program(tmp_path):
     assert np.abs(colors - (np.stack([x, -z, y], 1) + 0.5)).max() < 0.06
 
 
+def test_the_files_of_a_box_have_flat_sides(tmp_path):
+    shape = trimesh.creation.box((0.9, 0.6, 0.3))
+    textured = texture_mesh(mesh_of(shape, shape.vertices + 0.5), TextureSettings(size=64))
+    write_textured_glb(tmp_path / "a.glb", textured)
+    write_obj(tmp_path / "a.obj", textured)
+    for name in ("a.glb", "a.obj"):
+        read = trimesh.load_scene(tmp_path / name, process=False).to_geometry()
+        assert len(read.faces) == 12
+        assert (np.einsum("fkc,fc->fk", read.vertex_normals[read.faces], read.face_normals) > 0.999).all()
+
+
 def l_shape() -> trimesh.Trimesh:
     """A thing that looks different from every side."""
     foot = trimesh.creation.box(extents=[0.8, 0.4, 0.15]).apply_translation([0, 0, -0.3])
