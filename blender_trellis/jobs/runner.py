@@ -20,7 +20,7 @@ from .launch import CommandLaunch, Launch
 
 log = logging.getLogger(__name__)
 
-CANCEL_SECONDS = 20.0  # a backend that does not notice a cancel for so long is ended
+CANCEL_SECONDS = 10.0  # a backend that does not notice a cancel for so long is ended
 SILENT_SECONDS = 120.0  # heartbeats come every two seconds, whatever it computes
 PUMP_SECONDS = 0.02
 
@@ -178,20 +178,21 @@ class JobRunner:
         """Notices a backend that is gone, hangs, or does not hear a cancel."""
         now = time.monotonic()
         if not process.alive:
-            self._lose(process, process.exit_reason())
+            # One that was alive before may have died while it was idle, which is not the job's fault.
+            self._lose(process, process.exit_reason(), once_more=process.hello is not None)
         elif process.hello is not None and process.seconds_since_heartbeat > SILENT_SECONDS:
             reason = f"The backend gave no sign of life for {SILENT_SECONDS:.0f} seconds and was stopped."
             self._lose(process, f"{reason}\n{process.log_tail()}")
         elif self._cancel_since is not None and now - self._cancel_since > CANCEL_SECONDS:
             self._lose(process, "The backend did not stop in time and was ended.")
 
-    def _lose(self, process: BackendProcess, reason: str) -> None:
+    def _lose(self, process: BackendProcess, reason: str, once_more: bool = False) -> None:
         log.warning("Lost the backend: %s", reason)
         process.kill()
         threading.Thread(target=process.stop, name="stop", daemon=True).start()
         self._process = None
         self._cancel_since = None
-        self.queue = self.queue.backend_died(reason)
+        self.queue = self.queue.backend_died(reason, once_more)
 
 
 def _kind_of(job: Job) -> Hashable:

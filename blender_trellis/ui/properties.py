@@ -16,6 +16,7 @@ from ..protocol import FORMATS, Array, Generate, Input, SamplingParams, StageInf
 from ..scene.standing import Standing
 from .finish.settings import TrellisFinishSettings
 from .input.pictures import TrellisPicture, active_picture, put_picture
+from .marks.settings import TrellisMarkSettings
 from .region import settings as region_settings
 from .region.settings import TrellisRegionSettings
 from .vary import settings as vary_settings
@@ -177,6 +178,7 @@ class TrellisSettings(bpy.types.PropertyGroup):
     region: bpy.props.PointerProperty(type=TrellisRegionSettings)
     vary: bpy.props.PointerProperty(type=TrellisVarySettings)
     finish: bpy.props.PointerProperty(type=TrellisFinishSettings)
+    marks: bpy.props.PointerProperty(type=TrellisMarkSettings)
     formats: bpy.props.EnumProperty(
         name="Output",
         items=tuple((name, one.label, one.description) for name, one in IN_BLENDER.items()),
@@ -258,6 +260,7 @@ CLASSES = (
     TrellisPicture,
     TrellisStageSettings,
     TrellisFinishSettings,
+    TrellisMarkSettings,
     *region_settings.CLASSES,
     *vary_settings.CLASSES,
     TrellisSettings,
