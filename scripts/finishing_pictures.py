@@ -169,7 +169,7 @@ def _use(mesh: TexturedMesh) -> float:
 
 def _table(rows: list[Measured]) -> str:
     lines = [
-        "| picture | with the picture, dB | without, dB | overlap of outlines | texture used | processor, s |",
+        "| picture | with the picture, dB | without, dB | overlap of outlines | texture used | CPU s |",
         "|---|---|---|---|---|---|",
     ]
     for one in rows:
