@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from backend.background.remove import remove_background
+from backend.background.choice import cut_out_as
 from backend.checkpoints.model_folder import ModelFolder
 from backend.checkpoints.model_info import available_model_infos
 from backend.encoding.latent_encoders import is_view_aligned
 from backend.errors import UserError
-from backend.image import cut_out, open_picture
+from backend.image import open_picture
 from backend.image.crop import PICTURE_SIZE
 from backend.machine.device import choose_device, choose_dtype, devices
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
@@ -259,4 +259,4 @@ def _pictures(
     """The object of each picture, cut out when it is asked for."""
     names = request.picture_names or tuple(f"picture {n + 1}" for n in range(len(files)))
     for data, name in zip(files, names, strict=True):
-        yield cut_out(open_picture(data, name), remove_background, size)
+        yield cut_out_as(request.background, open_picture(data, name), size)
