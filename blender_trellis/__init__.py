@@ -42,6 +42,7 @@ def _living() -> tuple[ModuleType, ...]:
     from .ui.region import drawing as region_drawing
     from .ui.running import status_bar
     from .ui.splats import moving
+    from .ui.volumes import operators as volumes
 
     return (
         translations,
@@ -53,6 +54,7 @@ def _living() -> tuple[ModuleType, ...]:
         status_bar,
         moving,
         moved_vertices,
+        volumes,
     )
 
 
@@ -75,6 +77,7 @@ def _classes() -> tuple[type, ...]:
         region,
         splats,
         vary,
+        volumes,
     )
 
     rooms = (
@@ -95,5 +98,6 @@ def _classes() -> tuple[type, ...]:
         finish,
         install,
         queue_panel,
+        volumes,
     )
     return tuple(cls for room in rooms for cls in room.CLASSES)

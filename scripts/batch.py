@@ -22,10 +22,10 @@ from blender_trellis.batch import options as shared
 from blender_trellis.batch.console import prepare_streams
 from blender_trellis.batch.interrupts import Interrupts
 from blender_trellis.batch.jobs_file import read_jobs
-from blender_trellis.batch.journal import Journal
+from blender_trellis.batch.journal import REPORT, Journal, report_name_of
 from blender_trellis.batch.outcomes import exit_code, lines, make_all, report, table
 from blender_trellis.batch.plan import Skipped, plan_batch
-from blender_trellis.batch.work import FILES, Work, with_latents, works_of
+from blender_trellis.batch.work import FILES, Work, with_latents, works_of, works_of_share
 from blender_trellis.faults import Fault
 from blender_trellis.protocol import READY_TO_USE, Format, Generate
 
@@ -50,6 +50,13 @@ def parser() -> argparse.ArgumentParser:
     add("--vary", type=count, default=0, metavar="N", help="variants of each object, beside it")
     add("--strength", type=strength, help="of variants: 1 invents, less stays near (default: the model's)")
     add("--resume", action="store_true", help="go on after a kill: what lies in the folder is left as it is")
+    add(
+        "--share",
+        type=share,
+        metavar="K/N",
+        help="only the K-th of N parts, which may run at once, on several machines, into one folder; then "
+        "the same command without --share and with --resume makes what is missing, and one report of all",
+    )
     add("--json", action="store_true", help="print the report's lines instead of a table")
     add("--files", nargs="+", choices=FILES, default=[], help="what to write")
     for kind in FILES:
@@ -109,6 +116,14 @@ def count(text: str) -> int:
     return int(text)
 
 
+def share(text: str) -> tuple[int, int]:
+    """The type of an option: K/N, the K-th of N parts."""
+    part, slash, parts = text.partition("/")
+    if not slash or not 1 <= count(part) <= count(parts):
+        raise argparse.ArgumentTypeError(f"{text} is no part; the second of eight is 2/8")
+    return int(part), int(parts)
+
+
 def strength(text: str) -> float:
     """The type of an option: above 0, up to 1."""
     if not 0 < (value := shared.guidance(text)) <= 1:
@@ -140,7 +155,13 @@ def main(arguments: list[str]) -> int:
     except Fault as fault:
         sys.stderr.write(f"{fault}\n")
         return 2
-    return run(options, with_latents(works, kinds), skipped, resume=options.resume, as_json=options.json)
+    works = with_latents(works, kinds)
+    if options.share is not None:
+        works = works_of_share(works, *options.share)
+        if not works:
+            sys.stderr.write("There are fewer objects than parts: nothing is left for this one.\n")
+            return 0
+    return run(options, works, skipped, resume=options.resume, as_json=options.json)
 
 
 def run(
@@ -160,12 +181,13 @@ def run(
         prepare_folder(options.output)
         output = options.output.resolve()
         library = library_of(options, output)
-        if resume:
+        report_name = report_name_of(getattr(options, "share", None))
+        if resume and report_name == REPORT:  # else other parts may be writing files
             remove_leftovers(output)
-        for name in ("report.json", "report.jsonl"):
-            check_target(output / name)
+        for suffix in (".json", ".jsonl"):
+            check_target(output / (report_name + suffix))
         runner = in_blender.open_runner(options.python, options.models)
-        journal = Journal(output, resume)
+        journal = Journal(output, resume, report_name)
     except Fault as fault:
         sys.stderr.write(f"{fault}\n")
         return 2
@@ -194,7 +216,7 @@ def run(
         runner.close()
         journal.close()
     try:
-        in_blender.write_report(report(outcomes, skipped, "pictures"), output / "report.json")
+        in_blender.write_report(report(outcomes, skipped, "pictures"), output / f"{report_name}.json")
     except Fault as fault:
         sys.stderr.write(f"{fault}\n")
     sys.stdout.write(lines(outcomes) if as_json else table(outcomes, skipped))
