@@ -550,6 +550,7 @@ def _handlers() -> Iterator[tuple[list[Callable[..., None]], Callable[..., None]
         yield handlers, _after_undo
     for handlers in (at.save_post, at.load_post):
         yield handlers, _is_saved
+    yield at.depsgraph_update_post, _after_update
 
 
 @bpy.app.handlers.persistent
@@ -561,6 +562,14 @@ def _before_change(*_: object) -> None:
 @bpy.app.handlers.persistent
 def _after_undo(*_: object) -> None:
     _current().importer.undone()
+
+
+@bpy.app.handlers.persistent
+def _after_update(_: object, graph: bpy.types.Depsgraph) -> None:
+    importer = _current().importer
+    if importer.is_busy:
+        updates = (one for one in graph.updates if one.is_updated_geometry)
+        importer.changed(one.id.original for one in updates if isinstance(one.id, bpy.types.Mesh))
 
 
 @bpy.app.handlers.persistent
