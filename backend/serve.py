@@ -8,10 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy
 
-from backend.errors import MissingModel, UserError
+from backend.background.choice import seen_by_model
+from backend.errors import MissingModel, NotEnoughMemory, UserError
 from backend.machine.memory import is_out_of_memory, memory_bytes
 from backend.server.cancellation import Cancelled as JobCancelled
 from backend.server.channel import Channel, take_pipes
@@ -21,6 +23,7 @@ from backend.server.request_queue import PendingJob, RequestQueue
 from blender_trellis.protocol import (
     Array,
     Cancelled,
+    CutOut,
     Failed,
     FailureKind,
     Final,
@@ -68,18 +71,27 @@ class Server:
         """Say hello, then run jobs until no more will come; the exit code."""
         self._channel.send(self._engine.hello())
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        cut_outs = threading.Thread(target=self._cut_out, name="cut-outs", daemon=True)
+        cut_outs.start()
         while pending := self._requests.next():
-            self._job = pending
-            log.info(
-                "%s: %s of the model %s begins", pending.name, type(pending.job).__name__, pending.job.model
-            )
+            self._job, job = pending, pending.job
+            assert not isinstance(job, CutOut), "they wait in a line of their own"
+            log.info("%s: %s of the model %s begins", pending.name, type(job).__name__, job.model)
             final = self._final_message(pending)
             log.info("%s: %s", pending.name, type(final).__name__)
             self._job = None
             self._requests.done(pending)
             self._tell_memory()  # as it is after the job, which the add-on judges its growth by
             self._channel.send(final)
+        cut_outs.join()
         return self._requests.exit_code
+
+    def _cut_out(self) -> None:
+        """Answers what asks for cut-outs, also while a job runs."""
+        while pending := self._requests.next_cut_out():
+            final = self._final_message(pending)
+            self._requests.done(pending)
+            self._channel.send(final)
 
     def _beat(self) -> None:
         while not self._requests.ended.wait(HEARTBEAT_SECONDS):
@@ -97,6 +109,8 @@ class Server:
             return self._do(pending, began)
         except JobCancelled:
             return Cancelled(pending.name, _since(began))
+        except NotEnoughMemory as error:
+            return replace(_failed(pending, "out_of_memory", str(error)), remedy=error.remedy)
         except MissingModel as error:
             return _failed(pending, "missing_model", str(error))
         except UserError as error:
@@ -110,6 +124,9 @@ class Server:
     def _do(self, pending: PendingJob, began: float) -> Loaded | Finished:
         job = pending.job
         self._check(pending)
+        if isinstance(job, CutOut):
+            self._on_result(pending)("cut_out", {}, {"pixels": seen_by_model(job)})
+            return Finished(job.job, _since(began), 0, "")
         if isinstance(job, LoadModel):
             loaded = self._engine.load(job.model, job.device, job.precision, job.engine)
             self._check(pending)

@@ -7,7 +7,7 @@ and loading files may do what they like in the meantime.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,10 +23,11 @@ from ..install.model_command import ModelsDone, run_models
 from ..install.python_environment import mark_time
 from ..install.self_test import run_self_test as self_test
 from ..process.background_task import BackgroundTask, Report, TaskState
-from ..protocol import LoadModel, Making, ModelInfo
+from ..protocol import CutOut, LoadModel, Making, ModelInfo
 from ..scene.window import redraw
 from .arrivals import Arrival, Importer, arrival_of
 from .candidates import Candidate, candidate_of, complete
+from .cut_out import Asked
 from .job import Job, stage_seconds
 from .kept.keeper import QueueKeeper
 from .known_models import read_models, write_models
@@ -229,6 +230,11 @@ def is_running() -> bool:
     return _current().runner.is_alive
 
 
+def cut_out() -> Asked | None:
+    """The latest cut-out that was asked for."""
+    return _current().runner.cut_out
+
+
 # ---- what operators do
 
 
@@ -236,6 +242,28 @@ def submit(request: Making, placement: Placement) -> str:
     """Sends a request; `placement` says where its result goes. Gives the job's name back."""
     state = _current()
     dismiss()
+    _choose_launch(state)
+    job = state.runner.submit(request, _times(state).get(times_key(request), {}))
+    state.placements[job] = placement
+    _wake()
+    return job
+
+
+def ask_cut_out(request: CutOut, key: Hashable) -> None:
+    """Asks what the model will see of a picture; `cut_out` tells, with this key."""
+    state = _current()
+    _choose_launch(state)
+    state.runner.ask_cut_out(request, key)
+    _wake()
+
+
+def refuse_cut_out(key: Hashable, fault: str) -> None:
+    """Tells under this key of a picture that cannot even be read."""
+    _current().runner.cut_out = Asked("", key, fault=fault, ended=True)
+    redraw()
+
+
+def _choose_launch(state: _State) -> None:
     python, chosen = backend_python(fresh=True), backend_settings()
     log_path = user_folder(create=True) / "backend.log"
     if chosen.command:
@@ -243,10 +271,6 @@ def submit(request: Making, placement: Placement) -> str:
     elif python is not None:
         remover = chosen.background_remover
         state.runner.use(Launch(python, extension_root(), log_path, chosen.models, remover))
-    job = state.runner.submit(request, _times(state).get(times_key(request), {}))
-    state.placements[job] = placement
-    _wake()
-    return job
 
 
 def cancel(job: str = "") -> None:
@@ -419,7 +443,7 @@ def _tick() -> float | None:
     _place_arrived(state)
     _keep(state)
     _watch_tasks(state)
-    shown = (status(), listed_jobs(), *(held.state for held in state.tasks.values()))
+    shown = (status(), listed_jobs(), cut_out(), *(held.state for held in state.tasks.values()))
     if shown != state.shown:
         state.shown = shown
         redraw()
@@ -452,8 +476,9 @@ def _know_models(state: _State, models: tuple[ModelInfo, ...]) -> None:
 
 
 def _is_busy(state: _State) -> bool:
-    queue = state.runner.queue
-    return bool(queue.running or queue.waiting or state.coming or state.arrived or state.running_tasks)
+    queue, asked = state.runner.queue, state.runner.cut_out
+    waits = state.coming or state.arrived or (asked is not None and not asked.ended)
+    return bool(queue.running or queue.waiting or waits or state.running_tasks)
 
 
 def _end_job(state: _State, job: Job) -> None:

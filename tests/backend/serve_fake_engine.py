@@ -28,7 +28,7 @@ class FakeEngine:
     """Counts to ten for every job, and does what the prompt says on the way.
 
     "slow" is in its first step until it is given up, "steady" tells of its first step again and again.
-    "deep" and "swallowing" finish a mesh for ever in code that reports nothing; the latter catches errors.
+    "deep" and "swallowing" finish a mesh for ever and report nothing; the latter catches errors too.
     """
 
     def __init__(self, requests: RequestQueue):
