@@ -56,10 +56,19 @@ class Server:
         self._began = time.monotonic()
         self._running = ""
 
-    def run(self) -> int:
-        """Say hello, then run jobs until no more will come; the exit code."""
+    def run(self, lanes: int = 1) -> int:
+        """Say hello, then run jobs, `lanes` at a time, until no more will come; the exit code."""
         self._channel.send(self._engine.hello())
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        further = [threading.Thread(target=self._work, name=f"lane {lane}") for lane in range(1, lanes)]
+        for lane in further:
+            lane.start()
+        self._work()
+        for lane in further:
+            lane.join()
+        return self._requests.exit_code
+
+    def _work(self) -> None:
         while pending := self._requests.next():
             self._running = pending.name
             log.info(
@@ -71,7 +80,6 @@ class Server:
             self._requests.done(pending)
             self._tell_memory()  # as it is after the job, which the add-on judges its growth by
             self._channel.send(final)
-        return self._requests.exit_code
 
     def _beat(self) -> None:
         while not self._requests.ended.wait(HEARTBEAT_SECONDS):

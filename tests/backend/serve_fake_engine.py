@@ -1,11 +1,14 @@
 """The real server of jobs with an engine that needs no models, run as a program by test_serve.py.
 
+    python serve_fake_engine.py [JOBS AT A TIME]
+
 The prompt of a request says what the engine does with it.
 """
 
 import ctypes
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -31,6 +34,7 @@ class FakeEngine:
 
     def __init__(self, requests: RequestQueue):
         self._requests = requests
+        self._both = threading.Barrier(2)
 
     def hello(self) -> Hello:
         return Hello(PROTOCOL_VERSION, "0.1.0", "3.11", "none")
@@ -54,6 +58,10 @@ class FakeEngine:
 
     def nothing(self):
         pass
+
+    def meeting(self):
+        """Ends only once another job is here too."""
+        self._both.wait(60)
 
     def user_error(self):
         raise UserError("The picture is empty; choose another one.")
@@ -83,4 +91,4 @@ class FakeEngine:
 if __name__ == "__main__":
     backend.server.request_queue.WAITING_BYTES = 1 << 20
     requests, channel = open_pipes()
-    sys.exit(Server(FakeEngine(requests), requests, channel).run())
+    sys.exit(Server(FakeEngine(requests), requests, channel).run(*map(int, sys.argv[1:])))
