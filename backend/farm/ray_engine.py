@@ -16,7 +16,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from backend.errors import MissingModel, UserError
+from backend.errors import UserError
 from backend.farm.worker import Answer, Worker
 from backend.server.cancellation import Cancelled
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
@@ -92,8 +92,8 @@ class RayEngine:
             except RayActorError as error:
                 log.warning("%s: its worker died (%s)", request.job, _first_line(error))
                 continue
-            if answer.refused:
-                raise (MissingModel if answer.is_model_missing else UserError)(answer.refused)
+            if answer.refused is not None:
+                raise answer.refused
             for part in answer.parts:
                 on_result(part.kind, part.info, part.arrays)
             assert answer.finished is not None, "what is not refused is finished"

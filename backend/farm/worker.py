@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from backend.errors import MissingModel, UserError
+from backend.errors import UserError
 from backend.machine.memory import is_out_of_memory
 from backend.server.interface import FinishedInfo
 from blender_trellis.protocol import Making, ResultKind, Scalar
@@ -25,12 +25,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Answer:
-    """All that became of a job; `refused`: the sentence for who asked, where it cannot be done."""
+    """All that became of a job; `refused`: what to tell who asked for it, where it cannot be done."""
 
     parts: tuple[Part, ...] = ()
     finished: FinishedInfo | None = None
-    refused: str = ""
-    is_model_missing: bool = False
+    refused: UserError | None = None
 
 
 class Worker:
@@ -57,7 +56,7 @@ class Worker:
                 lambda kind, info, arrays: parts.append(Part(kind, info, arrays)),
             )
         except UserError as error:
-            return Answer(refused=str(error), is_model_missing=isinstance(error, MissingModel))
+            return Answer(refused=error)
         except Exception as error:
             if is_out_of_memory(error):  # its own class may not be known where the answer is read
                 raise MemoryError from error

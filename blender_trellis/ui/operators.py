@@ -46,7 +46,13 @@ class TRELLIS_OT_generate(bpy.types.Operator):
 def submit_each(settings, request: Generate, name: str) -> None:
     """Sends the request for as many seeds in turn as results are asked for."""
     for one in of_seeds(request, settings.results, SEED_MAX):
-        session.submit(one, Placement(name, standing=settings.to_standing()))
+        session.submit(one, placement_of(settings, name))
+
+
+def placement_of(settings, name: str) -> Placement:
+    """Where and how a new result called `name` goes into the scene."""
+    marks = settings.marks.to_marks() if settings.marks.marks_results else None
+    return Placement(name, standing=settings.to_standing(), marks=marks)
 
 
 def why_not_generate(context: bpy.types.Context) -> str:

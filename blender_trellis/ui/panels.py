@@ -9,6 +9,7 @@ from ..scene.find_asset import ASSET
 from ..scene.gaussians.object import is_gaussian
 from ..translations import translated
 from .input.panel import draw_input
+from .input.presets import draw_presets
 from .install.panel import draw_install
 from .model_menu import label_of
 from .splats.panel import draw_splats
@@ -49,8 +50,9 @@ class TRELLIS_PT_main(TrellisPanel):
         settings = context.scene.trellis
         if not session.has_backend():
             draw_install(layout, letters)
-        draw_input(layout, settings)
+        draw_input(layout, settings, letters)
         layout.menu("TRELLIS_MT_models", text=label_of(settings.model), icon="MESH_ICOSPHERE")
+        draw_presets(layout, settings)
         status = session.status()
         if status.job:
             _draw_running(layout, status)

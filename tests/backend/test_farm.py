@@ -2,6 +2,7 @@
 
 import pytest
 
+from backend.errors import MissingModel
 from backend.farm.worker import Worker
 from blender_trellis.protocol import Array, Generate
 
@@ -24,6 +25,6 @@ def test_a_worker_refuses_with_the_engine_s_sentence_and_lives_on():
     broken = Array("u1", (4,), b"none")
     for _ in range(2):
         answer = worker.make(Generate("job", pictures=(broken,), picture_names=("broken.png",)))
-        assert answer.finished is None and "broken.png" in answer.refused and not answer.is_model_missing
+        assert answer.finished is None and "broken.png" in str(answer.refused)
     missing = worker.make(Generate("job", model="absent", pictures=(broken,), picture_names=("a.png",)))
-    assert missing.is_model_missing and "absent" in missing.refused
+    assert isinstance(missing.refused, MissingModel) and "absent" in str(missing.refused)

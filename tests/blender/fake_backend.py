@@ -90,8 +90,22 @@ class FakeBackend:
         while (message := reader.read()) is not None and not isinstance(message, p.Shutdown):
             if isinstance(message, p.Cancel):
                 self._cancelled.add(message.job)
+            elif isinstance(message, p.CutOut):
+                self.cut_out(message)
             elif isinstance(message, p.Making):
                 threading.Thread(target=self.generate, args=(message,)).start()
+
+    def cut_out(self, request: p.CutOut) -> None:
+        """A blue square, green where the background is left as it is."""
+        data = bytes(request.pictures[0].data).removeprefix(PNG)
+        if data == b"bad":
+            return self.send(p.Failed(request.job, "bad_input", f"{request.picture_name} is no picture."))
+        if data == b"die":
+            os._exit(3)
+        pixels = np.zeros((8, 8, 3), np.uint8)
+        pixels[..., 1 if request.background == "keep" else 2] = 255
+        self.send(p.Result(request.job, "cut_out", {}, arrays(pixels=pixels)))
+        return self.send(p.Finished(request.job, 0.1, 0, ""))
 
     def generate(self, request: p.Making) -> None:
         pictures = () if isinstance(request, p.Encode) else request.pictures
