@@ -113,7 +113,7 @@ def _finish(
     check_target(target)
     raw = mesh_of(load_asset(path))
     mesh, report = finish_mesh(raw, settings)
-    write_glb(target, mesh)
+    write_glb(target, mesh, sharp=True)
     return report, finish_scores(_arrays(raw), _arrays(mesh)) if scored else None
 
 

@@ -31,7 +31,7 @@ from backend.finishing.chain import finish_mesh  # noqa: E402
 from backend.finishing.settings import FinishSettings  # noqa: E402
 from backend.geometry.mesh_files import load_asset  # noqa: E402
 from backend.image import cut_out, open_picture, read_picture_file  # noqa: E402
-from backend.representations.gaussians import Gaussians, read_ply  # noqa: E402
+from backend.representations.gaussians import read_ply  # noqa: E402
 from backend.representations.mesh import Mesh, TexturedMesh  # noqa: E402
 from backend.texturing.camera import Camera  # noqa: E402
 from backend.texturing.painting import place  # noqa: E402
@@ -40,7 +40,8 @@ from backend.texturing.projection import picture_views  # noqa: E402
 from backend.texturing.settings import TextureSettings  # noqa: E402
 from backend.texturing.texture import texture_mesh  # noqa: E402
 
-PICTURE, SEEN, TILE = 1024, 512, 320
+SEEN, TILE = 512, 240
+PICTURE = 2 * SEEN
 ASIDE = math.radians(30)
 GREY = 0.5
 DOCS = ROOT / "docs"
@@ -79,7 +80,7 @@ def main() -> int:
     write_bytes(target / "textures.md", _table(rows).encode())
     shown = [one for one in rows if one.name in options.show] or rows[:3]
     _save(target / "before_after.jpg", [one.tiles for one in shown])
-    _save(DOCS / "pictures" / "finished.jpg", [[one.tiles[0], *one.tiles[3:6]] for one in shown[:1]])
+    _save(DOCS / "pictures" / "finished.jpg", [[one.tiles[0], *one.tiles[4:]] for one in shown])
     splats = [str(raw / f"{one.name}.ply") for one in shown]
     sheet = [str(ROOT / "scripts" / "splat_sheet.py"), *splats, "--output", str(target / "splats.jpg")]
     return subprocess.run([sys.executable, *sheet], check=False).returncode
@@ -122,12 +123,11 @@ def _measured(path: Path, raw: Path, size: int) -> Measured:
     camera = place(views, mesh.vertices.numpy(), mesh.faces.numpy(), colors)[0][0].camera
     wanted = _small(picture)
     seen, without = render_texture(textured, camera, SEEN), render_texture(plain, camera, SEEN)
-    tiles = [wanted, _lines(raw_mesh, gaussians, camera), _lines(mesh, gaussians, camera), seen]
-    for turned in (-ASIDE, ASIDE):
-        tiles.append(render_texture(textured, _turned(camera, turned), SEEN))
     overlap = np.minimum(seen[..., 3], wanted[..., 3]).sum() / np.maximum(seen[..., 3], wanted[..., 3]).sum()
-    psnr = (_psnr(seen, wanted), _psnr(without, wanted))
-    tiles = [*tiles[:3], tiles[3], *tiles[4:], without]
+    game, _ = finish_mesh(raw_mesh, FinishSettings.preset("game"))
+    tiles = [wanted, _lines(raw_mesh, camera), _lines(game, camera), without, seen]
+    tiles += [render_texture(textured, _turned(camera, azimuth), SEEN) for azimuth in (-ASIDE, ASIDE)]
+    psnr = _psnr(seen, wanted), _psnr(without, wanted)
     return Measured(path.stem, *psnr, float(overlap), _use(textured), took, tiles)
 
 
@@ -135,22 +135,25 @@ def _turned(camera: Camera, azimuth: float) -> Camera:
     return replace(camera, azimuth=camera.azimuth + azimuth, focal=camera.focal * 0.95, centre=(0.5, 0.5))
 
 
-def _lines(mesh: Mesh, gaussians: Gaussians, camera: Camera) -> np.ndarray:
-    """(SEEN, SEEN, 4): the mesh's faces, each in a grey of its own, as the camera sees them."""
+def _lines(mesh: Mesh, camera: Camera) -> np.ndarray:
+    """(SEEN, SEEN, 4): the mesh's edges, dark where one face meets another, as the camera sees them."""
     ids, _ = camera.depths(mesh.vertices.numpy(), mesh.faces.numpy(), SEEN * 2)
-    shade = 0.25 + 0.6 * np.random.default_rng(0).random(len(mesh.faces) + 1)
+    edge = (ids != np.roll(ids, 1, 0)) | (ids != np.roll(ids, 1, 1))
     drawn = np.zeros((*ids.shape, 4), np.float32)
-    drawn[..., :3], drawn[..., 3] = shade[ids][..., None] * (ids >= 0)[..., None], ids >= 0
-    blocks = drawn.reshape(SEEN, 2, SEEN, 2, 4).mean(axis=(1, 3))
-    return np.concatenate([blocks[..., :3] / np.maximum(blocks[..., 3:], 1e-6), blocks[..., 3:]], axis=-1)
+    drawn[..., :3], drawn[..., 3] = np.where(edge, 0.15, 0.9)[..., None], ids >= 0
+    return _halved(drawn)
 
 
 def _small(picture: Image.Image) -> np.ndarray:
     """The picture (SEEN, SEEN, 4) f32 in [0, 1], colours not multiplied by alpha."""
     values = np.asarray(picture.convert("RGBA")).astype(np.float32) / 255
-    values[..., :3] *= values[..., 3:]
-    step = len(values) // SEEN
-    blocks = values.reshape(SEEN, step, SEEN, step, 4).mean(axis=(1, 3))
+    return _halved(values)
+
+
+def _halved(values: np.ndarray) -> np.ndarray:
+    """(2·SEEN, 2·SEEN, 4) -> (SEEN, SEEN, 4), colours not multiplied by alpha."""
+    values = np.concatenate([values[..., :3] * values[..., 3:], values[..., 3:]], axis=-1)
+    blocks = values.reshape(SEEN, 2, SEEN, 2, 4).mean(axis=(1, 3))
     return np.concatenate([blocks[..., :3] / np.maximum(blocks[..., 3:], 1e-6), blocks[..., 3:]], axis=-1)
 
 
@@ -173,11 +176,10 @@ def _table(rows: list[Measured]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for one in rows:
-        numbers = (
-            f"{one.projected:.1f} | {one.plain:.1f} | {one.overlap:.2f} | {one.use:.0%} | {one.seconds:.0f}"
-        )
-        lines.append(f"| {one.name} | {numbers} |")
-    least, mean = min(one.projected for one in rows), np.mean([one.projected for one in rows])
+        likeness = f"{one.projected:.1f} | {one.plain:.1f} | {one.overlap:.2f}"
+        lines.append(f"| {one.name} | {likeness} | {one.use:.0%} | {one.seconds:.0f} |")
+    least = min(one.projected for one in rows)
+    mean = np.mean([one.projected for one in rows])
     plain = np.mean([one.plain for one in rows])
     used = np.mean([one.use for one in rows])
     lines.append(f"| **mean** (least {least:.1f}) | {mean:.1f} | {plain:.1f} | | {used:.0%} | |")

@@ -15,7 +15,7 @@ _POINTS = 60_000
 _TESTED = 20_000
 _RADIUS = 0.02
 _DIRECTIONS = 100
-_OPEN = 0.1  # of the directions; what fewer see shines through a slit and is no outer surface
+_OPEN = 0.2  # of the directions; what fewer see shines through a slit and is no outer surface
 _INNER = np.array([[1, 1, 1], [4, 1, 1], [1, 4, 1], [1, 1, 4]]) / np.array([[3], [6], [6], [6]])
 
 

@@ -57,9 +57,16 @@ class PendingJob:
 
 
 class RequestQueue:
-    """Reads `stream`; `send` answers what needs no engine. `exit_code`: what the process should end with."""
+    """Reads `stream`; `send` answers what needs no engine, `interrupt` hurries a running job that
+    was cancelled. `exit_code`: what the process should end with."""
 
-    def __init__(self, stream: BinaryIO, send: Callable[[FromBackend], None]):
+    def __init__(
+        self,
+        stream: BinaryIO,
+        send: Callable[[FromBackend], None],
+        interrupt: Callable[[], None] = lambda: None,
+    ):
+        self._interrupt = interrupt
         self._reader = Reader(stream)
         self._send = send
         self._lock = threading.Lock()
@@ -125,9 +132,10 @@ class RequestQueue:
             if pending is None:
                 return
             pending.cancelled.set()
-            if pending.running:
-                return  # its own thread sends the final message
-            del self._pending[name]
+            if not pending.running:
+                del self._pending[name]
+        if pending.running:
+            return self._interrupt()  # its own thread sends the final message
         self._send(Cancelled(name))
 
     def _admit(self, pending: PendingJob) -> None:

@@ -27,6 +27,7 @@ from backend.trellis.finish import finish_settings, finished, received, with_fin
 from backend.trellis.generate import Guide, generate
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import describe_output
+from backend.trellis.preflight.check import require_memory
 from backend.trellis.received import asset_of, encoded, region_of, structure_of, values_of
 from backend.trellis.residency import Residency, free_bytes, stages_for
 from backend.trellis.stages import Output, Settings, Step
@@ -90,6 +91,8 @@ class TrellisEngine:
         on_progress("load", 0, 1)
         networks = self._open(request.model, request.device, request.precision, request.engine)
         networks.residency = Residency(networks.device, request.memory)
+        if isinstance(request, Sampled):
+            require_memory(networks, request.formats)
         on_progress("load", 1, 1)
         files = [] if isinstance(request, Encode) else [bytes(picture.data) for picture in request.pictures]
         events = _finished(networks, request, files, on_progress)

@@ -21,7 +21,7 @@ from .launch import CommandLaunch, Launch
 
 log = logging.getLogger(__name__)
 
-CANCEL_SECONDS = 20.0  # a backend that does not notice a cancel for so long is ended
+CANCEL_SECONDS = 10.0  # a backend that does not notice a cancel for so long is ended
 SILENT_SECONDS = 120.0  # heartbeats come every two seconds, whatever it computes
 PUMP_SECONDS = 0.02
 

@@ -53,6 +53,8 @@ ResultKind = Literal[
     "cut_out",
 ]
 FailureKind = Literal["bad_input", "missing_model", "out_of_memory", "protocol", "internal", "backend_died"]
+Remedy = Literal["", "free_parts", "half_precision"]
+"""Memory on automatic, so that parts leave the card between their stages; the torsos in 16 bit."""
 Scalar = str | int | float
 Buffer = bytes | bytearray | memoryview
 
@@ -385,11 +387,15 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The final message of a job that could not be done: one sentence with the fault and the remedy."""
+    """The final message of a job that could not be done: one sentence with the fault and the remedy.
+
+    remedy: a setting of Request that mends it.
+    """
 
     job: str  # "" where an unreadable frame named none
     kind: FailureKind
     message: str
+    remedy: Remedy = ""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The server of jobs, as a real process over real pipes."""
 
 import io
+import signal
 import subprocess
 import sys
 import threading
@@ -165,6 +166,35 @@ def test_cancel_takes_effect_within_one_step(child):
     assert last == Cancelled("a", last.seconds)
     child.send(Generate("a"))  # its name is free again
     assert isinstance(child.next(*FINAL), Finished)
+
+
+@pytest.mark.parametrize("prompt", ["deep", "swallowing"])
+def test_a_job_is_cancelled_in_the_middle_of_code_that_reports_nothing(child, prompt):
+    child.send(Generate("a", prompt=prompt))
+    while child.next(Progress).stage != "finish_mesh":
+        pass
+    child.send(Cancel("a"))
+    assert isinstance(child.next(*FINAL), Cancelled)
+    child.send(Generate("b"))  # the signal was for the job alone
+    assert isinstance(child.next(*FINAL), Finished)
+    assert child.end()[0] == 0
+
+
+def test_a_cancel_waits_for_the_step_where_something_could_be_left_half_done(child):
+    """Only the next progress call ends a job whose networks may be on their way into memory."""
+    child.send(Generate("a", prompt="slow"), Cancel("a"))
+    assert isinstance(child.next(*FINAL), Cancelled)
+    child.send(Generate("b"))
+    assert isinstance(child.next(*FINAL), Finished)
+
+
+def test_ctrl_c_ends_the_server_as_before(child):
+    child.send(Generate("a", prompt="stuck"))
+    while child.next(Progress).step < 10:
+        pass
+    child.process.send_signal(signal.SIGINT)
+    child.rest()
+    assert child.process.wait(PATIENCE) != 0
 
 
 def png(*colors: tuple[int, ...]) -> Array:

@@ -102,7 +102,7 @@ FULL = [
         {"vertices": Array("f4", (2, 3), bytes(24)), "faces": Array("i4", (0, 3), b"")},
     ),
     Finished("a", 12.5, 7, "starter", "abc", "def"),
-    Failed("a", "bad_input", "This is no picture; choose a PNG."),
+    Failed("a", "out_of_memory", "It needs 9.0 GB; take half precision.", "half_precision"),
     Cancelled("a", 0.25),
     Heartbeat(2.0, 1 << 33, "a"),
 ]

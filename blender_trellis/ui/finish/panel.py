@@ -31,6 +31,7 @@ class TRELLIS_PT_finish(TrellisPanel, bpy.types.Panel):
         for name in ("project_picture", "symmetry", "delight", "material"):
             column.prop(settings, name)
         layout.operator("trellis.finish", icon="SHADERFX")
+        layout.operator("trellis.make_quads", icon="MOD_REMESH")
         layout.operator_menu_enum("trellis.export_asset", "kind", icon="EXPORT")
 
 
