@@ -6,11 +6,13 @@ scene; only what the edit made anew comes from the result. V vertices.
 
 import json
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import bpy
 import numpy as np
 
 from ..faults import Fault
+from ..protocol import Background, EditMode
 from ..splats.values import Splats
 from .asset import Arrays, Asset, fingerprint
 from .collection import (
@@ -234,6 +236,14 @@ def _keep(collection: bpy.types.Collection, swaps: list[_Swap]) -> None:
         owner[ASSET] = name
     former.hide_viewport = former.hide_render = True
     collection.children.link(former)
+
+
+def background_of(collection: bpy.types.Collection) -> Background:
+    """How the background of the asset's own pictures went; edits are guided by others."""
+    steps = [step for step in history_of(collection) if step.get("mode") not in get_args(EditMode)]
+    settings = steps[-1].get("settings") if steps else None
+    found = settings.get("background") if isinstance(settings, dict) else None
+    return next((one for one in get_args(Background) if one == found), "auto")
 
 
 def history_of(collection: bpy.types.Collection) -> list[dict[str, object]]:
