@@ -30,11 +30,11 @@ from .candidates import Candidate, candidate_of, complete
 from .cut_out import Asked
 from .job import Job, stage_seconds
 from .kept.keeper import QueueKeeper
-from .known_models import read_models, write_models
+from .kept.known_models import read_models, write_models
+from .kept.stage_times import Times, read_times, times_key, with_run, write_times
 from .launch import CommandLaunch, Launch
 from .placement import Placement
 from .runner import JobRunner
-from .stage_times import Times, read_times, times_key, with_run, write_times
 from .status import Ended, Growing, Listed, Status, growing_of, label, listed, status_of
 
 log = logging.getLogger(__name__)
