@@ -30,11 +30,11 @@ from .candidates import Candidate, candidate_of, complete
 from .cut_out import Asked
 from .job import Job, stage_seconds
 from .kept.keeper import QueueKeeper
-from .known_models import read_models, write_models
+from .kept.known_models import read_models, write_models
+from .kept.stage_times import Times, read_times, times_key, with_run, write_times
 from .launch import CommandLaunch, Launch
 from .placement import Placement
 from .runner import JobRunner
-from .stage_times import Times, read_times, times_key, with_run, write_times
 from .status import Ended, Growing, Listed, Status, growing_of, label, listed, status_of
 
 log = logging.getLogger(__name__)
@@ -564,6 +564,7 @@ def _handlers() -> Iterator[tuple[list[Callable[..., None]], Callable[..., None]
         yield handlers, _after_undo
     for handlers in (at.save_post, at.load_post):
         yield handlers, _is_saved
+    yield at.depsgraph_update_post, _after_update
 
 
 @bpy.app.handlers.persistent
@@ -575,6 +576,14 @@ def _before_change(*_: object) -> None:
 @bpy.app.handlers.persistent
 def _after_undo(*_: object) -> None:
     _current().importer.undone()
+
+
+@bpy.app.handlers.persistent
+def _after_update(_: object, graph: bpy.types.Depsgraph) -> None:
+    importer = _current().importer
+    if importer.is_busy:
+        updates = (one for one in graph.updates if one.is_updated_geometry)
+        importer.changed(one.id.original for one in updates if isinstance(one.id, bpy.types.Mesh))
 
 
 @bpy.app.handlers.persistent

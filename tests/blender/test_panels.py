@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import bpy
 import pytest
 
-from blender_trellis.jobs import known_models, session
+from blender_trellis.jobs import session
 from blender_trellis.jobs.cut_out import Asked
+from blender_trellis.jobs.kept import known_models
 from blender_trellis.ui import panels
 from blender_trellis.ui.input import panel as input_panel
 from blender_trellis.ui.input.pictures import put_picture

@@ -1,1 +1,1 @@
-"""The queue as files, so that it outlives a Blender that ends in the middle of it."""
+"""What outlives Blender, as files: the queue, the models that a backend told of, how long stages took."""
