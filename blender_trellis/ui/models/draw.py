@@ -55,13 +55,13 @@ def _draw_row(layout: bpy.types.UILayout, row: Row, letters: int) -> None:
         details = (size_in_words(row.size_bytes), row.licence, row.takes, state)
         draw_text(below, ", ".join(filter(None, details)), "BLANK1", letters)
         return
-    split = layout.split(factor=0.27)
+    split = layout.split(factor=0.22)
     split.label(text=row.label, icon=icon)
-    split = split.split(factor=0.66)
+    split = split.split(factor=0.7)
     facts = split.row()
     facts.active = False
     takes = f"{row.takes} → {row.gives}" if row.gives else row.about
-    columns = facts.split(factor=0.62)
+    columns = facts.split(factor=0.66)
     columns.label(text=takes)
     columns = columns.split(factor=0.4)
     columns.label(text=size_in_words(row.size_bytes))

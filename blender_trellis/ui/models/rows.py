@@ -13,13 +13,14 @@ from ...jobs import session
 from ...protocol import ModelInfo
 
 SECONDS = 2.0  # how long what was seen on the disk is believed
-WORDS = {  # radiance fields are not brought into Blender
-    "pictures": "picture",
-    "several": "several pictures",
-    "text": "a sentence",
-    "mesh": "mesh",
-    "gaussian": "Gaussians",
+WORDS = {
+    ("pictures",): "one picture",
+    ("pictures", "several"): "one or several pictures",
+    ("text",): "a sentence",
+    ("mesh", "gaussian"): "mesh, Gaussians",
+    ("mesh", "gaussian", "radiance_field"): "mesh, Gaussians, radiance field",
 }
+"""What is taken and given, in whole expressions that can be translated."""
 
 
 @dataclass(frozen=True)
@@ -99,4 +100,4 @@ def _local(info: ModelInfo, models: Path, moment: int) -> Row:
 
 
 def _words(values: tuple[str, ...]) -> str:
-    return ", ".join(WORDS[one] for one in values if one in WORDS)
+    return WORDS.get(values) or ", ".join(values).replace("_", " ")
