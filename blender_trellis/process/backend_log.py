@@ -24,9 +24,12 @@ class BackendLog:
         self._file: IO[bytes] | None = None
         self._written = 0
 
+    def begin(self) -> None:
+        """Open the file; what comes before is only in memory."""
+        self._open()
+
     def follow(self, stream: IO[bytes]) -> None:
         """Copy a stream to its end."""
-        self._open()
         while line := stream.readline(LINE_BYTES):
             self._add(line)
         with self._lock:

@@ -103,6 +103,7 @@ class BackendProcess:
                 "install the backend or choose another interpreter in the preferences."
             ) from None
         self._began = self._heard = time.monotonic()
+        self._log.begin()
         for target in (self._receive, self._transmit, self._keep_log):
             self._threads.append(threading.Thread(target=target, name=target.__name__, daemon=True))
             self._threads[-1].start()

@@ -297,6 +297,7 @@ def test_a_log_on_a_full_disk_stops_nobody():
     from blender_trellis.process.backend_log import BackendLog
 
     log = BackendLog(Path("/dev/full"))
+    log.begin()
     lines = b"".join(b"line %d\n" % number for number in range(3000))
     stream = io.BytesIO(lines)
     log.follow(stream)
