@@ -7,6 +7,7 @@ do it.
 
 import _thread
 import signal
+import threading
 from collections.abc import Callable
 from types import FrameType
 
@@ -15,6 +16,9 @@ from blender_trellis.protocol import Stage
 
 INTERRUPTIBLE: tuple[Stage, ...] = ("finish_mesh", "bake_texture")
 """Stages that compute on arrays alone: no network is loaded or moved, nothing is sent or written."""
+DELICATE = ("numba", "llvmlite", "importlib", "_frozen_importlib", "ctypes")
+"""Packages that must not be left in the middle, of compiling or of loading a library."""
+AGAIN_SECONDS = 0.1
 
 
 class Interruption:
@@ -47,5 +51,18 @@ class Interruption:
         if not self._asked:
             signal.default_int_handler(number, frame)
         self._asked = False
-        if self._may_end is not None and self._may_end():
-            raise Cancelled
+        if self._may_end is None or not self._may_end():
+            return
+        if _is_delicate(frame):
+            threading.Timer(AGAIN_SECONDS, self.ask).start()
+            return
+        raise Cancelled
+
+
+def _is_delicate(frame: FrameType | None) -> bool:
+    """Whether a package that must not be left in the middle is at work."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] in DELICATE:
+            return True
+        frame = frame.f_back
+    return False

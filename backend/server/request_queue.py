@@ -30,7 +30,7 @@ from blender_trellis.protocol import (
 
 log = logging.getLogger(__name__)
 
-GRACE_SECONDS = 5.0  # for the running job to notice that nobody waits for it
+GRACE_SECONDS = 1.0  # for the running job to notice that nobody waits for it
 UNREADABLE_FRAMES = 16  # in a row, after which the stream is taken to be no protocol at all
 WAITING_JOBS = 256
 WAITING_BYTES = 1 << 30
