@@ -38,19 +38,58 @@ MOST = 1000  # seeds or variants of one picture
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     wanted = argparse.ArgumentParser(
-        prog="batch.py", description="Turn pictures into 3D objects.", allow_abbrev=False
+        prog="batch.py",
+        description="Turn pictures into 3D objects, without a window.",
+        epilog=__doc__.partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     what = wanted.add_mutually_exclusive_group(required=True)
-    what.add_argument("--input", nargs="+", type=Path, metavar="PATH", help="pictures and folders")
     what.add_argument(
-        "--jobs", type=Path, metavar="FILE", help="one JSON object a line, paths relative to it"
+        "--input",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="pictures, each of one object, and folders of them",
+    )
+    what.add_argument(
+        "--jobs",
+        type=Path,
+        metavar="FILE",
+        help="one JSON object a line, paths relative to the file; README.md shows what it may say",
     )
     add = wanted.add_argument
-    add("--output", type=Path, required=True, metavar="FOLDER")
-    add("--seeds", type=count, default=1, metavar="N", help="objects of each picture, from --seed on")
-    add("--vary", type=count, default=0, metavar="N", help="variants of each object, beside it")
+    add("--output", type=Path, required=True, metavar="FOLDER", help="for the objects and the report")
+    add("--resume", action="store_true", help="go on after a kill or Ctrl-C: only what is missing is made")
+    add("--seeds", type=count, default=1, metavar="N", help="objects of each picture, from --seed on (1)")
+    add("--vary", type=count, default=0, metavar="N", help="variants of each object, beside it (0)")
     add("--strength", type=strength, help="of variants: 1 invents, less stays near (default: the model's)")
-    add("--resume", action="store_true", help="go on after a kill: what lies in the folder is left as it is")
+    add_file_options(wanted.add_argument_group("what is written"))
+    add_machine_options(wanted.add_argument_group("several machines"))
+    add_library_options(wanted.add_argument_group("for Blender's Asset Browser"))
+    add_generation_options(wanted)
+    return wanted
+
+
+def add_file_options(wanted: argparse._ArgumentGroup) -> None:
+    """Options on what the files hold and which there are."""
+    add = wanted.add_argument
+    add(
+        "--files",
+        nargs="+",
+        choices=FILES,
+        default=[],
+        metavar="NAME",
+        help=f"of {', '.join(FILES)}; see --formats",
+    )
+    for kind in FILES:
+        add(f"--{kind}", action="append_const", dest="only", const=kind, help=f"write {kind} only")
+    add("--json", action="store_true", help="print the report's lines instead of a table at the end")
+
+
+def add_machine_options(wanted: argparse._ArgumentGroup) -> None:
+    """Options on a batch that several machines or devices make."""
+    add = wanted.add_argument
     add(
         "--share",
         type=share,
@@ -65,13 +104,6 @@ def parser() -> argparse.ArgumentParser:
         help="make several objects at once on a Ray cluster, one on each graphics card: local, auto, or its "
         "head's host:port (pip install -r backend/requirements/ray.txt in the backend's Python)",
     )
-    add("--json", action="store_true", help="print the report's lines instead of a table")
-    add("--files", nargs="+", choices=FILES, default=[], help="what to write")
-    for kind in FILES:
-        add(f"--{kind}", action="append_const", dest="only", const=kind, help=f"write {kind} only")
-    add_library_options(wanted.add_argument_group("for Blender's Asset Browser"))
-    add_generation_options(wanted)
-    return wanted
 
 
 def add_library_options(wanted: argparse._ArgumentGroup) -> None:
@@ -103,9 +135,15 @@ def add_generation_options(wanted: argparse.ArgumentParser) -> None:
         nargs="+",
         type=formats,
         default=[],
-        help=f"what to make ({', '.join(MADE)}) and to write ({', '.join(FILES)}), with spaces or commas",
+        metavar="NAMES",
+        help=f"files ({', '.join(FILES)}; default: {','.join(DEFAULT_FILES)}) and, to make fewer than both, "
+        f"{' or '.join(MADE)}; with spaces or commas",
     )
-    wanted.add_argument("--python", default="", help="interpreter that has the backend's packages")
+    wanted.add_argument(
+        "--python",
+        default="",
+        help="interpreter that has the backend's packages (default: the one installed)",
+    )
     wanted.add_argument("--models", type=Path, help="folder with downloaded models")
 
 
