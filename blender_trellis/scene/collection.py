@@ -22,6 +22,7 @@ from .placement import free_place, stand
 from .standing import AT_CURSOR, Standing
 
 SHARP_ANGLE = math.radians(50)  # edges that are bent more stay sharp
+FINISH_REPORT = "trellis_finish_report"  # of a finished mesh: what was done, a line for each step
 INT_MAX = 2**31 - 1  # custom properties hold no larger integers
 
 
@@ -118,6 +119,7 @@ def finished_object(name: str, asset: Asset, made: list[bpy.types.ID]) -> bpy.ty
     else:
         material = vertex_color_material(name, _mean(linear))
     mesh.materials.append(_kept(made, material))
+    mesh[FINISH_REPORT] = asset.finish_report
     item = _kept(made, bpy.data.objects.new(name, mesh))
     item[PART] = "finished"
     return item
