@@ -40,7 +40,9 @@ def _living() -> tuple[ModuleType, ...]:
     from .ui import preview_drawing, thumbnails
     from .ui.candidates import drawing as candidate_drawing
     from .ui.region import drawing as region_drawing
+    from .ui.running import status_bar
     from .ui.splats import moving
+    from .ui.volumes import operators as volumes
 
     return (
         translations,
@@ -49,8 +51,10 @@ def _living() -> tuple[ModuleType, ...]:
         region_drawing,
         preview_drawing,
         candidate_drawing,
+        status_bar,
         moving,
         moved_vertices,
+        volumes,
     )
 
 
@@ -62,6 +66,7 @@ def _classes() -> tuple[type, ...]:
         input,
         install,
         job_operators,
+        marks,
         model_menu,
         models,
         operators,
@@ -70,8 +75,10 @@ def _classes() -> tuple[type, ...]:
         properties,
         queue_panel,
         region,
+        remedies,
         splats,
         vary,
+        volumes,
     )
 
     rooms = (
@@ -83,13 +90,16 @@ def _classes() -> tuple[type, ...]:
         job_operators,
         model_menu,
         input,
+        remedies,
         panels,
         candidates,
         models,
         region,
         vary,
+        marks,
         finish,
         install,
         queue_panel,
+        volumes,
     )
     return tuple(cls for room in rooms for cls in room.CLASSES)

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from backend.background.remove import remove_background
+from backend.background.choice import cut_out_as
 from backend.checkpoints.model_folder import ModelFolder
 from backend.checkpoints.model_info import available_model_infos
 from backend.encoding.latent_encoders import is_view_aligned
 from backend.errors import UserError
-from backend.image import cut_out, open_picture
+from backend.image import open_picture
 from backend.image.crop import PICTURE_SIZE
 from backend.machine.device import choose_device, choose_dtype, devices
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
@@ -27,6 +27,7 @@ from backend.trellis.finish import finish_settings, finished, received, with_fin
 from backend.trellis.generate import Guide, generate
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import describe_output
+from backend.trellis.preflight.check import require_memory
 from backend.trellis.received import asset_of, encoded, region_of, structure_of, values_of
 from backend.trellis.residency import Residency, free_bytes, stages_for
 from backend.trellis.stages import Output, Settings, Step
@@ -90,6 +91,8 @@ class TrellisEngine:
         on_progress("load", 0, 1)
         networks = self._open(request.model, request.device, request.precision, request.engine)
         networks.residency = Residency(networks.device, request.memory)
+        if isinstance(request, Sampled):
+            require_memory(networks, request.formats)
         on_progress("load", 1, 1)
         files = [] if isinstance(request, Encode) else [bytes(picture.data) for picture in request.pictures]
         events = _finished(networks, request, files, on_progress)
@@ -256,4 +259,4 @@ def _pictures(
     """The object of each picture, cut out when it is asked for."""
     names = request.picture_names or tuple(f"picture {n + 1}" for n in range(len(files)))
     for data, name in zip(files, names, strict=True):
-        yield cut_out(open_picture(data, name), remove_background, size)
+        yield cut_out_as(request.background, open_picture(data, name), size)

@@ -29,6 +29,7 @@ from backend.sampling import (
 from backend.trellis.conditioning import Condition
 from backend.trellis.decoding import Report, before_each_layer, silent
 from backend.trellis.networks import Networks
+from backend.trellis.preflight.check import require_memory
 from backend.trellis.residency import flow_working_bytes
 from blender_trellis.protocol import Stage
 
@@ -131,6 +132,7 @@ def sample_latents(
     """Stage 2, what is on each voxel: normalised latents (L, C) on each sample's voxels (L, 3)."""
     yield Step("structured_latent", 0, 1)
     config, most = networks.config("slat_flow_model"), max(len(one) for one in coords)
+    require_memory(networks, settings.formats, most)
     networks.begin(
         "structured_latent", flow_working_bytes(most, config.model_channels, networks.dtype.itemsize)
     )

@@ -67,7 +67,8 @@ def _lines(
 
 def _progress(values: dict) -> tuple[float, str]:
     done, total = float(values["done"]), max(float(values["total"]), 1.0)
-    return min(done / total, 1.0), f"{done / 1e9:.1f} of {total / 1e9:.1f} GB"
+    unit, digits, name = (1e9, 1, "GB") if total >= 1e9 else (1e6, 0, "MB")
+    return min(done / total, 1.0), f"{done / unit:.{digits}f} of {total / unit:.{digits}f} {name}"
 
 
 def _infos(rows: object) -> tuple[ModelInfo, ...]:

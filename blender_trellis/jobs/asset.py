@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 
+from ..png import png_of
 from ..protocol import Array, Complete, Edit, Encode, Finished, LoadModel, Making, array_field
 from ..scene.asset import Asset, Change, StoredLatents, fingerprint
 from .candidates import as_generate
@@ -41,6 +42,7 @@ def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, hist
         finished=finished.arrays if finished is not None else None,
         surface=_surface(finished),
         finish_report=str(finished.info.get("report", "")) if finished is not None else "",
+        texture=png_of(finished.arrays["texture"]) if finished and "texture" in finished.arrays else b"",
         gaussian=gaussian.arrays if gaussian is not None else None,
         properties=properties,
         latents=_latents(job, job.summary),

@@ -21,15 +21,14 @@ from ..protocol import (
     Making,
     OfAsset,
     Progress,
-    ProtocolError,
+    Remedy,
     Result,
     Sampled,
     Vary,
 )
-from .results import Part, check_result
+from .results import TRY_AGAIN, Part, checked
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
-TRY_AGAIN = "Try again; if it happens again, report it with the log."
 FINAL: tuple[State, ...] = ("finished", "failed", "cancelled")
 
 # how much of a job each stage is until it has been measured, in their order, and what people call it
@@ -60,9 +59,11 @@ class Job:
     fraction: float = 0.0  # of the whole job, never falls
     message: str = "Waiting"  # one line to show; of a failed job the sentence with fault and remedy
     failure: FailureKind | None = None
+    remedy: Remedy = ""  # the setting that mends the failure
     cancelling: bool = False  # asked to stop, not stopped yet
     parts: tuple[Part, ...] = ()
     summary: Finished | Loaded | None = None  # of a finished job
+    sent_again: bool = False  # whether a backend died before it said a word about it
     times: Mapping[str, float] = field(default_factory=dict)  # seconds that stages took in earlier jobs
     seconds: float = 0.0  # since the backend began with it
     begun: tuple[tuple[str, float], ...] = ()  # stages so far and the second at which each began
@@ -89,14 +90,16 @@ def apply(job: Job, message: FromBackend) -> Job:
         case Progress():
             return _advance(job, message)
         case Result():
-            return _receive(job, message)
+            return apply(job, checked(message))
+        case Part():
+            return replace(job, state="running", parts=(*job.parts, message))
         case Finished() | Loaded():
             if lacking := _lacking(job):
                 return fail(job, "protocol", f"The backend sent no {lacking}. {TRY_AGAIN}")
             ended = replace(job, state="finished", fraction=1.0, message="Done", summary=message)
             return replace(ended, seconds=message.seconds)
         case Failed():
-            return fail(job, message.kind, message.message)
+            return replace(fail(job, message.kind, message.message), remedy=message.remedy)
         case Cancelled():
             return replace(job, state="cancelled", message="Cancelled")
     return job
@@ -198,14 +201,6 @@ def _left_out(request: Making) -> set[str]:
     return left_out
 
 
-def _receive(job: Job, result: Result) -> Job:
-    try:
-        part = check_result(result)
-    except ProtocolError as error:
-        return fail(job, "protocol", f"{error} {TRY_AGAIN}")
-    return replace(job, state="running", parts=(*job.parts, part))
-
-
 @dataclass(frozen=True)
 class JobQueue:
     """All jobs in their order, at most one of them running. Every method returns a new queue."""
@@ -267,13 +262,18 @@ class JobQueue:
             return self._with(replace(job, cancelling=True, message="Cancelling")), True
         return self._with(replace(job, state="cancelled", message="Cancelled")), False
 
-    def backend_died(self, reason: str) -> "JobQueue":
-        """The running job has failed, or has been cancelled if that was asked; the waiting ones stay."""
+    def backend_died(self, reason: str, once_more: bool = False) -> "JobQueue":
+        """The running job has failed, or has been cancelled if that was asked; the waiting ones stay.
+
+        once_more: whether it goes back among them if nothing has been heard of it, the first time.
+        """
         job = self.running
         if job is None:
             return self
         if job.cancelling:
             return self._with(replace(job, state="cancelled", message="Cancelled"))
+        if once_more and not (job.stage or job.parts or job.sent_again):
+            return self._with(replace(job, state="queued", message="Waiting", sent_again=True))
         return self._with(fail(job, "backend_died", reason))
 
     def without(self, name: str) -> "JobQueue":

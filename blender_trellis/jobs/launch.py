@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..faults import Fault
 from ..process.backend_process import BackendProcess
+from .results import checked
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Launch:
         command = [str(self.python), "-E", "-s", *self.module]
         paths = {"TRELLIS_MODELS": self.models, "TRELLIS_U2NET": self.background_remover}
         variables = {name: str(path) for name, path in paths.items() if path is not None}
-        process = BackendProcess(command, self.root, self.log, variables=variables)
+        process = BackendProcess(command, self.root, self.log, variables=variables, prepare=checked)
         process.start()
         return process
 
@@ -43,7 +44,9 @@ class CommandLaunch:
 
     def start(self) -> BackendProcess:
         """A started process. Fault where the command cannot be read or started."""
-        process = BackendProcess(words_of(self.command), Path.home(), self.log, by_command=True)
+        process = BackendProcess(
+            words_of(self.command), Path.home(), self.log, by_command=True, prepare=checked
+        )
         process.start()
         return process
 

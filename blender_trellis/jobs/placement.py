@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ..scene.asset_marking import AssetMarks
 from ..scene.standing import Standing
 
 
@@ -24,6 +25,7 @@ class Placement:
     matrix: tuple[float, ...] | None = None
     standing: Standing = Standing()
     candidate: int = 0
+    marks: AssetMarks | None = None  # how a new asset is marked for the Asset Browser
     history: str = ""
     finishes: str = ""
     recolors: tuple[tuple[str, int], ...] = ()

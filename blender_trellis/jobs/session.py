@@ -7,14 +7,15 @@ and loading files may do what they like in the meantime.
 import logging
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bpy
 
 from ..backend_settings import backend_settings
-from ..extension_paths import extension_root, user_folder
+from ..extension_paths import extension_root, extension_version, user_folder
 from ..install.accelerator import in_words
 from ..install.backend_install import Wanted, find_python, install, remove
 from ..install.health import Health, check, lock_for
@@ -22,10 +23,11 @@ from ..install.model_command import ModelsDone, run_models
 from ..install.python_environment import mark_time
 from ..install.self_test import run_self_test as self_test
 from ..process.background_task import BackgroundTask, Report, TaskState
-from ..protocol import LoadModel, Making, ModelInfo
+from ..protocol import CutOut, LoadModel, Making, ModelInfo
 from ..scene.window import redraw
-from .arrivals import Arrival, arrival_of, place_arrivals
+from .arrivals import Arrival, Importer, arrival_of
 from .candidates import Candidate, candidate_of, complete
+from .cut_out import Asked
 from .job import Job, stage_seconds
 from .kept.keeper import QueueKeeper
 from .known_models import read_models, write_models
@@ -38,9 +40,21 @@ from .status import Ended, Growing, Listed, Status, growing_of, label, listed, s
 log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 0.1
+IMPORTING_SECONDS = 0.02  # between two turns of an import
+IMPORT_SECONDS = 0.02  # a turn
 IDLE_SECONDS = 1.0
 KEPT_JOBS = 12
+WITH_SETTINGS = ("missing_model", "out_of_memory")  # failures that the preferences may mend
 PYTHON_SECONDS = 2.0  # how long the search for the backend's Python is believed
+
+
+@dataclass(frozen=True, eq=False)
+class Coming:
+    """A finished result that is being prepared for the scene."""
+
+    job: Job
+    placement: Placement
+    arrival: Future[Arrival]
 
 
 class _State:
@@ -51,6 +65,9 @@ class _State:
         self.keeper = QueueKeeper(user_folder() / "queue")
         self.keeping = ""  # why the queue could not be kept, as it was told
         self.placements: dict[str, Placement] = {}  # of the jobs' results
+        self.importer = Importer()
+        self.preparer = ThreadPoolExecutor(1, "results")
+        self.coming: list[Coming] = []  # finished, being prepared for the scene
         self.arrived: list[Arrival] = []  # finished, not in a scene yet
         self.waiting = ""  # why they are not
         self.unsaved: tuple[tuple[Job, Placement], ...] = ()  # placed, in no saved file yet
@@ -60,6 +77,7 @@ class _State:
         self.tasks: dict[str, BackgroundTask] = {}
         self.running_tasks: set[str] = set()
         self.fault = ""
+        self.remedy = ""  # what mends it: a setting, "preferences", or nothing that is known
         self.log: tuple[str, ...] = ()
         self.shown: tuple[object, ...] = ()  # as of the last redraw
         self.seen: tuple[str, int] | None = None  # of the object that is being made
@@ -79,8 +97,8 @@ def begin() -> None:
     """On registration. Starts nothing."""
     global _state
     _state = _State()
-    for handlers in (bpy.app.handlers.save_post, bpy.app.handlers.load_post):
-        handlers.append(_is_saved)
+    for handlers, call in _handlers():
+        handlers.append(call)
 
 
 def end() -> None:
@@ -88,14 +106,16 @@ def end() -> None:
     global _state
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
-    for handlers in (bpy.app.handlers.save_post, bpy.app.handlers.load_post):
-        handlers.remove(_is_saved)
+    for handlers, call in _handlers():
+        handlers.remove(call)
     state, _state = _current(), None
+    state.importer.give_up()
     state.unsaved = ()
     _keep(state)
     for task in state.tasks.values():
         task.cancel()
     state.runner.close()
+    state.preparer.shutdown(wait=False, cancel_futures=True)
     state.keeper.close()
 
 
@@ -145,7 +165,8 @@ def left_jobs() -> int:
 def is_being_edited(asset: str) -> bool:
     """Whether an edit of the asset with this id runs or waits, so that another would start from what goes."""
     state = _current()
-    placements = (*state.placements.values(), *(one.placement for one in state.arrived))
+    finished = (placement for _, placement in _finished(state))
+    placements = (*state.placements.values(), *finished)
     return any(one.edits == asset for one in placements)
 
 
@@ -211,6 +232,11 @@ def is_running() -> bool:
     return _current().runner.is_alive
 
 
+def cut_out() -> Asked | None:
+    """The latest cut-out that was asked for."""
+    return _current().runner.cut_out
+
+
 # ---- what operators do
 
 
@@ -218,6 +244,28 @@ def submit(request: Making, placement: Placement) -> str:
     """Sends a request; `placement` says where its result goes. Gives the job's name back."""
     state = _current()
     dismiss()
+    _choose_launch(state)
+    job = state.runner.submit(request, _times(state).get(times_key(request), {}))
+    state.placements[job] = placement
+    _wake()
+    return job
+
+
+def ask_cut_out(request: CutOut, key: Hashable) -> None:
+    """Asks what the model will see of a picture; `cut_out` tells, with this key."""
+    state = _current()
+    _choose_launch(state)
+    state.runner.ask_cut_out(request, key)
+    _wake()
+
+
+def refuse_cut_out(key: Hashable, fault: str) -> None:
+    """Tells under this key of a picture that cannot even be read."""
+    _current().runner.cut_out = Asked("", key, fault=fault, ended=True)
+    redraw()
+
+
+def _choose_launch(state: _State) -> None:
     python, chosen = backend_python(fresh=True), backend_settings()
     log_path = user_folder(create=True) / "backend.log"
     if chosen.command:
@@ -225,10 +273,6 @@ def submit(request: Making, placement: Placement) -> str:
     elif python is not None:
         remover = chosen.background_remover
         state.runner.use(Launch(python, extension_root(), log_path, chosen.models, remover))
-    job = state.runner.submit(request, _times(state).get(times_key(request), {}))
-    state.placements[job] = placement
-    _wake()
-    return job
 
 
 def cancel(job: str = "") -> None:
@@ -260,7 +304,7 @@ def continue_left() -> None:
     state.keeper.left()
     for one in state.keeper.adopt():
         if one.job.state == "finished":
-            state.arrived.append(arrival_of(one.job, one.placement))
+            _prepare(state, one.job, one.placement)
         elif not isinstance(one.job.request, LoadModel):
             submit(one.job.request, one.placement)
     _keep(state)
@@ -283,7 +327,18 @@ def forget(job: str = "") -> None:
 def dismiss() -> None:
     """Forgets the last fault."""
     state = _current()
-    state.fault, state.log = "", ()
+    state.fault, state.log, state.remedy = "", (), ""
+
+
+def tell_fault(sentence: str) -> None:
+    """Shows why something was refused, in place of the last fault."""
+    _note_fault(_current(), sentence, ())
+    redraw()
+
+
+def remedy() -> str:
+    """What mends the last fault."""
+    return _current().remedy
 
 
 def pick(candidate: str) -> None:
@@ -401,7 +456,7 @@ def _tick() -> float | None:
     _place_arrived(state)
     _keep(state)
     _watch_tasks(state)
-    shown = (status(), listed_jobs(), *(held.state for held in state.tasks.values()))
+    shown = (status(), listed_jobs(), cut_out(), *(held.state for held in state.tasks.values()))
     if shown != state.shown:
         state.shown = shown
         redraw()
@@ -410,7 +465,7 @@ def _tick() -> float | None:
         state.seen = seen.key if seen else None
         redraw(views=True)
     if _is_busy(state):
-        return BUSY_SECONDS
+        return IMPORTING_SECONDS if state.importer.is_busy or state.coming else BUSY_SECONDS
     return IDLE_SECONDS if state.runner.is_alive else None
 
 
@@ -434,8 +489,9 @@ def _know_models(state: _State, models: tuple[ModelInfo, ...]) -> None:
 
 
 def _is_busy(state: _State) -> bool:
-    queue = state.runner.queue
-    return bool(queue.running or queue.waiting or state.arrived or state.running_tasks)
+    queue, asked = state.runner.queue, state.runner.cut_out
+    waits = state.coming or state.arrived or (asked is not None and not asked.ended)
+    return bool(queue.running or queue.waiting or waits or state.running_tasks)
 
 
 def _end_job(state: _State, job: Job) -> None:
@@ -452,17 +508,35 @@ def _end_job(state: _State, job: Job) -> None:
             state.candidates = tuple(sorted(found, key=lambda one: one.number))
             redraw(views=True)
         else:
-            state.arrived.append(arrival_of(job, placement))
+            _prepare(state, job, placement)
     elif job.state == "failed":
         sentence, *lines = job.message.splitlines()
         _note_fault(state, sentence, tuple(lines))
+        state.remedy = job.remedy or ("preferences" if job.failure in WITH_SETTINGS else "")
+
+
+def _prepare(state: _State, job: Job, placement: Placement) -> None:
+    """Gets a finished result ready for the scene; what takes time is done in another thread."""
+    keeps, version = backend_settings().keeps_pictures, extension_version()
+    work = state.preparer.submit(arrival_of, job, placement, keeps, version)
+    state.coming.append(Coming(job, placement, work))
+
+
+def _finished(state: _State) -> Iterator[tuple[Job, Placement]]:
+    """The finished jobs whose results are in no scene yet."""
+    for arrival in state.arrived:
+        yield arrival.job, arrival.placement
+    for coming in state.coming:
+        yield coming.job, coming.placement
 
 
 def _place_arrived(state: _State) -> None:
+    while state.coming and state.coming[0].arrival.done():
+        state.arrived.append(state.coming.pop(0).arrival.result())
     if not state.arrived:
         return
     waited, before = bool(state.waiting), state.arrived
-    state.arrived, told = place_arrivals(before)
+    state.arrived, told = state.importer.turn(before, IMPORT_SECONDS)
     waits = {one.job.id for one in state.arrived}
     placed = [(one.job, one.placement) for one in before if one.job.id not in waits]
     state.unsaved = (*state.unsaved, *placed)
@@ -474,11 +548,42 @@ def _place_arrived(state: _State) -> None:
 def _keep(state: _State) -> None:
     """Writes the jobs down that are in no scene yet, for the case that Blender ends."""
     here = [(job, state.placements[job.id]) for job in state.runner.queue.jobs if job.id in state.placements]
-    state.keeper.keep([*state.unsaved, *((one.job, one.placement) for one in state.arrived), *here])
+    state.keeper.keep([*state.unsaved, *_finished(state), *here])
     state.unsaved = tuple((replace(job, parts=()), where) for job, where in state.unsaved)[-KEPT_JOBS:]
     if state.keeper.fault not in ("", state.keeping):
         _note_fault(state, state.keeper.fault, ())
     state.keeping = state.keeper.fault
+
+
+def _handlers() -> Iterator[tuple[list[Callable[..., None]], Callable[..., None]]]:
+    """What Blender is to call when."""
+    at = bpy.app.handlers
+    for handlers in (at.undo_pre, at.redo_pre, at.load_pre, at.save_pre):
+        yield handlers, _before_change
+    for handlers in (at.undo_post, at.redo_post):
+        yield handlers, _after_undo
+    for handlers in (at.save_post, at.load_post):
+        yield handlers, _is_saved
+    yield at.depsgraph_update_post, _after_update
+
+
+@bpy.app.handlers.persistent
+def _before_change(*_: object) -> None:
+    """Nothing half-made goes into a file or stays where an undo leaves it."""
+    _current().importer.give_up()
+
+
+@bpy.app.handlers.persistent
+def _after_undo(*_: object) -> None:
+    _current().importer.undone()
+
+
+@bpy.app.handlers.persistent
+def _after_update(_: object, graph: bpy.types.Depsgraph) -> None:
+    importer = _current().importer
+    if importer.is_busy:
+        updates = (one for one in graph.updates if one.is_updated_geometry)
+        importer.changed(one.id.original for one in updates if isinstance(one.id, bpy.types.Mesh))
 
 
 @bpy.app.handlers.persistent
@@ -503,7 +608,7 @@ def _watch_tasks(state: _State) -> None:
 
 def _note_fault(state: _State, sentence: str, lines: tuple[str, ...]) -> None:
     log.error("%s %s", sentence, " | ".join(lines))
-    state.fault, state.log = sentence, lines
+    state.fault, state.log, state.remedy = sentence, lines, ""
 
 
 def pump_until_done(timeout: float) -> bool:

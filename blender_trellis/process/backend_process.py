@@ -52,8 +52,10 @@ class BackendProcess:
         log_path: Path,
         start_seconds: float = START_SECONDS,
         variables: Mapping[str, str] | None = None,
+        prepare: Callable[[FromBackend], FromBackend] = lambda message: message,
         by_command: bool = False,  # whether a command of the user's starts it, perhaps on another machine
     ):
+        self._prepare = prepare  # what becomes of a message as it comes, in the thread that reads it
         self._by_command = by_command
         self._banner = ""  # the first line that was no message, before its Hello
         self._variables = dict(variables or {})  # of the environment, beside those that Blender has
@@ -220,7 +222,7 @@ class BackendProcess:
             if fault := _misfit(message, greeted):
                 return self._give_up(fault)
             greeted, unreadable = True, 0
-            self._messages.put(message)
+            self._messages.put(self._prepare(message))
         return None
 
     def _doubt(self, error: ProtocolError) -> None:

@@ -149,6 +149,13 @@ def _sentence(command: Sequence[str], tail: Sequence[str]) -> str:
         text,
     ):
         return "The packages cannot be reached: check the network (or pip's proxy setting) and try again."
+    if "matching Python" in text:  # wheels there are, for other versions
+        return "The packages are not made for this Python: choose Python of Its Own in the preferences."
+    if match := re.search(r"No solution found.*you require ([\w.-]+==[\w.+-]+\w)", text, re.DOTALL):
+        return (
+            f"{match[1]} is not to be had: check the network, the package index (pip's configuration) "
+            "or the folder of wheels."
+        )
     errors = [line.strip() for line in tail if re.match(r"\s*(ERROR|error|Error)\b", line)]
     causes = [line.strip().removeprefix("cause: ") for line in tail if re.match(r"\s*cause: ", line)]  # uv's
     reason = (errors or list(tail) or ["no output"])[-1] + (f": {causes[0]}" if causes else "")

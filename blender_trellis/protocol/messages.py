@@ -17,6 +17,9 @@ Format = Literal["mesh", "gaussian", "radiance_field"]
 Memory = Literal["auto", "keep", "release"]
 """Whether networks leave the graphics card when their stage is over: for want of room, never, always."""
 MultiImage = Literal["stochastic", "multidiffusion"]
+Background = Literal["auto", "alpha", "remover", "plain", "keep"]
+"""How a picture's background goes: by its transparency, else a remover or its plain color; by one of these
+alone; or not at all, and the whole picture is what the model sees."""
 Input = Literal["pictures", "text"]
 EditMode = Literal["replace", "add", "look", "remove"]
 """What becomes of a region: shape and look anew, more beside what is there, the look alone, nothing."""
@@ -47,8 +50,11 @@ ResultKind = Literal[
     "mesh",
     "finished_mesh",
     "vertex_colors",
+    "cut_out",
 ]
 FailureKind = Literal["bad_input", "missing_model", "out_of_memory", "protocol", "internal", "backend_died"]
+Remedy = Literal["", "free_parts", "half_precision"]
+"""Memory on automatic, so that parts leave the card between their stages; the torsos in 16 bit."""
 Scalar = str | int | float
 Buffer = bytes | bytearray | memoryview
 
@@ -183,6 +189,7 @@ class Sampled(Decoded):
     """What every request says that samples the flows."""
 
     picture_names: tuple[str, ...] = ()  # how messages to people call the pictures
+    background: Background = "auto"
     prompt: str = ""
     seed: int = 1
     sparse_structure: SamplingParams = SamplingParams()
@@ -281,6 +288,7 @@ class Finish(Decoded):
 
     arrays: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     picture_names: tuple[str, ...] = ()
+    background: Background = "auto"
 
     @property
     def pictures(self) -> tuple[Array, ...]:
@@ -292,6 +300,19 @@ def numbered(arrays: Mapping[str, Array], pattern: str) -> tuple[Array, ...]:
     """The arrays named 0, 1, … in the pattern, as many as there are in turn."""
     names = map(pattern.format, range(len(arrays)))
     return tuple(arrays[name] for name in itertools.takewhile(arrays.__contains__, names))
+
+
+@dataclass(frozen=True)
+class CutOut:
+    """Show what the model will see of a picture. Answered beside the jobs, with a "cut_out" and Finished.
+
+    pictures: one picture file, u1 (bytes,).
+    """
+
+    job: str
+    pictures: tuple[Array, ...] = ()
+    picture_name: str = "picture"
+    background: Background = "auto"
 
 
 @dataclass(frozen=True)
@@ -368,11 +389,15 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The final message of a job that could not be done: one sentence with the fault and the remedy."""
+    """The final message of a job that could not be done: one sentence with the fault and the remedy.
+
+    remedy: a setting of Request that mends it.
+    """
 
     job: str  # "" where an unreadable frame named none
     kind: FailureKind
     message: str
+    remedy: Remedy = ""
 
 
 @dataclass(frozen=True)
@@ -394,7 +419,7 @@ class Heartbeat:
 
 Making = Generate | Complete | Edit | Vary | Encode | Finish
 """Requests whose results are an asset."""
-ToBackend = LoadModel | Making | Cancel | Shutdown
+ToBackend = LoadModel | Making | CutOut | Cancel | Shutdown
 FromBackend = Hello | Loaded | Progress | Result | Finished | Failed | Cancelled | Heartbeat
 Message = ToBackend | FromBackend
 Final = Loaded | Finished | Failed | Cancelled

@@ -68,3 +68,4 @@ class Asset:
     finished: Arrays | None = None
     surface: tuple[float, float] = (0.7, 0.0)  # roughness and metallic of the finished mesh
     finish_report: str = ""  # what finishing did, a line for each step
+    texture: bytes = b""  # a PNG file of the finished mesh's texture

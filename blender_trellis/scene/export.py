@@ -85,7 +85,7 @@ def export_asset(
             write_ply(path, Splats.plain(asset.gaussian).moved(TO_FILE))
     if "preview" in kinds:
         with atomic(_target(base, "preview", preview_name), written) as path:
-            render_preview(collection, path)
+            render_preview(collection, path, picture=asset.pictures[0][1] if asset.pictures else b"")
     if "blend" in kinds:
         with atomic(_target(base, "blend"), written) as path:
             bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, compress=True, check_existing=False)

@@ -6,6 +6,7 @@ from ..backend_settings import backend_settings
 from ..faults import Fault
 from ..jobs import session
 from ..jobs.candidates import of_seeds
+from ..jobs.hindrance import hindrance
 from ..jobs.placement import Placement
 from ..protocol import Generate
 from ..scene.collection import show
@@ -46,7 +47,13 @@ class TRELLIS_OT_generate(bpy.types.Operator):
 def submit_each(settings, request: Generate, name: str) -> None:
     """Sends the request for as many seeds in turn as results are asked for."""
     for one in of_seeds(request, settings.results, SEED_MAX):
-        session.submit(one, Placement(name, standing=settings.to_standing()))
+        session.submit(one, placement_of(settings, name))
+
+
+def placement_of(settings, name: str) -> Placement:
+    """Where and how a new result called `name` goes into the scene."""
+    marks = settings.marks.to_marks() if settings.marks.marks_results else None
+    return Placement(name, standing=settings.to_standing(), marks=marks)
 
 
 def why_not_generate(context: bpy.types.Context) -> str:
@@ -55,7 +62,8 @@ def why_not_generate(context: bpy.types.Context) -> str:
         return "There is no scene"
     if not session.has_backend():
         return "Install the backend first"
-    return context.scene.trellis.missing()
+    found = hindrance(context.scene.trellis.model)
+    return context.scene.trellis.missing() or (found.sentence if found is not None else "")
 
 
 def why_not_files(context: bpy.types.Context) -> str:

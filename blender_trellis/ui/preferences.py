@@ -147,7 +147,7 @@ class TrellisPreferences(bpy.types.AddonPreferences):
             box.operator("trellis.self_test", icon="CHECKMARK")
             if test is not None:
                 draw_outcome(box, test, letters)
-        header, body = layout.panel("trellis_models", default_closed=True)
+        header, body = layout.panel("trellis_models")
         header.label(text="Models")
         if body is not None:
             draw_models(body, letters)

@@ -15,7 +15,9 @@ from ..picture_source import Picture
 from ..protocol import FORMATS, Array, Generate, Input, SamplingParams, StageInfo
 from ..scene.standing import Standing
 from .finish.settings import TrellisFinishSettings
+from .input.cut_out import refresh_cut_out
 from .input.pictures import TrellisPicture, active_picture, put_picture
+from .marks.settings import TrellisMarkSettings
 from .region import settings as region_settings
 from .region.settings import TrellisRegionSettings
 from .vary import settings as vary_settings
@@ -72,13 +74,11 @@ class TrellisStageSettings(bpy.types.PropertyGroup):
         return info.stage(self.path_from_id().rpartition(".")[2]) if info is not None else None
 
     def to_params(self) -> SamplingParams:
-        """As the protocol has it: what somebody has set here, and nothing else."""
-        if not self.use_custom:
-            return SamplingParams()
-        return SamplingParams(
-            steps=self.own_steps or None,
-            cfg_strength=round(self.own_cfg_strength, 4) if self.own_cfg_strength >= 0 else None,
-        )
+        """As the protocol has it: what somebody has set here and the model heeds, and nothing else."""
+        why_idle = self.id_data.trellis.why_idle
+        steps = self.own_steps if self.use_custom and not why_idle("steps") else 0
+        strength = self.own_cfg_strength if self.use_custom and not why_idle("cfg_strength") else -1.0
+        return SamplingParams(steps=steps or None, cfg_strength=round(strength, 4) if strength >= 0 else None)
 
 
 class TrellisSettings(bpy.types.PropertyGroup):
@@ -86,7 +86,10 @@ class TrellisSettings(bpy.types.PropertyGroup):
 
     pictures: bpy.props.CollectionProperty(type=TrellisPicture)
     active_picture: bpy.props.IntProperty(
-        name="Picture", description="Pictures of one object; the first shows its front", min=0
+        name="Picture",
+        description="Pictures of one object; the first shows its front",
+        min=0,
+        update=lambda self, context: self.show_picture(),
     )
     picture: bpy.props.StringProperty(
         name="Picture",
@@ -94,6 +97,25 @@ class TrellisSettings(bpy.types.PropertyGroup):
         subtype="FILE_PATH",
         get=lambda self: getattr(active_picture(self), "path", ""),
         set=lambda self, value: put_picture(self, value),
+    )
+    background: bpy.props.EnumProperty(
+        name="Background",
+        description="How what is behind the object goes, before the model looks at the picture",
+        items=(
+            ("auto", "Automatic", "By its transparency, else the background remover, else its plain color"),
+            ("alpha", "Keep Transparency", "What is opaque in the picture is the object"),
+            ("remover", "Background Remover", "A model finds the object, whatever is behind it"),
+            ("plain", "Plain Color", "One even color goes, as behind a studio picture or a render"),
+            ("keep", "Leave As It Is", "The model sees the whole picture"),
+        ),
+        default=DEFAULTS.background,
+        update=lambda self, context: self.show_picture(),
+    )
+    shows_cut_out: bpy.props.BoolProperty(
+        name="Preview Cut-Out",
+        description="Show beside the picture what the model will see of it",
+        default=False,
+        update=lambda self, context: self.show_picture(),
     )
     multi_image: bpy.props.EnumProperty(
         name="Several Pictures",
@@ -177,6 +199,7 @@ class TrellisSettings(bpy.types.PropertyGroup):
     region: bpy.props.PointerProperty(type=TrellisRegionSettings)
     vary: bpy.props.PointerProperty(type=TrellisVarySettings)
     finish: bpy.props.PointerProperty(type=TrellisFinishSettings)
+    marks: bpy.props.PointerProperty(type=TrellisMarkSettings)
     formats: bpy.props.EnumProperty(
         name="Output",
         items=tuple((name, one.label, one.description) for name, one in IN_BLENDER.items()),
@@ -223,6 +246,10 @@ class TrellisSettings(bpy.types.PropertyGroup):
         """The bytes of those that the model looks at. Raises Fault."""
         return tuple(one.read() for one in self.used_pictures())
 
+    def show_picture(self) -> None:
+        """After the picture that is shown, or what becomes of it, has changed."""
+        refresh_cut_out(self)
+
     def draw_seed(self) -> None:
         """Puts a new seed in place if that is wanted: in the field, so that it can be used again."""
         if self.use_random_seed:
@@ -248,6 +275,7 @@ class TrellisSettings(bpy.types.PropertyGroup):
             sparse_structure=self.sparse_structure.to_params(),
             structured_latent=self.structured_latent.to_params(),
             multi_image=self.multi_image,
+            background=self.background,
             formats=tuple(kind for kind in IN_BLENDER if kind in self.formats),
             preview=backend.shows_previews,
             finishing=self.finish.to_finishing(),
@@ -258,6 +286,7 @@ CLASSES = (
     TrellisPicture,
     TrellisStageSettings,
     TrellisFinishSettings,
+    TrellisMarkSettings,
     *region_settings.CLASSES,
     *vary_settings.CLASSES,
     TrellisSettings,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from backend.background.choice import cut_out_as
 from backend.background.plain import key_out_plain_background
 from backend.background.remove import remove_background
 from backend.background.removers import SESSIONS, find_remover
@@ -288,3 +289,65 @@ def test_the_finest_remover_of_the_models_folder_is_taken(tmp_path, monkeypatch)
         cutout = remove_background(red_on_photograph())
         assert cutout.mode == "RGBA" and overlap(cutout, object_mask()) > 0.9
     assert found == ["u2net.onnx", "isnet-general-use.onnx", "birefnet-general-lite.onnx"]
+
+
+def halves_of(left: tuple[int, ...], right: tuple[int, ...], mode: str) -> Image.Image:
+    """64 × 32: two squares side by side."""
+    image = Image.new(mode, (64, 32), left)
+    image.paste(right, (32, 0, 64, 32))
+    return image
+
+
+def alpha_at(cutout: Image.Image, x: float, y: float) -> int:
+    """The alpha where the cut-out's square is [0, 1]²."""
+    assert cutout.mode == "RGBA" and cutout.size == (518, 518)
+    return cutout.getchannel("A").getpixel((int(x * 517), int(y * 517)))
+
+
+def test_kept_transparency_says_what_the_object_is():
+    """A clear frame of two pixels cuts nothing out by itself; who keeps it says that it does."""
+    framed = Image.new("RGBA", (100, 100), (9, 9, 9, 0))
+    framed.paste((200, 50, 50, 255), (2, 2, 98, 98))
+    assert alpha_at(cut_out_as("alpha", framed), 0.5, 0.5) == 255
+    with pytest.raises(UserError, match="nothing but a plain background"):
+        cut_out_as("auto", framed)
+    for opaque in (framed.convert("RGB"), Image.new("RGBA", (32, 32), (9, 9, 9, 255))):
+        with pytest.raises(UserError, match="no transparency to keep"):
+            cut_out_as("alpha", opaque)
+
+
+def test_a_plain_color_goes_even_where_transparency_says_otherwise():
+    """A red square on white whose alpha keeps the whole left half: the white goes with it."""
+    image = Image.new("RGBA", (200, 200), (255, 255, 255, 255))
+    image.paste((200, 30, 30, 255), (60, 60, 140, 140))
+    image.paste((255, 255, 255, 0), (150, 0, 200, 200))
+    kept = cut_out_as("plain", image)
+    assert alpha_at(kept, 0.5, 0.5) == 255 and alpha_at(kept, 0.03, 0.5) == 0 == alpha_at(kept, 0.97, 0.5)
+    with pytest.raises(UserError, match="not one even color"):
+        cut_out_as("plain", Image.fromarray(photograph().astype(np.uint8)))
+
+
+def test_the_remover_goes_before_transparency(model_file, monkeypatch):
+    """The picture's own alpha shows its left half alone; the remover sees all of it."""
+    photo = red_on_photograph()
+    halved = photo.convert("RGBA")
+    halved.putalpha(
+        Image.fromarray(np.where(np.arange(SIZE) < 100, 255, 254)[None].repeat(SIZE, 0).astype(np.uint8))
+    )
+    with pytest.raises(MissingModel, match="no background remover"):
+        cut_out_as("remover", halved)
+    monkeypatch.setenv("TRELLIS_U2NET", str(model_file))
+    found = np.asarray(cut_out_as("remover", halved))
+    assert np.array_equal(found, np.asarray(cut_out_as("auto", photo)))
+    assert not np.array_equal(found, np.asarray(cut_out_as("alpha", halved)))
+
+
+def test_a_picture_left_as_it_is_keeps_its_place_in_the_square():
+    """A black half and a red one, 2 : 1: the red half fills right of the middle, half of the height."""
+    seen = cut_out_as("keep", halves_of((0, 0, 0), (200, 0, 0), "RGB"))
+    assert alpha_at(seen, 0.75, 0.5) == 255
+    assert not any(alpha_at(seen, x, y) for x, y in ((0.25, 0.5), (0.75, 0.2), (0.75, 0.8)))
+    seen = cut_out_as("keep", halves_of((0, 0, 0, 255), (200, 0, 0, 0), "RGBA"))
+    assert alpha_at(seen, 0.25, 0.5) == 255 and alpha_at(seen, 0.75, 0.5) == 0
+    with pytest.raises(UserError, match="black or clear all over"):
+        cut_out_as("keep", Image.new("RGB", (32, 32)))

@@ -122,6 +122,24 @@ def test_no_seam_is_seen_between_texels():
     assert np.abs(shown[..., :3] - red[0])[shown[..., 3] > 0].max() < 0.01
 
 
+@pytest.mark.parametrize("factor, worst", [(2, 0.04), (4, 0.1)])
+def test_smaller_copies_of_the_image_hold_no_foreign_colour(factor, worst):
+    """As graphics cards read them from afar: nothing of what lies between the charts comes in."""
+    shape = trimesh.creation.icosphere(4, radius=0.4)
+    colors = 0.6 + shape.vertices * 0.5
+    textured = texture_mesh(mesh_of(shape, colors), TextureSettings(size=512))
+    side = 512 // factor
+    blocks = textured.image.reshape(side, factor, side, factor, 3).mean(axis=(1, 3))
+    small = replace(textured, image=blocks.round().astype(np.uint8))
+    camera = around(shape.vertices, azimuth=1.0)
+    shown = render_texture(small, camera, 128, samples=1)
+    ids, _ = camera.depths(shape.vertices, np.asarray(shape.faces), 128)
+    inside = ids >= 0
+    truth = colors[np.asarray(shape.faces)[ids[inside]]].mean(axis=1)
+    error = np.abs(shown[..., :3][inside] - truth).max(axis=1)
+    assert np.quantile(error, 0.99) < worst and error.mean() < 0.02
+
+
 def test_both_sides_of_a_seam_show_the_same():
     shape = trimesh.creation.icosphere(4, radius=0.4)
     colors = 0.5 + 0.4 * np.sin(8 * shape.vertices)

@@ -83,7 +83,7 @@ def test_a_stopped_download_goes_on(listed, hub):
     hub.gated, hub.gate = FLOW, threading.Event()
     bpy.ops.trellis.download_model(name="small")
     wait_until(lambda: session.task("models").fraction > 0.3, meanwhile=session._tick)
-    assert session.task("models").words == "0.0 of 0.0 GB"
+    assert session.task("models").words == "10 of 26 MB"
     bpy.ops.trellis.cancel_task(name="models")
     _pump_until_ended()
     assert session.task("models").cancelled and _where() == "arriving"

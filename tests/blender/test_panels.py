@@ -6,6 +6,7 @@ import bpy
 import pytest
 
 from blender_trellis.jobs import known_models, session
+from blender_trellis.jobs.cut_out import Asked
 from blender_trellis.ui import panels
 from blender_trellis.ui.input import panel as input_panel
 from blender_trellis.ui.input.pictures import put_picture
@@ -83,15 +84,15 @@ def test_a_setting_without_effect_is_grey_with_its_reason(told):
 
 def test_what_the_model_does_not_take_is_grey(told):
     """The starter takes pictures, another model nobody knows, the starter for text a sentence."""
-    drawn = _drawn(input_panel.draw_input, told)
+    drawn = _drawn(input_panel.draw_input, told, 80)
     assert ("prompt", False) in drawn and ("path", True) in drawn and ("trellis.use_render", True) in drawn
     told.model = "another"
-    drawn = _drawn(input_panel.draw_input, told)
+    drawn = _drawn(input_panel.draw_input, told, 80)
     assert ("prompt", True) in drawn and ("path", True) in drawn
     session._state.runner.hello = None
     session._state.told = known_models.BUNDLED
     told.model = "starter-text"
-    drawn = _drawn(input_panel.draw_input, told)
+    drawn = _drawn(input_panel.draw_input, told, 80)
     assert drawn == [("prompt", True), ("This model takes no pictures", True)]
 
 
@@ -136,3 +137,15 @@ def test_variants_show_what_the_model_heeds_and_why_a_button_is_grey(told):
     names = [name for name, _ in _drawn(vary_panel.draw_buttons, bpy.context, chosen, 200)]
     assert names == ["trellis.vary", "trellis.retexture", "trellis.make_editable"]
     assert _drawn(vary_panel.draw_guide, settings, chosen, info)[0] == ("OWN", False)
+
+
+def test_the_cut_out_stands_beside_the_picture_and_its_fault_below(told):
+    told.shows_cut_out = True
+    assert session.pump_until_done(60)
+    beside, below = Layout(), Layout()
+    input_panel.draw_cut_out(beside, below, session.cut_out(), 80)
+    assert [name for name, _ in beside.drawn] == ["icon"] and not below.drawn
+    asked = Asked("", "", fault="The picture is empty.", ended=True)
+    beside, below = Layout(), Layout()
+    input_panel.draw_cut_out(beside, below, asked, 80)
+    assert below.drawn == [("The picture is empty.", True)] and not beside.drawn

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import bpy
@@ -98,3 +99,27 @@ def test_the_timer_ends_when_there_is_nothing_to_watch(addon):
     session.run_self_test("cpu", "torch")
     _pump_until(lambda: session.task("self-test").done)
     assert session._tick() is None
+
+
+def test_a_backend_elsewhere_needs_nothing_installed_here(addon, fake_python, picture, monkeypatch):
+    monkeypatch.setenv("TRELLIS_PYTHON", "/nowhere/python")
+    chosen = replace(session.backend_settings(), command=f"'{fake_python}' serve")
+    monkeypatch.setattr(session, "backend_settings", lambda: chosen)
+    assert session.has_backend()
+    bpy.context.scene.trellis.picture = str(picture())
+    assert bpy.ops.trellis.generate() == {"FINISHED"}
+    assert session.pump_until_done(PATIENCE)
+    assert not session.status().fault and any(item.type == "MESH" for item in bpy.data.objects)
+
+
+def test_an_idle_backend_ends_by_itself(addon, picture, monkeypatch):
+    bpy.context.scene.trellis.picture = str(picture())
+    bpy.ops.trellis.generate()
+    assert session.pump_until_done(PATIENCE) and session.is_running()
+    chosen = replace(session.backend_settings(), idle_minutes=1)
+    monkeypatch.setattr(session, "backend_settings", lambda: chosen)
+    session._tick()
+    assert session.is_running()
+    session._state.runner._worked -= 61
+    assert session._tick() is None and not session.is_running()
+    assert session.status().backend == ("Ended after some idle time; starts when it is needed",)

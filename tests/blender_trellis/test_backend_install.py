@@ -341,6 +341,15 @@ def test_a_full_disk_is_one_sentence():
         run([sys.executable, "-c", complaint], lambda line: None, threading.Event())
 
 
+def test_packages_for_other_pythons_name_the_remedy():
+    complaint = (
+        "import sys; print('error: No solution found when resolving dependencies'); print('  cause: Because "
+        "xatlas==0.0.11 has no wheels with a matching Python ABI tag (e.g., `cp314`)'); sys.exit(1)"
+    )
+    with pytest.raises(InstallError, match="choose Python of Its Own"):
+        run([sys.executable, "-c", complaint], lambda line: None, threading.Event())
+
+
 def test_every_accelerator_has_a_lock():
     root = Path(__file__).resolve().parent.parent.parent
     for accelerator in python_environment.ACCELERATORS:

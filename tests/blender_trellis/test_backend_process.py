@@ -1,5 +1,6 @@
 """The child process, against a stand-in that behaves in all the ways that a backend can go wrong."""
 
+import io
 import subprocess
 import sys
 import time
@@ -289,3 +290,15 @@ def test_the_queue_of_messages_is_bounded_and_lets_go_when_closed():
     assert not done.is_set()
     messages.close()
     assert done.wait(PATIENCE)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_log_on_a_full_disk_stops_nobody():
+    from blender_trellis.process.backend_log import BackendLog
+
+    log = BackendLog(Path("/dev/full"))
+    lines = b"".join(b"line %d\n" % number for number in range(3000))
+    stream = io.BytesIO(lines)
+    log.follow(stream)
+    log.note("a remark")
+    assert not stream.read() and log.tail(2) == "line 2999\n[add-on] a remark"

@@ -64,6 +64,24 @@ def test_the_queue_outlives_the_backend(runner):
     assert runner.pump_until_done(names[1], timeout=PATIENCE).state == "finished"
 
 
+def test_a_job_for_a_backend_that_died_in_idleness_is_given_to_the_next(runner):
+    assert runner.pump_until_done(runner.submit(_request()), timeout=PATIENCE).state == "finished"
+    process = runner._process
+    process.kill()
+    assert runner.pump_until_done(runner.submit(_request()), timeout=PATIENCE).state == "finished"
+    assert runner._process is not process
+
+
+def test_a_job_that_kills_each_backend_before_a_word_fails(runner, monkeypatch):
+    assert runner.pump_until_done(runner.submit(_request()), timeout=PATIENCE).state == "finished"
+    send = job_runner.BackendProcess.send
+    monkeypatch.setattr(
+        job_runner.BackendProcess, "send", lambda self, message: (send(self, message), self.kill())
+    )
+    job = runner.pump_until_done(runner.submit(_request(b"deaf")), timeout=PATIENCE)
+    assert (job.state, job.failure) == ("failed", "backend_died")
+
+
 def test_a_backend_that_does_not_hear_a_cancel_is_ended(runner, monkeypatch):
     monkeypatch.setattr(job_runner, "CANCEL_SECONDS", 0.3)
     name = runner.submit(_request(b"deaf"))

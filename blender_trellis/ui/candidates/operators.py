@@ -8,8 +8,7 @@ from ...backend_settings import backend_settings
 from ...faults import Fault
 from ...jobs import session
 from ...jobs.candidates import of_seeds
-from ...jobs.placement import Placement
-from ..operators import why_not_generate
+from ..operators import placement_of, why_not_generate
 from ..properties import SEED_MAX
 from ..widgets import report
 from .drawing import drawn
@@ -36,9 +35,9 @@ class TRELLIS_OT_make_candidates(bpy.types.Operator):
             settings.draw_seed()
             name = pictures[0].stem if pictures else settings.prompt.strip()[:40]
             asked = replace(settings.to_request(pictures, backend_settings()), structure_only=True)
-            first, standing = session.next_candidate(), settings.to_standing()
+            first, placement = session.next_candidate(), placement_of(settings, name)
             for place, request in enumerate(of_seeds(asked, settings.candidates, SEED_MAX)):
-                session.submit(request, Placement(name, standing=standing, candidate=first + place))
+                session.submit(request, replace(placement, candidate=first + place))
         except Fault as fault:
             report(self, "ERROR", str(fault))
             return {"CANCELLED"}

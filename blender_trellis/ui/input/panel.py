@@ -2,14 +2,17 @@
 
 import bpy
 
-from ..thumbnails import icon_of_picture
+from ...jobs.cut_out import Asked
+from ..thumbnails import icon_of_picture, icon_of_pixels
+from ..widgets import draw_text
+from .cut_out import shown_cut_out
 from .pictures import active_picture
 from .sources import ONE_CLICK
 
 THUMBNAIL = 6.0
 
 
-def draw_input(layout: bpy.types.UILayout, settings) -> None:
+def draw_input(layout: bpy.types.UILayout, settings, letters: int) -> None:
     """Sentence and pictures; what the model does not take is grey and says so."""
     takes = settings.takes()
     draw_sentence(layout, settings, "text" in takes)
@@ -20,7 +23,7 @@ def draw_input(layout: bpy.types.UILayout, settings) -> None:
         column.label(text="This model takes no pictures", icon="IMAGE_DATA")
         return
     draw_sources(column)
-    draw_active(column, settings)
+    draw_active(column, settings, letters)
     draw_list(column, settings)
 
 
@@ -41,7 +44,7 @@ def draw_sources(layout: bpy.types.UILayout) -> None:
         row.operator(name, text="", icon=icon)
 
 
-def draw_active(layout: bpy.types.UILayout, settings) -> None:
+def draw_active(layout: bpy.types.UILayout, settings, letters: int) -> None:
     """The picture that is chosen, with its thumbnail."""
     picture = active_picture(settings)
     if picture is None:
@@ -49,14 +52,34 @@ def draw_active(layout: bpy.types.UILayout, settings) -> None:
         column.active = False
         column.label(text="Or drop a picture on the view", icon="BLANK1")
         return
+    row = layout.row(align=True)
     if icon := icon_of_picture(layout, picture):
-        layout.template_icon(icon_value=icon, scale=THUMBNAIL)
+        row.template_icon(icon_value=icon, scale=THUMBNAIL)
+    asked = shown_cut_out(settings)
+    if asked is not None:
+        draw_cut_out(row, layout, asked, letters)
     row = layout.row(align=True)
     if picture.image is not None:
         row.template_ID(picture, "image", open="image.open")
     else:
         row.prop(picture, "path", text="")
     row.operator("trellis.add_picture", text="", icon="ADD")
+    row = layout.row(align=True)
+    row.use_property_split = True
+    row.prop(settings, "background")
+    row.prop(settings, "shows_cut_out", text="", icon="HIDE_OFF" if settings.shows_cut_out else "HIDE_ON")
+    if settings.shows_cut_out:
+        row.operator("trellis.refresh_cut_out", text="", icon="FILE_REFRESH")
+
+
+def draw_cut_out(beside: bpy.types.UILayout, below: bpy.types.UILayout, asked: Asked, letters: int) -> None:
+    """What the model will see, or how far that has come, beside the picture; what is wrong with it below."""
+    if asked.pixels is not None:
+        beside.template_icon(icon_value=icon_of_pixels(asked.job, asked.pixels), scale=THUMBNAIL)
+    elif asked.fault:
+        draw_text(below, asked.fault, "ERROR", letters)
+    elif not asked.ended:
+        beside.label(text="Cutting out…", icon="TIME")
 
 
 def draw_list(layout: bpy.types.UILayout, settings) -> None:

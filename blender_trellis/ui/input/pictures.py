@@ -15,11 +15,13 @@ class TrellisPicture(bpy.types.PropertyGroup):
         name="Picture",
         description="Picture of one object; best with a transparent or plain background",
         subtype="FILE_PATH",
+        update=lambda self, context: self.id_data.trellis.show_picture(),
     )
     image: bpy.props.PointerProperty(
         name="Image",
         description="Picture of one object; best with a transparent or plain background",
         type=bpy.types.Image,
+        update=lambda self, context: self.id_data.trellis.show_picture(),
     )
 
     @property
@@ -54,8 +56,9 @@ def put_picture(settings, source: str | Path | bpy.types.Image, add: bool = Fals
         picture = settings.pictures.add()
         settings.active_picture = len(settings.pictures) - 1
     is_image = isinstance(source, bpy.types.Image)
-    picture.image = source if is_image else None
+    # An image goes before a file, so that in this order neither step shows a picture that nobody chose.
     picture.path = "" if is_image else str(source)
+    picture.image = source if is_image else None
 
 
 def put_files(settings, files: Sequence[Path]) -> None:

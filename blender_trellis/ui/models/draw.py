@@ -4,7 +4,7 @@ import bpy
 
 from ...jobs import session
 from ..widgets import draw_outcome, draw_task, draw_text
-from .rows import Row, rows
+from .rows import Row, rows, size_in_words
 
 WIDE = 75  # letters across, from which on a model is one line
 ICONS = {"model": "MESH_ICOSPHERE", "remover": "IMAGE_RGB_ALPHA", "part": "PLUGIN"}
@@ -15,7 +15,6 @@ STATES = {
     "cache": "In the download cache",
     "arriving": "Not complete yet",
     "incomplete": "Files are missing",
-    "absent": "Not here",
 }
 
 
@@ -52,7 +51,8 @@ def _draw_row(layout: bpy.types.UILayout, row: Row, letters: int) -> None:
         _draw_buttons(line, row, short=True)
         below = layout.column(align=True)
         below.active = False
-        details = (row.size, row.licence, row.takes, "" if row.found.usable else STATES[row.found.where])
+        state = STATES[row.found.where] if row.found.where in ("arriving", "incomplete") else ""
+        details = (size_in_words(row.size_bytes), row.licence, row.takes, state)
         draw_text(below, ", ".join(filter(None, details)), "BLANK1", letters)
         return
     split = layout.split(factor=0.27)
@@ -64,7 +64,7 @@ def _draw_row(layout: bpy.types.UILayout, row: Row, letters: int) -> None:
     columns = facts.split(factor=0.62)
     columns.label(text=takes)
     columns = columns.split(factor=0.4)
-    columns.label(text=row.size)
+    columns.label(text=size_in_words(row.size_bytes))
     columns.label(text=row.licence or row.origin)
     buttons = split.row(align=True)
     buttons.alignment = "RIGHT"
@@ -74,7 +74,7 @@ def _draw_row(layout: bpy.types.UILayout, row: Row, letters: int) -> None:
 def _draw_buttons(layout: bpy.types.UILayout, row: Row, short: bool) -> None:
     if row.found.where in ("absent", "arriving", "incomplete"):
         words = {"absent": "Download", "arriving": "Continue", "incomplete": "Complete"}[row.found.where]
-        size = "" if row.found.where == "arriving" else f" {row.fetched_bytes / 1e9:.1f} GB"
+        size = "" if row.found.where == "arriving" else f" {size_in_words(row.fetched_bytes)}"
         layout.operator(
             "trellis.download_model", text="" if short else words + size, icon="IMPORT"
         ).name = row.name

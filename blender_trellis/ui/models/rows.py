@@ -13,12 +13,12 @@ from ...jobs import session
 from ...protocol import ModelInfo
 
 SECONDS = 2.0  # how long what was seen on the disk is believed
-WORDS = {
-    "pictures": "pictures",
+WORDS = {  # radiance fields are not brought into Blender
+    "pictures": "picture",
+    "several": "several pictures",
     "text": "a sentence",
     "mesh": "mesh",
     "gaussian": "Gaussians",
-    "radiance_field": "radiance field",
 }
 
 
@@ -39,13 +39,12 @@ class Row:
     found: Presence = Presence("folder")
     entry: Entry | None = None
 
-    @property
-    def size(self) -> str:
-        """As people read it."""
-        if not self.size_bytes:
-            return ""
-        large = self.size_bytes >= 1e9
-        return f"{self.size_bytes / 1e9:.1f} GB" if large else f"{self.size_bytes / 1e6:.0f} MB"
+
+def size_in_words(size_bytes: int) -> str:
+    """As people read it; empty where it is not known."""
+    if not size_bytes:
+        return ""
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.0f} MB"
 
 
 def rows() -> tuple[Row, ...]:
@@ -92,12 +91,12 @@ def _row(entry: Entry, models: Path, caches: tuple[Path, ...]) -> Row:
 def _local(info: ModelInfo, models: Path, moment: int) -> Row:
     place = models / info.name
     size = _folder_bytes(place, moment) if place.is_dir() else 0
-    takes = _words(info.takes, "several pictures" if info.several_pictures else "")
+    takes = _words((*info.takes, *(("several",) if info.several_pictures else ())))
     where = Presence("folder" if place.is_dir() else "cache", place)
     return Row(
         info.name, info.name, "model", "Local", "", "", takes, _words(info.gives), size, size, where, None
     )
 
 
-def _words(values: tuple[str, ...], besides: str = "") -> str:
-    return ", ".join((*(WORDS.get(one, one) for one in values), *filter(None, [besides])))
+def _words(values: tuple[str, ...]) -> str:
+    return ", ".join(WORDS[one] for one in values if one in WORDS)
