@@ -60,10 +60,8 @@ def settings_of(options: argparse.Namespace) -> FinishSettings:
 
 def words(report: FinishReport) -> str:
     """The report as a few lines for people."""
-    lines = [f"  before  {_facts(report.before)}"]
-    for one in report.steps:
-        lines.append(f"  {one.step:12}{one.faces_before} → {one.faces_after} faces  {one.detail}".rstrip())
-    return "\n".join([*lines, f"  after   {_facts(report.after)}", ""])
+    lines = (f"before: {_facts(report.before)}", *report.lines(), f"after: {_facts(report.after)}")
+    return "".join(f"  {line}\n" for line in lines)
 
 
 def mesh_of(asset: Asset) -> Mesh:
@@ -122,7 +120,7 @@ def _arrays(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _scores(scores: FinishScores) -> str:
-    text = f"  scores  F-score at 0.02 {scores.f_score:.4f} (precision {scores.precision:.4f}, recall "
+    text = f"  scores: F-score at 0.02 {scores.f_score:.4f} (precision {scores.precision:.4f}, recall "
     text += f"{scores.recall:.4f}), seen from outside {scores.seen_faces:.2%} of the faces, "
     return f"{text}{scores.seen_area:.2%} of the area\n"
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from backend.errors import UserError
 from backend.finishing.chain import finish_mesh
-from backend.finishing.report import MeshFacts
+from backend.finishing.report import FinishReport
 from backend.finishing.settings import FinishSettings
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh, TexturedMesh
@@ -37,6 +37,8 @@ class FinishedMesh:
 def finish_settings(finishing: Finishing) -> FinishSettings:
     """The preset's settings with the request's numbers; UserError for what cannot be."""
     settings = FinishSettings.preset(finishing.preset)
+    if finishing.preset != "raw":
+        settings = replace(settings, outside=finishing.outside, crumbs=finishing.crumbs)
     if finishing.faces:
         settings = replace(settings, faces=finishing.faces)
     return replace(settings, watertight=True) if finishing.watertight else settings
@@ -88,7 +90,7 @@ def finished(
             picture_views(list(pictures), aligned) if finishing.project_picture else (),
             lambda _, step, steps: report("bake_texture", step, steps),
         )
-    return Output("finished_mesh", FinishedMesh(done, texture), about=_facts(told.after))
+    return Output("finished_mesh", FinishedMesh(done, texture), about=_facts(told))
 
 
 def received(request: Finish) -> tuple[Mesh, Gaussians | None]:
@@ -113,7 +115,8 @@ def received(request: Finish) -> tuple[Mesh, Gaussians | None]:
     return mesh, Gaussians(position, color, logit.sigmoid(), scale.exp(), rotation)
 
 
-def _facts(facts: MeshFacts) -> dict[str, float]:
+def _facts(report: FinishReport) -> dict[str, float | str]:
+    facts = report.after
     known = {
         "components": facts.components,
         "open_edges": facts.open_edges,
@@ -121,4 +124,5 @@ def _facts(facts: MeshFacts) -> dict[str, float]:
         "genus": facts.genus,
         "volume": facts.volume,
     }
-    return {name: value for name, value in known.items() if value is not None}
+    told = {"report": "\n".join(report.lines())} if report.steps else {}
+    return {name: value for name, value in known.items() if value is not None} | told

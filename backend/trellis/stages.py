@@ -82,7 +82,7 @@ class Output:
     value: Any
     sample: int = 0
     kept: Tensor | None = None
-    about: Mapping[str, float] = field(default_factory=dict)
+    about: Mapping[str, float | str] = field(default_factory=dict)
 
 
 def sample_structure(

@@ -41,6 +41,7 @@ def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, hist
         mesh=mesh.arrays if mesh is not None else None,
         finished=finished.arrays if finished is not None else None,
         surface=_surface(finished),
+        finish_report=str(finished.info.get("report", "")) if finished is not None else "",
         texture=png_of(finished.arrays["texture"]) if finished and "texture" in finished.arrays else b"",
         gaussian=gaussian.arrays if gaussian is not None else None,
         properties=properties,

@@ -148,6 +148,8 @@ class Finishing:
     symmetry: Symmetry = "off"  # whether they are mirrored onto the far side: where it fits, or always
     delight: bool = False  # soft shading is divided out of the picture
     material: Material = "matte"
+    outside: bool = True  # what no view from outside reaches goes
+    crumbs: float = 0.01  # parts with less than this share of the largest one's area go
 
 
 READY_TO_USE = Finishing(preset="game", texture=2048)

@@ -24,6 +24,7 @@ from .standing import AT_CURSOR, Standing
 
 HALF = "trellis_half_made"  # on datablocks until they are put into a scene
 SHARP_ANGLE = math.radians(50)  # edges that are bent more stay sharp
+FINISH_REPORT = "trellis_finish_report"  # of a finished mesh: what was done, a line for each step
 INT_MAX = 2**31 - 1  # custom properties hold no larger integers
 
 
@@ -192,6 +193,7 @@ def finished_steps(name: str, asset: Asset, made: list[bpy.types.ID]) -> Iterato
     else:
         material = vertex_color_material(name, _mean(linear))
     mesh.materials.append(_kept(made, material))
+    mesh[FINISH_REPORT] = asset.finish_report
     item = _kept(made, bpy.data.objects.new(name, mesh))
     item[PART] = "finished"
     yield

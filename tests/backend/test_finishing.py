@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from backend.errors import UserError
@@ -254,6 +256,31 @@ def test_meshes_that_are_none_are_refused_in_a_sentence(change, words):
         finish_mesh(replace(raw, **change), SMALL)
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    faces=st.integers(0, 40),
+    fault=st.sampled_from(["", "nan", "flat", "twice"]),
+)
+def test_any_faces_become_a_closed_mesh_or_a_sentence(seed, faces, fault):
+    """Random triangles through each other, some without area, some named twice."""
+    rng = np.random.default_rng(seed)
+    vertices, corners = rng.normal(size=(12, 3)), rng.integers(0, 12, (faces, 3))
+    if fault == "nan":
+        vertices[rng.integers(12)] = np.nan
+    if fault == "flat":
+        vertices[:, 2] = 0
+    if fault == "twice":
+        corners = np.concatenate([corners, corners, corners[:, ::-1]])
+    raw = Mesh(torch.from_numpy(vertices).float(), torch.from_numpy(corners).long(), torch.rand(12, 3))
+    try:
+        done, report = finish_mesh(raw, FinishSettings(resolution=32, faces=500))
+    except UserError as error:
+        assert len(str(error).splitlines()) == 1
+        return
+    assert report.after.watertight and len(done.faces) <= 500 and torch.isfinite(done.vertices).all()
+
+
 @pytest.mark.parametrize(
     "numbers", [{"faces": -1}, {"crumbs": 2.0}, {"gap": float("nan")}, {"resolution": 4096}]
 )
@@ -297,6 +324,7 @@ def test_a_request_to_finish_gives_one_closed_mesh_and_its_texture():
     TrellisEngine().run(request, lambda *step: stages.append(step[0]), lambda *result: results.append(result))
     ((kind, facts, arrays),) = results
     assert kind == "finished_mesh" and {"finish_mesh", "bake_texture"} <= set(stages)
+    assert facts["report"].splitlines()[2].endswith("0 parts removed")
     assert facts["components"] == 1 and facts["open_edges"] == facts["non_manifold_edges"] == 0
     assert 1500 < len(arrays["faces"]) <= 2000 and arrays["uv"].shape == (len(arrays["faces"]), 3, 2)
     assert arrays["texture"].shape == (256, 256, 3)

@@ -6,7 +6,7 @@ import pytest
 
 from blender_trellis.jobs import session
 from blender_trellis.scene.asset import Asset
-from blender_trellis.scene.collection import finished_object
+from blender_trellis.scene.collection import FINISH_REPORT, finished_object
 from blender_trellis.scene.find_asset import part
 from tests.waiting import PATIENCE
 
@@ -92,7 +92,8 @@ def _ball_of_two_colors(subdivisions: int):
 def test_quads_keep_the_shape_and_the_colours(addon, picture):
     collection = _generate(picture)
     finished = part(collection, "finished")
-    ball = finished_object("ball", Asset("ball", finished=_ball_of_two_colors(4)), [])
+    ball = finished_object("ball", Asset("ball", finished=_ball_of_two_colors(4), finish_report="faces"), [])
+    assert ball.data[FINISH_REPORT] == "faces"
     finished.data = ball.data
     bpy.data.objects.remove(ball)
     bpy.context.view_layer.objects.active = finished

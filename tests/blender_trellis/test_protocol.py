@@ -40,7 +40,11 @@ from blender_trellis.protocol import (
 
 PICTURE = Array("u1", (5,), b"\x89PNG\n")
 WHERE = ("a", "large", "cuda:1", "fp16", "cuda", "release")
-DECODED = (*WHERE, ("radiance_field",), Finishing("game", 9000, True, 1024, False, "auto", True, "metal"))
+DECODED = (
+    *WHERE,
+    ("radiance_field",),
+    Finishing("game", 9000, True, 1024, False, "auto", True, "metal", False, 0.5),
+)
 SAMPLED = (
     *DECODED,
     ("front é.png", "back.png"),
