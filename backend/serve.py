@@ -65,14 +65,22 @@ class Server:
         self._requests = requests
         self._channel = channel
         self._began = time.monotonic()
-        self._job: PendingJob | None = None  # the running one
+        self._job: PendingJob | None = None  # the running one, or one of them
 
-    def run(self) -> int:
-        """Say hello, then run jobs until no more will come; the exit code."""
+    def run(self, lanes: int = 1) -> int:
+        """Say hello, then run jobs, `lanes` at a time, until no more will come; the exit code."""
         self._channel.send(self._engine.hello())
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
-        cut_outs = threading.Thread(target=self._cut_out, name="cut-outs", daemon=True)
-        cut_outs.start()
+        further = [threading.Thread(target=self._work, name=f"lane {lane}") for lane in range(1, lanes)]
+        further.append(threading.Thread(target=self._cut_out, name="cut-outs", daemon=True))
+        for thread in further:
+            thread.start()
+        self._work()
+        for thread in further:
+            thread.join()
+        return self._requests.exit_code
+
+    def _work(self) -> None:
         while pending := self._requests.next():
             self._job, job = pending, pending.job
             assert not isinstance(job, CutOut), "they wait in a line of their own"
@@ -83,8 +91,6 @@ class Server:
             self._requests.done(pending)
             self._tell_memory()  # as it is after the job, which the add-on judges its growth by
             self._channel.send(final)
-        cut_outs.join()
-        return self._requests.exit_code
 
     def _cut_out(self) -> None:
         """Answers what asks for cut-outs, also while a job runs."""

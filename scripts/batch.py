@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -23,7 +24,7 @@ from blender_trellis.batch.console import prepare_streams
 from blender_trellis.batch.interrupts import Interrupts
 from blender_trellis.batch.jobs_file import read_jobs
 from blender_trellis.batch.journal import REPORT, Journal, report_name_of
-from blender_trellis.batch.outcomes import exit_code, lines, make_all, report, table
+from blender_trellis.batch.outcomes import Outcome, exit_code, lines, make_all, report, table
 from blender_trellis.batch.plan import Skipped, plan_batch
 from blender_trellis.batch.work import FILES, Work, with_latents, works_of, works_of_share
 from blender_trellis.faults import Fault
@@ -56,6 +57,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="K/N",
         help="only the K-th of N parts, which may run at once, on several machines, into one folder; then "
         "the same command without --share and with --resume makes what is missing, and one report of all",
+    )
+    add(
+        "--ray",
+        default="",
+        metavar="ADDRESS",
+        help="make several objects at once on a Ray cluster, one on each graphics card: local, auto, or its "
+        "head's host:port (pip install -r backend/requirements/ray.txt in the backend's Python)",
     )
     add("--json", action="store_true", help="print the report's lines instead of a table")
     add("--files", nargs="+", choices=FILES, default=[], help="what to write")
@@ -174,9 +182,9 @@ def run(
 ) -> int:
     """One backend makes all objects; writes the files, the reports and the last word. The exit code."""
     from blender_trellis.batch import run as in_blender  # imports bpy
+    from blender_trellis.batch.library.options import library_of
     from blender_trellis.scene.export import check_target, prepare_folder, remove_leftovers
 
-    interrupts = Interrupts()
     try:
         prepare_folder(options.output)
         output = options.output.resolve()
@@ -186,34 +194,22 @@ def run(
             remove_leftovers(output)
         for suffix in (".json", ".jsonl"):
             check_target(output / (report_name + suffix))
-        runner = in_blender.open_runner(options.python, options.models)
+        hands = open_backend(options)
         journal = Journal(output, resume, report_name)
     except Fault as fault:
         sys.stderr.write(f"{fault}\n")
         return 2
     made = tuple(name for name in MADE if name in {one for names in options.formats for one in names})
-    maker = in_blender.Maker(
-        runner,
-        in_blender.with_settings(
-            replace(shared.request_of(options, made or MADE), finishing=shared.finishing_of(options))
-        ),
-        in_blender.Written(output, preview_name, library),
-        journal,
-    )
+    settings = replace(shared.request_of(options, made or MADE), finishing=shared.finishing_of(options))
+    written = in_blender.Written(output, preview_name, library)
+    maker = in_blender.Maker(in_blender.with_settings(settings), written, journal)
     try:
-        outcomes = make_all(
-            works,
-            output,
-            options.seed,
-            maker.make,
-            in_blender.explain,
-            sys.stderr,
-            made=maker.made,
-            note=maker.note,
-            is_stopping=lambda: interrupts.asked,
-        )
+        outcomes = make_works(options, works, output, maker, hands)
+    except Fault as fault:
+        sys.stderr.write(f"{fault}\n")
+        return 2
     finally:
-        runner.close()
+        hands.close()
         journal.close()
     try:
         in_blender.write_report(report(outcomes, skipped, "pictures"), output / f"{report_name}.json")
@@ -223,20 +219,37 @@ def run(
     return exit_code(outcomes)
 
 
-def library_of(options: argparse.Namespace, output: Path):
-    """The asset library to fill, ready to be written to; None where none is asked for. Raises Fault."""
-    if getattr(options, "asset_library", None) is None:
-        return None
-    from blender_trellis.batch.library.asset_library import AssetLibrary
-    from blender_trellis.scene.asset_marking import AssetMarks
+def open_backend(options: argparse.Namespace):
+    """What will run the jobs: a crew on a cluster, or a runner of one after the other. Raises Fault."""
+    from blender_trellis.batch import at_once
+    from blender_trellis.batch import run as in_blender
 
-    folder = options.asset_library.resolve()
-    if folder == output:
-        raise Fault("The asset library cannot be the output folder too: choose another one for it.")
-    tags = tuple(tag.strip() for text in options.tags for tag in text.split(",") if tag.strip())
-    library = AssetLibrary(folder, AssetMarks(options.author, options.license, tags), options.catalog)
-    library.prepare()
-    return library
+    if address := getattr(options, "ray", ""):
+        launch = in_blender.find_launch(options.python, options.models)
+        return at_once.Crew(replace(launch, module=("-m", "backend", "ray", address)))
+    return in_blender.open_runner(options.python, options.models)
+
+
+def make_works(options: argparse.Namespace, works: list[Work], output: Path, maker, hands) -> list[Outcome]:
+    """Makes all objects by what `open_backend` gave. Fault where there is no backend."""
+    from blender_trellis.batch import at_once
+    from blender_trellis.batch import run as in_blender
+
+    interrupts = Interrupts()
+    if isinstance(hands, at_once.Crew):
+        every = at_once.AtOnce(works, output, options.seed, maker, hands, sys.stderr)
+        return every.run(lambda: interrupts.asked)
+    return make_all(
+        works,
+        output,
+        options.seed,
+        partial(maker.make, hands),
+        in_blender.explain,
+        sys.stderr,
+        made=maker.made,
+        note=maker.note,
+        is_stopping=lambda: interrupts.asked,
+    )
 
 
 def own_arguments() -> list[str]:

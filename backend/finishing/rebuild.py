@@ -22,8 +22,8 @@ _OFFSET = 0.6  # cells; the surface is drawn this far outside the raw one and th
 _SKIN = 0.1  # cells; how far outside it stays, so that single sheets get two sides
 _REACH = 1.5  # cells; a vertex farther from the raw surface spans a gap
 _FACING = 0.5  # cosine between the two surfaces' normals below which a vertex is not laid onto the raw one
-_OPEN = 0.15  # share of the directions from which a place must be seen that the surface may be drawn around
-_PLAIN = 0.3  # share below which a vertex looks into a pit, which is spanned instead
+_OPEN = 0.12  # share of the directions from which a place must be seen that the surface may be drawn around
+_PLAIN = 0.18  # share below which a vertex looks into a pit, which is spanned instead
 _LOOK = 3.0  # cells before the surface at which its openness is read
 _ROUNDS = 4
 

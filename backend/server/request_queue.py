@@ -94,6 +94,7 @@ class RequestQueue:
                 if self._pending.get(pending.name) is pending:  # else it was cancelled while it waited
                     pending.running = True
                     return pending
+        waiting.put(None)  # for who else waits
         return None
 
     def done(self, pending: PendingJob) -> None:

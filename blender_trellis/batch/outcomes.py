@@ -113,6 +113,11 @@ def table(outcomes: Sequence[Outcome], skipped: Sequence[Skipped]) -> str:
     return "\n".join([*lines, f"{_made(outcomes)} of {len(outcomes)} made.", ""])
 
 
+def told(outcome: Outcome) -> str:
+    """Its name and what became of it, on one line."""
+    return f"{_one_line(outcome.name)}: {_what(outcome)}"
+
+
 def exit_code(outcomes: Sequence[Outcome]) -> int:
     """0 when all objects were made, 1 when some were, 2 when none was."""
     made = _made(outcomes)

@@ -17,8 +17,8 @@ from ..faults import Fault
 from ..install.backend_install import find_python
 from ..jobs.asset import asset_of
 from ..jobs.job import Job
-from ..jobs.launch import CommandLaunch, Launch
 from ..jobs.runner import JobRunner
+from ..process.launch import CommandLaunch, Launch
 from ..protocol import Generate
 from ..scene.asset import Asset
 from ..scene.collection import add_asset
@@ -49,17 +49,23 @@ class Written:
 
 def open_runner(python: str, models: Path | None) -> JobRunner:
     """A runner with the backend that is found, `python` before all others. Fault where there is none."""
+    command = backend_settings().command
+    if command and not python:
+        return JobRunner(CommandLaunch(command, user_folder(create=True) / "backend.log"))
+    return JobRunner(find_launch(python, models))
+
+
+def find_launch(python: str, models: Path | None) -> Launch:
+    """How the backend of this machine is started, by `python` if that is named. Fault where there is none."""
     settings = backend_settings()
     log = user_folder(create=True) / "backend.log"
-    if settings.command and not python:
-        return JobRunner(CommandLaunch(settings.command, log))
     found = find_python(python or settings.python, user_folder(), extension_root())
     if found is None:
         raise Fault(
             "The backend is not installed: run scripts/setup.py, or name an interpreter with --python."
         )
     remover = settings.background_remover
-    return JobRunner(Launch(found, extension_root(), log, models or settings.models, remover))
+    return Launch(found, extension_root(), log, models or settings.models, remover)
 
 
 def with_settings(request: Generate) -> Generate:
@@ -77,8 +83,7 @@ def with_settings(request: Generate) -> Generate:
 class Maker:
     """Makes the objects of one batch, one after the other, with the settings of `template`."""
 
-    def __init__(self, runner: JobRunner, template: Generate, written: Written, journal: Journal):
-        self._runner = runner
+    def __init__(self, template: Generate, written: Written, journal: Journal):
         self._template = template
         self._written = written
         self._journal = journal
@@ -94,18 +99,30 @@ class Maker:
         except Fault:
             return None  # which `make` tells when its turn comes
 
-    def make(self, work: Work, outcome: Outcome, bar: ProgressBar) -> None:
+    def make(self, runner: JobRunner, work: Work, outcome: Outcome, bar: ProgressBar) -> None:
         """Makes one object and writes its files. Fault where that cannot be."""
-        base, kinds, preview = self._written.folder / work.name, work.files or (), self._written.preview_name
-        check_targets(base, kinds, preview)
+        asked = self.ask(work, outcome)
+        job = _run(runner, asked.request, bar)
+        bar.update(1.0, "export", "Writing files")
+        self.finish(work, outcome, asked, job)
+
+    def ask(self, work: Work, outcome: Outcome) -> Asked:
+        """What to ask the backend for. Fault where that, or writing its files, cannot be."""
+        kinds = work.files or ()
+        check_targets(self._written.folder / work.name, kinds, self._written.preview_name)
         asked = self._asked(work)
         if kinds and all(
             NEEDS.get(kind, asked.request.formats[0]) not in asked.request.formats for kind in kinds
         ):
             raise Fault("Nothing would be written: .glb needs the format mesh, .ply the format gaussian.")
         outcome.request_hash = self._hash(work, asked.request)
-        job = self._run(asked.request, bar)
-        bar.update(1.0, "export", "Writing files")
+        return asked
+
+    def finish(self, work: Work, outcome: Outcome, asked: Asked, job: Job) -> None:
+        """Writes the files of a job that has ended. Fault where it has failed or they cannot be written."""
+        if job.state != "finished":
+            raise Fault(job.message)
+        base, kinds, preview = self._written.folder / work.name, work.files or (), self._written.preview_name
         asset = asset_of(job, work.name, extension_version())
         outcome.model_hash = str(asset.properties["model_hash"])
         outcome.picture_hash = str(asset.properties["picture_hash"])
@@ -151,15 +168,12 @@ class Maker:
     def _hash(self, work: Work, request: Request) -> str:
         return request_hash(request, (*(work.files or ()), self._written.preview_name))
 
-    def _run(self, request: Request, bar: ProgressBar) -> Job:
-        def show(job: Job) -> None:
-            words = "Starting the backend" if self._runner.is_starting else job.message
-            bar.update(job.fraction, job.stage, words)
 
-        job = self._runner.pump_until_done(self._runner.submit(request), show)
-        if job.state != "finished":
-            raise Fault(job.message)
-        return job
+def _run(runner: JobRunner, request: Request, bar: ProgressBar) -> Job:
+    def show(job: Job) -> None:
+        bar.update(job.fraction, job.stage, "Starting the backend" if runner.is_starting else job.message)
+
+    return runner.pump_until_done(runner.submit(request), show)
 
 
 def frame_matrix(asset: Asset) -> Matrix:

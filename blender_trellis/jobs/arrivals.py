@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 
 import bpy
@@ -15,6 +15,7 @@ from ..meshes.thumbnail import thumbnail
 from ..scene.asset import Asset
 from ..scene.asset_marking import mark_asset
 from ..scene.collection import remove_half_made
+from ..scene.find_asset import find_asset
 from ..scene.window import as_one_step, finish_in_place, has_to_wait, place_steps
 from .asset import asset_of
 from .job import Job
@@ -53,6 +54,7 @@ class Importer:
     def __init__(self) -> None:
         self._job = ""  # whose result is being put in
         self._steps: Generator[None, None, str] | None = None
+        self._reads: set[int] = set()  # meshes, by their session_uid, of the asset that is being changed
         self._undone = False
 
     def turn(self, arrivals: list[Arrival], seconds: float) -> tuple[list[Arrival], str]:
@@ -70,7 +72,8 @@ class Importer:
         for arrival in arrivals:
             if self._job not in ("", arrival.job.id):
                 continue
-            if not self._job and (reason := _has_to_wait(arrival.placement)):
+            if reason := _has_to_wait(arrival.placement):
+                self.give_up()
                 told = reason
                 continue
             while (said := self._step(arrival)) is None:
@@ -89,9 +92,14 @@ class Importer:
 
     def give_up(self) -> None:
         """Takes away what is half-made; its result is still to come."""
-        steps, self._steps, self._job = self._steps, None, ""
+        steps, self._steps, self._job, self._reads = self._steps, None, "", set()
         if steps is not None:
             steps.close()
+
+    def changed(self, meshes: Iterable[bpy.types.Mesh]) -> None:
+        """These meshes have changed: a result that goes into one of them is begun anew."""
+        if self._reads and any(mesh.session_uid in self._reads for mesh in meshes):
+            self.give_up()
 
     def undone(self) -> None:
         """After an undo, which may have brought back what was half-made."""
@@ -101,10 +109,13 @@ class Importer:
         """One step; None unless it was the last, after which it gives what there is to tell."""
         if self._steps is None:
             self._job, self._steps = arrival.job.id, _steps_or_words(arrival)
+            collection = find_asset(arrival.placement.edits)
+            bodies = [] if collection is None else [one for one in collection.objects if one.type == "MESH"]
+            self._reads = {item.data.session_uid for item in bodies}
         try:
             next(self._steps)
         except StopIteration as end:
-            self._job, self._steps = "", None
+            self._job, self._steps, self._reads = "", None, set()
             return end.value
         return None
 

@@ -21,6 +21,7 @@ from ..protocol import (
     Making,
     OfAsset,
     Progress,
+    Remedy,
     Result,
     Sampled,
     Vary,
@@ -58,6 +59,7 @@ class Job:
     fraction: float = 0.0  # of the whole job, never falls
     message: str = "Waiting"  # one line to show; of a failed job the sentence with fault and remedy
     failure: FailureKind | None = None
+    remedy: Remedy = ""  # the setting that mends the failure
     cancelling: bool = False  # asked to stop, not stopped yet
     parts: tuple[Part, ...] = ()
     summary: Finished | Loaded | None = None  # of a finished job
@@ -97,7 +99,7 @@ def apply(job: Job, message: FromBackend) -> Job:
             ended = replace(job, state="finished", fraction=1.0, message="Done", summary=message)
             return replace(ended, seconds=message.seconds)
         case Failed():
-            return fail(job, message.kind, message.message)
+            return replace(fail(job, message.kind, message.message), remedy=message.remedy)
         case Cancelled():
             return replace(job, state="cancelled", message="Cancelled")
     return job

@@ -23,6 +23,7 @@ from ..install.model_command import ModelsDone, run_models
 from ..install.python_environment import mark_time
 from ..install.self_test import run_self_test as self_test
 from ..process.background_task import BackgroundTask, Report, TaskState
+from ..process.launch import CommandLaunch, Launch
 from ..protocol import CutOut, LoadModel, Making, ModelInfo
 from ..scene.window import redraw
 from .arrivals import Arrival, Importer, arrival_of
@@ -31,7 +32,6 @@ from .cut_out import Asked
 from .job import Job, stage_seconds
 from .kept.keeper import QueueKeeper
 from .known_models import read_models, write_models
-from .launch import CommandLaunch, Launch
 from .placement import Placement
 from .runner import JobRunner
 from .stage_times import Times, read_times, times_key, with_run, write_times
@@ -44,6 +44,7 @@ IMPORTING_SECONDS = 0.02  # between two turns of an import
 IMPORT_SECONDS = 0.02  # a turn
 IDLE_SECONDS = 1.0
 KEPT_JOBS = 12
+WITH_SETTINGS = ("missing_model", "out_of_memory")  # failures that the preferences may mend
 PYTHON_SECONDS = 2.0  # how long the search for the backend's Python is believed
 
 
@@ -76,6 +77,7 @@ class _State:
         self.tasks: dict[str, BackgroundTask] = {}
         self.running_tasks: set[str] = set()
         self.fault = ""
+        self.remedy = ""  # what mends it: a setting, "preferences", or nothing that is known
         self.log: tuple[str, ...] = ()
         self.shown: tuple[object, ...] = ()  # as of the last redraw
         self.seen: tuple[str, int] | None = None  # of the object that is being made
@@ -325,7 +327,18 @@ def forget(job: str = "") -> None:
 def dismiss() -> None:
     """Forgets the last fault."""
     state = _current()
-    state.fault, state.log = "", ()
+    state.fault, state.log, state.remedy = "", (), ""
+
+
+def tell_fault(sentence: str) -> None:
+    """Shows why something was refused, in place of the last fault."""
+    _note_fault(_current(), sentence, ())
+    redraw()
+
+
+def remedy() -> str:
+    """What mends the last fault."""
+    return _current().remedy
 
 
 def pick(candidate: str) -> None:
@@ -499,6 +512,7 @@ def _end_job(state: _State, job: Job) -> None:
     elif job.state == "failed":
         sentence, *lines = job.message.splitlines()
         _note_fault(state, sentence, tuple(lines))
+        state.remedy = job.remedy or ("preferences" if job.failure in WITH_SETTINGS else "")
 
 
 def _prepare(state: _State, job: Job, placement: Placement) -> None:
@@ -550,6 +564,7 @@ def _handlers() -> Iterator[tuple[list[Callable[..., None]], Callable[..., None]
         yield handlers, _after_undo
     for handlers in (at.save_post, at.load_post):
         yield handlers, _is_saved
+    yield at.depsgraph_update_post, _after_update
 
 
 @bpy.app.handlers.persistent
@@ -561,6 +576,14 @@ def _before_change(*_: object) -> None:
 @bpy.app.handlers.persistent
 def _after_undo(*_: object) -> None:
     _current().importer.undone()
+
+
+@bpy.app.handlers.persistent
+def _after_update(_: object, graph: bpy.types.Depsgraph) -> None:
+    importer = _current().importer
+    if importer.is_busy:
+        updates = (one for one in graph.updates if one.is_updated_geometry)
+        importer.changed(one.id.original for one in updates if isinstance(one.id, bpy.types.Mesh))
 
 
 @bpy.app.handlers.persistent
@@ -585,7 +608,7 @@ def _watch_tasks(state: _State) -> None:
 
 def _note_fault(state: _State, sentence: str, lines: tuple[str, ...]) -> None:
     log.error("%s %s", sentence, " | ".join(lines))
-    state.fault, state.log = sentence, lines
+    state.fault, state.log, state.remedy = sentence, lines, ""
 
 
 def pump_until_done(timeout: float) -> bool:

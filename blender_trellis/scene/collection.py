@@ -53,22 +53,21 @@ def asset_steps(asset: Asset) -> Iterator[bpy.types.Collection | None]:
         if asset.mesh is not None:
             raw = name if asset.finished is None else f"{name} Raw"
             for _ in _mesh_steps(raw, asset.mesh, made):
-                _half(made)
+                mark_half_made(made)
                 yield None
         if asset.finished is not None:
-            for _ in _finished_steps(name, asset, made):
-                _half(made)
+            for _ in finished_steps(name, asset, made):
+                mark_half_made(made)
                 yield None
         if asset.gaussian is not None:
             for _ in _gaussian_steps(f"{name} Gaussians", asset.gaussian, made):
-                _half(made)
+                mark_half_made(made)
                 yield None
         for item in [one for one in made if isinstance(one, bpy.types.Object)]:
             collection.objects.link(item)
-        for block in [one for one in made if HALF in one]:
-            del block[HALF]
+        unmark_half_made(made)
     except BaseException:
-        _remove(made)
+        remove_made(made)
         raise
     yield collection
 
@@ -106,9 +105,15 @@ def remove_half_made() -> None:
     bpy.data.batch_remove([block for kind in kinds for block in kind if HALF in block])
 
 
-def _remove(made: list[bpy.types.ID]) -> None:
+def remove_made(made: list[bpy.types.ID]) -> None:
     """Takes away what is still there: somebody may have purged what no scene uses."""
     bpy.data.batch_remove([block for block in made if _is_there(block)])
+
+
+def unmark_half_made(made: list[bpy.types.ID]) -> None:
+    """They are whole."""
+    for block in [one for one in made if HALF in one]:
+        del block[HALF]
 
 
 def _is_there(block: bpy.types.ID) -> bool:
@@ -118,7 +123,8 @@ def _is_there(block: bpy.types.ID) -> bool:
         return False
 
 
-def _half(made: list[bpy.types.ID]) -> None:
+def mark_half_made(made: list[bpy.types.ID]) -> None:
+    """So that `remove_half_made` knows them."""
     for block in made:
         if HALF not in block:
             block[HALF] = True
@@ -164,12 +170,13 @@ def shown(collection: bpy.types.Collection) -> str:
 
 def finished_object(name: str, asset: Asset, made: list[bpy.types.ID]) -> bpy.types.Object:
     """The mesh made ready to be used, in no collection yet; what is made for it is appended to `made`."""
-    for _ in _finished_steps(name, asset, made):
+    for _ in finished_steps(name, asset, made):
         pass
     return next(one for one in reversed(made) if isinstance(one, bpy.types.Object))
 
 
-def _finished_steps(name: str, asset: Asset, made: list[bpy.types.ID]) -> Iterator[None]:
+def finished_steps(name: str, asset: Asset, made: list[bpy.types.ID]) -> Iterator[None]:
+    """The same in steps."""
     arrays = asset.finished
     assert arrays is not None, "the asset was finished"
     mesh = _kept(made, bpy.data.meshes.new(name))

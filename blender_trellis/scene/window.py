@@ -8,7 +8,7 @@ from mathutils import Matrix
 from .asset import Asset
 from .collection import asset_steps, put_asset
 from .find_asset import find_asset, in_use
-from .replace import finish, fits, replace_asset
+from .replace import finish, fits, replace_steps
 from .standing import AT_CURSOR, Standing
 
 
@@ -37,18 +37,19 @@ def place_steps(
     """
     where = cube_matrix(asset.frame, matrix)
     collection = None
-    if not _to_change(edits, asset):
+    changed = _to_change(edits, asset)
+    if changed is not None:
+        yield from replace_steps(changed, asset, keeps_former)
+    else:
         for made in asset_steps(asset):
             collection = made
             yield
     window = bpy.context.window or next(iter(bpy.context.window_manager.windows), None)
     if window is None or bpy.app.background:  # where nobody undoes anything
         scene, view_layer = bpy.context.scene, bpy.context.view_layer
-        return _put(collection, asset, edits, keeps_former, where, standing, scene, view_layer, then)
+        return _put(collection, asset, edits, where, standing, scene, view_layer, then)
     with bpy.context.temp_override(window=window):  # timers run without one
-        told = _put(
-            collection, asset, edits, keeps_former, where, standing, window.scene, window.view_layer, then
-        )
+        told = _put(collection, asset, edits, where, standing, window.scene, window.view_layer, then)
         bpy.ops.ed.undo_push(message=f"TRELLIS: {asset.name}"[:60])
         if frames and (told or not edits):
             textured = asset.finished is not None and "texture" in asset.finished
@@ -86,7 +87,6 @@ def _put(
     made: bpy.types.Collection | None,
     asset: Asset,
     edits: str,
-    keeps_former: bool,
     matrix: Matrix | None,
     standing: Standing,
     scene: bpy.types.Scene,
@@ -94,10 +94,7 @@ def _put(
     then: Callable[[bpy.types.Collection], None],
 ) -> str:
     if made is None:
-        collection = _to_change(edits, asset)
-        assert collection is not None, "it was there a moment ago"
-        replace_asset(collection, asset, keeps_former)
-        return ""
+        return ""  # it has changed the one that is there
     then(put_asset(made, asset, scene, view_layer, matrix, standing))
     if not edits:
         return ""

@@ -6,6 +6,7 @@ from ..backend_settings import backend_settings
 from ..faults import Fault
 from ..jobs import session
 from ..jobs.candidates import of_seeds
+from ..jobs.hindrance import hindrance
 from ..jobs.placement import Placement
 from ..protocol import Generate
 from ..scene.collection import show
@@ -61,7 +62,8 @@ def why_not_generate(context: bpy.types.Context) -> str:
         return "There is no scene"
     if not session.has_backend():
         return "Install the backend first"
-    return context.scene.trellis.missing()
+    found = hindrance(context.scene.trellis.model)
+    return context.scene.trellis.missing() or (found.sentence if found is not None else "")
 
 
 def why_not_files(context: bpy.types.Context) -> str:

@@ -5,6 +5,7 @@ from enum import IntEnum
 import bpy
 
 from ..jobs import session
+from ..jobs.hindrance import hindrance
 from ..scene.find_asset import ASSET
 from ..scene.gaussians.object import is_gaussian
 from ..translations import translated
@@ -12,6 +13,7 @@ from .input.panel import draw_input
 from .input.presets import draw_presets
 from .install.panel import draw_install
 from .model_menu import label_of
+from .remedies import draw_hindrance, draw_remedy
 from .splats.panel import draw_splats
 from .widgets import draw_reasons, draw_text, letters_across
 
@@ -52,6 +54,8 @@ class TRELLIS_PT_main(TrellisPanel):
             draw_install(layout, letters)
         draw_input(layout, settings, letters)
         layout.menu("TRELLIS_MT_models", text=label_of(settings.model), icon="MESH_ICOSPHERE")
+        if session.has_backend():
+            draw_hindrance(layout, hindrance(settings.model), letters)
         draw_presets(layout, settings)
         status = session.status()
         if status.job:
@@ -90,6 +94,7 @@ def _draw_fault(layout: bpy.types.UILayout, status: "session.Status", letters: i
     row.operator("trellis.copy_fault", icon="COPYDOWN")
     row.operator("trellis.open_log", icon="TEXT")
     row.operator("trellis.open_folder", icon="FILE_FOLDER")
+    draw_remedy(box, session.remedy())
 
 
 class TRELLIS_PT_advanced(TrellisPanel):

@@ -5,6 +5,7 @@ from unicodedata import east_asian_width
 
 import bpy
 
+from ..jobs import session
 from ..process.background_task import TaskState
 from ..translations import translated
 
@@ -32,7 +33,12 @@ def draw_text(layout: bpy.types.UILayout, text: str, icon: str = "NONE", letters
 
 
 def report(operator: bpy.types.Operator, level: str, sentence: str) -> None:
-    """Tells what an operator did, or why it did not, in the interface's language."""
+    """Tells what an operator did, or why it did not, in the interface's language.
+
+    An error takes the place of the last fault in the panel, which would speak of something else.
+    """
+    if level == "ERROR":
+        session.tell_fault(sentence)
     operator.report({level}, translated(sentence))
 
 

@@ -1,11 +1,14 @@
 """The real server of jobs with an engine that needs no models, run as a program by test_serve.py.
 
+    python serve_fake_engine.py [JOBS AT A TIME]
+
 The prompt of a request says what the engine does with it.
 """
 
 import ctypes
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -33,6 +36,7 @@ class FakeEngine:
 
     def __init__(self, requests: RequestQueue):
         self._requests = requests
+        self._both = threading.Barrier(2)
 
     def hello(self) -> Hello:
         return Hello(PROTOCOL_VERSION, "0.1.0", "3.11", "none")
@@ -59,6 +63,10 @@ class FakeEngine:
 
     def nothing(self):
         pass
+
+    def meeting(self):
+        """Ends only once another job is here too."""
+        self._both.wait(60)
 
     def user_error(self):
         raise UserError("The picture is empty; choose another one.")
@@ -103,4 +111,5 @@ if __name__ == "__main__":
     interruption = Interruption()
     interruption.install()
     requests, channel = open_pipes(interruption.ask)
-    sys.exit(Server(FakeEngine(requests), requests, channel, interruption).run())
+    server = Server(FakeEngine(requests), requests, channel, interruption)
+    sys.exit(server.run(*map(int, sys.argv[1:])))

@@ -105,14 +105,14 @@ def test_where_the_free_memory_is_not_known_nothing_is_refused(needs):
 
 
 def test_weights_are_counted_from_headers(tiny_model):
-    """As loading them counts them, in either precision."""
+    """As loading them counts them: never more, so that nothing is refused that runs."""
     folder = open_folder(tiny_model)
     for dtype in (torch.float32, torch.bfloat16):
         networks = Networks(folder, torch.device("cpu"), dtype)
         counted = stage_weights(folder, FORMATS, dtype, ())
         for stage, role in STAGES.items():
             if stage in counted and stage != "condition":
-                assert counted[stage] == pytest.approx(parameter_bytes(networks[role]), rel=0.25)
+                assert 0.7 < counted[stage] / parameter_bytes(networks[role]) < 1.001
         assert counted["condition"] > 0
 
 

@@ -38,8 +38,9 @@ FINAL = (Finished, Failed, Cancelled, Loaded)
 class Child:
     """A served engine; every read of it is bounded by a timer that kills it."""
 
-    def __init__(self):
-        command = [sys.executable, "-E", "-s", str(Path(__file__).with_name("serve_fake_engine.py"))]
+    def __init__(self, *arguments: str):
+        program = str(Path(__file__).with_name("serve_fake_engine.py"))
+        command = [sys.executable, "-E", "-s", program, *arguments]
         pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
         self.process = subprocess.Popen(command, cwd=ROOT, **pipes)
         self.reader = Reader(self.process.stdout)
@@ -105,6 +106,16 @@ def test_a_job_from_request_to_last_word(child):
     child.send(Shutdown())
     assert not [message for message in child.rest() if not isinstance(message, Heartbeat)]
     assert child.process.wait(PATIENCE) == 0
+
+
+def test_two_jobs_at_a_time_where_there_is_room_for_two():
+    child = Child("2")
+    try:
+        child.send(*(Generate(name, prompt="meeting") for name in "abcd"))  # none ends alone
+        assert sorted(child.next(*FINAL).job for _ in "abcd") == [*"abcd"]
+        assert child.end()[0] == 0
+    finally:
+        child.close()
 
 
 def test_a_shutdown_leaves_no_job_without_its_last_word(child):

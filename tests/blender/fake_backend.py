@@ -2,9 +2,10 @@
 
     python fake_backend.py [serve]
 
-What the pictures' bytes hold decides what happens: b"bad" fails, b"die" ends the process in the middle of the
-job, b"garbage" sends indices out of range, b"slow" is in its first step until it is cancelled, b"steady"
-takes two seconds, b"deaf" says nothing, b"grow" takes 4 GB of memory; all else is a ball.
+What the pictures' bytes hold decides what happens: b"bad" fails, b"large" fails for want of memory, b"die"
+ends the process in the middle of the job, b"garbage" sends indices out of range, b"slow" is in its first step
+until it is cancelled, b"steady" takes two seconds, b"deaf" says nothing, b"grow" takes 4 GB of memory; all
+else is a ball.
 """
 
 import hashlib
@@ -112,6 +113,9 @@ class FakeBackend:
         data = bytes(pictures[0].data).removeprefix(PNG) if pictures else b""
         if data == b"bad":
             return self.send(p.Failed(request.job, "bad_input", f"{request.picture_names[0]} is no picture."))
+        if data == b"large":
+            sentence = "starter needs 9.0 GB of memory on cuda:0 for shaping, and 3.0 GB are free."
+            return self.send(p.Failed(request.job, "out_of_memory", sentence, "half_precision"))
         if data == b"deaf":
             time.sleep(1000)
         steps = STEPS if not isinstance(request, p.Sampled) else request.sparse_structure.steps or STEPS

@@ -3,11 +3,16 @@
 import bpy
 import pytest
 
+from blender_trellis.backend_settings import backend_settings
 from blender_trellis.jobs import session
 from blender_trellis.protocol.pictures import PNG
+from blender_trellis.scene.latents import read_latents
 from blender_trellis.ui import thumbnails
+from blender_trellis.ui.finish.operators import finish_request
 from blender_trellis.ui.input.cut_out import shown_cut_out
 from blender_trellis.ui.input.pictures import put_picture
+from blender_trellis.ui.region.guide import own_guide
+from blender_trellis.ui.vary.request import start_of_asset, vary_request
 
 
 @pytest.fixture
@@ -84,12 +89,21 @@ def test_a_backend_that_dies_of_it_leaves_a_sentence(settings, picture):
     assert _shown(settings).pixels is not None
 
 
-def test_the_choice_of_the_background_goes_into_the_request(settings, picture):
+def test_an_assets_own_picture_is_always_cut_out_as_it_was(settings, picture):
     settings.picture = str(picture())
     settings.background = "plain"
     bpy.ops.trellis.generate()
     assert session.pump_until_done(60)
-    assert '"background": "plain"' in bpy.data.collections["crate"]["trellis_parameters"]
+    collection = bpy.data.collections["crate"]
+    assert '"background": "plain"' in collection["trellis_parameters"]
+    settings.background = "keep"
+    assert own_guide(collection).background == "plain"
+    assert finish_request(collection, bpy.context).background == "plain"
+    start = start_of_asset(read_latents(collection))
+    request = vary_request(start, own_guide(collection), 1, None, False, ("mesh",), backend_settings())
+    assert request.background == "plain"
+    collection["trellis_history"] = "[]"  # of one that was made before there was a choice
+    assert own_guide(collection).background == "auto"
 
 
 def test_the_icon_shows_the_pixels(settings, picture):

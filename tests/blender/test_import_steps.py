@@ -9,6 +9,7 @@ from blender_trellis.jobs import session
 from blender_trellis.png import png_of
 from blender_trellis.scene.asset import Asset
 from blender_trellis.scene.collection import HALF, asset_steps, remove_half_made
+from blender_trellis.scene.find_asset import part
 from tests.waiting import PATIENCE, wait_until
 
 
@@ -92,6 +93,50 @@ def test_what_comes_in_between_begins_it_anew(addon, picture, little_by_little, 
     assert names == {"crate", "crate Raw", "crate Gaussians", "crate Root"}
     assert not any(HALF in block for block in _made())
     assert len(bpy.data.meshes) == 4  # and the one that carries the latents
+
+
+@pytest.mark.parametrize("event", ["nothing", "paint", "load"])
+def test_an_edit_goes_in_little_by_little_and_keeps_what_is_done_meanwhile(
+    addon, picture, little_by_little, event
+):
+    settings = bpy.context.scene.trellis
+    settings.formats, settings.finish.preset, settings.finish.texture = {"mesh"}, "raw", "0"
+    settings.picture = str(picture())
+    bpy.ops.trellis.generate()
+    assert session.pump_until_done(PATIENCE)
+    collection = bpy.data.collections["crate"]
+    bpy.context.view_layer.objects.active = part(collection, "mesh")
+    bpy.ops.trellis.add_region()
+    box = bpy.context.object
+    box.location.z, box.scale.z = 0.2, 0.21  # the upper half
+    guide = bpy.data.images.new("guide.png", 1, 1)
+    guide.pack(data=b"guide", data_len=5)
+    guide.source = "FILE"
+    settings.region.guide, settings.region.image = "PICTURE", guide
+    bpy.context.view_layer.update()
+    assert bpy.ops.trellis.regenerate_region() == {"FINISHED"}
+    wait_until(lambda: session._current().importer.is_busy, meanwhile=session._tick)
+    mesh = part(collection, "mesh").data
+    lowest = min(range(len(mesh.vertices)), key=lambda index: mesh.vertices[index].co.z)
+    for _ in range(4):
+        session._tick()
+    assert part(collection, "mesh").data == mesh  # not before it is whole
+    if event == "paint":
+        mesh.vertices[lowest].co.z -= 0.125
+        mesh.update()
+        bpy.context.view_layer.update()
+        assert not session._current().importer.is_busy
+    elif event == "load":
+        bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    assert session.pump_until_done(PATIENCE)
+    assert not any(HALF in block for block in _made())
+    if event == "load":
+        assert "was removed" in session.status().fault and "crate" in bpy.data.collections
+        return
+    after = part(collection, "mesh").data
+    assert after != mesh and not session.status().fault
+    depth = min(vertex.co.z for vertex in after.vertices)
+    assert depth == pytest.approx(-0.525 if event == "paint" else -0.4, abs=1e-5)
 
 
 def test_a_png_is_read_by_blender_as_it_was(tmp_path):

@@ -11,6 +11,7 @@ import torch
 
 from backend.checkpoints.find_model import models_folder
 from backend.errors import NotEnoughMemory
+from backend.machine.device import choose_dtype
 from backend.machine.memory import available_memory_bytes
 from backend.trellis.networks import Networks
 from backend.trellis.preflight.need import FEWEST_VOXELS, stage_weights, stage_working
@@ -94,7 +95,8 @@ def _need(networks: Networks, formats: tuple[str, ...], voxels: int, dtype: torc
 
 
 def _half(networks: Networks) -> torch.dtype:
-    return torch.bfloat16 if networks.device.type == "cpu" else torch.float16
+    """What "half" is on the device; 32 bit on a processor that has no other."""
+    return choose_dtype(networks.device, "bf16") if networks.device.type == "cpu" else torch.float16
 
 
 def _free(networks: Networks) -> int:

@@ -11,6 +11,7 @@ from ...protocol import Finish
 from ...scene.find_asset import asset_id, own_asset, part
 from ...scene.latents import read_latents, read_pictures
 from ...scene.raw_arrays import gaussian_arrays, mesh_arrays
+from ...scene.replace import background_of
 from ..widgets import report
 
 
@@ -57,6 +58,7 @@ def finish_request(collection: bpy.types.Collection, context: bpy.types.Context)
         finishing=context.scene.trellis.finish.to_finishing(),
         arrays=sent(arrays) | sent_pictures(data for _, data in pictures),
         picture_names=tuple(name for name, _ in pictures),
+        background=background_of(collection),
     )
 
 

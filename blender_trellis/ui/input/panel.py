@@ -65,7 +65,8 @@ def draw_active(layout: bpy.types.UILayout, settings, letters: int) -> None:
         row.prop(picture, "path", text="")
     row.operator("trellis.add_picture", text="", icon="ADD")
     row = layout.row(align=True)
-    row.prop(settings, "background", text="")
+    row.use_property_split = True
+    row.prop(settings, "background")
     row.prop(settings, "shows_cut_out", text="", icon="HIDE_OFF" if settings.shows_cut_out else "HIDE_ON")
     if settings.shows_cut_out:
         row.operator("trellis.refresh_cut_out", text="", icon="FILE_REFRESH")

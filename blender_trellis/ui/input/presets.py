@@ -111,6 +111,16 @@ class TRELLIS_PT_presets(PresetPanel, bpy.types.Panel):
     preset_operator = "script.execute_preset"
     preset_add_operator = "trellis.add_preset"
 
+    def draw(self, context: bpy.types.Context) -> None:
+        if bpy.utils.preset_paths(FOLDER):
+            super().draw(context)
+            return
+        # As Blender draws it, which finds fault with a folder that no preset has made yet.
+        row = self.layout.row(align=True)
+        row.prop(context.window_manager, "preset_name", text="")
+        add = row.operator(self.preset_add_operator, text="", icon="ADD")
+        add.name = context.window_manager.preset_name
+
 
 class TRELLIS_OT_add_preset(AddPresetBase, bpy.types.Operator):
     """Keep these settings under a name, for this and other files, or remove that name"""

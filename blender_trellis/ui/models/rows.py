@@ -13,13 +13,12 @@ from ...jobs import session
 from ...protocol import ModelInfo
 
 SECONDS = 2.0  # how long what was seen on the disk is believed
-WORDS = {
+WORDS = {  # radiance fields are not brought into Blender
     "pictures": "picture",
     "several": "several pictures",
     "text": "a sentence",
     "mesh": "mesh",
     "gaussian": "Gaussians",
-    "radiance_field": "radiance field",
 }
 
 
@@ -100,4 +99,4 @@ def _local(info: ModelInfo, models: Path, moment: int) -> Row:
 
 
 def _words(values: tuple[str, ...]) -> str:
-    return ", ".join(WORDS.get(one, one) for one in values)
+    return ", ".join(WORDS[one] for one in values if one in WORDS)
