@@ -10,8 +10,8 @@ from typing import TextIO
 
 from ..faults import Fault
 from ..jobs.job import Job, apply, fail, new_job
+from ..jobs.launch import Launch
 from ..process.backend_process import BackendProcess
-from ..process.launch import Launch
 from ..protocol import Cancel, Making, ProtocolError
 from .outcomes import INTERRUPTED, NOT_BEGUN, Outcome, told
 from .plan import name_for

@@ -17,8 +17,8 @@ from ..faults import Fault
 from ..install.backend_install import find_python
 from ..jobs.asset import asset_of
 from ..jobs.job import Job
+from ..jobs.launch import CommandLaunch, Launch
 from ..jobs.runner import JobRunner
-from ..process.launch import CommandLaunch, Launch
 from ..protocol import Generate
 from ..scene.asset import Asset
 from ..scene.collection import add_asset

@@ -14,10 +14,10 @@ from types import MappingProxyType
 from ..faults import Fault
 from ..process.backend_process import BackendProcess
 from ..process.growth import Growth
-from ..process.launch import CommandLaunch, Launch
 from ..protocol import Cancel, CutOut, Decoded, Failed, Hello, Making, ProtocolError
 from .cut_out import Asked, answered
 from .job import Job, JobQueue, new_job
+from .launch import CommandLaunch, Launch
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,6 @@ from ..install.model_command import ModelsDone, run_models
 from ..install.python_environment import mark_time
 from ..install.self_test import run_self_test as self_test
 from ..process.background_task import BackgroundTask, Report, TaskState
-from ..process.launch import CommandLaunch, Launch
 from ..protocol import CutOut, LoadModel, Making, ModelInfo
 from ..scene.window import redraw
 from .arrivals import Arrival, Importer, arrival_of
@@ -31,10 +30,11 @@ from .candidates import Candidate, candidate_of, complete
 from .cut_out import Asked
 from .job import Job, stage_seconds
 from .kept.keeper import QueueKeeper
+from .kept.stage_times import Times, read_times, times_key, with_run, write_times
 from .known_models import read_models, write_models
+from .launch import CommandLaunch, Launch
 from .placement import Placement
 from .runner import JobRunner
-from .stage_times import Times, read_times, times_key, with_run, write_times
 from .status import Ended, Growing, Listed, Status, growing_of, label, listed, status_of
 
 log = logging.getLogger(__name__)

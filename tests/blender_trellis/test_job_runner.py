@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from blender_trellis.jobs import runner as job_runner
+from blender_trellis.jobs.launch import CommandLaunch, Launch, words_of
 from blender_trellis.jobs.runner import JobRunner
 from blender_trellis.process.growth import Growth
-from blender_trellis.process.launch import CommandLaunch, Launch, words_of
 from blender_trellis.protocol import Array, Generate
 from tests.waiting import PATIENCE, wait_until
 

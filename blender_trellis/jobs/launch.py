@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..faults import Fault
-from .backend_process import BackendProcess
+from ..process.backend_process import BackendProcess
 from .results import checked
 
 
