@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from ..process.run_program import remove_folder, run
+from .accelerator import in_words
 from .package_sources import has_own_sources, uv_variables
 from .python_environment import Environment, OnProgress, interpreter, pins, read_mark, write_mark
 
@@ -113,22 +114,27 @@ class _Progress:
     def __init__(self, cache: Path, expected_bytes: int, on_progress: OnProgress) -> None:
         self._cache, self._expected, self._on_progress = cache, max(expected_bytes, 1), on_progress
         self._fraction, self._words, self._looked = 0.03, "Looking up packages", time.monotonic()
+        self._downloads = False
 
     def line(self, text: str) -> None:
         """One line of uv's output."""
         if match := re.match(r"\s*Downloading (\S+) \(([\d.]+)(\w+)\)", text):
             self._say(self._fraction, f"Downloading {match[1]} ({match[2]} {match[3]})")
         elif match := re.match(r"Resolved (\d+) packages?", text):
+            self._downloads = True
             self._say(0.05, f"Downloading {match[1]} packages")
         elif text.startswith("Prepared "):
+            self._downloads = False
             self._say(0.85, "Installing")
 
     def look(self) -> None:
         """While uv says nothing: how much has come."""
         if time.monotonic() - self._looked > LOOK_SECONDS:
-            share = folder_bytes(self._cache) / self._expected
+            there = folder_bytes(self._cache)
             self._looked = time.monotonic()
-            self._say(max(self._fraction, 0.05 + 0.75 * min(share, 1.0)), self._words)
+            if self._downloads:
+                self._words = f"{in_words(there)} of about {in_words(self._expected)}"
+            self._say(max(self._fraction, 0.05 + 0.75 * min(there / self._expected, 1.0)), self._words)
 
     def _say(self, fraction: float, words: str) -> None:
         self._fraction, self._words = max(self._fraction, fraction), words

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from blender_trellis.install import accelerator
+from blender_trellis.install import accelerator, uv_environment
 from blender_trellis.install.package_sources import has_own_sources, uv_variables
 from blender_trellis.install.uv_program import bundled_wheel, find_uv
 from scripts import fetch_wheels
@@ -169,3 +169,27 @@ def test_sizes_are_said_for_every_build():
         assert plain.download < with_python.download < with_python.disk
     assert accelerator.in_words(3 << 29) == "1.5 GB"
     assert accelerator.in_words(35 << 20) == "35 MB"
+
+
+def test_the_bar_follows_what_has_come(tmp_path, monkeypatch):
+    """Between uv's lines, by what lies in its store; it never goes back."""
+    seen: list[tuple[float, str]] = []
+    monkeypatch.setattr(uv_environment, "LOOK_SECONDS", -1.0)
+    progress = uv_environment._Progress(tmp_path, 4 << 20, lambda *told: seen.append(told))
+    progress.line("Resolved 72 packages in 1.09s")
+    progress.line("Downloading torch (190.2MiB)")
+    progress.look()
+    (tmp_path / "half").write_bytes(bytes(2 << 20))
+    progress.look()
+    progress.line("Prepared 72 packages in 12.65s")
+    progress.look()
+    assert [words for _, words in seen] == [
+        "Downloading 72 packages",
+        "Downloading torch (190.2 MiB)",
+        "0 MB of about 4 MB",
+        "2 MB of about 4 MB",
+        "Installing",
+        "Installing",
+    ]
+    fractions = [fraction for fraction, _ in seen]
+    assert fractions == sorted(fractions) and fractions[3] == pytest.approx(0.05 + 0.75 / 2)
