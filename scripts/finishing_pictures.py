@@ -3,7 +3,7 @@
     .venv/bin/python scripts/finishing_pictures.py PICTURES [--model starter] [--show NAME …] [--work FOLDER]
 
 Makes an object of every picture in the folder PICTURES, finishes and textures it, and compares it with the
-picture from the picture's view. Writes docs/finishing/textures.md, docs/finishing/before_after.jpg,
+picture from the picture's view. Writes the table of docs/finishing.md, docs/finishing/before_after.jpg,
 docs/finishing/splats.jpg and docs/pictures/finished.jpg; --show names the pictures on those. What was made is
 kept in --work, so that a run that was stopped goes on. Run by the backend's Python.
 """
@@ -77,7 +77,7 @@ def main() -> int:
         sys.stdout.flush()
     target = DOCS / "finishing"
     target.mkdir(exist_ok=True)
-    write_bytes(target / "textures.md", _table(rows).encode())
+    _write_table(DOCS / "finishing.md", _table(rows))
     shown = [one for one in rows if one.name in options.show] or rows[:3]
     _save(target / "before_after.jpg", [one.tiles for one in shown])
     _save(DOCS / "pictures" / "finished.jpg", [[one.tiles[0], *one.tiles[4:]] for one in shown])
@@ -168,6 +168,13 @@ def _use(mesh: TexturedMesh) -> float:
     corners = mesh.uv.double().numpy()[mesh.faces.numpy()]
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     return float(np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]).sum() / 2)
+
+
+def _write_table(page: Path, table: str) -> None:
+    """Puts the table between its marks on the page."""
+    head, begin, rest = page.read_text("utf-8").partition("<!-- textures: begin -->\n")
+    _, end, tail = rest.partition("<!-- textures: end -->")
+    write_bytes(page, (head + begin + table + end + tail).encode())
 
 
 def _table(rows: list[Measured]) -> str:

@@ -23,7 +23,7 @@ from backend.trellis.decoding import Report, estimated_voxels
 from backend.trellis.edit import EditSettings, edit
 from backend.trellis.editing.region import check_edit
 from backend.trellis.encode import Frame, decode_asset
-from backend.trellis.finish import finish_settings, finished, received, with_finished
+from backend.trellis.finish import finish_settings, finished, received, received_texture, with_finished
 from backend.trellis.generate import Guide, generate
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import describe_output
@@ -132,7 +132,8 @@ def _finished(
     events = _events(networks, request, files, report)
     if isinstance(request, Sampled) and request.preview:
         events = _with_previews(events, networks)
-    return with_finished(events, request.finishing, pictures, aligned, report)
+    before = received_texture(request) if isinstance(request, Edit) and request.finishing.texture else None
+    return with_finished(events, request.finishing, pictures, aligned, report, before)
 
 
 def _events(

@@ -233,6 +233,8 @@ class Edit(OfAsset):
 
     boxes: each a matrix of 16 numbers, row by row, that takes the cube [-1, 1]³ into the asset's frame
     [-0.5, 0.5]³; closed meshes are the arrays "region_0_vertices" f4 (V, 3), "region_0_faces" i4 (F, 3), …
+    Where the asset is finished, with a texture, "finished_vertices" f4 (V, 3), "finished_faces" i4 (F, 3),
+    "finished_uv" f4 (F, 3, 2) and "finished_texture" u1 (S, S, 3): what the edit keeps goes on looking so.
     """
 
     mode: EditMode = "replace"

@@ -14,11 +14,11 @@ from PIL import Image
 from backend.errors import UserError
 from backend.representations.gaussians import SH_C0, Gaussians
 from backend.representations.glb import write_textured_glb
-from backend.representations.mesh import Mesh
+from backend.representations.mesh import Mesh, TexturedMesh
+from backend.representations.obj_files import write_obj
 from backend.texturing.camera import Camera, around
 from backend.texturing.delight import without_shading
 from backend.texturing.fitting import ALL_ROUND, fit_camera
-from backend.texturing.obj_files import write_obj
 from backend.texturing.preview import render_texture
 from backend.texturing.projection import PictureView
 from backend.texturing.settings import TextureSettings
@@ -26,6 +26,10 @@ from backend.texturing.symmetry import mirrors
 from backend.texturing.texels import texels_of
 from backend.texturing.texture import texture_mesh
 from backend.texturing.unwrap import MOST_FACES, unwrap
+from backend.trellis.finish import received_texture, with_finished
+from backend.trellis.stages import Output
+from blender_trellis.jobs.sent_arrays import sent
+from blender_trellis.protocol import Edit, Finishing
 
 SIX = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1]]) * 0.8 + 0.1
 """Colours of a cube's sides +x, +y, +z, −x, −y, −z."""
@@ -236,6 +240,55 @@ def test_an_artists_own_coordinates_are_kept():
     for bad in (uv[:1], uv + 3, uv * np.nan):
         with pytest.raises(UserError, match="texture coordinates"):
             texture_mesh(mesh, TextureSettings(size=64), uv=bad)
+
+
+def striped(shape: trimesh.Trimesh, size: int) -> TexturedMesh:
+    """A mesh whose texture has fine stripes of red and green, by height, which no vertex colour tells."""
+    textured = texture_mesh(mesh_of(shape), TextureSettings(size=size))
+    vertices, normals = textured.vertices.numpy(), textured.normals.numpy()
+    texels = texels_of(vertices, normals, textured.faces.numpy(), textured.uv.numpy(), size)
+    red = np.floor(texels.position[:, 2] * 25) % 2 == 0
+    image = textured.image.reshape(-1, 3).copy()
+    image[texels.place] = np.where(red[:, None], (220, 30, 30), (30, 200, 60))
+    return replace(textured, image=image.reshape(size, size, 3))
+
+
+def test_what_an_edit_keeps_keeps_its_texture():
+    """Also on other triangles; and what the edit has changed shows nothing of the texture before."""
+    before = striped(trimesh.creation.icosphere(4, radius=0.4), 512)
+    shape = trimesh.creation.uv_sphere(radius=0.4, count=[40, 40])
+    kept = shape.vertices[:, 0] < 0
+    blue = mesh_of(shape, np.tile([0.1, 0.2, 0.9], (len(shape.vertices), 1)))
+    events = iter([Output("mesh", blue, kept=torch.tensor(kept))])
+    finishing = Finishing(preset="raw", texture=512)
+    _, output = with_finished(events, finishing, (), False, lambda *_: None, before)
+    colors, places, _ = texel_facts(output.value.texture, 512)
+    band = places[:, 2] * 25 % 1
+    inner = (places[:, 0] < -0.06) & (band > 0.2) & (band < 0.8)
+    wanted = np.where((np.floor(places[:, 2] * 25) % 2 == 0)[:, None], (220, 30, 30), (30, 200, 60)) / 255
+    assert inner.sum() > 5000 and np.abs(colors - wanted)[inner].max() < 0.05
+    changed = places[:, 0] > 0.06
+    assert np.abs(colors[changed] - [0.1, 0.2, 0.9]).max() < 0.01
+
+
+def test_a_texture_before_an_edit_that_is_none_is_one_sentence():
+    arrays = {
+        "finished_vertices": np.zeros((3, 3), np.float32),
+        "finished_faces": np.array([[0, 1, 2]], np.int32),
+        "finished_uv": np.full((1, 3, 2), 0.5, np.float32),
+        "finished_texture": np.zeros((8, 8, 3), np.uint8),
+    }
+    found = received_texture(Edit("", arrays=sent(arrays)))
+    assert found.image.shape == (8, 8, 3) and len(found.faces) == 1
+    assert received_texture(Edit("")) is None
+    for name, wrong in {
+        "finished_faces": np.array([[0, 1, 3]], np.int32),
+        "finished_uv": np.zeros((2, 3, 2), np.float32),
+        "finished_vertices": np.full((3, 3), np.nan, np.float32),
+        "finished_texture": np.zeros((8, 4, 3), np.uint8),
+    }.items():
+        with pytest.raises(UserError, match="finish the asset again"):
+            received_texture(Edit("", arrays=sent(arrays | {name: wrong})))
 
 
 def test_meshes_that_are_hardly_any():

@@ -2,6 +2,7 @@
 
 import colorsys
 import math
+from dataclasses import replace
 
 import bpy
 import numpy as np
@@ -11,6 +12,8 @@ from fake_backend import ball
 from blender_trellis.scene.asset import Asset
 from blender_trellis.scene.collection import add_asset
 from blender_trellis.scene.find_asset import part
+from blender_trellis.scene.placement import Standing
+from blender_trellis.scene.raw_arrays import texture_arrays
 
 YELLOW = (240, 200, 30)
 
@@ -62,3 +65,23 @@ def test_solid_view_has_a_texture_to_show_and_vertex_colours(tmp_path):
     active = mesh.materials[0].node_tree.nodes.active
     assert active.type == "TEX_IMAGE" and active.image.packed_file is not None
     assert mesh.uv_layers.active is not None and mesh.color_attributes.active_color is not None
+
+
+def test_the_finished_texture_goes_along_with_an_edit():
+    asset = _asset(True, (1.0, 0.0))
+    random = np.random.default_rng(0)
+    texture = random.integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    uv = random.random(asset.finished["uv"].shape).astype(np.float32)
+    asset = replace(asset, finished={**asset.finished, "texture": texture, "uv": uv})
+    collection = add_asset(asset, bpy.context.scene, bpy.context.view_layer, standing=Standing(height=2.0))
+    arrays = texture_arrays(collection)
+    assert (arrays["finished_texture"] == texture).all()
+    np.testing.assert_allclose(arrays["finished_vertices"], asset.finished["vertices"], atol=1e-6)
+    # Each face has its own corners and coordinates, in whatever order.
+    wanted = np.concatenate([asset.finished["vertices"][asset.finished["faces"]], uv], axis=2)
+    found = np.concatenate(
+        [arrays["finished_vertices"][arrays["finished_faces"]], arrays["finished_uv"]], axis=2
+    )
+    np.testing.assert_allclose(np.sort(found.reshape(-1, 5), 0), np.sort(wanted.reshape(-1, 5), 0), atol=1e-5)
+    part(collection, "finished").data.materials.clear()
+    assert texture_arrays(collection) == {}

@@ -11,6 +11,7 @@ from blender_trellis.scene.asset import Asset
 from blender_trellis.scene.collection import add_asset
 from blender_trellis.scene.files.write import write_asset
 from blender_trellis.scene.find_asset import part
+from blender_trellis.scene.placement import Standing
 from tests.gltf_validator import issues
 
 CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.3, 0.3) for z in (0, 0.9)], np.float32)
@@ -35,7 +36,7 @@ def _collection() -> bpy.types.Collection:
     texture[:, :16], texture[:, 16:] = GREEN, ORANGE
     uv = (CORNERS[FACES][:, :, [0, 2]] + np.array([0.5, 0.0])).astype(np.float32)
     asset = Asset("box", mesh=mesh, finished=mesh | {"uv": uv, "texture": texture}, surface=(0.6, 0.0))
-    return add_asset(asset, bpy.context.scene, bpy.context.view_layer, height=2.0)
+    return add_asset(asset, bpy.context.scene, bpy.context.view_layer, standing=Standing(height=2.0))
 
 
 def _world(item: bpy.types.Object) -> np.ndarray:

@@ -11,8 +11,10 @@ from ...editing.region_objects import add_box, asset_of, is_region, release, sel
 from ...faults import Fault
 from ...jobs import session
 from ...jobs.placement import Placement
+from ...jobs.sent_arrays import sent
 from ...scene.find_asset import asset_id, formats_of, own_asset, part
 from ...scene.latents import read_latents
+from ...scene.raw_arrays import texture_arrays
 from ...scene.replace import changed_by_hand
 from ..widgets import report
 from .drawing import taken_by
@@ -183,7 +185,9 @@ class TRELLIS_OT_regenerate_region(bpy.types.Operator):
                 formats_of(collection),
                 backend_settings(),
             )
-            finished = replace(request, finishing=context.scene.trellis.finish.to_finishing())
+            finishing = context.scene.trellis.finish.to_finishing()
+            arrays = {**request.arrays, **sent(texture_arrays(collection) if finishing.texture else {})}
+            finished = replace(request, finishing=finishing, arrays=arrays)
             session.submit(
                 finished, Placement(collection.name, asset_id(collection), keeps_former=settings.keeps_former)
             )
