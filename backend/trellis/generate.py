@@ -51,7 +51,10 @@ def generate(
     if voxels is None:
         voxels = yield from _structure(networks, condition, settings, generator, report)
     coords = [one.coords for one in voxels]
-    sampled = yield from sample_latents(networks, condition, coords, settings, generator, report)
+    solids = [one.solid for one in voxels]
+    sampled = yield from sample_latents(
+        networks, condition, coords, settings, generator, report, solids=solids
+    )
     mean, std = normalization(networks)
     latents = [
         StructuredLatent(one.coords, x * std + mean, one.resolution)
@@ -86,7 +89,7 @@ def _structure(
     for sample, latent in enumerate(latents):
         yield Output("structure_latent", latent, sample)
     yield Step("decode_sparse_structure", 0, 1)
-    voxels = [decode_structure(networks, latent, report) for latent in latents]
+    voxels = [decode_structure(networks, latent, report, condition.solid) for latent in latents]
     if any(len(one.coords) == 0 for one in voxels):
         raise EmptyStructure(nothing_found(networks.folder))
     for sample, one in enumerate(voxels):
