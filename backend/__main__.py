@@ -11,6 +11,7 @@ from blender_trellis.batch.console import prepare_streams
 
 COMMANDS = {
     "serve": "answer the add-on over stdin and stdout (what happens without a command)",
+    "ray": "answer as serve does, on the devices of a Ray cluster",
     "generate": "turn pictures into files, without Blender",
     "edit": "change a region of an asset and keep the rest",
     "vary": "make variants of an asset",
@@ -18,11 +19,14 @@ COMMANDS = {
     "texture": "bake Gaussians and pictures onto a mesh",
     "finish": "close a mesh, clear it and bring it within a budget of faces",
     "picture": "draw an asset as its model expects pictures, to paint on for an edit",
+    "models": "list, download, import, verify and delete models",
     "selftest": "compare this machine's results with stored ones",
     "bench": "time every stage",
     "train": "make the starter model from a folder of objects (in the repository, not in the extension)",
     "evaluate": "score a model on a folder of meshes (in the repository, not in the extension)",
 }
+ELSEWHERE = {"models": "backend.downloads.command", "ray": "backend.farm.command"}
+"""Commands that are not called as their module is."""
 REPOSITORY_ONLY = {"train": "backend.training.command", "evaluate": "backend.evaluation.command"}
 """Commands that the extension leaves out, and where they are in the repository."""
 
@@ -36,9 +40,9 @@ def main(arguments: list[str]) -> int:
     if command not in COMMANDS:
         sys.stderr.write(f"There is no command {command!r}.\n{usage()}")
         return 2
-    if command != "serve":  # which guards descriptor 1 before anything can be logged
+    if command not in ("serve", "ray"):  # which guards descriptor 1 before anything can be logged
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
-    module = REPOSITORY_ONLY.get(command, f"backend.{command}")
+    module = (ELSEWHERE | REPOSITORY_ONLY).get(command, f"backend.{command}")
     if command in REPOSITORY_ONLY and importlib.util.find_spec(module.rpartition(".")[0]) is None:
         sys.stderr.write(f"The extension does not hold {command}; run it in the project's repository.\n")
         return 2

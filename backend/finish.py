@@ -1,12 +1,13 @@
 """`python -m backend finish`: mesh files, closed, cleared and within a budget of faces, as .glb."""
 
 import argparse
-import dataclasses
 import json
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from backend.finishing.chain import finish_mesh
 from backend.finishing.report import FinishReport, MeshFacts
 from backend.finishing.settings import PRESETS, FinishSettings
 from backend.geometry.mesh_files import Asset, load_asset
+from backend.measures.finish_scores import FinishScores, finish_scores
 from backend.representations.glb import write_glb
 from backend.representations.mesh import Mesh
 
@@ -27,7 +29,8 @@ DEFAULT = "film"
 def main(argv: Sequence[str]) -> int:
     """0 when every mesh was finished, 1 when some were, 2 when none was."""
     options = _parser().parse_args(argv)
-    reports: dict[str, FinishReport] = {}
+    reports: dict[str, dict[str, Any]] = {}
+    lines: list[str] = []
     try:
         settings = settings_of(options)
         make_writable_folder(options.output)
@@ -36,28 +39,29 @@ def main(argv: Sequence[str]) -> int:
         return 2
     for path in options.mesh:
         try:
-            reports[path.name] = _finish(path, options.output / f"{path.stem}_finished.glb", settings)
+            report, scores = _finish(path, options.output, settings, options.scores)
+            reports[path.name] = asdict(report) | ({} if scores is None else {"scores": asdict(scores)})
+            lines.append(f"{path.name}\n{words(report)}{'' if scores is None else _scores(scores)}")
         except UserError as error:
             sys.stderr.write(f"{error}\n")
     if options.json:
-        sys.stdout.write(json.dumps({name: dataclasses.asdict(one) for name, one in reports.items()}) + "\n")
+        sys.stdout.write(json.dumps(reports) + "\n")
     else:
-        sys.stdout.write("".join(f"{name}\n{words(one)}" for name, one in reports.items()))
+        sys.stdout.write("".join(lines))
     return 0 if len(reports) == len(options.mesh) else 1 if reports else 2
 
 
 def settings_of(options: argparse.Namespace) -> FinishSettings:
     """A preset, with the numbers that were named besides; UserError for one out of its range."""
-    named = {name: getattr(options, name) for name in _NUMBERS if getattr(options, name) is not None}
-    return dataclasses.replace(FinishSettings.preset(options.preset), **named)
+    named = {name: getattr(options, name) for name in (*_NUMBERS, *_SWITCHES)}
+    named = {name: value for name, value in named.items() if value is not None}
+    return replace(FinishSettings.preset(options.preset), **named)
 
 
 def words(report: FinishReport) -> str:
     """The report as a few lines for people."""
-    lines = [f"  before  {_facts(report.before)}"]
-    for one in report.steps:
-        lines.append(f"  {one.step:8}{one.faces_before} → {one.faces_after} faces  {one.detail}".rstrip())
-    return "\n".join([*lines, f"  after   {_facts(report.after)}", ""])
+    lines = (f"before: {_facts(report.before)}", *report.lines(), f"after: {_facts(report.after)}")
+    return "".join(f"  {line}\n" for line in lines)
 
 
 def mesh_of(asset: Asset) -> Mesh:
@@ -75,6 +79,11 @@ def mesh_of(asset: Asset) -> Mesh:
 
 
 _NUMBERS = {"faces": int, "crumbs": float, "gap": float, "resolution": int}
+_SWITCHES = {
+    "whole": "draw the outer surface again where it leaks",
+    "outside": "remove what no view from outside reaches",
+    "watertight": "close every edge in the end",
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,15 +95,34 @@ def _parser() -> argparse.ArgumentParser:
     wanted.add_argument("--crumbs", type=float, help="parts below this share of the largest go")
     wanted.add_argument("--gap", type=float, help="openings up to twice as many cubes wide are closed")
     wanted.add_argument("--resolution", type=int, help="cubes along the longest side of the new surface")
+    for name, words in _SWITCHES.items():
+        wanted.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=words)
+    wanted.add_argument(
+        "--scores", action="store_true", help="measure how the outer surface was kept, and what of it is seen"
+    )
     wanted.add_argument("--json", action="store_true", help="print the reports as JSON")
     return wanted
 
 
-def _finish(path: Path, target: Path, settings: FinishSettings) -> FinishReport:
+def _finish(
+    path: Path, folder: Path, settings: FinishSettings, scored: bool
+) -> tuple[FinishReport, FinishScores | None]:
+    target = folder / f"{path.stem}_finished.glb"
     check_target(target)
-    mesh, report = finish_mesh(mesh_of(load_asset(path)), settings)
-    write_glb(target, mesh)
-    return report
+    raw = mesh_of(load_asset(path))
+    mesh, report = finish_mesh(raw, settings)
+    write_glb(target, mesh, sharp=True)
+    return report, finish_scores(_arrays(raw), _arrays(mesh)) if scored else None
+
+
+def _arrays(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+    return mesh.vertices.double().numpy(), mesh.faces.numpy()
+
+
+def _scores(scores: FinishScores) -> str:
+    text = f"  scores: F-score at 0.02 {scores.f_score:.4f} (precision {scores.precision:.4f}, recall "
+    text += f"{scores.recall:.4f}), seen from outside {scores.seen_faces:.2%} of the faces, "
+    return f"{text}{scores.seen_area:.2%} of the area\n"
 
 
 def _facts(facts: MeshFacts) -> str:

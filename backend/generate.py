@@ -19,13 +19,14 @@ from backend.image import read_picture_file
 from backend.machine.memory import is_out_of_memory
 from backend.representations.gaussians import write_ply
 from backend.representations.glb import write_glb, write_textured_glb
-from backend.representations.mesh import Mesh, TexturedMesh
+from backend.representations.mesh import Mesh
 from backend.representations.radiance_field import RadianceField
 from backend.serve import INTERNAL, OUT_OF_MEMORY
 from backend.texturing.settings import TextureSettings
 from backend.trellis.asset import SUFFIX as LATENTS
 from backend.trellis.asset import hash_of_guide, latents_of, write_latents
 from backend.trellis.engine import TrellisEngine
+from backend.trellis.finish import FinishedMesh
 from backend.trellis.outputs import checked, radiance_field_arrays
 from blender_trellis.batch.options import add_generation_options, request_of
 from blender_trellis.batch.outcomes import Outcome, exit_code, make_all, report, table
@@ -134,8 +135,7 @@ def _make(
     outcome.picture_hash = summary.picture_hash
     outputs = dict(parts)
     if "finished_mesh" in outputs:
-        done = outputs.pop("finished_mesh")
-        outputs["mesh"] = done.texture or done.mesh
+        outputs["mesh"] = outputs.pop("finished_mesh")
     outcome.files += write_results(outputs, stem)
     guide_hash = summary.picture_hash or hash_of_guide([], options.prompt)
     write_latents(latents, latents_of(outputs, options.model, summary.model_hash, guide_hash))
@@ -185,11 +185,13 @@ def _path(kind: str, stem: Path) -> Path:
     return stem.with_name(stem.name + FORMATS[kind].suffix)
 
 
-def _write_mesh(path: Path, mesh: Mesh | TexturedMesh) -> None:
-    if isinstance(mesh, TexturedMesh):
-        write_textured_glb(path, mesh)
-    else:
+def _write_mesh(path: Path, mesh: Mesh | FinishedMesh) -> None:
+    if isinstance(mesh, Mesh):
         write_glb(path, mesh)
+    elif mesh.texture is not None:
+        write_textured_glb(path, mesh.texture)
+    else:
+        write_glb(path, mesh.mesh, sharp=True)
 
 
 def _write_field(path: Path, field: RadianceField) -> None:

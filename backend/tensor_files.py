@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from backend.errors import MissingModel, UserError
 from backend.files import check_ordinary
 
+Shapes = dict[str, tuple[int, ...]]
+"""Tensor names and their shapes."""
 MAX_BYTES = 64 << 30
 _BLOCK = 1 << 16  # values looked at together; trained weights have no such run of zeros
 _SMALL = 1 << 12  # values; so few may be zero by design: registers, masks, scales
@@ -41,6 +43,18 @@ def read_tensors(path: Path, may_be_zero: Collection[str] | None = None) -> dict
         _check_finite_and_filled(tensor, key, path, may_be_zero is not None and key not in may_be_zero)
     _check_tail(tensors, order, path)
     return tensors
+
+
+def read_shapes(path: Path) -> Shapes:
+    """The shape of each tensor of a safetensors file, by its header alone; raises as `read_tensors`."""
+    check_ordinary(path, MAX_BYTES)
+    if not path.is_file():
+        raise MissingModel(f"The weights {path} are missing: download the model's whole folder again.")
+    try:
+        with safe_open(path, "pt") as file:
+            return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"The weights {path} are damaged ({error}): download them again.") from error
 
 
 def zero_starts(module: nn.Module) -> set[str]:

@@ -16,12 +16,17 @@ class BackendSettings:
 
     python: str = ""  # an interpreter of the user's own; empty: find one
     models: Path | None = None  # folder of downloaded models
+    mirror: str = ""  # an address that serves what the Hugging Face hub does; "": the hub itself
     background_remover: Path | None = None  # U²-Net's file; None: the backend looks for it
     device: str = "auto"
     precision: str = "auto"
     engine: str = "torch"
     memory: Memory = "auto"
-    accelerator: str = "cpu"  # which packages "Install Backend" takes
+    accelerator: str = "auto"  # which packages "Install Backend" takes
+    own_python: bool = False  # whether it fetches a Python for them too
+    wheels: str = ""  # folder of wheels to take them from without a network
+    command: str = ""  # starts a backend elsewhere, instead of one of this machine
+    idle_minutes: int = 0  # after which a backend without a job ends; 0: never
     keeps_pictures: bool = True  # whether an asset's pictures are packed into the .blend with it
     frames_results: bool = True  # whether the view turns to a new asset
     shows_previews: bool = True  # whether 3D views show an object while it is made
@@ -39,12 +44,17 @@ def backend_settings() -> BackendSettings:
     return BackendSettings(
         python=bpy.path.abspath(chosen.python) if chosen.python else "",
         models=Path(bpy.path.abspath(chosen.models)) if chosen.models else models,
+        mirror=chosen.mirror.strip(),
         background_remover=Path(remover) if remover else None,
         device=chosen.device.strip() or "auto",
         precision=chosen.precision,
         engine=chosen.engine,
         memory=chosen.memory,
         accelerator=chosen.accelerator,
+        own_python=chosen.own_python,
+        wheels=bpy.path.abspath(chosen.wheels) if chosen.wheels else "",
+        command=chosen.command.strip(),
+        idle_minutes=chosen.idle_minutes,
         keeps_pictures=chosen.keeps_pictures,
         frames_results=chosen.frames_results,
         shows_previews=chosen.shows_previews,

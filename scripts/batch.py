@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -22,10 +23,10 @@ from blender_trellis.batch import options as shared
 from blender_trellis.batch.console import prepare_streams
 from blender_trellis.batch.interrupts import Interrupts
 from blender_trellis.batch.jobs_file import read_jobs
-from blender_trellis.batch.journal import Journal
-from blender_trellis.batch.outcomes import exit_code, lines, make_all, report, table
+from blender_trellis.batch.journal import REPORT, Journal, report_name_of
+from blender_trellis.batch.outcomes import Outcome, exit_code, lines, make_all, report, table
 from blender_trellis.batch.plan import Skipped, plan_batch
-from blender_trellis.batch.work import FILES, Work, with_latents, works_of
+from blender_trellis.batch.work import FILES, Work, with_latents, works_of, works_of_share
 from blender_trellis.faults import Fault
 from blender_trellis.protocol import READY_TO_USE, Format, Generate
 
@@ -37,25 +38,92 @@ MOST = 1000  # seeds or variants of one picture
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     wanted = argparse.ArgumentParser(
-        prog="batch.py", description="Turn pictures into 3D objects.", allow_abbrev=False
+        prog="batch.py",
+        description="Turn pictures into 3D objects, without a window.",
+        epilog=__doc__.partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     what = wanted.add_mutually_exclusive_group(required=True)
-    what.add_argument("--input", nargs="+", type=Path, metavar="PATH", help="pictures and folders")
     what.add_argument(
-        "--jobs", type=Path, metavar="FILE", help="one JSON object a line, paths relative to it"
+        "--input",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="pictures, each of one object, and folders of them",
+    )
+    what.add_argument(
+        "--jobs",
+        type=Path,
+        metavar="FILE",
+        help="one JSON object a line, paths relative to the file; README.md shows what it may say",
     )
     add = wanted.add_argument
-    add("--output", type=Path, required=True, metavar="FOLDER")
-    add("--seeds", type=count, default=1, metavar="N", help="objects of each picture, from --seed on")
-    add("--vary", type=count, default=0, metavar="N", help="variants of each object, beside it")
+    add("--output", type=Path, required=True, metavar="FOLDER", help="for the objects and the report")
+    add("--resume", action="store_true", help="go on after a kill or Ctrl-C: only what is missing is made")
+    add("--seeds", type=count, default=1, metavar="N", help="objects of each picture, from --seed on (1)")
+    add("--vary", type=count, default=0, metavar="N", help="variants of each object, beside it (0)")
     add("--strength", type=strength, help="of variants: 1 invents, less stays near (default: the model's)")
-    add("--resume", action="store_true", help="go on after a kill: what lies in the folder is left as it is")
-    add("--json", action="store_true", help="print the report's lines instead of a table")
-    add("--files", nargs="+", choices=FILES, default=[], help="what to write")
-    for kind in FILES:
-        add(f"--{kind}", action="append_const", dest="only", const=kind, help=f"write {kind} only")
+    add_file_options(wanted.add_argument_group("what is written"))
+    add_machine_options(wanted.add_argument_group("several machines"))
+    add_library_options(wanted.add_argument_group("for Blender's Asset Browser"))
     add_generation_options(wanted)
     return wanted
+
+
+def add_file_options(wanted: argparse._ArgumentGroup) -> None:
+    """Options on what the files hold and which there are."""
+    add = wanted.add_argument
+    add(
+        "--files",
+        nargs="+",
+        choices=FILES,
+        default=[],
+        metavar="NAME",
+        help=f"of {', '.join(FILES)}; see --formats",
+    )
+    for kind in FILES:
+        add(f"--{kind}", action="append_const", dest="only", const=kind, help=f"write {kind} only")
+    add("--json", action="store_true", help="print the report's lines instead of a table at the end")
+
+
+def add_machine_options(wanted: argparse._ArgumentGroup) -> None:
+    """Options on a batch that several machines or devices make."""
+    add = wanted.add_argument
+    add(
+        "--share",
+        type=share,
+        metavar="K/N",
+        help="only the K-th of N parts, which may run at once, on several machines, into one folder; then "
+        "the same command without --share and with --resume makes what is missing, and one report of all",
+    )
+    add(
+        "--ray",
+        default="",
+        metavar="ADDRESS",
+        help="make several objects at once on a Ray cluster, one on each graphics card: local, auto, or its "
+        "head's host:port (pip install -r backend/requirements/ray.txt in the backend's Python)",
+    )
+
+
+def add_library_options(wanted: argparse._ArgumentGroup) -> None:
+    """Options on the asset library that is filled."""
+    add = wanted.add_argument
+    add(
+        "--asset-library",
+        type=Path,
+        metavar="FOLDER",
+        help="put every object there as an asset too: add the folder in Blender's preferences, File Paths",
+    )
+    add(
+        "--catalog",
+        default="",
+        metavar="PATH",
+        help="catalogue of the assets, such as Props/Chairs (default: TRELLIS/<folder of the picture>)",
+    )
+    add("--author", default="", metavar="NAME", help="who is named as the assets' author")
+    add("--license", default="", metavar="TEXT", help="under what the assets may be used, such as CC0-1.0")
+    add("--tags", nargs="+", default=[], metavar="TAG", help="words by which the assets are found")
 
 
 def add_generation_options(wanted: argparse.ArgumentParser) -> None:
@@ -67,9 +135,15 @@ def add_generation_options(wanted: argparse.ArgumentParser) -> None:
         nargs="+",
         type=formats,
         default=[],
-        help=f"what to make ({', '.join(MADE)}) and to write ({', '.join(FILES)}), with spaces or commas",
+        metavar="NAMES",
+        help=f"files ({', '.join(FILES)}; default: {','.join(DEFAULT_FILES)}) and, to make fewer than both, "
+        f"{' or '.join(MADE)}; with spaces or commas",
     )
-    wanted.add_argument("--python", default="", help="interpreter that has the backend's packages")
+    wanted.add_argument(
+        "--python",
+        default="",
+        help="interpreter that has the backend's packages (default: the one installed)",
+    )
     wanted.add_argument("--models", type=Path, help="folder with downloaded models")
 
 
@@ -88,6 +162,14 @@ def count(text: str) -> int:
     return int(text)
 
 
+def share(text: str) -> tuple[int, int]:
+    """The type of an option: K/N, the K-th of N parts."""
+    part, slash, parts = text.partition("/")
+    if not slash or not 1 <= count(part) <= count(parts):
+        raise argparse.ArgumentTypeError(f"{text} is no part; the second of eight is 2/8")
+    return int(part), int(parts)
+
+
 def strength(text: str) -> float:
     """The type of an option: above 0, up to 1."""
     if not 0 < (value := shared.guidance(text)) <= 1:
@@ -100,6 +182,10 @@ def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
     if options.jobs is not None and (options.seeds > 1 or options.vary or options.strength is not None):
         parser().error("--seeds, --vary and --strength go with --input; a file of jobs says its own")
+    if options.asset_library is None and (
+        options.catalog or options.author or options.license or options.tags
+    ):
+        parser().error("--catalog, --author, --license and --tags go with --asset-library")
     if options.strength is not None and not options.vary:
         parser().error("--strength is that of variants; say how many with --vary")
     named = [name for names in options.formats for name in names if name in FILES]
@@ -115,7 +201,13 @@ def main(arguments: list[str]) -> int:
     except Fault as fault:
         sys.stderr.write(f"{fault}\n")
         return 2
-    return run(options, with_latents(works, kinds), skipped, resume=options.resume, as_json=options.json)
+    works = with_latents(works, kinds)
+    if options.share is not None:
+        works = works_of_share(works, *options.share)
+        if not works:
+            sys.stderr.write("There are fewer objects than parts: nothing is left for this one.\n")
+            return 0
+    return run(options, works, skipped, resume=options.resume, as_json=options.json)
 
 
 def run(
@@ -128,51 +220,74 @@ def run(
 ) -> int:
     """One backend makes all objects; writes the files, the reports and the last word. The exit code."""
     from blender_trellis.batch import run as in_blender  # imports bpy
+    from blender_trellis.batch.library.options import library_of
     from blender_trellis.scene.export import check_target, prepare_folder, remove_leftovers
 
-    interrupts = Interrupts()
     try:
         prepare_folder(options.output)
         output = options.output.resolve()
-        if resume:
+        library = library_of(options, output)
+        report_name = report_name_of(getattr(options, "share", None))
+        if resume and report_name == REPORT:  # else other parts may be writing files
             remove_leftovers(output)
-        for name in ("report.json", "report.jsonl"):
-            check_target(output / name)
-        runner = in_blender.open_runner(options.python, options.models)
-        journal = Journal(output, resume)
+        for suffix in (".json", ".jsonl"):
+            check_target(output / (report_name + suffix))
+        hands = open_backend(options)
+        journal = Journal(output, resume, report_name)
     except Fault as fault:
         sys.stderr.write(f"{fault}\n")
         return 2
     made = tuple(name for name in MADE if name in {one for names in options.formats for one in names})
-    maker = in_blender.Maker(
-        runner,
-        in_blender.with_settings(
-            replace(shared.request_of(options, made or MADE), finishing=shared.finishing_of(options))
-        ),
-        in_blender.Written(output, preview_name),
-        journal,
-    )
+    settings = replace(shared.request_of(options, made or MADE), finishing=shared.finishing_of(options))
+    written = in_blender.Written(output, preview_name, library)
+    maker = in_blender.Maker(in_blender.with_settings(settings), written, journal)
     try:
-        outcomes = make_all(
-            works,
-            output,
-            options.seed,
-            maker.make,
-            in_blender.explain,
-            sys.stderr,
-            made=maker.made,
-            note=maker.note,
-            is_stopping=lambda: interrupts.asked,
-        )
+        outcomes = make_works(options, works, output, maker, hands)
+    except Fault as fault:
+        sys.stderr.write(f"{fault}\n")
+        return 2
     finally:
-        runner.close()
+        hands.close()
         journal.close()
     try:
-        in_blender.write_report(report(outcomes, skipped, "pictures"), output / "report.json")
+        in_blender.write_report(report(outcomes, skipped, "pictures"), output / f"{report_name}.json")
     except Fault as fault:
         sys.stderr.write(f"{fault}\n")
     sys.stdout.write(lines(outcomes) if as_json else table(outcomes, skipped))
     return exit_code(outcomes)
+
+
+def open_backend(options: argparse.Namespace):
+    """What will run the jobs: a crew on a cluster, or a runner of one after the other. Raises Fault."""
+    from blender_trellis.batch import at_once
+    from blender_trellis.batch import run as in_blender
+
+    if address := getattr(options, "ray", ""):
+        launch = in_blender.find_launch(options.python, options.models)
+        return at_once.Crew(replace(launch, module=("-m", "backend", "ray", address)))
+    return in_blender.open_runner(options.python, options.models)
+
+
+def make_works(options: argparse.Namespace, works: list[Work], output: Path, maker, hands) -> list[Outcome]:
+    """Makes all objects by what `open_backend` gave. Fault where there is no backend."""
+    from blender_trellis.batch import at_once
+    from blender_trellis.batch import run as in_blender
+
+    interrupts = Interrupts()
+    if isinstance(hands, at_once.Crew):
+        every = at_once.AtOnce(works, output, options.seed, maker, hands, sys.stderr)
+        return every.run(lambda: interrupts.asked)
+    return make_all(
+        works,
+        output,
+        options.seed,
+        partial(maker.make, hands),
+        in_blender.explain,
+        sys.stderr,
+        made=maker.made,
+        note=maker.note,
+        is_stopping=lambda: interrupts.asked,
+    )
 
 
 def own_arguments() -> list[str]:

@@ -1,6 +1,6 @@
 """Set this checkout up: `python scripts/setup.py` or `make setup`. Standard library only; for any system.
 
-.venv          the backend: backend/requirements/cpu.txt or cuda.txt, and dev.txt
+.venv          the backend: backend/requirements/cpu.txt or cuda.txt, dev.txt and ray.txt
 .venv-blender  Blender as a Python module, for demo, tests and extension builder (CPython 3.11 only)
 
 What is already in place is left alone, and a run that was interrupted is taken up again. Settings, also as
@@ -92,7 +92,7 @@ def backend_environment(accelerator: str) -> Environment:
     """The backend's environment with the tools for training, tests and checks."""
     return Environment(
         folder=BACKEND,
-        locks=(REQUIREMENTS / f"{accelerator}.txt", REQUIREMENTS / "dev.txt"),
+        locks=tuple(REQUIREMENTS / f"{name}.txt" for name in (accelerator, "dev", "ray")),
         accelerator=accelerator,
         base_python=base_python(),
         torch_index=os.environ.get("TORCH_INDEX", ""),

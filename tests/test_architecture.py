@@ -140,9 +140,10 @@ def test_the_add_on_imports_neither_torch_nor_the_backend():
 
 SHARED = (
     "blender_trellis.protocol",
+    "blender_trellis.catalogue",
     *(f"blender_trellis.batch.{name}" for name in ("console", "options", "outcomes", "plan", "progress_bar")),
 )
-"""What both sides go by: the messages, and how commands make many objects."""
+"""What both sides go by: the messages, the catalogue of models, and how commands make many objects."""
 
 
 def test_the_backend_knows_only_the_protocol_and_the_batches_of_the_add_on():

@@ -19,7 +19,7 @@ from tests.tiny_wheels import offline, write_wheel
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "backend" / "requirements"
-LOCKS = ("cpu.txt", "cuda.txt", "dev.txt", "blender.txt", "uv.txt")
+LOCKS = ("cpu.txt", "cuda.txt", "dev.txt", "ray.txt", "blender.txt")
 CONDITION = r'(platform_system|platform_machine|python_version) (==|!=|<) "[\w.]+"'
 
 
@@ -50,7 +50,7 @@ def test_everything_the_backend_imports_is_asked_for():
 
     What cuda.in asks for may be missing too, so that only files that are imported on demand may import it.
     """
-    optional = {"spconv": "spconv_engine.py", "xformers": "xformers_engine.py"}
+    optional = {"spconv": "spconv_engine.py", "xformers": "xformers_engine.py", "ray": "ray_engine.py"}
     wanted = {re.split(r"[=<>\s]", pin)[0] for pin in pins(REQUIREMENTS / "base.in")}
     ours = {"backend", "blender_trellis", "_typeshed", *sys.stdlib_module_names}  # _typeshed: for mypy only
     for file in (ROOT / "backend").rglob("*.py"):
@@ -74,7 +74,7 @@ def test_these_tests_run_in_the_locked_environment():
         re.sub(r"[-_.]+", "-", found.metadata["Name"]).lower(): found.version.split("+")[0]
         for found in importlib.metadata.distributions(path=places)
     }
-    locked = versions("cpu.txt") | versions("dev.txt")
+    locked = versions("cpu.txt") | versions("dev.txt") | versions("ray.txt")
     differing = {name: (version, locked.get(name)) for name, version in installed.items()}
     differing = {name: pair for name, pair in differing.items() if pair[1] and pair[0] != pair[1]}
     assert not differing
@@ -101,7 +101,7 @@ def checkout(tmp_path) -> Path:
     write_wheel(root / "wheels", "engine", "2.0")
     write_wheel(root / "wheels", "checker", "1.0")
     write_wheel(root / "wheels", "viewer", "1.0")
-    for lock, pin in {"cpu": "engine==1.0", "cuda": "engine==2.0", "dev": "checker==1.0"}.items():
+    for lock, pin in {"cpu": "engine==1.0", "cuda": "engine==2.0", "dev": "checker==1.0", "ray": ""}.items():
         (locks / f"{lock}.txt").write_text(pin + "\n")
     (locks / "blender.txt").write_text("viewer==1.0\n")
     return root

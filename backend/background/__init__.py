@@ -1,4 +1,4 @@
-"""Makes the background of a picture transparent: by U²-Net where its file is here, else by plain colour."""
+"""Makes the background of a picture transparent: by a network whose file is here, or by plain colour."""
 
 from backend.background.remove import remove_background
 

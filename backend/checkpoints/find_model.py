@@ -8,12 +8,12 @@ from backend.errors import MissingModel
 from backend.machine.hub_cache import (
     cache_of,
     cached_repositories,
-    hub_caches,
     refuse_partial,
     refuse_partial_repository,
     repository_name,
     snapshots,
 )
+from blender_trellis.catalogue.hub_caches import hub_caches
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
@@ -109,7 +109,7 @@ def _models_in(folder: Path) -> tuple[str, ...]:
         return ()
     found = {path.parent.relative_to(folder).as_posix() for path in folder.glob("*/pipeline.json")}
     found |= {path.parent.relative_to(folder).as_posix() for path in folder.glob("*/*/pipeline.json")}
-    return tuple(sorted(found))
+    return tuple(sorted(name for name in found if not name.startswith(".")))  # such a folder still arrives
 
 
 def _is_model(folder: Path) -> bool:

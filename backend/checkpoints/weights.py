@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from backend.checkpoints.find_model import available_models, bundled_models, models_folder
 from backend.checkpoints.model_folder import ModelFolder, open_folder
@@ -27,7 +26,7 @@ from backend.models.sparse_structure_vae import SparseStructureDecoder, SparseSt
 from backend.models.structured_latent_flow import SLatFlowModel
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
 from backend.models.structured_latent_vae import SLatEncoder, SLatGaussianDecoder, SLatRadianceFieldDecoder
-from backend.tensor_files import read_tensors, zero_starts
+from backend.tensor_files import Shapes, read_shapes, read_tensors, zero_starts
 
 __all__ = [
     "MODEL_CLASSES",
@@ -94,7 +93,8 @@ def read_model(
         raise UserError(f"{described}: {error}") from error
     tensors = read_tensors(weights, zero_starts(model))
     expected = model.state_dict()
-    _compare(tensors, expected, weights)
+    shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+    _compare(shapes, {key: tuple(value.shape) for key, value in expected.items()}, weights)
     state = {key: tensors[key].to(device, value.dtype) for key, value in expected.items()}
     model.load_state_dict(state, assign=True)
     return model.eval()
@@ -110,6 +110,18 @@ def _empty_model(
         model = build_model(name, args)
     assert isinstance(model, Network)
     return model.to_precision(dtype).use_engine(engine)
+
+
+def check_header(path: Path) -> None:
+    """UserError where `path`.safetensors has not the tensors that `path`.json calls for, by its header."""
+    described = path.with_name(path.name + ".json")
+    name, args = _read_settings(described)
+    try:
+        expected = _empty_model(name, args, torch.float32, "cpu", TORCH).state_dict()
+    except UserError as error:
+        raise UserError(f"{described}: {error}") from error
+    weights = path.with_name(path.name + ".safetensors")
+    _compare(read_shapes(weights), {key: tuple(value.shape) for key, value in expected.items()}, weights)
 
 
 def write_model(module: Published, path: Path, half: bool) -> None:
@@ -148,14 +160,14 @@ def _read_settings(path: Path) -> tuple[str, dict]:
     return settings["name"], settings.get("args", {})
 
 
-def _compare(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+def _compare(found: Shapes, expected: Shapes, path: Path) -> None:
     """UserError if keys or shapes differ from what the class and its settings call for."""
-    missing = [key for key in expected if key not in tensors]
-    extra = [key for key in tensors if key not in expected]
+    missing = [key for key in expected if key not in found]
+    extra = [key for key in found if key not in expected]
     wrong = [
-        f"{key} is {tuple(tensors[key].shape)} instead of {tuple(value.shape)}"
-        for key, value in expected.items()
-        if key in tensors and tensors[key].shape != value.shape
+        f"{key} is {found[key]} instead of {shape}"
+        for key, shape in expected.items()
+        if key in found and found[key] != shape
     ]
     faults = [
         f"{len(keys)} {what} ({_first(keys)})"

@@ -10,9 +10,10 @@ from backend.errors import UserError
 from backend.finishing.arrays import ArrayMesh
 from backend.finishing.budget import reduce_faces
 from backend.finishing.closing import close_mesh
+from backend.finishing.hidden import is_sound, remove_hidden
 from backend.finishing.parts import remove_crumbs
 from backend.finishing.rebuild import rebuild
-from backend.finishing.report import FinishReport, StepReport, facts_of
+from backend.finishing.report import FinishReport, MeshFacts, StepReport, facts_of
 from backend.finishing.settings import FinishSettings
 from backend.representations.mesh import Mesh
 
@@ -34,7 +35,7 @@ def finish_mesh(mesh: Mesh, settings: FinishSettings, report: Report = silent) -
     before = facts_of(raw)
     if settings.changes_nothing:
         return mesh, FinishReport(before, before, ())
-    steps = _steps(settings)
+    steps = _steps(raw, before, settings)
     arrays, done = raw, []
     for number, (name, step) in enumerate(steps):
         report(name, number, len(steps))
@@ -52,10 +53,12 @@ def finish_mesh(mesh: Mesh, settings: FinishSettings, report: Report = silent) -
 _Step = tuple[str, Callable[[ArrayMesh], tuple[ArrayMesh, str]]]
 
 
-def _steps(settings: FinishSettings) -> list[_Step]:
+def _steps(raw: ArrayMesh, before: MeshFacts, settings: FinishSettings) -> list[_Step]:
     steps: list[_Step] = []
     if settings.whole:
-        steps.append(("whole", lambda mesh: _whole(mesh, settings)))
+        steps.append(("whole", lambda mesh: _whole(mesh, before, settings)))
+    if settings.outside:
+        steps.append(("outside", lambda mesh: _outside(mesh, redrawn=settings.whole and mesh is not raw)))
     if settings.crumbs:
         steps.append(("crumbs", lambda mesh: _crumbs(mesh, settings)))
     if settings.faces:
@@ -65,8 +68,17 @@ def _steps(settings: FinishSettings) -> list[_Step]:
     return steps
 
 
-def _whole(mesh: ArrayMesh, settings: FinishSettings) -> tuple[ArrayMesh, str]:
+def _whole(mesh: ArrayMesh, facts: MeshFacts, settings: FinishSettings) -> tuple[ArrayMesh, str]:
+    if is_sound(mesh, facts):
+        return mesh, "whole already"
     return rebuild(mesh, settings.resolution, settings.gap), f"drawn again in {settings.resolution}³ cubes"
+
+
+def _outside(mesh: ArrayMesh, redrawn: bool) -> tuple[ArrayMesh, str]:
+    if redrawn:
+        return mesh, "drawn from outside, so nothing is hidden"
+    outer = remove_hidden(mesh)
+    return outer, "all is seen" if outer is mesh else "what no outside view reaches removed"
 
 
 def _crumbs(mesh: ArrayMesh, settings: FinishSettings) -> tuple[ArrayMesh, str]:

@@ -10,6 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from backend.finishing.arrays import ArrayMesh, directed_edges
+from backend.representations.sharp_edges import corner_fans
 
 _ROUNDS = 10
 
@@ -59,23 +60,10 @@ def _without_faults(mesh: ArrayMesh) -> ArrayMesh:
 
 def _split_fans(mesh: ArrayMesh) -> ArrayMesh:
     """A vertex for each of the fans of faces that meet in one."""
-    faces, count = mesh.faces, len(mesh.faces)
-    if count == 0:
+    faces = mesh.faces
+    if len(faces) == 0:
         return mesh
-    edges = directed_edges(faces)
-    keys, back = _keys(edges), _keys(edges[:, ::-1])
-    order = np.argsort(keys)
-    place = np.searchsorted(keys[order], back).clip(max=len(keys) - 1)
-    paired = np.flatnonzero(keys[order[place]] == back)
-    partner = order[place[paired]]
-    # Edge number n of corner k starts at corner k of its face; its partner starts where it ends.
-    start, face = paired // count, paired % count
-    other_start, other = partner // count, partner % count
-    first = np.concatenate([3 * face + start, 3 * face + (start + 1) % 3])
-    second = np.concatenate([3 * other + (other_start + 1) % 3, 3 * other + other_start])
-    graph = coo_array((np.ones(len(first), bool), (first, second)), (3 * count, 3 * count))
-    _, fan = connected_components(graph, directed=False)
-    _, representative, number = np.unique(fan, return_index=True, return_inverse=True)
+    _, representative, number = np.unique(corner_fans(faces).ravel(), return_index=True, return_inverse=True)
     source = faces.reshape(-1)[representative]
     colors = None if mesh.colors is None else mesh.colors[source]
     return ArrayMesh(mesh.vertices[source], number.reshape(-1, 3).astype(np.int32), colors)

@@ -5,12 +5,15 @@ N points · V vertices · F faces · n corners of the grid a side. All in cells.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 
 from backend.geometry.surface import closest_point
+
+_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,11 @@ def nearest_on_faces(
     points: np.ndarray, grid_faces: np.ndarray, vertices: np.ndarray, faces: np.ndarray
 ) -> Nearest:
     """The nearest points to `points` (N, 3) on the faces that grid_faces (n, n, n) names around each."""
-    found, weights, squares, nearest, normals = _search(points, grid_faces, vertices, faces)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        searches = pool.map(
+            lambda some: _search(some, grid_faces, vertices, faces), np.array_split(points, _THREADS)
+        )
+        found, weights, squares, nearest, normals = map(np.concatenate, zip(*searches, strict=True))
     return Nearest(found, weights, nearest, normals, np.sqrt(squares))
 
 

@@ -10,31 +10,25 @@ import math
 
 import numpy as np
 from numba import njit
-from scipy.ndimage import distance_transform_edt, label
+from scipy.ndimage import label
+
+from backend.geometry.sights import sphere
 
 DIRECTIONS = 100
-_BALL = 6.0  # coarse cells; the radius of the large ball
+_BALL = 6  # coarse cells; the radius of the large ball
 _WALL = 0.9  # fine cells from the surface within which a corner blocks the sight
 
 
-def openness(distance: np.ndarray) -> np.ndarray:
-    """Share (m, m, m) f32 of the directions from which a cell is seen; 1 where the large ball comes.
+def walls_of(distance: np.ndarray) -> np.ndarray:
+    """The cells (m, m, m) bool that the surface goes through; distance: from it (n, n, n), in fine cells."""
+    return _pooled(distance < _WALL)
 
-    distance: from the surface (n, n, n), in fine cells.
-    """
-    walls = _pooled(distance < _WALL)
-    share = _sights(walls, directions(DIRECTIONS))
+
+def openness(walls: np.ndarray) -> np.ndarray:
+    """Share (m, m, m) f32 of the directions from which a cell is seen; 1 where the large ball comes."""
+    share = _sights(walls, sphere(DIRECTIONS))
     share[_ball_reaches(walls)] = 1.0
     return share
-
-
-def directions(count: int) -> np.ndarray:
-    """Unit vectors (count, 3) spread evenly over the sphere (Fibonacci lattice)."""
-    number = np.arange(count) + 0.5
-    z = 1 - 2 * number / count
-    angle = math.pi * (1 + math.sqrt(5)) * number
-    ring = np.sqrt(1 - z * z)
-    return np.stack([ring * np.cos(angle), ring * np.sin(angle), z], axis=1)
 
 
 def _pooled(fine: np.ndarray) -> np.ndarray:
@@ -49,12 +43,47 @@ def _pooled(fine: np.ndarray) -> np.ndarray:
 
 def _ball_reaches(walls: np.ndarray) -> np.ndarray:
     """Where a ball that comes from outside touches."""
-    room = np.pad(~walls, 1 + int(_BALL), constant_values=True)
-    centres = distance_transform_edt(room) >= _BALL
+    margin = 1 + _BALL
+    room = np.pad(walls, margin)
+    centres = _squares(room) >= _BALL * _BALL
     numbers, _ = label(centres)
-    inner = (slice(1 + int(_BALL), -1 - int(_BALL)),) * 3
-    touched = distance_transform_edt(numbers != numbers[0, 0, 0]) <= _BALL
+    inner = (slice(margin, -margin),) * 3
+    touched = _squares(numbers == numbers[0, 0, 0]) <= _BALL * _BALL
     return touched[inner] & ~walls
+
+
+@njit(nogil=True, cache=True)
+def _squares(marked):
+    """Squared distance (m, m, m) i16 to the nearest marked cell, up to what is just beyond the large ball."""
+    n0, n1, n2 = marked.shape
+    far = np.int16((_BALL + 1) ** 2)
+    before = np.empty((n0, n1, n2), np.int16)
+    after = np.empty((n0, n1, n2), np.int16)
+    for i in range(n0):
+        for j in range(n1):
+            for direction in range(2):
+                since = _BALL + 1
+                for step in range(n2):
+                    k = n2 - 1 - step if direction else step
+                    since = 0 if marked[i, j, k] else min(since + 1, _BALL + 1)
+                    square = np.int16(since * since)
+                    if direction == 0 or square < before[i, j, k]:
+                        before[i, j, k] = square
+    for i in range(n0):
+        for j in range(n1):
+            after[i, j] = far
+            for other in range(max(0, j - _BALL), min(n1, j + _BALL + 1)):
+                plus = np.int16((other - j) ** 2)
+                for k in range(n2):
+                    after[i, j, k] = min(after[i, j, k], np.int16(before[i, other, k] + plus))
+    for i in range(n0):
+        before[i] = far
+        for other in range(max(0, i - _BALL), min(n0, i + _BALL + 1)):
+            plus = np.int16((other - i) ** 2)
+            for j in range(n1):
+                for k in range(n2):
+                    before[i, j, k] = min(before[i, j, k], np.int16(after[other, j, k] + plus))
+    return before
 
 
 def _sights(walls: np.ndarray, towards: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ does not reach is inside. Distances are in cells. n corners a side · F faces ·
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numba import njit
@@ -19,16 +20,30 @@ _TOUCH = 0.75  # cells; how far beyond the ball a corner may lie that counts as 
 _MARGIN = 0.1  # cells; balls that touch from both sides of the surface are not joined
 
 
-def distances(grid: np.ndarray, faces: np.ndarray, size: int, band: float) -> tuple[np.ndarray, np.ndarray]:
-    """Unsigned distance f32 to the faces, `band` where farther, and the nearest face i32 or −1, (n, n, n).
+def close_distances(grid: np.ndarray, faces: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Unsigned distance f32 to the faces and the nearest face i32, or 1 and −1 where farther, (n, n, n).
 
     grid: vertices (V, 3) f64 in cells, all of them within the grid of `size` corners a side.
     """
-    low, high = np.zeros(3, np.int64), np.full(3, size - 1, np.int64)
-    distance, nearest = nearest_faces(grid, faces, size, _FIRST_BAND, low, high)
+    half = size // 2
+
+    def slab(first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        low, high = np.array([first, 0, 0]), np.array([last, size - 1, size - 1])
+        return nearest_faces(grid, faces, size, _FIRST_BAND, low, high)
+
+    with ThreadPoolExecutor(2) as pool:
+        upper = pool.submit(slab, half, size - 1)
+        distance, nearest = slab(0, half - 1)
+    distance[half:], nearest[half:] = (part[half:] for part in upper.result())
+    return distance, nearest
+
+
+def spread(
+    distance: np.ndarray, nearest: np.ndarray, grid: np.ndarray, faces: np.ndarray, band: float
+) -> None:
+    """Carry distances and nearest faces (n, n, n) on in place, `band` far; what is farther becomes `band`."""
     distance[nearest < 0] = band
     _spread(distance, nearest, grid, faces)
-    return distance, nearest
 
 
 def reached(distance: np.ndarray, gap: float, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

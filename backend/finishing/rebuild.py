@@ -5,6 +5,7 @@ V vertices · F faces · n corners of the grid a side.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +15,15 @@ from skimage.measure import marching_cubes
 
 from backend.finishing.arrays import ArrayMesh, links, vertex_normals
 from backend.finishing.nearest import nearest_on_faces
-from backend.finishing.openness import openness
-from backend.finishing.outside import BEYOND, distances, reached
+from backend.finishing.openness import openness, walls_of
+from backend.finishing.outside import BEYOND, close_distances, reached, spread
 
 _OFFSET = 0.6  # cells; the surface is drawn this far outside the raw one and then laid onto it
 _SKIN = 0.1  # cells; how far outside it stays, so that single sheets get two sides
 _REACH = 1.5  # cells; a vertex farther from the raw surface spans a gap
 _FACING = 0.5  # cosine between the two surfaces' normals below which a vertex is not laid onto the raw one
-_OPEN = 0.15  # share of the directions from which a place must be seen that the surface may be drawn around
-_PLAIN = 0.3  # share below which a vertex looks into a pit, which is spanned instead
+_OPEN = 0.12  # share of the directions from which a place must be seen that the surface may be drawn around
+_PLAIN = 0.18  # share below which a vertex looks into a pit, which is spanned instead
 _LOOK = 3.0  # cells before the surface at which its openness is read
 _ROUNDS = 4
 
@@ -33,8 +34,11 @@ def rebuild(mesh: ArrayMesh, resolution: int, gap: float) -> ArrayMesh:
         return mesh
     grid = _Grid.around(mesh.vertices, resolution, gap)
     vertices = grid.to_cells(mesh.vertices)
-    distance, nearest = distances(vertices, mesh.faces, grid.size, gap + BEYOND)
-    open_share = openness(distance)
+    distance, nearest = close_distances(vertices, mesh.faces, grid.size)
+    with ThreadPoolExecutor(1) as pool:
+        opened = pool.submit(openness, walls_of(distance))
+        spread(distance, nearest, vertices, mesh.faces, gap + BEYOND)
+        open_share = opened.result()
     outside, to_centre = reached(distance, gap, open_share >= _OPEN)
     field = _field(distance, to_centre, outside, gap)
     points, faces, _, _ = marching_cubes(field, 0.0, gradient_direction="descent", allow_degenerate=False)

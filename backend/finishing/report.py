@@ -48,6 +48,14 @@ class FinishReport:
     after: MeshFacts
     steps: tuple[StepReport, ...]
 
+    def lines(self) -> tuple[str, ...]:
+        """What each step did, a line for people each."""
+        told = []
+        for one in self.steps:
+            faces = f"{one.faces_before} → {one.faces_after} faces"
+            told.append(": ".join((one.step, ", ".join(filter(None, (faces, one.detail))))))
+        return tuple(told)
+
 
 def facts_of(mesh: ArrayMesh) -> MeshFacts:
     """Counts over a mesh whose vertices are shared between faces."""

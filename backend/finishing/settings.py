@@ -18,12 +18,15 @@ RANGES: dict[str, tuple[float, float]] = {
 class FinishSettings:
     """Steps in the order in which they run; a step that is switched off leaves the mesh as it is.
 
-    whole: the outer surface is drawn again, closed, in `resolution` cubes along the longest side; openings
-    narrower than twice `gap` cubes are closed. crumbs: parts with less than this share of the largest part's
-    area go. faces: at most so many in the end; 0 keeps all. watertight: every edge has two faces in the end.
+    whole: where the mesh has gaps or leaks its outer surface is drawn again, closed, in `resolution` cubes
+    along the longest side; openings narrower than twice `gap` cubes are closed. outside: faces that no view
+    from outside reaches go, and the surface is closed again. crumbs: parts with less than this share of the
+    largest part's area go. faces: at most so many in the end; 0 keeps all. watertight: every edge has two
+    faces in the end.
     """
 
     whole: bool = True
+    outside: bool = True
     resolution: int = 256
     gap: float = 3.0
     crumbs: float = 0.01
@@ -47,11 +50,11 @@ class FinishSettings:
     @property
     def changes_nothing(self) -> bool:
         """Whether every step is switched off."""
-        return not (self.whole or self.crumbs or self.faces or self.watertight)
+        return not (self.whole or self.outside or self.crumbs or self.faces or self.watertight)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "raw": {"whole": False, "crumbs": 0.0, "faces": 0, "watertight": False},
+    "raw": {"whole": False, "outside": False, "crumbs": 0.0, "faces": 0, "watertight": False},
     "film": {"faces": 100_000},
     "game": {"faces": 20_000},
     "mobile": {"faces": 5_000},

@@ -53,9 +53,23 @@ def cut_out(
     if window is not None:
         image = Image.fromarray(np.asarray(image)[window])
     if image.mode == "RGBA" and window is None and cuts_out(np.asarray(image.getchannel("A"))):
-        cutout = _shrink(image, MAX_CROP_SIDE)
+        cutout = image
     else:
-        cutout = remove_background(_shrink(_without_alpha(image), MAX_OPAQUE_SIDE))
+        cutout = remove_background(opaque(image))
+    return centred(cutout, side)
+
+
+def opaque(image: Image.Image) -> Image.Image:
+    """RGB or RGBA -> RGB as background removers take it: without transparency, at most 1024 a side."""
+    return _shrink(_without_alpha(image), MAX_OPAQUE_SIDE)
+
+
+def centred(cutout: Image.Image, side: int = PICTURE_SIZE) -> Image.Image:
+    """The object that an RGBA picture's alpha shows, in the middle of a square, `side` a side.
+
+    Raises UserError where nothing, or only a speck, is visible.
+    """
+    cutout = _shrink(cutout, MAX_CROP_SIDE)
     cutout = cutout.crop(crop_box(_alpha_of_the_object(cutout)))
     # Pillow weighs RGBA by its alpha while it resizes, so that hidden colours do not bleed into the edge.
     return cutout.resize((side, side), Image.Resampling.LANCZOS)

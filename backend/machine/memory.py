@@ -14,6 +14,28 @@ def memory_bytes() -> int:
     return peak_memory_bytes()
 
 
+def available_memory_bytes() -> int:
+    """What this process can still have of the machine's memory, swap included; 0 where it does not tell."""
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        return 0
+    rows = (line.split() for line in meminfo.read_text().splitlines())
+    kilobytes = {row[0].rstrip(":"): int(row[1]) for row in rows if len(row) > 1}
+    free = 1024 * (kilobytes.get("MemAvailable", 0) + kilobytes.get("SwapFree", 0))
+    return min(free, *_container_rest())
+
+
+def _container_rest() -> list[int]:
+    """What the container may still take, where it has a limit; its pages of files count as free."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (group / "memory.max").read_text().strip(), int((group / "memory.current").read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return [sys.maxsize]
+    return [sys.maxsize if limit == "max" else max(int(limit) - used + int(stat.get("inactive_file", 0)), 1)]
+
+
 def peak_memory_bytes() -> int:
     """The largest resident memory of this process so far; 0 where the system does not tell."""
     if sys.platform == "win32":

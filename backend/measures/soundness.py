@@ -9,13 +9,12 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from backend.geometry.render import rasterise
+from backend.geometry.sights import seen_counts
 
 _DIRECTIONS = 48
 _SIZE = 256
 _POINTS = 8192
 _BEHIND = 3.0  # pixels by which a point may lie behind what is drawn and still be seen
-_GOLDEN = np.pi * (3 - np.sqrt(5))
 
 
 @dataclass(frozen=True)
@@ -65,16 +64,8 @@ def seen_share(vertices: np.ndarray, faces: np.ndarray) -> float:
     chosen = rng.choice(len(faces), _POINTS, p=area / area.sum())
     weights = rng.dirichlet((1.0, 1.0, 1.0), _POINTS)
     points = (corners[chosen] * weights[..., None]).sum(axis=1)
-    middle = (vertices.max(axis=0) + vertices.min(axis=0)) / 2
-    radius = float(np.linalg.norm(vertices - middle, axis=1).max()) or 1.0
-    seen = np.zeros(_POINTS, bool)
-    for towards in _sphere(_DIRECTIONS):
-        frame = _frame(towards)
-        drawn, tested = (_orthographic((some - middle) / radius, frame) for some in (vertices, points))
-        nearest = rasterise(drawn, faces, _SIZE)[1]
-        column, row = np.clip(tested[:, :2].astype(np.int64), 0, _SIZE - 1).T
-        seen |= tested[:, 2] >= nearest[row, column] - _BEHIND * 2 / _SIZE
-    return float(seen.mean())
+    seen = seen_counts(vertices, faces, points, _DIRECTIONS, _SIZE, _BEHIND)
+    return float((seen > 0).mean())
 
 
 def _pieces(faces: np.ndarray) -> tuple[int, np.ndarray]:
@@ -89,24 +80,3 @@ def _components(pairs: np.ndarray, count: int) -> tuple[int, np.ndarray]:
     joined = coo_array((np.ones(len(pairs), bool), pairs.T), shape=(count, count))
     number, label = connected_components(joined, directed=False)
     return int(number), label
-
-
-def _orthographic(points: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """(N, 3) in the unit ball -> column and row in pixels, and nearness, above 0."""
-    right, up, ahead = (points @ frame.T).T
-    return np.stack([(right + 1) / 2 * _SIZE, (1 - up) / 2 * _SIZE, 2 - ahead], axis=1)
-
-
-def _frame(ahead: np.ndarray) -> np.ndarray:
-    """Rows right, up, ahead (3, 3) of a camera that looks along `ahead`."""
-    right = np.cross(ahead, np.eye(3)[np.abs(ahead).argmin()])
-    right /= np.linalg.norm(right)
-    return np.stack([right, np.cross(right, ahead), ahead])
-
-
-def _sphere(count: int) -> np.ndarray:
-    """Unit vectors (count, 3) on a Fibonacci spiral."""
-    n = np.arange(count)
-    z = 1 - (2 * n + 1) / count
-    ring = np.sqrt(1 - z * z)
-    return np.stack([ring * np.cos(_GOLDEN * n), ring * np.sin(_GOLDEN * n), z], axis=1)

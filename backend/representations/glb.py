@@ -14,6 +14,7 @@ from PIL import Image
 from backend.errors import UserError
 from backend.files import write_bytes
 from backend.representations.mesh import Mesh, TexturedMesh, vertex_normals
+from backend.representations.sharp_edges import cut_at_sharp_edges, textured_with_sharp_edges
 
 _FLOAT, _UINT = 5126, 5125
 _VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
@@ -24,22 +25,26 @@ _MATERIAL = {
 }
 
 
-def write_glb(path: Path, mesh: Mesh) -> None:
-    """Write `mesh`, turned from z up to the y up of glTF; UserError if it has no faces."""
+def write_glb(path: Path, mesh: Mesh, sharp: bool = False) -> None:
+    """Write `mesh`, turned from z up to the y up of glTF; UserError if it has no faces.
+
+    `sharp`: normals break at sharp edges, where vertices are doubled for that.
+    """
     if len(mesh.faces) == 0:
         raise UserError(
             "The mesh has no faces, so there is nothing to write; start from another picture or other words."
         )
-    write_bytes(path, glb_bytes(mesh))
+    write_bytes(path, glb_bytes(mesh, sharp))
 
 
-def glb_bytes(mesh: Mesh) -> bytes:
+def glb_bytes(mesh: Mesh, sharp: bool = False) -> bytes:
     """The file's content."""
-    attributes = {"POSITION": to_y_up(mesh.vertices), "NORMAL": to_y_up(vertex_normals(mesh))}
+    mesh, normals = cut_at_sharp_edges(mesh) if sharp else (mesh, vertex_normals(mesh))
+    attributes = {"POSITION": to_y_up(mesh.vertices), "NORMAL": to_y_up(normals)}
     if mesh.colors is not None:
         attributes["COLOR_0"] = linear_from_srgb(mesh.colors.clamp(0, 1))
     parts = [values.detach().cpu().numpy().astype("<f4") for values in attributes.values()]
-    parts.append(mesh.faces.cpu().numpy().astype("<u4").reshape(-1))
+    parts.append(_indices(mesh.faces))
     document = json.dumps(_document(list(attributes), parts), allow_nan=False, separators=(",", ":")).encode()
     return _container(document, b"".join(part.tobytes() for part in parts))
 
@@ -51,6 +56,7 @@ def write_textured_glb(path: Path, mesh: TexturedMesh, encoding: str = "png") ->
 
 def textured_glb_bytes(mesh: TexturedMesh, encoding: str = "png") -> bytes:
     """The file's content; a WebP image needs a reader that knows EXT_texture_webp."""
+    mesh = textured_with_sharp_edges(mesh)
     flipped = torch.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], dim=1)
     attributes = {
         "POSITION": to_y_up(mesh.vertices),
@@ -58,7 +64,7 @@ def textured_glb_bytes(mesh: TexturedMesh, encoding: str = "png") -> bytes:
         "TEXCOORD_0": flipped,
     }
     parts = [values.detach().cpu().numpy().astype("<f4") for values in attributes.values()]
-    parts.append(mesh.faces.cpu().numpy().astype("<u4").reshape(-1))
+    parts.append(_indices(mesh.faces))
     image = image_bytes(mesh.image, encoding)
     document = _document(list(attributes), parts)
     _add_texture(document, len(image), encoding, mesh.roughness, mesh.metallic)
@@ -134,6 +140,15 @@ def _document(names: list[str], parts: list[np.ndarray]) -> dict:
         "bufferViews": views,
         "accessors": accessors,
     }
+
+
+def _indices(faces: torch.Tensor) -> np.ndarray:
+    """Corners u4 (3·F,) of the faces (F, 3), without those that name a vertex twice: nothing is drawn of
+    them, and validators complain. They are kept where there are no others, for a file must have faces.
+    """
+    a, b, c = faces.unbind(1)
+    drawn = (a != b) & (b != c) & (c != a)
+    return (faces[drawn] if drawn.any() else faces).cpu().numpy().astype("<u4").reshape(-1)
 
 
 def _container(document: bytes, binary: bytes) -> bytes:

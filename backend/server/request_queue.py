@@ -1,6 +1,7 @@
 """The requests that come in, read by a thread of their own so that a cancel is heard while a job runs.
 
-Every admitted job is pending until its final message is sent.
+Every admitted job is pending until its final message is sent. Cut-outs need no model and wait in a line of
+their own.
 """
 
 import logging
@@ -15,6 +16,7 @@ from typing import BinaryIO
 from blender_trellis.protocol import (
     Cancel,
     Cancelled,
+    CutOut,
     Failed,
     FromBackend,
     LoadModel,
@@ -28,13 +30,13 @@ from blender_trellis.protocol import (
 
 log = logging.getLogger(__name__)
 
-GRACE_SECONDS = 5.0  # for the running job to notice that nobody waits for it
+GRACE_SECONDS = 1.0  # for the running job to notice that nobody waits for it
 UNREADABLE_FRAMES = 16  # in a row, after which the stream is taken to be no protocol at all
 WAITING_JOBS = 256
 WAITING_BYTES = 1 << 30
 NAME_LENGTH = 200
 
-Job = LoadModel | Making
+Job = LoadModel | Making | CutOut
 
 
 @dataclass(eq=False)
@@ -55,14 +57,22 @@ class PendingJob:
 
 
 class RequestQueue:
-    """Reads `stream`; `send` answers what needs no engine. `exit_code`: what the process should end with."""
+    """Reads `stream`; `send` answers what needs no engine, `interrupt` hurries a running job that
+    was cancelled. `exit_code`: what the process should end with."""
 
-    def __init__(self, stream: BinaryIO, send: Callable[[FromBackend], None]):
+    def __init__(
+        self,
+        stream: BinaryIO,
+        send: Callable[[FromBackend], None],
+        interrupt: Callable[[], None] = lambda: None,
+    ):
+        self._interrupt = interrupt
         self._reader = Reader(stream)
         self._send = send
         self._lock = threading.Lock()
         self._pending: dict[str, PendingJob] = {}
         self._waiting: queue.Queue[PendingJob | None] = queue.Queue()  # None: no more will come
+        self._cut_outs: queue.Queue[PendingJob | None] = queue.Queue()
         self.ended = threading.Event()
         self.exit_code = 0
 
@@ -72,11 +82,19 @@ class RequestQueue:
 
     def next(self) -> PendingJob | None:
         """Wait for the next job to run; None when no more will come."""
-        while (pending := self._waiting.get()) is not None:
+        return self._next(self._waiting)
+
+    def next_cut_out(self) -> PendingJob | None:
+        """Wait for the next cut-out that is asked for; None when no more will come."""
+        return self._next(self._cut_outs)
+
+    def _next(self, waiting: "queue.Queue[PendingJob | None]") -> PendingJob | None:
+        while (pending := waiting.get()) is not None:
             with self._lock:
                 if self._pending.get(pending.name) is pending:  # else it was cancelled while it waited
                     pending.running = True
                     return pending
+        waiting.put(None)  # for who else waits
         return None
 
     def done(self, pending: PendingJob) -> None:
@@ -115,9 +133,10 @@ class RequestQueue:
             if pending is None:
                 return
             pending.cancelled.set()
-            if pending.running:
-                return  # its own thread sends the final message
-            del self._pending[name]
+            if not pending.running:
+                del self._pending[name]
+        if pending.running:
+            return self._interrupt()  # its own thread sends the final message
         self._send(Cancelled(name))
 
     def _admit(self, pending: PendingJob) -> None:
@@ -125,7 +144,8 @@ class RequestQueue:
             fault = self._fault(pending)
             if not fault:
                 self._pending[pending.name] = pending
-                self._waiting.put(pending)
+                waiting = self._cut_outs if isinstance(pending.job, CutOut) else self._waiting
+                waiting.put(pending)
         if fault:
             self._refuse(ProtocolError(fault, job=pending.name))
 
@@ -155,6 +175,7 @@ class RequestQueue:
         for name in waiting:
             self._cancel(name)
         self._waiting.put(None)
+        self._cut_outs.put(None)
         time.sleep(GRACE_SECONDS)
         log.error("The running job did not stop within %g seconds; leaving it.", GRACE_SECONDS)
         logging.shutdown()

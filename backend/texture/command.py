@@ -18,9 +18,9 @@ from backend.files import check_target, make_writable_folder
 from backend.image import cut_out, open_picture, read_picture_file
 from backend.representations.gaussians import read_ply
 from backend.representations.glb import write_textured_glb
+from backend.representations.obj_files import write_obj
 from backend.texture.comparison import compare
 from backend.texture.mesh_source import read_mesh
-from backend.texturing.obj_files import write_obj
 from backend.texturing.projection import picture_views
 from backend.texturing.settings import ENCODINGS, MATERIALS, Symmetry, TextureSettings
 from backend.texturing.texture import texture_mesh

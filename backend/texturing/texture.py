@@ -11,6 +11,7 @@ import torch
 from backend.errors import UserError
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh, TexturedMesh, vertex_normals
+from backend.texturing.kept import Former, as_before
 from backend.texturing.painting import evened, painted, place
 from backend.texturing.projection import PictureView
 from backend.texturing.settings import MATERIALS, TextureSettings
@@ -37,11 +38,13 @@ def texture_mesh(
     pictures: Sequence[PictureView] = (),
     report: Report = silent,
     uv: np.ndarray | None = None,
+    former: Former | None = None,
 ) -> TexturedMesh:
     """Bake the base colour of a mesh: of Gaussians near each texel, of its vertices where none are, and of
     the pictures where they show it.
 
-    uv (F, 3, 2): an artist's own coordinates of each corner, which are kept. Raises UserError for a mesh
+    uv (F, 3, 2): an artist's own coordinates of each corner, which are kept. former: the texture before an
+    edit, which what the edit has kept keeps. Raises UserError for a mesh
     without faces, with broken coordinates or with too many faces to unwrap.
     """
     _check(mesh)
@@ -67,6 +70,8 @@ def texture_mesh(
             settings.symmetry,
             lambda done: report("bake", done, steps),
         )
+    if former is not None:
+        colors = as_before(colors, texels, former)
     report("bake", 1 + len(pictures), 2 + len(pictures))
     image = image_of(colors, texels)
     report("bake", 2 + len(pictures), 2 + len(pictures))

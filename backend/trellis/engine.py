@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from backend.background.remove import remove_background
+from backend.background.choice import cut_out_as
 from backend.checkpoints.model_folder import ModelFolder
 from backend.checkpoints.model_info import available_model_infos
 from backend.encoding.latent_encoders import is_view_aligned
 from backend.errors import UserError
-from backend.image import cut_out, open_picture
+from backend.image import open_picture
 from backend.image.crop import PICTURE_SIZE
 from backend.machine.device import choose_device, choose_dtype, devices
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
@@ -23,17 +23,19 @@ from backend.trellis.decoding import Report, estimated_voxels
 from backend.trellis.edit import EditSettings, edit
 from backend.trellis.editing.region import check_edit
 from backend.trellis.encode import Frame, decode_asset
-from backend.trellis.finish import finish_settings, finished, received, with_finished
+from backend.trellis.finish import finish_settings, finished, received, received_texture, with_finished
 from backend.trellis.generate import Guide, generate
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import describe_output
-from backend.trellis.received import asset_of, encoded, region_of, values_of
+from backend.trellis.preflight.check import require_memory
+from backend.trellis.received import asset_of, encoded, region_of, structure_of, values_of
 from backend.trellis.residency import Residency, free_bytes, stages_for
 from backend.trellis.stages import Output, Settings, Step
 from backend.trellis.vary import onto_mesh, vary
 from backend.version import VERSION
 from blender_trellis.protocol import (
     PROTOCOL_VERSION,
+    Complete,
     Device,
     Edit,
     Encode,
@@ -89,6 +91,8 @@ class TrellisEngine:
         on_progress("load", 0, 1)
         networks = self._open(request.model, request.device, request.precision, request.engine)
         networks.residency = Residency(networks.device, request.memory)
+        if isinstance(request, Sampled):
+            require_memory(networks, request.formats)
         on_progress("load", 1, 1)
         files = [] if isinstance(request, Encode) else [bytes(picture.data) for picture in request.pictures]
         events = _finished(networks, request, files, on_progress)
@@ -116,7 +120,9 @@ def _finished(
 ) -> Iterator[Step | Output]:
     """What the request makes, and its mesh finished; only pictures of the whole object go onto a texture."""
     pictures = (
-        _pictures(request, files, TEXTURE_PICTURE) if isinstance(request, Generate | Finish) else iter(())
+        _pictures(request, files, TEXTURE_PICTURE)
+        if isinstance(request, Generate | Complete | Finish)
+        else iter(())
     )
     # Asked of the latent encoder, which nothing but a picture on a texture needs here.
     aligned = bool(files) and request.finishing.texture > 0 and is_view_aligned(networks.folder)
@@ -126,7 +132,8 @@ def _finished(
     events = _events(networks, request, files, report)
     if isinstance(request, Sampled) and request.preview:
         events = _with_previews(events, networks)
-    return with_finished(events, request.finishing, pictures, aligned, report)
+    before = received_texture(request) if isinstance(request, Edit) and request.finishing.texture else None
+    return with_finished(events, request.finishing, pictures, aligned, report, before)
 
 
 def _events(
@@ -138,12 +145,24 @@ def _events(
         return _placed(decode_asset(networks, asset, request.formats, report), frame)
     guide = _pictures(request, files) if files else request.prompt
     settings = _settings(networks.folder, request)
+    random = torch.Generator().manual_seed(request.seed)
     if isinstance(request, Generate):
-        random = torch.Generator().manual_seed(request.seed)
-        return generate(networks, guide, settings, random, report=report)
+        events = generate(networks, guide, settings, random, report=report)
+        return _until_voxels(events) if request.structure_only else events
+    if isinstance(request, Complete):
+        structure = structure_of(request, networks)
+        return generate(networks, guide, settings, random, report=report, structure=structure)
     if isinstance(request, Vary):
         return _varied(networks, request, guide, settings, report)
     return _edited(networks, request, guide, settings, report)
+
+
+def _until_voxels(events: Iterator[Step | Output]) -> Iterator[Step | Output]:
+    """The same, up to the voxels."""
+    for event in events:
+        yield event
+        if isinstance(event, Output) and event.kind == "voxels":
+            return
 
 
 def _with_previews(events: Iterator[Step | Output], networks: Networks) -> Iterator[Step | Output]:
@@ -241,4 +260,4 @@ def _pictures(
     """The object of each picture, cut out when it is asked for."""
     names = request.picture_names or tuple(f"picture {n + 1}" for n in range(len(files)))
     for data, name in zip(files, names, strict=True):
-        yield cut_out(open_picture(data, name), remove_background, size)
+        yield cut_out_as(request.background, open_picture(data, name), size)

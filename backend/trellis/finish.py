@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+import torch
 from PIL import Image
 
 from backend.errors import UserError
 from backend.finishing.chain import finish_mesh
-from backend.finishing.report import MeshFacts
+from backend.finishing.report import FinishReport
 from backend.finishing.settings import FinishSettings
 from backend.representations.gaussians import Gaussians
-from backend.representations.mesh import Mesh, TexturedMesh
+from backend.representations.mesh import Mesh, TexturedMesh, vertex_normals
+from backend.texturing.kept import Former
 from backend.texturing.projection import picture_views
 from backend.texturing.settings import TextureSettings
 from backend.texturing.texture import texture_mesh
+from backend.texturing.unwrap import whole
 from backend.trellis.decoding import Report
 from backend.trellis.received import tensor_of
 from backend.trellis.stages import Output, Step
-from blender_trellis.protocol import Finish, Finishing
+from blender_trellis.protocol import Edit, Finish, Finishing
 
 _MESH = ("vertices", "faces", "colors")
 _COLUMNS = {"position": 3, "f_dc": 3, "opacity": 1, "scale": 3, "rotation": 4}
@@ -37,6 +40,8 @@ class FinishedMesh:
 def finish_settings(finishing: Finishing) -> FinishSettings:
     """The preset's settings with the request's numbers; UserError for what cannot be."""
     settings = FinishSettings.preset(finishing.preset)
+    if finishing.preset != "raw":
+        settings = replace(settings, outside=finishing.outside, crumbs=finishing.crumbs)
     if finishing.faces:
         settings = replace(settings, faces=finishing.faces)
     return replace(settings, watertight=True) if finishing.watertight else settings
@@ -48,8 +53,12 @@ def with_finished(
     pictures: Iterable[Image.Image],
     aligned: bool,
     report: Report,
+    before: TexturedMesh | None = None,
 ) -> Iterator[Step | Output]:
-    """The same, and after the mesh the finished one, where anything but the raw mesh is asked for."""
+    """The same, and after the mesh the finished one, where anything but the raw mesh is asked for.
+
+    before: the finished mesh of the asset that an edit changes; what it keeps looks as it did.
+    """
     settings = finish_settings(finishing)
     gaussians = None
     for event in events:
@@ -58,7 +67,11 @@ def with_finished(
             gaussians = event.value
         if isinstance(event, Output) and event.kind == "mesh":
             if not settings.changes_nothing or finishing.texture:
-                yield finished(event.value, gaussians, finishing, pictures, aligned, report)
+                former = None
+                if before is not None and event.kept is not None:
+                    vertices = event.value.vertices.cpu().float().numpy()
+                    former = Former(before, vertices, event.kept.cpu().numpy())
+                yield finished(event.value, gaussians, finishing, pictures, aligned, report, former)
 
 
 def finished(
@@ -68,6 +81,7 @@ def finished(
     pictures: Iterable[Image.Image],
     aligned: bool,
     report: Report,
+    former: Former | None = None,
 ) -> Output:
     """The finished mesh and facts about it."""
     done, told = finish_mesh(
@@ -87,8 +101,35 @@ def finished(
             gaussians,
             picture_views(list(pictures), aligned) if finishing.project_picture else (),
             lambda _, step, steps: report("bake_texture", step, steps),
+            former=former,
         )
-    return Output("finished_mesh", FinishedMesh(done, texture), about=_facts(told.after))
+    return Output("finished_mesh", FinishedMesh(done, texture), about=_facts(told))
+
+
+def received_texture(request: Edit) -> TexturedMesh | None:
+    """The finished mesh before an edit, where one with a texture was sent; UserError where it is none."""
+    arrays = request.arrays
+    if "finished_texture" not in arrays:
+        return None
+    wanted = {"finished_vertices": (3,), "finished_faces": (3,), "finished_uv": (3, 2)}
+    if any(name not in arrays or arrays[name].shape[1:] != shape for name, shape in wanted.items()):
+        raise UserError("The finished mesh that was sent with the edit is not whole; finish the asset again.")
+    vertices, faces, uv = (tensor_of(arrays[name]) for name in wanted)
+    image = tensor_of(arrays["finished_texture"]).numpy()
+    sound = len(vertices) > 0 and len(faces) == len(uv) and torch.isfinite(vertices).all()
+    square = image.ndim == 3 and image.shape[2] == 3 and image.shape[0] == image.shape[1]
+    if not sound or not square or len(faces) == 0 or not 0 <= faces.min() <= faces.max() < len(vertices):
+        raise UserError("The finished mesh that was sent with the edit is not sound; finish the asset again.")
+    cut = whole(faces.long().numpy(), uv.numpy())
+    origin = torch.from_numpy(cut.origin)
+    return TexturedMesh(
+        vertices=vertices[origin],
+        faces=torch.from_numpy(cut.faces),
+        normals=vertex_normals(Mesh(vertices, faces.long()))[origin],
+        uv=torch.from_numpy(cut.uv),
+        origin=origin,
+        image=image,
+    )
 
 
 def received(request: Finish) -> tuple[Mesh, Gaussians | None]:
@@ -113,7 +154,8 @@ def received(request: Finish) -> tuple[Mesh, Gaussians | None]:
     return mesh, Gaussians(position, color, logit.sigmoid(), scale.exp(), rotation)
 
 
-def _facts(facts: MeshFacts) -> dict[str, float]:
+def _facts(report: FinishReport) -> dict[str, float | str]:
+    facts = report.after
     known = {
         "components": facts.components,
         "open_edges": facts.open_edges,
@@ -121,4 +163,5 @@ def _facts(facts: MeshFacts) -> dict[str, float]:
         "genus": facts.genus,
         "volume": facts.volume,
     }
-    return {name: value for name, value in known.items() if value is not None}
+    told = {"report": "\n".join(report.lines())} if report.steps else {}
+    return {name: value for name, value in known.items() if value is not None} | told

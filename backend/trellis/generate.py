@@ -25,7 +25,14 @@ from backend.trellis.decoding import (
     silent,
 )
 from backend.trellis.networks import Networks
-from backend.trellis.stages import Output, Settings, Step, sample_latents, sample_structure
+from backend.trellis.stages import (
+    Output,
+    Settings,
+    Step,
+    sample_latents,
+    sample_structure,
+    structure_noise,
+)
 
 Guide = Iterable[Image.Image] | str | Condition
 """What the object should be: cut-out pictures of it, a sentence, or a condition that was made before."""
@@ -39,9 +46,11 @@ def generate(
     generator: torch.Generator,
     voxels: Sequence[Voxels] | None = None,
     report: Report = silent,
+    structure: Tensor | None = None,
 ) -> Iterator[Step | Output]:
     """All steps and outputs of making an object; with `voxels`, one for each sample, its shape is given.
 
+    structure (1, C, r, r, r): what stage 1 has sampled of this seed before, to go on from.
     Between them `report` tells how far a long computation is, and may raise to stop. Raises EmptyStructure
     where no voxel is occupied, and UserError where the model lacks what is asked for.
     """
@@ -49,7 +58,12 @@ def generate(
     condition = condition_on(networks, guide)
     yield Step("condition", 1, 1)
     if voxels is None:
-        voxels = yield from _structure(networks, condition, settings, generator, report)
+        if structure is None:
+            sampled = yield from sample_structure(networks, condition, settings, generator, report)
+        else:
+            structure_noise(networks, settings.samples, generator)  # stage 2 gets what is drawn after it
+            sampled = [structure.to(networks.device)]
+        voxels = yield from _voxels(networks, sampled, report)
     coords = [one.coords for one in voxels]
     solids = [one.solid for one in voxels]
     sampled = yield from sample_latents(
@@ -82,10 +96,9 @@ def normalization(networks: Networks) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
-def _structure(
-    networks: Networks, condition: Condition, settings: Settings, generator: torch.Generator, report: Report
+def _voxels(
+    networks: Networks, latents: Sequence[Tensor], report: Report
 ) -> Generator[Step | Output, None, list[Voxels]]:
-    latents = yield from sample_structure(networks, condition, settings, generator, report)
     for sample, latent in enumerate(latents):
         yield Output("structure_latent", latent, sample)
     yield Step("decode_sparse_structure", 0, 1)

@@ -10,7 +10,7 @@ from backend.checkpoints.weights import ModelFolder, open_folder, read_model
 from backend.errors import MissingModel
 from backend.layers.engines import TORCH, Engine, choose_engine
 from backend.trellis.conditioning import Conditioner, load_conditioner
-from backend.trellis.residency import CONDITIONER, STAGES, Residency
+from backend.trellis.residency import CONDITIONER, STAGES, Residency, is_on, parameter_bytes
 
 
 class Networks:
@@ -62,6 +62,13 @@ class Networks:
     def config(self, role: str) -> Any:
         """The configuration of a role's network, which need not come to the device for it."""
         return self._load(role, torch.device("cpu")).config
+
+    def resident_bytes(self) -> int:
+        """Of the weights that lie on the device now and can leave it, or need not come again."""
+        modules = list(self._loaded.values())
+        if self._conditioner is not None:
+            modules.append(self._conditioner.encoder)
+        return sum(parameter_bytes(one) for one in modules if is_on(one, self.device))
 
     def _load(self, role: str, device: torch.device) -> nn.Module:
         if role not in self._loaded:

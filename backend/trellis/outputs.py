@@ -101,7 +101,7 @@ def describe(part: Any) -> tuple[Mapping[str, int], dict[str, numpy.ndarray]]:
     return {}, writers[type(part)](part)
 
 
-def describe_output(output: Output) -> tuple[Mapping[str, float], dict[str, numpy.ndarray]]:
+def describe_output(output: Output) -> tuple[Mapping[str, float | str], dict[str, numpy.ndarray]]:
     """The same of an output; of an edit's also which vertices or splats are those of the asset as it was."""
     facts, arrays = describe(output.value)
     if output.kept is not None and isinstance(output.value, Mesh | Gaussians):

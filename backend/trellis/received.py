@@ -9,8 +9,9 @@ from backend.geometry.region import Box, Region, make_box_of_matrix, make_closed
 from backend.trellis.asset import AssetLatents, checked_latents, with_layers
 from backend.trellis.decoding import Report
 from backend.trellis.encode import Frame, encode_mesh
+from backend.trellis.finite import require_finite
 from backend.trellis.networks import Networks
-from blender_trellis.protocol import Array, Edit, Encode, OfAsset
+from blender_trellis.protocol import Array, Complete, Edit, Encode, OfAsset
 
 MESH = ("vertices", "faces", "colors")
 LAYERS = ("source", "layer_sizes", "layer_coords", "layer_feats")
@@ -50,6 +51,21 @@ def asset_of(request: OfAsset, networks: Networks, report: Report) -> tuple[Asse
     except ValueError as error:
         raise UserError(f"The asset's latents are damaged ({error}); undo, or generate it again.") from error
     return asset, None
+
+
+def structure_of(request: Complete, networks: Networks) -> Tensor:
+    """The structure latent (1, C, r, r, r) to go on from; UserError where it is another model's."""
+    array = request.arrays.get("structure_latent")
+    config = networks.config("sparse_structure_flow_model")
+    if request.model_hash != networks.folder.hash:
+        raise UserError(
+            f"The candidate was made by another model or version than {request.model}; make candidates again."
+        )
+    if array is None or array.dtype != "f4" or array.shape != (config.in_channels, *(config.resolution,) * 3):
+        raise UserError("The structure of the candidate is missing or damaged; make candidates again.")
+    latent = tensor_of(array)[None]
+    require_finite("a structure", latent)
+    return latent
 
 
 def encoded(request: OfAsset | Encode, networks: Networks, report: Report) -> tuple[AssetLatents, Frame]:

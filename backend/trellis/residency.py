@@ -60,7 +60,7 @@ class Residency:
         if self.device.type == "cpu":
             return
         model = loaded.get(role)
-        missing = 0 if model is None or _is_on(model, self.device) else parameter_bytes(model)
+        missing = 0 if model is None or is_on(model, self.device) else parameter_bytes(model)
         if self.setting == "release" or (
             self.setting == "auto" and free_bytes(self.device) < missing + working_bytes
         ):
@@ -88,7 +88,8 @@ def parameter_bytes(model: nn.Module) -> int:
     return sum(one.nbytes for one in (*model.parameters(), *model.buffers()))
 
 
-def _is_on(model: nn.Module, device: torch.device) -> bool:
+def is_on(model: nn.Module, device: torch.device) -> bool:
+    """Whether all of a model's parameters lie there."""
     return all(one.device == device for one in model.parameters())
 
 

@@ -30,6 +30,7 @@ from backend.sampling import (
 from backend.trellis.conditioning import Condition
 from backend.trellis.decoding import Report, before_each_layer, silent
 from backend.trellis.networks import Networks
+from backend.trellis.preflight.check import require_memory
 from backend.trellis.residency import flow_working_bytes
 from blender_trellis.protocol import Stage
 
@@ -82,7 +83,7 @@ class Output:
     value: Any
     sample: int = 0
     kept: Tensor | None = None
-    about: Mapping[str, float] = field(default_factory=dict)
+    about: Mapping[str, float | str] = field(default_factory=dict)
 
 
 def sample_structure(
@@ -106,12 +107,18 @@ def sample_structure(
     flow = networks["sparse_structure_flow_model"]
     contexts = structure_contexts(flow, condition, known)
     sampler = _Sampler("sparse_structure", flow, contexts, settings, report)
-    size = (flow.config.in_channels, *(flow.config.resolution,) * 3)
-    noise = torch.randn(settings.samples, *size, generator=generator).to(networks.device)
+    noise = structure_noise(networks, settings.samples, generator).to(networks.device)
     latents = []
     for sample, one in enumerate(noise.split(1)):
         latents.append((yield from sampler.run(flow, one, condition.structure_start, sample, known)))
     return latents
+
+
+def structure_noise(networks: Networks, samples: int, generator: torch.Generator) -> Tensor:
+    """The noise (B, C, r, r, r) that stage 1 starts from, the first that is drawn of a seed."""
+    config = networks.config("sparse_structure_flow_model")
+    size = (config.in_channels, *(config.resolution,) * 3)
+    return torch.randn(samples, *size, generator=generator)
 
 
 def sample_latents(
@@ -130,6 +137,7 @@ def sample_latents(
     """
     yield Step("structured_latent", 0, 1)
     config, most = networks.config("slat_flow_model"), max(len(one) for one in coords)
+    require_memory(networks, settings.formats, most)
     networks.begin(
         "structured_latent", flow_working_bytes(most, config.model_channels, networks.dtype.itemsize)
     )

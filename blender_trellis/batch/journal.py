@@ -1,4 +1,7 @@
-"""report.jsonl: one line for each object as soon as it has ended, by which a later run goes on."""
+"""report.jsonl: one line for each object as soon as it has ended, by which a later run goes on.
+
+Each part of a batch that is dealt out has a report of its own, report.2-of-8.jsonl.
+"""
 
 import contextlib
 import errno
@@ -10,35 +13,52 @@ from pathlib import Path
 from ..faults import Fault
 from .outcomes import Outcome, line_of
 
-NAME = "report.jsonl"
+REPORT = "report"
+
+
+def report_name_of(share: tuple[int, int] | None) -> str:
+    """The name of a report without suffix: of the whole batch, or of one part."""
+    return REPORT if share is None else f"{REPORT}.{share[0]}-of-{share[1]}"
 
 
 class Journal:
     """The report of a folder. A line is on the disk before the next object begins."""
 
-    def __init__(self, folder: Path, resume: bool = False):
-        """Begins a new report, or with `resume` goes on with the one that is there. Raises Fault."""
-        self._path = folder / NAME
+    def __init__(self, folder: Path, resume: bool = False, name: str = REPORT):
+        """Begins a new report, or with `resume` goes on with the one that is there. Raises Fault.
+
+        That of a whole batch takes over what the reports of its parts tell.
+        """
+        self._path = folder / f"{name}.jsonl"
         try:
             whole = self._whole_lines() if resume else b""
             self._file = open(self._path, "ab", buffering=0)
             self._file.truncate(len(whole))
         except OSError as error:
             raise self._fault(error) from error
-        told = filter(None, map(_read, whole.splitlines()))
-        self._told = {outcome.name: outcome for outcome in told}
+        self._told = _outcomes(whole)
+        is_whole_batch = resume and name == REPORT
+        self._parts = self._read_parts(folder) if is_whole_batch else {}
 
     def tells_of(self, name: str) -> bool:
         """Whether an earlier run has noted anything under this name."""
-        return name in self._told
+        return name in self._told or name in self._parts
 
     def made(self, name: str, request_hash: str) -> Outcome | None:
         """What was made under this name by an equal request, if all of its files still lie in the folder."""
-        outcome = self._told.get(name)
-        if outcome is None or outcome.error or outcome.request_hash != request_hash or not outcome.files:
-            return None
+        for told in (self._told, self._parts):
+            outcome = told.get(name)
+            if outcome is not None and self._stands(outcome, request_hash):
+                if told is self._parts:
+                    self.note(outcome)
+                return outcome
+        return None
+
+    def _stands(self, outcome: Outcome, request_hash: str) -> bool:
+        if outcome.error or outcome.request_hash != request_hash or not outcome.files:
+            return False
         paths = [self._path.parent / Path(file).name for file in outcome.files]
-        return outcome if all(path.is_file() and path.stat().st_size for path in paths) else None
+        return all(path.is_file() and path.stat().st_size for path in paths)
 
     def note(self, outcome: Outcome) -> None:
         """Adds a line. Raises Fault where that cannot be written."""
@@ -57,6 +77,16 @@ class Journal:
         """Ends the report."""
         self._file.close()
 
+    def _read_parts(self, folder: Path) -> dict[str, Outcome]:
+        """What the reports of parts tell, by name."""
+        told: dict[str, Outcome] = {}
+        for path in sorted(folder.glob(f"{REPORT}.*-of-*.jsonl")):
+            try:
+                told |= _outcomes(path.read_bytes())
+            except OSError as error:
+                raise self._fault(error) from error
+        return told
+
     def _whole_lines(self) -> bytes:
         """What the report holds, but for a line that a kill has cut off."""
         try:
@@ -68,6 +98,11 @@ class Journal:
     def _fault(self, error: OSError) -> Fault:
         reason = error.strerror or error
         return Fault(f'The report "{self._path}" cannot be written ({reason}): choose another output folder.')
+
+
+def _outcomes(report: bytes) -> dict[str, Outcome]:
+    """The last outcome that a report tells of each name."""
+    return {outcome.name: outcome for outcome in filter(None, map(_read, report.splitlines()))}
 
 
 def _read(line: bytes) -> Outcome | None:

@@ -24,6 +24,7 @@ class Outcome:
     seconds: float = 0.0
     seed: int = 0
     files: list[str] = field(default_factory=list)
+    asset: str = ""  # its file in the asset library
     error: str = ""  # one sentence
     log: str = ""  # of the backend, where it died
     model_hash: str = ""
@@ -112,6 +113,11 @@ def table(outcomes: Sequence[Outcome], skipped: Sequence[Skipped]) -> str:
     return "\n".join([*lines, f"{_made(outcomes)} of {len(outcomes)} made.", ""])
 
 
+def told(outcome: Outcome) -> str:
+    """Its name and what became of it, on one line."""
+    return f"{_one_line(outcome.name)}: {_what(outcome)}"
+
+
 def exit_code(outcomes: Sequence[Outcome]) -> int:
     """0 when all objects were made, 1 when some were, 2 when none was."""
     made = _made(outcomes)
@@ -123,7 +129,9 @@ def _made(outcomes: Sequence[Outcome]) -> int:
 
 
 def _what(outcome: Outcome) -> str:
-    return _one_line(outcome.error or ", ".join(Path(name).name for name in outcome.files))
+    names = [Path(name).name for name in outcome.files]
+    names += [f"{Path(outcome.asset).name} in the asset library"] if outcome.asset else []
+    return _one_line(outcome.error or ", ".join(names))
 
 
 def _one_line(text: str) -> str:

@@ -17,13 +17,16 @@ from ..faults import Fault
 from ..install.backend_install import find_python
 from ..jobs.asset import asset_of
 from ..jobs.job import Job
-from ..jobs.runner import JobRunner, Launch
+from ..jobs.launch import CommandLaunch, Launch
+from ..jobs.runner import JobRunner
 from ..protocol import Generate
 from ..scene.asset import Asset
 from ..scene.collection import add_asset
 from ..scene.export import atomic, check_targets, export_asset
+from .asset_file import open_asset
 from .journal import Journal
 from .latents_file import SUFFIX, write_latents
+from .library.asset_library import AssetLibrary
 from .outcomes import Outcome
 from .progress_bar import ProgressBar
 from .requests import Asked, Request, request_for, request_hash
@@ -41,19 +44,28 @@ class Written:
 
     folder: Path
     preview_name: str = ""
+    library: AssetLibrary | None = None
 
 
 def open_runner(python: str, models: Path | None) -> JobRunner:
     """A runner with the backend that is found, `python` before all others. Fault where there is none."""
+    command = backend_settings().command
+    if command and not python:
+        return JobRunner(CommandLaunch(command, user_folder(create=True) / "backend.log"))
+    return JobRunner(find_launch(python, models))
+
+
+def find_launch(python: str, models: Path | None) -> Launch:
+    """How the backend of this machine is started, by `python` if that is named. Fault where there is none."""
     settings = backend_settings()
+    log = user_folder(create=True) / "backend.log"
     found = find_python(python or settings.python, user_folder(), extension_root())
     if found is None:
         raise Fault(
             "The backend is not installed: run scripts/setup.py, or name an interpreter with --python."
         )
-    log = user_folder(create=True) / "backend.log"
     remover = settings.background_remover
-    return JobRunner(Launch(found, extension_root(), log, models or settings.models, remover))
+    return Launch(found, extension_root(), log, models or settings.models, remover)
 
 
 def with_settings(request: Generate) -> Generate:
@@ -71,8 +83,7 @@ def with_settings(request: Generate) -> Generate:
 class Maker:
     """Makes the objects of one batch, one after the other, with the settings of `template`."""
 
-    def __init__(self, runner: JobRunner, template: Generate, written: Written, journal: Journal):
-        self._runner = runner
+    def __init__(self, template: Generate, written: Written, journal: Journal):
         self._template = template
         self._written = written
         self._journal = journal
@@ -82,22 +93,36 @@ class Maker:
         if not self._journal.tells_of(work.name):
             return None
         try:
-            return self._journal.made(work.name, self._hash(work, self._asked(work).request))
+            request = self._asked(work).request
+            outcome = self._journal.made(work.name, self._hash(work, request))
+            return None if outcome is None or not self._is_in_library(outcome, work, request) else outcome
         except Fault:
             return None  # which `make` tells when its turn comes
 
-    def make(self, work: Work, outcome: Outcome, bar: ProgressBar) -> None:
+    def make(self, runner: JobRunner, work: Work, outcome: Outcome, bar: ProgressBar) -> None:
         """Makes one object and writes its files. Fault where that cannot be."""
-        base, kinds, preview = self._written.folder / work.name, work.files or (), self._written.preview_name
-        check_targets(base, kinds, preview)
+        asked = self.ask(work, outcome)
+        job = _run(runner, asked.request, bar)
+        bar.update(1.0, "export", "Writing files")
+        self.finish(work, outcome, asked, job)
+
+    def ask(self, work: Work, outcome: Outcome) -> Asked:
+        """What to ask the backend for. Fault where that, or writing its files, cannot be."""
+        kinds = work.files or ()
+        check_targets(self._written.folder / work.name, kinds, self._written.preview_name)
         asked = self._asked(work)
         if kinds and all(
             NEEDS.get(kind, asked.request.formats[0]) not in asked.request.formats for kind in kinds
         ):
             raise Fault("Nothing would be written: .glb needs the format mesh, .ply the format gaussian.")
         outcome.request_hash = self._hash(work, asked.request)
-        job = self._run(asked.request, bar)
-        bar.update(1.0, "export", "Writing files")
+        return asked
+
+    def finish(self, work: Work, outcome: Outcome, asked: Asked, job: Job) -> None:
+        """Writes the files of a job that has ended. Fault where it has failed or they cannot be written."""
+        if job.state != "finished":
+            raise Fault(job.message)
+        base, kinds, preview = self._written.folder / work.name, work.files or (), self._written.preview_name
         asset = asset_of(job, work.name, extension_version())
         outcome.model_hash = str(asset.properties["model_hash"])
         outcome.picture_hash = str(asset.properties["picture_hash"])
@@ -109,7 +134,25 @@ class Maker:
             if "latents" in kinds and asset.latents is not None:
                 paths.append(base.with_name(base.name + SUFFIX))
                 write_latents(paths[-1], asset.latents)
-        outcome.files = [str(path) for path in paths]
+            outcome.files = [str(path) for path in paths]
+            if self._written.library is not None:
+                outcome.asset = str(self._written.library.add(collection, work, request_hash(asked.request)))
+
+    def _is_in_library(self, outcome: Outcome, work: Work, request: Request) -> bool:
+        """Whether the asset library holds what an earlier run has made; it is put there of its .blend."""
+        library = self._written.library
+        if library is None or library.holds(outcome.asset):
+            return True
+        saved = next((path for path in outcome.files if path.endswith(".blend")), None)
+        if saved is None:
+            return False
+        with quiet_stdout():
+            collection = open_asset(self._written.folder / Path(saved).name)
+            if collection is None:
+                return False
+            outcome.asset = str(library.add(collection, work, request_hash(request)))
+        self.note(outcome)
+        return True
 
     def note(self, outcome: Outcome) -> None:
         """Tells the report, which the batch does not depend on."""
@@ -125,15 +168,12 @@ class Maker:
     def _hash(self, work: Work, request: Request) -> str:
         return request_hash(request, (*(work.files or ()), self._written.preview_name))
 
-    def _run(self, request: Request, bar: ProgressBar) -> Job:
-        def show(job: Job) -> None:
-            words = "Starting the backend" if self._runner.is_starting else job.message
-            bar.update(job.fraction, job.stage, words)
 
-        job = self._runner.pump_until_done(self._runner.submit(request), show)
-        if job.state != "finished":
-            raise Fault(job.message)
-        return job
+def _run(runner: JobRunner, request: Request, bar: ProgressBar) -> Job:
+    def show(job: Job) -> None:
+        bar.update(job.fraction, job.stage, "Starting the backend" if runner.is_starting else job.message)
+
+    return runner.pump_until_done(runner.submit(request), show)
 
 
 def frame_matrix(asset: Asset) -> Matrix:

@@ -61,6 +61,16 @@ def works_of(
     return works
 
 
+def works_of_share(works: Sequence[Work], part: int, parts: int) -> list[Work]:
+    """Every object of one of `parts` parts, 1 to `parts`; what is made of an object goes with it."""
+    part_of: dict[str, int] = {}
+    roots = 0
+    for work in works:
+        part_of[work.name] = part_of[work.of] if work.of else roots % parts
+        roots += not work.of
+    return [work for work in works if part_of[work.name] == part - 1]
+
+
 def with_latents(works: Sequence[Work], files: tuple[str, ...]) -> list[Work]:
     """The same, where objects that others start from write their latents too; `files`: what all write."""
     needed = {work.of for work in works}

@@ -8,7 +8,7 @@ import numpy as np
 from ..backend_settings import BackendSettings
 from ..jobs.sent_arrays import sent, sent_pictures
 from ..picture_source import Picture
-from ..protocol import Edit, EditMode, Format, SamplingParams
+from ..protocol import Background, Edit, EditMode, Format, SamplingParams
 from ..scene.asset import StoredLatents
 from .region_mask import ClosedMesh, RegionShape
 
@@ -19,6 +19,7 @@ class Guide:
 
     pictures: tuple[Picture, ...] = ()
     prompt: str = ""
+    background: Background = "auto"  # how that of the pictures goes
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def edit_request(
         engine=backend.engine,
         memory=backend.memory,
         picture_names=tuple(one.name for one in guide.pictures),
+        background=guide.background,
         prompt=guide.prompt,
         seed=choices.seed,
         sparse_structure=sampling,

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..faults import Fault
@@ -12,6 +14,8 @@ from ..process.run_program import scrubbed
 
 LOG_LINES = 6
 NAMED = 3
+VISIBLE = 1e-3
+"""Largest absolute error of a result that no object shows: colours have steps of 4e-3, voxels of 1.6e-2."""
 
 
 def run_self_test(
@@ -55,15 +59,57 @@ def run_self_test(
 def outcome(code: int, output: str, errors: str) -> str:
     """What the command's output means, as a sentence. Fault where anything failed."""
     try:
-        checks = json.loads(output)["checks"]
-        failed = [f"{check['golden']}: {check['component']}" for check in checks if not check["passed"]]
-    except (ValueError, KeyError, TypeError) as error:
+        told = json.loads(output)
+        checks = [_Check(**{name: row.get(name, "") for name in FIELDS}) for row in told["checks"]]
+        missed = [check for check in checks if not check.passed]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         last = "\n".join(errors.strip().splitlines()[-LOG_LINES:])
         raise Fault(f"The self-test did not run to its end (exit code {code}).\n{last}") from error
-    if failed or code != 0 or not checks:
-        names = ", ".join(failed[:NAMED]) + (" and others" if len(failed) > NAMED else "")
-        raise Fault(
-            f"{len(failed)} of {len(checks)} checks failed ({names or f'exit code {code}'}): results on this "
-            "device cannot be trusted; choose another device or engine."
+    if not missed and code == 0 and checks:
+        return f"All {len(checks)} checks passed."
+    if not missed:
+        raise Fault(f"The self-test compared {len(checks)} results and ended with exit code {code}.")
+    named = "; ".join(check.words for check in missed[:NAMED]) + ("; …" if len(missed) > NAMED else "")
+    meaning = _meaning(missed, str(told.get("device", "")), str(told.get("engine", "")))
+    raise Fault(f"{len(missed)} of {len(checks)} checks missed: {named}. {meaning}")
+
+
+@dataclass(frozen=True)
+class _Check:
+    """One compared result. error is None or "" where it is not a number."""
+
+    golden: str
+    component: str
+    passed: bool
+    error: float | str | None = ""
+    tolerance: float | str = ""
+    fault: str = ""
+
+    @property
+    def size(self) -> float:
+        return float(self.error) if isinstance(self.error, int | float) else float("inf")
+
+    @property
+    def words(self) -> str:
+        """What missed, and by how much."""
+        name = f"{self.golden} ({self.component})"
+        if self.fault or not isinstance(self.tolerance, int | float) or self.size == float("inf"):
+            return f"{name} {self.fault.rstrip('.') or 'is not comparable'}"
+        return f"{name} is off by {self.size:.2g}, where {self.tolerance:.2g} is allowed"
+
+
+FIELDS = tuple(one.name for one in fields(_Check))
+
+
+def _meaning(missed: Sequence[_Check], device: str, engine: str) -> str:
+    """What that says of the objects made here, and what to do."""
+    if all(not check.fault and check.size <= VISIBLE for check in missed):
+        return (
+            "That is a rounding difference far below what can be seen: objects made here are good, only not "
+            "equal to the last bit with those of another machine."
         )
-    return f"All {len(checks)} checks passed."
+    if engine not in ("", "torch"):
+        return "Objects made here may be wrong: choose the engine PyTorch and test again."
+    if device not in ("", "cpu"):
+        return "Objects made here may be wrong: update the driver, or choose the device cpu, and test again."
+    return "Objects made here may be wrong: repair the backend and test again; if it stays, report it."

@@ -1,17 +1,22 @@
 """Finished results on their way into the scene that is open; some have to wait until nobody is in the way."""
 
 import logging
+import time
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 
 import bpy
 import numpy as np
 
 from ..backend_settings import backend_settings
-from ..extension_paths import extension_version
 from ..faults import Fault
 from ..meshes.recolor import is_busy, recolor
+from ..meshes.thumbnail import thumbnail
 from ..scene.asset import Asset
-from ..scene.window import as_one_step, finish_in_place, has_to_wait, place
+from ..scene.asset_marking import mark_asset
+from ..scene.collection import remove_half_made
+from ..scene.find_asset import find_asset
+from ..scene.window import as_one_step, finish_in_place, has_to_wait, place_steps
 from .asset import asset_of
 from .job import Job
 from .placement import Placement
@@ -19,41 +24,100 @@ from .placement import Placement
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Arrival:
     """A result that is not in a scene yet, and where it goes."""
 
+    job: Job
     asset: Asset | None
     placement: Placement
     colors: np.ndarray | None = None  # (V, 3) sRGB of the objects that the placement recolors
 
 
-def arrival_of(job: Job, placement: Placement) -> Arrival:
-    """What a finished job brings."""
+def arrival_of(job: Job, placement: Placement, keeps_pictures: bool, version: str) -> Arrival:
+    """What a finished job brings, in any thread; `version` is the extension's."""
     if placement.recolors:
         part = job.part("vertex_colors")
         assert part is not None, "the backend ends no such job without them"
-        return Arrival(None, placement, part.arrays["colors"])
-    keeps = backend_settings().keeps_pictures
-    return Arrival(asset_of(job, placement.name, extension_version(), keeps, placement.history), placement)
+        return Arrival(job, None, placement, part.arrays["colors"])
+    asset = asset_of(job, placement.name, version, keeps_pictures, placement.history)
+    return Arrival(job, asset, placement)
 
 
-def place_arrivals(arrivals: list[Arrival]) -> tuple[list[Arrival], str]:
-    """Puts results into the scene; gives those that wait, and what there is to tell, or "".
+class Importer:
+    """Puts results into the scene one after the other, a little in every turn.
 
-    None goes in while a render reads the data, an edit's not while somebody edits its asset by hand.
+    Nothing is in the scene before a result is whole. Before an undo or the loading of a file the half-made
+    one is given up, and begun again afterwards.
     """
-    waiting: list[Arrival] = []
-    told = ""
-    if bpy.app.is_job_running("RENDER"):
-        return arrivals, told
-    for arrival in arrivals:
-        if reason := _has_to_wait(arrival.placement):
-            waiting.append(arrival)
-            told = reason
-            continue
-        told = _place_or_tell(arrival) or told
-    return waiting, told
+
+    def __init__(self) -> None:
+        self._job = ""  # whose result is being put in
+        self._steps: Generator[None, None, str] | None = None
+        self._reads: set[int] = set()  # meshes, by their session_uid, of the asset that is being changed
+        self._undone = False
+
+    def turn(self, arrivals: list[Arrival], seconds: float) -> tuple[list[Arrival], str]:
+        """Goes on for so long or a little more; gives the results still to come, and what is to tell, or "".
+
+        None goes in while a render reads the data, an edit's not while somebody edits its asset by hand.
+        """
+        told = ""
+        if bpy.app.is_job_running("RENDER"):
+            return arrivals, told
+        if self._undone:
+            self._undone = False
+            remove_half_made()
+        waiting, deadline = list(arrivals), time.monotonic() + seconds
+        for arrival in arrivals:
+            if self._job not in ("", arrival.job.id):
+                continue
+            if reason := _has_to_wait(arrival.placement):
+                self.give_up()
+                told = reason
+                continue
+            while (said := self._step(arrival)) is None:
+                if time.monotonic() > deadline:
+                    return waiting, told
+            told = said or told
+            waiting.remove(arrival)
+            if time.monotonic() > deadline:
+                break
+        return waiting, told
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is half-made."""
+        return self._steps is not None
+
+    def give_up(self) -> None:
+        """Takes away what is half-made; its result is still to come."""
+        steps, self._steps, self._job, self._reads = self._steps, None, "", set()
+        if steps is not None:
+            steps.close()
+
+    def changed(self, meshes: Iterable[bpy.types.Mesh]) -> None:
+        """These meshes have changed: a result that goes into one of them is begun anew."""
+        if self._reads and any(mesh.session_uid in self._reads for mesh in meshes):
+            self.give_up()
+
+    def undone(self) -> None:
+        """After an undo, which may have brought back what was half-made."""
+        self._undone = True
+
+    def _step(self, arrival: Arrival) -> str | None:
+        """One step; None unless it was the last, after which it gives what there is to tell."""
+        if self._steps is None:
+            self._job, self._steps = arrival.job.id, _steps_or_words(arrival)
+            collection = find_asset(arrival.placement.edits)
+            bodies = [] if collection is None else [one for one in collection.objects if one.type == "MESH"]
+            self._reads = {item.data.session_uid for item in bodies}
+        try:
+            next(self._steps)
+        except StopIteration as end:
+            self._job, self._steps, self._reads = "", None, set()
+            return end.value
+        return None
 
 
 def _has_to_wait(placement: Placement) -> str:
@@ -63,21 +127,28 @@ def _has_to_wait(placement: Placement) -> str:
     return has_to_wait(placement.edits or placement.finishes)
 
 
-def _place_or_tell(arrival: Arrival) -> str:
+def _steps_or_words(arrival: Arrival) -> Generator[None, None, str]:
     name = arrival.placement.name
     try:
-        return _place(arrival)
+        return (yield from _steps(arrival))
     except Fault as fault:
         return str(fault)
+    except ReferenceError:  # somebody purged what no scene uses yet
+        return (yield from _steps_or_words(arrival))
     except Exception as error:
         log.exception("%s could not be added to the scene", name)
         if arrival.placement.edits:  # the asset is as it was; the result stands beside it at least
-            again = _place_or_tell(replace(arrival, placement=Placement(name)))
+            again = yield from _steps_or_words(replace(arrival, placement=Placement(name)))
             return again or f'"{name}" could not be changed ({error}): the result was added beside it.'
         return f'"{name}" could not be added to the scene ({error}): try again.'
 
 
-def _place(arrival: Arrival) -> str:
+def _mark(collection: bpy.types.Collection, placement: Placement) -> None:
+    if placement.marks is not None:
+        mark_asset(collection, placement.marks, thumbnail(collection))
+
+
+def _steps(arrival: Arrival) -> Generator[None, None, str]:
     placement, colors = arrival.placement, arrival.colors
     if colors is not None:
         as_one_step(lambda: recolor(placement.recolors, colors), placement.name)
@@ -88,11 +159,14 @@ def _place(arrival: Arrival) -> str:
         told: list[str] = []
         as_one_step(lambda: told.append(finish_in_place(placement.finishes, asset)), placement.name)
         return told[0]
-    return place(
-        asset,
-        edits=placement.edits,
-        keeps_former=placement.keeps_former,
-        matrix=placement.matrix,
-        height=placement.height,
-        frames=backend_settings().frames_results,
+    return (
+        yield from place_steps(
+            asset,
+            edits=placement.edits,
+            keeps_former=placement.keeps_former,
+            matrix=placement.matrix,
+            standing=placement.standing,
+            frames=backend_settings().frames_results,
+            then=lambda collection: _mark(collection, placement),
+        )
     )

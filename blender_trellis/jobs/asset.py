@@ -6,8 +6,10 @@ import json
 
 import numpy as np
 
-from ..protocol import Array, Edit, Encode, Finished, LoadModel, Making, array_field
+from ..png import png_of
+from ..protocol import Array, Complete, Edit, Encode, Finished, LoadModel, Making, array_field
 from ..scene.asset import Asset, Change, StoredLatents, fingerprint
+from .candidates import as_generate
 from .job import Job
 from .request_store import pack_request
 from .results import Part
@@ -18,6 +20,8 @@ def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, hist
 
     Pictures go along unless told otherwise, so that the same can be made again.
     """
+    if isinstance(job.request, Complete):
+        job = dataclasses.replace(job, request=as_generate(job.request))
     assert not isinstance(job.request, LoadModel) and isinstance(job.summary, Finished)
     mesh, gaussian, finished = map(job.part, ("mesh", "gaussian", "finished_mesh"))
     pictures = _pictures(job.request)
@@ -37,6 +41,8 @@ def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, hist
         mesh=mesh.arrays if mesh is not None else None,
         finished=finished.arrays if finished is not None else None,
         surface=_surface(finished),
+        finish_report=str(finished.info.get("report", "")) if finished is not None else "",
+        texture=png_of(finished.arrays["texture"]) if finished and "texture" in finished.arrays else b"",
         gaussian=gaussian.arrays if gaussian is not None else None,
         properties=properties,
         latents=_latents(job, job.summary),

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from ..protocol import (
     Cancelled,
+    Complete,
     Encode,
     Failed,
     FailureKind,
@@ -14,16 +15,18 @@ from ..protocol import (
     Finished,
     Format,
     FromBackend,
+    Generate,
     Loaded,
     LoadModel,
     Making,
     OfAsset,
     Progress,
-    ProtocolError,
+    Remedy,
     Result,
     Sampled,
+    Vary,
 )
-from .results import Part, check_result
+from .results import TRY_AGAIN, Part, checked
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
 FINAL: tuple[State, ...] = ("finished", "failed", "cancelled")
@@ -56,9 +59,11 @@ class Job:
     fraction: float = 0.0  # of the whole job, never falls
     message: str = "Waiting"  # one line to show; of a failed job the sentence with fault and remedy
     failure: FailureKind | None = None
+    remedy: Remedy = ""  # the setting that mends the failure
     cancelling: bool = False  # asked to stop, not stopped yet
     parts: tuple[Part, ...] = ()
     summary: Finished | Loaded | None = None  # of a finished job
+    sent_again: bool = False  # whether a backend died before it said a word about it
     times: Mapping[str, float] = field(default_factory=dict)  # seconds that stages took in earlier jobs
     seconds: float = 0.0  # since the backend began with it
     begun: tuple[tuple[str, float], ...] = ()  # stages so far and the second at which each began
@@ -85,15 +90,35 @@ def apply(job: Job, message: FromBackend) -> Job:
         case Progress():
             return _advance(job, message)
         case Result():
-            return _receive(job, message)
+            return apply(job, checked(message))
+        case Part():
+            return replace(job, state="running", parts=(*job.parts, message))
         case Finished() | Loaded():
+            if lacking := _lacking(job):
+                return fail(job, "protocol", f"The backend sent no {lacking}. {TRY_AGAIN}")
             ended = replace(job, state="finished", fraction=1.0, message="Done", summary=message)
             return replace(ended, seconds=message.seconds)
         case Failed():
-            return fail(job, message.kind, message.message)
+            return replace(fail(job, message.kind, message.message), remedy=message.remedy)
         case Cancelled():
             return replace(job, state="cancelled", message="Cancelled")
     return job
+
+
+def _lacking(job: Job) -> str:
+    """A part that the job cannot do without and that has not come, "" if none."""
+    match job.request:
+        case LoadModel():
+            wanted: tuple[str, ...] = ()
+        case Vary(onto="mesh"):
+            wanted = ("vertex_colors",)
+        case Finish():
+            wanted = ("finished_mesh",)
+        case Generate(structure_only=True):
+            wanted = ("structure_latent", "voxels")
+        case _:
+            wanted = job.request.formats
+    return next((kind for kind in wanted if job.part(kind) is None), "").replace("_", " ")
 
 
 def fail(job: Job, kind: FailureKind, sentence: str) -> Job:
@@ -161,6 +186,10 @@ def _left_out(request: Making) -> set[str]:
     left_out = {f"decode_{name}" for name in get_args(Format) if name not in request.formats}
     if "mesh" not in request.formats:
         left_out |= {"extract_mesh", "finish_mesh", "bake_texture"}
+    if isinstance(request, Complete):
+        left_out.add("sparse_structure")
+    if isinstance(request, Generate) and request.structure_only:
+        left_out = set(STAGES) - {"load", "condition", "sparse_structure", "decode_sparse_structure"}
     if isinstance(request, Finish):
         left_out = set(STAGES) - {"load", "finish_mesh", "bake_texture"}
     if request.finishing.preset == "raw":
@@ -170,14 +199,6 @@ def _left_out(request: Making) -> set[str]:
     if not isinstance(request, OfAsset | Encode) or "vertices" not in request.arrays:
         left_out.add("encode")
     return left_out
-
-
-def _receive(job: Job, result: Result) -> Job:
-    try:
-        part = check_result(result)
-    except ProtocolError as error:
-        return fail(job, "protocol", f"{error} Try again; if it happens again, report it with the log.")
-    return replace(job, state="running", parts=(*job.parts, part))
 
 
 @dataclass(frozen=True)
@@ -241,13 +262,18 @@ class JobQueue:
             return self._with(replace(job, cancelling=True, message="Cancelling")), True
         return self._with(replace(job, state="cancelled", message="Cancelled")), False
 
-    def backend_died(self, reason: str) -> "JobQueue":
-        """The running job has failed, or has been cancelled if that was asked; the waiting ones stay."""
+    def backend_died(self, reason: str, once_more: bool = False) -> "JobQueue":
+        """The running job has failed, or has been cancelled if that was asked; the waiting ones stay.
+
+        once_more: whether it goes back among them if nothing has been heard of it, the first time.
+        """
         job = self.running
         if job is None:
             return self
         if job.cancelling:
             return self._with(replace(job, state="cancelled", message="Cancelled"))
+        if once_more and not (job.stage or job.parts or job.sent_again):
+            return self._with(replace(job, state="queued", message="Waiting", sent_again=True))
         return self._with(fail(job, "backend_died", reason))
 
     def without(self, name: str) -> "JobQueue":

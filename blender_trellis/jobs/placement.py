@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from ..scene.asset_marking import AssetMarks
+from ..scene.standing import Standing
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -9,17 +12,20 @@ class Placement:
 
     edits: the id of the asset that an edit changes, "" for a new one. keeps_former: whether the version
     before stays, hidden. matrix: 16 numbers, row by row, that take the asset's frame into the world, or that
-    of the mesh that was encoded; None where every new asset goes, `height` metres high (0: as it was made).
-    history: of the asset that a new one was made from, as its property trellis_history holds it. finishes:
-    the id of the asset that gets a finished mesh. recolors: the objects whose meshes get the colours that
-    come instead of an asset, and how many vertices of each were sent.
+    of the mesh that was encoded; None for a new asset, which goes where `standing` says. candidate: its
+    number where a structure is made to choose from, which goes into no scene. history: of the asset that a
+    new one was made from, as its property trellis_history holds it. finishes: the id of the asset that gets
+    a finished mesh. recolors: the objects whose meshes get the colours that come instead of an asset, and
+    how many vertices of each were sent.
     """
 
     name: str
     edits: str = ""
     keeps_former: bool = False
     matrix: tuple[float, ...] | None = None
-    height: float = 0.0
+    standing: Standing = Standing()
+    candidate: int = 0
+    marks: AssetMarks | None = None  # how a new asset is marked for the Asset Browser
     history: str = ""
     finishes: str = ""
     recolors: tuple[tuple[str, int], ...] = ()

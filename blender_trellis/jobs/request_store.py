@@ -1,7 +1,7 @@
 """The message that an asset was asked for with, as bytes that are kept with it. No bpy here.
 
-Pictures are left out, for they are kept as images. Nothing is kept where a mesh was encoded: it may be of any
-size, and its artist has it.
+Pictures are left out, for they are kept as images, and so is the texture before an edit, for its size.
+Nothing is kept where a mesh was encoded: it may be of any size, and its artist has it.
 """
 
 import io
@@ -16,7 +16,7 @@ MESH = ("vertices", "faces", "colors")
 
 
 def pack_request(request: Making) -> bytes:
-    """The request without pictures; empty where it starts from a mesh."""
+    """The request without pictures and textures; empty where it starts from a mesh."""
     if isinstance(request, Generate):
         bare: Making = replace(request, pictures=())
     elif any(name in request.arrays for name in MESH):
@@ -49,4 +49,4 @@ def with_pictures(request: Making, files: Sequence[bytes]) -> Making:
 
 
 def _without_pictures(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return {name: array for name, array in arrays.items() if not name.startswith("picture_")}
+    return {name: array for name, array in arrays.items() if not name.startswith(("picture_", "finished_"))}

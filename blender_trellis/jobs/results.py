@@ -8,8 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..protocol import ARRAYS, OF_A_TEXTURE, OF_AN_EDIT, ProtocolError, Result, ResultKind, Scalar
+from ..protocol import (
+    ARRAYS,
+    OF_A_TEXTURE,
+    OF_AN_EDIT,
+    Failed,
+    FromBackend,
+    ProtocolError,
+    Result,
+    ResultKind,
+    Scalar,
+)
 
+TRY_AGAIN = "Try again; if it happens again, report it with the log."
 NOT_FINITE_CAUSE = ": the model's weights are damaged, or they need more precision (choose fp32)"
 
 
@@ -20,6 +31,17 @@ class Part:
     kind: ResultKind
     info: Mapping[str, Scalar]
     arrays: Mapping[str, np.ndarray]
+    job: str = ""
+
+
+def checked(message: FromBackend) -> FromBackend:
+    """A message as jobs take it: of a result its part, or what is wrong with it as the job's failure."""
+    if not isinstance(message, Result):
+        return message
+    try:
+        return check_result(message)  # type: ignore[return-value]
+    except ProtocolError as error:
+        return Failed(message.job, "protocol", f"{error} {TRY_AGAIN}")
 
 
 def check_result(result: Result) -> Part:
@@ -42,7 +64,7 @@ def check_result(result: Result) -> Part:
         if not np.isfinite(arrays[name]).all():
             raise _fault(result, f"has {name} with values that are not finite{NOT_FINITE_CAUSE}")
     _check_values(result, arrays)
-    return Part(result.kind, result.info, arrays)
+    return Part(result.kind, result.info, arrays, result.job)
 
 
 def _fits(found: tuple[int, ...], wanted: tuple[str | int, ...], lengths: dict[str, int]) -> bool:

@@ -8,58 +8,45 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
 
 from ..faults import Fault
 from ..process.backend_process import BackendProcess
-from ..protocol import Cancel, Failed, Hello, Making, ProtocolError
+from ..process.growth import Growth
+from ..protocol import Cancel, CutOut, Decoded, Failed, Hello, Making, ProtocolError
+from .cut_out import Asked, answered
 from .job import Job, JobQueue, new_job
+from .launch import CommandLaunch, Launch
 
 log = logging.getLogger(__name__)
 
-CANCEL_SECONDS = 20.0  # a backend that does not notice a cancel for so long is ended
+CANCEL_SECONDS = 10.0  # a backend that does not notice a cancel for so long is ended
 SILENT_SECONDS = 120.0  # heartbeats come every two seconds, whatever it computes
 PUMP_SECONDS = 0.02
-
-
-@dataclass(frozen=True)
-class Launch:
-    """How the backend is started."""
-
-    python: Path
-    root: Path  # the extension's, which holds the backend
-    log: Path
-    models: Path | None = None  # folder of downloaded models
-    background_remover: Path | None = None  # U²-Net's file
-    module: tuple[str, ...] = ("-m", "backend")
-
-    def start(self) -> BackendProcess:
-        """A started process. Fault where it cannot be started."""
-        # -E -s: nothing of Blender's own Python leads the backend astray.
-        command = [str(self.python), "-E", "-s", *self.module]
-        paths = {"TRELLIS_MODELS": self.models, "TRELLIS_U2NET": self.background_remover}
-        variables = {name: str(path) for name, path in paths.items() if path is not None}
-        process = BackendProcess(command, self.root, self.log, variables=variables)
-        process.start()
-        return process
 
 
 class JobRunner:
     """A queue of jobs and at most one backend process."""
 
-    def __init__(self, launch: Launch | None = None):
+    def __init__(
+        self, launch: Launch | CommandLaunch | None = None, clock: Callable[[], float] = time.monotonic
+    ):
         self.queue = JobQueue()
         self.hello: Hello | None = None  # of the latest backend
+        self.cut_out: Asked | None = None  # the latest one
+        self.idle_seconds = 0.0  # after which a backend without a job ends; 0: never
+        self.told = ""  # why there is no backend, where nobody has asked for its end
+        self._clock = clock
+        self._worked = clock()  # when there was last a job
+        self._growth = Growth()
         self._launch = launch
         self._process: BackendProcess | None = None
         self._cancel_since: float | None = None
 
     # ---- what callers ask
 
-    def use(self, launch: Launch) -> None:
+    def use(self, launch: Launch | CommandLaunch) -> None:
         """Starts backends in this way from now on; an idle one that was started differently ends."""
         if launch != self._launch and self.queue.running is None:
             self.stop_process()
@@ -70,6 +57,15 @@ class JobRunner:
         name = uuid.uuid4().hex[:12]
         self.queue = self.queue.add(new_job(dataclasses.replace(request, job=name), times))
         return name
+
+    def ask_cut_out(self, request: CutOut, key: Hashable) -> None:
+        """Asks for a cut-out beside the jobs; it takes the place of the former one. key: of whoever asks."""
+        request = dataclasses.replace(request, job=uuid.uuid4().hex[:12])
+        self.cut_out = Asked(request.job, key)
+        try:
+            self._backend().send(request)
+        except (Fault, ProtocolError) as error:
+            self.cut_out = answered(self.cut_out, Failed(request.job, "bad_input", str(error)))
 
     def move(self, name: str, by: int) -> None:
         """Lets a waiting job run so many places later, or earlier."""
@@ -108,14 +104,21 @@ class JobRunner:
         if self._process is not None:
             for message in self._process.poll():
                 self.queue = self.queue.apply(message)
+                self.cut_out = answered(self.cut_out, message)
             self.hello = self._process.hello or self.hello
             self._watch(self._process)
+        if self._process is not None and self.queue.running is None:
+            self._renew_grown(self._process)
         self._start_next()
         ended = self.queue.ended
         for job in ended:
             self.queue = self.queue.without(job.id)
         if self.queue.running is None:
             self._cancel_since = None
+        if self.queue.running is None and (self.cut_out is None or self.cut_out.ended):
+            self._end_idle()
+        else:
+            self._worked = self._clock()
         return ended
 
     def pump_until_done(
@@ -147,39 +150,77 @@ class JobRunner:
         if self._process is not None:
             threading.Thread(target=self._process.stop, name="stop", daemon=True).start()
             self._process = None
-            self.queue = self.queue.backend_died("The backend was stopped.")
+            self._tell_lost("The backend was stopped.")
+
+    def _end_idle(self) -> None:
+        """Frees the memory of a backend that has had nothing to do for long; the next job starts another."""
+        idle = self._clock() - self._worked
+        if self._process is not None and self.idle_seconds and idle > self.idle_seconds:
+            log.info("The backend had nothing to do for %.0f seconds and ends.", idle)
+            self.stop_process()
+            self.told = "Ended after some idle time; starts when it is needed"
+
+    def _renew_grown(self, process: BackendProcess) -> None:
+        """Between two jobs: ends a backend whose memory its work does not explain; another one follows."""
+        for job in self.queue.ended:
+            if job.state == "finished":
+                self._growth = self._growth.after(_kind_of(job), process.memory_bytes)
+        if self.queue.ended and self._growth.is_beyond(process.memory_bytes):
+            log.warning("The backend has grown to %d bytes and is started anew.", process.memory_bytes)
+            self.stop_process()
+            self.told = "Ended as its memory had grown; starts when it is needed"
 
     def _start_next(self) -> None:
         self.queue, job = self.queue.start_next()
         if job is None:
             return
         try:
-            if self._process is None:
-                if self._launch is None:
-                    raise Fault("The backend is not installed: install it in the add-on's preferences.")
-                self._process = self._launch.start()
-            self._process.send(job.request)
+            self._backend().send(job.request)
         except Fault as error:
             self._process = None
             self.queue = self.queue.backend_died(str(error))
         except ProtocolError as error:
             self.queue = self.queue.apply(Failed(job.id, "protocol", str(error)))
 
+    def _backend(self) -> BackendProcess:
+        """The one there is, else a started one. Fault where it cannot be started."""
+        if self._process is None:
+            if self._launch is None:
+                raise Fault("The backend is not installed: install it in the add-on's preferences.")
+            self._process = self._launch.start()
+            self._growth, self.told = Growth(), ""
+        return self._process
+
+    def _tell_lost(self, reason: str, once_more: bool = False) -> None:
+        """Nobody answers any more. once_more: as queues have it."""
+        self.queue = self.queue.backend_died(reason, once_more)
+        if self.cut_out is not None:
+            self.cut_out = answered(self.cut_out, Failed(self.cut_out.job, "backend_died", reason))
+
     def _watch(self, process: BackendProcess) -> None:
         """Notices a backend that is gone, hangs, or does not hear a cancel."""
         now = time.monotonic()
         if not process.alive:
-            self._lose(process, process.exit_reason())
+            # One that was alive before may have died while it was idle, which is not the job's fault.
+            self._lose(process, process.exit_reason(), once_more=process.hello is not None)
         elif process.hello is not None and process.seconds_since_heartbeat > SILENT_SECONDS:
             reason = f"The backend gave no sign of life for {SILENT_SECONDS:.0f} seconds and was stopped."
             self._lose(process, f"{reason}\n{process.log_tail()}")
         elif self._cancel_since is not None and now - self._cancel_since > CANCEL_SECONDS:
             self._lose(process, "The backend did not stop in time and was ended.")
 
-    def _lose(self, process: BackendProcess, reason: str) -> None:
+    def _lose(self, process: BackendProcess, reason: str, once_more: bool = False) -> None:
         log.warning("Lost the backend: %s", reason)
         process.kill()
         threading.Thread(target=process.stop, name="stop", daemon=True).start()
         self._process = None
         self._cancel_since = None
-        self.queue = self.queue.backend_died(reason)
+        self._tell_lost(reason, once_more)
+
+
+def _kind_of(job: Job) -> Hashable:
+    """What of a job decides how much memory stays taken after it."""
+    request = job.request
+    where = (request.model, request.device, request.precision, request.engine)
+    made = (request.formats, request.finishing) if isinstance(request, Decoded) else ()
+    return (type(request), *where, *made)

@@ -81,7 +81,7 @@ def status_of(
     left = seconds_left(job)
     return Status(
         job.id,
-        placements[job.id].name,
+        label(placements[job.id]),
         job.fraction,
         job.stage,
         "Starting the backend" if runner.is_starting else job.message,
@@ -95,7 +95,14 @@ def status_of(
 
 def listed(runner: JobRunner, placements: Mapping[str, Placement]) -> tuple[Listed, ...]:
     """The jobs that run and wait, in their order."""
-    return tuple(Listed(job.id, placements[job.id].name, job.state, job.message) for job in runner.queue.jobs)
+    return tuple(
+        Listed(job.id, label(placements[job.id]), job.state, job.message) for job in runner.queue.jobs
+    )
+
+
+def label(placement: Placement) -> str:
+    """What a job is called in lists."""
+    return f"{placement.name} {placement.candidate}" if placement.candidate else placement.name
 
 
 def growing_of(runner: JobRunner, placements: Mapping[str, Placement]) -> Growing | None:
@@ -104,7 +111,7 @@ def growing_of(runner: JobRunner, placements: Mapping[str, Placement]) -> Growin
     if job is None:
         return None
     placement = placements[job.id]
-    if placement.edits or placement.recolors or placement.finishes:
+    if placement.candidate or placement.edits or placement.recolors or placement.finishes:
         return None
     voxels = job.part("voxels") or job.part("preview")
     if voxels is None:
@@ -122,7 +129,7 @@ def growing_of(runner: JobRunner, placements: Mapping[str, Placement]) -> Growin
 
 def _backend_lines(runner: JobRunner) -> tuple[str, ...]:
     if not runner.is_alive:
-        return ("Starts when it is needed",)
+        return (runner.told or "Starts when it is needed",)
     if runner.is_starting or runner.hello is None:
         return ("Starting",)
     kinds = ", ".join(device.kind for device in runner.hello.devices)

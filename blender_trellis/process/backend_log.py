@@ -1,5 +1,6 @@
 """The backend's log: a file of bounded size, and its last lines in memory. Standard library only."""
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -23,15 +24,16 @@ class BackendLog:
         self._file: IO[bytes] | None = None
         self._written = 0
 
+    def begin(self) -> None:
+        """Open the file; what comes before is only in memory."""
+        self._open()
+
     def follow(self, stream: IO[bytes]) -> None:
         """Copy a stream to its end."""
-        self._open()
         while line := stream.readline(LINE_BYTES):
             self._add(line)
         with self._lock:
-            if self._file:
-                self._file.close()
-                self._file = None
+            self._close()
 
     def note(self, sentence: str) -> None:
         """A remark of the add-on's own, among the backend's lines."""
@@ -47,18 +49,30 @@ class BackendLog:
         with self._lock:
             if text:
                 self._lines.append(text)
-            if self._file:
-                self._file.write(line)
-                self._file.flush()
-                self._written += len(line)
+            self._write(line)
         if self._written > FILE_BYTES:
             self._open()
 
+    def _write(self, line: bytes) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(line)
+            self._file.flush()
+            self._written += len(line)
+        except OSError as error:  # as on a full disk: who reads the backend must go on
+            log.warning("The backend's log cannot be written to %s: %s", self._path, error)
+            self._close()
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):  # what could not be written is tried again here
+                file.close()
+
     def _open(self) -> None:
         with self._lock:
-            if self._file:
-                self._file.close()
-                self._file = None
+            self._close()
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 if self._path.exists() and self._path.stat().st_size > FILE_BYTES // 8:

@@ -30,11 +30,14 @@ from ..protocol import (
 )
 from .backend_log import BackendLog
 from .message_queue import MessageQueue
+from .process_tree import end_tree, kill_tree
 
 log = logging.getLogger(__name__)
 
 START_SECONDS = 180.0  # importing torch from a cold disk can take a minute
 UNREADABLE_FRAMES = 16  # in a row, after which the other side is no backend
+BANNER_LINES = 200  # that a machine may say to whoever logs in, before its backend's first word
+BANNER_LETTERS = 80
 LINGER_SECONDS = 1.0  # for the last messages of a process that has ended
 UNSENT_BYTES = 1 << 30
 
@@ -49,7 +52,12 @@ class BackendProcess:
         log_path: Path,
         start_seconds: float = START_SECONDS,
         variables: Mapping[str, str] | None = None,
+        prepare: Callable[[FromBackend], FromBackend] = lambda message: message,
+        by_command: bool = False,  # whether a command of the user's starts it, perhaps on another machine
     ):
+        self._prepare = prepare  # what becomes of a message as it comes, in the thread that reads it
+        self._by_command = by_command
+        self._banner = ""  # the first line that was no message, before its Hello
         self._variables = dict(variables or {})  # of the environment, beside those that Blender has
         self.hello: Hello | None = None  # None until the backend has started
         self.memory_bytes = 0  # as the last heartbeat told
@@ -84,11 +92,18 @@ class BackendProcess:
                 start_new_session=os.name == "posix",  # Ctrl-C in Blender's terminal is not for it
             )
         except OSError as error:
+            reason = error.strerror or error
+            if self._by_command:
+                raise Fault(
+                    f"The backend command {self._command[0]} cannot be started ({reason}): "
+                    "correct it in the preferences."
+                ) from None
             raise Fault(
-                f"The backend's Python {self._command[0]} cannot be started ({error.strerror or error}); "
+                f"The backend's Python {self._command[0]} cannot be started ({reason}); "
                 "install the backend or choose another interpreter in the preferences."
             ) from None
         self._began = self._heard = time.monotonic()
+        self._log.begin()
         for target in (self._receive, self._transmit, self._keep_log):
             self._threads.append(threading.Thread(target=target, name=target.__name__, daemon=True))
             self._threads[-1].start()
@@ -110,7 +125,7 @@ class BackendProcess:
     def poll(self, max_messages: int = 32, max_seconds: float = 0.01) -> list[FromBackend]:
         """The messages that have come, in order; none is waited for. Stops taking more after either limit."""
         if self.hello is None and not self._fault and time.monotonic() - self._began > self._start_seconds:
-            self._give_up(f"It did not answer within {self._start_seconds:.0f} seconds.")
+            self._give_up(f"It did not answer within {self._start_seconds:.0f} seconds.{self._said()}")
         deadline = time.monotonic() + max_seconds
         taken: list[FromBackend] = []
         while len(taken) < max_messages and (message := self._messages.take()) is not None:
@@ -149,7 +164,7 @@ class BackendProcess:
             return ""
         if self._process is None:
             return "The backend has not been started."
-        reason = self._fault or (_meaning(_returncode(self._process)))
+        reason = self._fault or self._end()
         tail = self._log.tail()
         return f"The backend stopped. {reason}" + (f"\n{tail}" if tail else "")
 
@@ -160,23 +175,21 @@ class BackendProcess:
     def kill(self) -> None:
         """End it at once, without a word."""
         if self._process is not None:
-            self._process.kill()
+            kill_tree(self._process)
 
-    def stop(self, grace: float = 2.0) -> None:
-        """Ask it to end, then make it; returns within about `grace` + 2 seconds."""
+    def stop(self, grace: float = 1.0) -> None:
+        """Ask it to end, then make it and all that it has started; takes about `grace` + 1 seconds."""
         process = self._process
         if process is None:
             return
         if process.poll() is None:
             self._unsent.put(encode(Shutdown()))
             self._unsent.put(None)
-        for wait, harder in ((grace, process.terminate), (1.0, process.kill), (1.0, None)):
-            try:
-                process.wait(wait)
-                break
-            except subprocess.TimeoutExpired:
-                if harder:
-                    harder()
+        try:
+            process.wait(grace)
+        except subprocess.TimeoutExpired:
+            end_tree(process, grace=0.5)
+        kill_tree(process)  # what it has started and left behind
         self._messages.close()
         self._unsent.put(None)
         for thread in self._threads:
@@ -186,7 +199,8 @@ class BackendProcess:
 
     def _receive(self) -> None:
         assert self._process and self._process.stdout
-        reader = Reader(_Listening(self._process.stdout, self._hear))
+        stream = _Listening(self._process.stdout, self._hear)
+        reader = Reader(stream)
         greeted, unreadable = False, 0
         while not self._fault:
             try:
@@ -195,18 +209,21 @@ class BackendProcess:
                 unreadable += 1
                 if not error.recoverable:
                     return self._log.note(str(error))  # it ended in the middle of a frame
-                if unreadable >= UNREADABLE_FRAMES:
-                    return self._give_up(f"It sent what is no message: {error}")
                 self._doubt(error)
+                if not greeted and not self._banner:
+                    self._banner = stream.line.decode("utf-8", "replace").strip()[:BANNER_LETTERS]
+                if unreadable >= (BANNER_LINES if self._by_command and not greeted else UNREADABLE_FRAMES):
+                    return self._give_up(f"It sent what is no message: {error}{self._said()}")
                 continue
             if message is None:
                 return None
             if not isinstance(message, FromBackend):
-                return self._give_up(f"It sent {type(message).__name__}, which only the add-on may send.")
+                told = f"It sent {type(message).__name__}, which only the add-on may send."
+                return self._give_up(told + self._said())
             if fault := _misfit(message, greeted):
                 return self._give_up(fault)
             greeted, unreadable = True, 0
-            self._messages.put(message)
+            self._messages.put(self._prepare(message))
         return None
 
     def _doubt(self, error: ProtocolError) -> None:
@@ -236,6 +253,25 @@ class BackendProcess:
     def _hear(self) -> None:
         self._heard = time.monotonic()
 
+    def _said(self) -> str:
+        """The remedy where a command has started what never said Hello, with what it said instead."""
+        if not self._by_command or self.hello is not None:
+            return ""
+        said = f' It said "{self._banner}".' if self._banner else ""
+        return f"{said} Check the backend command in the preferences: it must start trellis-backend."
+
+    def _end(self) -> str:
+        """What its end means, by its exit code."""
+        assert self._process is not None
+        code = _returncode(self._process)
+        if self._by_command and code == 255:
+            return (
+                "The connection to it failed or broke off (exit code 255): check the network and try again."
+            )
+        if self._by_command and code in (126, 127):
+            return f"Its program was not found or may not be run (exit code {code}).{self._said()}"
+        return _meaning(code) + self._said()
+
     def _give_up(self, fault: str) -> None:
         self._fault = fault
         self.kill()
@@ -247,11 +283,12 @@ class _Listening:
     def __init__(self, stream: IO[bytes], heard: Callable[[], None]):
         self._stream = stream
         self._heard = heard
+        self.line = b""  # the latest one
 
     def readline(self, limit: int) -> bytes:
-        line = self._stream.readline(limit)
+        self.line = self._stream.readline(limit)
         self._heard()
-        return line
+        return self.line
 
     def read(self, size: int) -> bytes:
         data = self._stream.read(size)

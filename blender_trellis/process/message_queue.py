@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 
-from ..protocol import FromBackend, Result
+from ..protocol import FromBackend
 
 MESSAGE_BYTES = 1024  # what a message without arrays is counted as
 
@@ -50,5 +50,5 @@ class MessageQueue:
 
 
 def _size(message: FromBackend) -> int:
-    arrays = message.arrays.values() if isinstance(message, Result) else ()
-    return MESSAGE_BYTES + sum(len(array.data) for array in arrays)
+    arrays = getattr(message, "arrays", {}).values()
+    return MESSAGE_BYTES + sum(memoryview(array.data).nbytes for array in arrays)

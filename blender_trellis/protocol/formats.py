@@ -82,6 +82,7 @@ ARRAYS: dict[str, Mapping[str, Layout]] = {
         "colors": ("f4", ("V", 3)),  # sRGB in [0, 1]
     },
     "vertex_colors": {"colors": ("f4", ("V", 3))},  # of the mesh that was sent, sRGB in [0, 1]
+    "cut_out": {"pixels": ("u1", ("S", "S", 3))},  # on the model's background, sRGB, the first row on top
     **{name: one.arrays for name, one in FORMATS.items()},
 }
 """The arrays of every kind of result. keys: names of an asset's vertices or Gaussians, the same before and

@@ -17,6 +17,9 @@ Format = Literal["mesh", "gaussian", "radiance_field"]
 Memory = Literal["auto", "keep", "release"]
 """Whether networks leave the graphics card when their stage is over: for want of room, never, always."""
 MultiImage = Literal["stochastic", "multidiffusion"]
+Background = Literal["auto", "alpha", "remover", "plain", "keep"]
+"""How a picture's background goes: by its transparency, else a remover or its plain color; by one of these
+alone; or not at all, and the whole picture is what the model sees."""
 Input = Literal["pictures", "text"]
 EditMode = Literal["replace", "add", "look", "remove"]
 """What becomes of a region: shape and look anew, more beside what is there, the look alone, nothing."""
@@ -47,8 +50,11 @@ ResultKind = Literal[
     "mesh",
     "finished_mesh",
     "vertex_colors",
+    "cut_out",
 ]
 FailureKind = Literal["bad_input", "missing_model", "out_of_memory", "protocol", "internal", "backend_died"]
+Remedy = Literal["", "free_parts", "half_precision"]
+"""Memory on automatic, so that parts leave the card between their stages; the torsos in 16 bit."""
 Scalar = str | int | float
 Buffer = bytes | bytearray | memoryview
 
@@ -142,6 +148,8 @@ class Finishing:
     symmetry: Symmetry = "off"  # whether they are mirrored onto the far side: where it fits, or always
     delight: bool = False  # soft shading is divided out of the picture
     material: Material = "matte"
+    outside: bool = True  # what no view from outside reaches goes
+    crumbs: float = 0.01  # parts with less than this share of the largest one's area go
 
 
 READY_TO_USE = Finishing(preset="game", texture=2048)
@@ -181,6 +189,7 @@ class Sampled(Decoded):
     """What every request says that samples the flows."""
 
     picture_names: tuple[str, ...] = ()  # how messages to people call the pictures
+    background: Background = "auto"
     prompt: str = ""
     seed: int = 1
     sparse_structure: SamplingParams = SamplingParams()
@@ -194,6 +203,7 @@ class Generate(Sampled):
     """Make one object; all that generation needs is in here."""
 
     pictures: tuple[Array, ...] = ()  # u1 (bytes,): each one picture file, several views of the same object
+    structure_only: bool = False  # whether it ends with the voxels, for Complete to go on from there
 
 
 @dataclass(frozen=True)
@@ -223,6 +233,8 @@ class Edit(OfAsset):
 
     boxes: each a matrix of 16 numbers, row by row, that takes the cube [-1, 1]³ into the asset's frame
     [-0.5, 0.5]³; closed meshes are the arrays "region_0_vertices" f4 (V, 3), "region_0_faces" i4 (F, 3), …
+    Where the asset is finished, with a texture, "finished_vertices" f4 (V, 3), "finished_faces" i4 (F, 3),
+    "finished_uv" f4 (F, 3, 2) and "finished_texture" u1 (S, S, 3): what the edit keeps goes on looking so.
     """
 
     mode: EditMode = "replace"
@@ -251,6 +263,14 @@ class Vary(OfAsset):
 
 
 @dataclass(frozen=True)
+class Complete(OfAsset):
+    """Make the rest of an object whose structure is there: what Generate makes with the same seed.
+
+    arrays: "structure_latent", as Generate sent it with structure_only, and the pictures.
+    """
+
+
+@dataclass(frozen=True)
 class Encode(Decoded):
     """Make an asset of a mesh: its latents and what they decode to. Ends like Generate.
 
@@ -270,6 +290,7 @@ class Finish(Decoded):
 
     arrays: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     picture_names: tuple[str, ...] = ()
+    background: Background = "auto"
 
     @property
     def pictures(self) -> tuple[Array, ...]:
@@ -281,6 +302,19 @@ def numbered(arrays: Mapping[str, Array], pattern: str) -> tuple[Array, ...]:
     """The arrays named 0, 1, … in the pattern, as many as there are in turn."""
     names = map(pattern.format, range(len(arrays)))
     return tuple(arrays[name] for name in itertools.takewhile(arrays.__contains__, names))
+
+
+@dataclass(frozen=True)
+class CutOut:
+    """Show what the model will see of a picture. Answered beside the jobs, with a "cut_out" and Finished.
+
+    pictures: one picture file, u1 (bytes,).
+    """
+
+    job: str
+    pictures: tuple[Array, ...] = ()
+    picture_name: str = "picture"
+    background: Background = "auto"
 
 
 @dataclass(frozen=True)
@@ -357,11 +391,15 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The final message of a job that could not be done: one sentence with the fault and the remedy."""
+    """The final message of a job that could not be done: one sentence with the fault and the remedy.
+
+    remedy: a setting of Request that mends it.
+    """
 
     job: str  # "" where an unreadable frame named none
     kind: FailureKind
     message: str
+    remedy: Remedy = ""
 
 
 @dataclass(frozen=True)
@@ -381,9 +419,9 @@ class Heartbeat:
     job: str = ""  # the running one
 
 
-Making = Generate | Edit | Vary | Encode | Finish
+Making = Generate | Complete | Edit | Vary | Encode | Finish
 """Requests whose results are an asset."""
-ToBackend = LoadModel | Making | Cancel | Shutdown
+ToBackend = LoadModel | Making | CutOut | Cancel | Shutdown
 FromBackend = Hello | Loaded | Progress | Result | Finished | Failed | Cancelled | Heartbeat
 Message = ToBackend | FromBackend
 Final = Loaded | Finished | Failed | Cancelled

@@ -67,3 +67,5 @@ class Asset:
     """Scale and offset that take the unit cube into the frame of a mesh that was sent to be encoded."""
     finished: Arrays | None = None
     surface: tuple[float, float] = (0.7, 0.0)  # roughness and metallic of the finished mesh
+    finish_report: str = ""  # what finishing did, a line for each step
+    texture: bytes = b""  # a PNG file of the finished mesh's texture

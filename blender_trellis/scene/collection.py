@@ -5,22 +5,26 @@ V vertices · F faces · N splats.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import bpy
 import numpy as np
 from mathutils import Matrix
 
+from ..png import png_of
 from ..splats.values import Splats
 from ..srgb import linear_from_srgb
 from .asset import Arrays, Asset
 from .find_asset import ASSET, PART, new_id, part, store_keys, store_size
-from .gaussians.object import is_gaussian, splat_object
+from .gaussians.object import is_gaussian, splat_steps
 from .latents import GUIDE, PICTURE, owners, store_latents, store_pictures, store_request
 from .materials import COLOR_ATTRIBUTE, texture_material, vertex_color_material
 from .placement import free_place, stand
+from .standing import AT_CURSOR, Standing
 
+HALF = "trellis_half_made"  # on datablocks until they are put into a scene
 SHARP_ANGLE = math.radians(50)  # edges that are bent more stay sharp
+FINISH_REPORT = "trellis_finish_report"  # of a finished mesh: what was done, a line for each step
 INT_MAX = 2**31 - 1  # custom properties hold no larger integers
 
 
@@ -29,38 +33,102 @@ def add_asset(
     scene: bpy.types.Scene,
     view_layer: bpy.types.ViewLayer,
     matrix: Matrix | None = None,
-    height: float = 0.0,
+    standing: Standing = AT_CURSOR,
 ) -> bpy.types.Collection:
     """Adds the asset, selected, the mesh active. If anything fails, nothing stays behind.
 
-    `matrix` takes its unit cube into the world; without one it stands at the 3D cursor or beside what is
-    there, `height` metres high (0: as it was made).
+    `matrix` takes its unit cube into the world; without one it stands as `standing` says.
     """
+    steps = asset_steps(asset)
+    collection = next(one for one in steps if one is not None)
+    return put_asset(collection, asset, scene, view_layer, matrix, standing)
+
+
+def asset_steps(asset: Asset) -> Iterator[bpy.types.Collection | None]:
+    """Makes what the asset consists of, in steps: None after each, at last the collection, which is in no
+    scene. Closed before it ends, or where anything fails, it takes away what it has made."""
     name = _printable(asset.name)
     made: list[bpy.types.ID] = []
     try:
         collection = _kept(made, bpy.data.collections.new(name))
-        items = []
         if asset.mesh is not None:
             raw = name if asset.finished is None else f"{name} Raw"
-            items.append(_mesh_object(raw, asset.mesh, made))
+            for _ in _mesh_steps(raw, asset.mesh, made):
+                mark_half_made(made)
+                yield None
         if asset.finished is not None:
-            items.append(finished_object(name, asset, made))
+            for _ in finished_steps(name, asset, made):
+                mark_half_made(made)
+                yield None
         if asset.gaussian is not None:
-            items.append(_gaussian_object(f"{name} Gaussians", asset.gaussian, made))
-        for item in items:
+            for _ in _gaussian_steps(f"{name} Gaussians", asset.gaussian, made):
+                mark_half_made(made)
+                yield None
+        for item in [one for one in made if isinstance(one, bpy.types.Object)]:
             collection.objects.link(item)
-        where = matrix if matrix is not None else free_place(asset, scene, view_layer, height)
-        made.append(stand(collection, items, asset, where))
+        unmark_half_made(made)
+    except BaseException:
+        remove_made(made)
+        raise
+    yield collection
+
+
+def put_asset(
+    collection: bpy.types.Collection,
+    asset: Asset,
+    scene: bpy.types.Scene,
+    view_layer: bpy.types.ViewLayer,
+    matrix: Matrix | None = None,
+    standing: Standing = AT_CURSOR,
+) -> bpy.types.Collection:
+    """Puts into the scene what `asset_steps` gave, as `add_asset` says."""
+    items = list(collection.objects)
+    try:
+        where = matrix if matrix is not None else free_place(asset, scene, view_layer, standing)
+        stand(collection, items, asset, where)
         collection[ASSET] = new_id()
         store_sources(collection, asset)
         show(collection, "mesh" if asset.mesh is not None else "gaussian")
         scene.collection.children.link(collection)
     except BaseException:
-        bpy.data.batch_remove(made)
+        parts = list(collection.objects)
+        data = [item.data for item in parts if item.data is not None]
+        materials = [material for one in data for material in one.materials]
+        bpy.data.batch_remove([*parts, *data, *materials, collection])
         raise
     _select(collection, view_layer)
     return collection
+
+
+def remove_half_made() -> None:
+    """Takes away what an undo brought back of an asset that was being made."""
+    kinds = (bpy.data.collections, bpy.data.objects, bpy.data.meshes, bpy.data.materials, bpy.data.images)
+    bpy.data.batch_remove([block for kind in kinds for block in kind if HALF in block])
+
+
+def remove_made(made: list[bpy.types.ID]) -> None:
+    """Takes away what is still there: somebody may have purged what no scene uses."""
+    bpy.data.batch_remove([block for block in made if _is_there(block)])
+
+
+def unmark_half_made(made: list[bpy.types.ID]) -> None:
+    """They are whole."""
+    for block in [one for one in made if HALF in one]:
+        del block[HALF]
+
+
+def _is_there(block: bpy.types.ID) -> bool:
+    try:
+        return bool(block.name)
+    except ReferenceError:
+        return False
+
+
+def mark_half_made(made: list[bpy.types.ID]) -> None:
+    """So that `remove_half_made` knows them."""
+    for block in made:
+        if HALF not in block:
+            block[HALF] = True
 
 
 def store_sources(collection: bpy.types.Collection, asset: Asset) -> None:
@@ -103,73 +171,85 @@ def shown(collection: bpy.types.Collection) -> str:
 
 def finished_object(name: str, asset: Asset, made: list[bpy.types.ID]) -> bpy.types.Object:
     """The mesh made ready to be used, in no collection yet; what is made for it is appended to `made`."""
+    for _ in finished_steps(name, asset, made):
+        pass
+    return next(one for one in reversed(made) if isinstance(one, bpy.types.Object))
+
+
+def finished_steps(name: str, asset: Asset, made: list[bpy.types.ID]) -> Iterator[None]:
+    """The same in steps."""
     arrays = asset.finished
     assert arrays is not None, "the asset was finished"
-    mesh = _kept(made, _triangles(name, arrays))
-    mesh.validate()
-    mesh.update()
+    mesh = _kept(made, bpy.data.meshes.new(name))
+    yield from _fill_steps(mesh, arrays)
     mesh.shade_smooth()
     mesh.set_sharp_from_angle(angle=SHARP_ANGLE)
+    yield
     linear = linear_colors(arrays)
     _set_colors(mesh, linear)
     if "texture" in arrays:
-        image = _image(name, arrays["texture"], made)
+        image = _image(name, asset.texture or png_of(arrays["texture"]), made)
         material = texture_material(name, _mean(linear), image, *asset.surface)
     else:
         material = vertex_color_material(name, _mean(linear))
     mesh.materials.append(_kept(made, material))
+    mesh[FINISH_REPORT] = asset.finish_report
     item = _kept(made, bpy.data.objects.new(name, mesh))
     item[PART] = "finished"
-    return item
+    yield
 
 
-def _image(name: str, pixels: np.ndarray, made: list[bpy.types.ID]) -> bpy.types.Image:
-    """The texture as an image that is packed into the file; pixels u1 (S, S, 3), the first row on top."""
-    size = len(pixels)
-    image = _kept(made, bpy.data.images.new(name, size, size))
-    rgba = np.ones((size, size, 4), np.float32)
-    rgba[:, :, :3] = pixels[::-1] / np.float32(255)
-    image.pixels.foreach_set(rgba.ravel())
-    image.pack()
+def _image(name: str, file: bytes, made: list[bpy.types.ID]) -> bpy.types.Image:
+    """The texture as an image that is packed into the .blend."""
+    image = _kept(made, bpy.data.images.new(name, 1, 1))
+    image.pack(data=file, data_len=len(file))
+    image.source = "FILE"
     return image
 
 
-def _mesh_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy.types.Object:
-    mesh = _kept(made, _triangles(name, arrays))
-    store_keys(mesh, arrays, "vertices")
-    mesh.validate()  # which makes the edges too, and drops faces that Blender could not bear
-    mesh.update()
+def _mesh_steps(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> Iterator[None]:
+    mesh = _kept(made, bpy.data.meshes.new(name))
+    yield from _fill_steps(mesh, arrays)
     store_size(mesh)
     mesh.shade_smooth()  # facets would be those of the extraction grid, not of the shape
+    yield
     linear = linear_colors(arrays)
     _set_colors(mesh, linear)
     mesh.materials.append(_kept(made, vertex_color_material(name, _mean(linear))))
     item = _kept(made, bpy.data.objects.new(name, mesh))
     item[PART] = "mesh"
-    return item
+    yield
 
 
-def _triangles(name: str, arrays: Arrays) -> bpy.types.Mesh:
-    """A mesh of vertices, faces and, where there are any, texture coordinates."""
-    mesh = bpy.data.meshes.new(name)
+def _fill_steps(mesh: bpy.types.Mesh, arrays: Arrays) -> Iterator[None]:
+    """Gives a new mesh vertices with their names, faces and, where there are any, texture coordinates."""
     vertices, faces = arrays["vertices"], arrays["faces"]
     mesh.vertices.add(len(vertices))
-    mesh.vertices.foreach_set("co", _flat(vertices))
     mesh.loops.add(3 * len(faces))
-    mesh.loops.foreach_set("vertex_index", np.ascontiguousarray(faces, np.int32).ravel())
+    # As attributes, which is many times as fast as by mesh.vertices and mesh.loops.
+    mesh.attributes["position"].data.foreach_set("vector", _flat(vertices))
+    corners = np.ascontiguousarray(faces, np.int32).ravel()
+    mesh.attributes[".corner_vert"].data.foreach_set("value", corners)
+    yield
     mesh.polygons.add(len(faces))
     mesh.polygons.foreach_set("loop_start", np.arange(0, 3 * len(faces), 3, dtype=np.int32))
     if "uv" in arrays:
         mesh.uv_layers.new(name="UVMap").uv.foreach_set("vector", _flat(arrays["uv"]))
-    return mesh
+    if "keys" in arrays:
+        store_keys(mesh, arrays, "vertices")
+    yield
+    mesh.validate()  # which makes the edges too, and drops faces that Blender could not bear
+    mesh.update()
+    yield
 
 
-def _gaussian_object(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> bpy.types.Object:
-    item = splat_object(name, Splats.plain(arrays), made)
+def _gaussian_steps(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> Iterator[None]:
+    yield from splat_steps(name, Splats.plain(arrays), made)
+    item = next(one for one in reversed(made) if isinstance(one, bpy.types.Object))
     store_keys(item.data, arrays, "position")
     store_size(item.data)
     item[PART] = "gaussian"
-    return item
+    yield
 
 
 def linear_colors(arrays: Arrays) -> np.ndarray:

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import addon_utils
 import bpy
 
 from ..faults import Fault
@@ -20,6 +19,7 @@ from ..splats.files import TO_FILE
 from ..splats.ply import write_ply
 from ..splats.values import Splats
 from .asset import Asset
+from .files.kinds import KINDS as FILES
 from .gaussians.object import is_gaussian
 from .preview import render_preview
 
@@ -37,7 +37,7 @@ def prepare_folder(folder: Path) -> None:
             probe.write(b"\0" * 4096)
             probe.flush()
     except OSError as error:
-        raise _write_fault(folder, error) from error
+        raise write_fault(folder, error) from error
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -60,7 +60,7 @@ def check_target(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise _write_fault(path, error) from error
+        raise write_fault(path, error) from error
     if not stat.S_ISREG(mode):
         raise Fault(f'"{path}" is not an ordinary file: choose another output folder, or move it away.')
 
@@ -85,7 +85,7 @@ def export_asset(
             write_ply(path, Splats.plain(asset.gaussian).moved(TO_FILE))
     if "preview" in kinds:
         with atomic(_target(base, "preview", preview_name), written) as path:
-            render_preview(collection, path)
+            render_preview(collection, path, picture=asset.pictures[0][1] if asset.pictures else b"")
     if "blend" in kinds:
         with atomic(_target(base, "blend"), written) as path:
             bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, compress=True, check_existing=False)
@@ -122,7 +122,7 @@ def atomic(final: Path, written: list[Path] | None = None) -> Iterator[Path]:
             OSError,
             RuntimeError,
         ) as error:  # Blender's operators raise RuntimeError for all their errors
-            raise _write_fault(final, error) from error
+            raise write_fault(final, error) from error
         finally:
             # Blender writes a .blend under name@ first.
             for leftover in (part, part.with_name(part.name + "@")):
@@ -135,16 +135,13 @@ def _write_glb(collection: bpy.types.Collection, path: Path) -> None:
     for item in bpy.context.view_layer.objects:
         # Without the Empty, which would be one more node: the exporter keeps where the mesh stands.
         item.select_set(item.name in collection.objects and item.type == "MESH" and not is_gaussian(item))
-    if not hasattr(bpy.types, "EXPORT_SCENE_OT_gltf"):  # switched off in the user's preferences
-        addon_utils.enable("io_scene_gltf2")
-    bpy.ops.export_scene.gltf(
-        filepath=str(path), export_format="GLB", use_selection=True, export_yup=True, export_extras=True
-    )
+    FILES["GLB"].write(path, "AUTO")
     for item in collection.objects:
         item.select_set(True)
 
 
-def _write_fault(path: Path, error: OSError | RuntimeError) -> Fault:
+def write_fault(path: Path, error: OSError | RuntimeError) -> Fault:
+    """Why a file could not be written, and what to do."""
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT) or _is_full(path):
         return Fault(f'There is no space left to write "{path}": free some space or choose another folder.')

@@ -1,6 +1,7 @@
 """Where a new asset stands: on the floor, its foot at the 3D cursor, and beside what is there already."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import bpy
@@ -8,7 +9,8 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from .asset import Arrays, Asset
-from .find_asset import PART, world_matrix
+from .find_asset import ASSET, PART, world_matrix
+from .standing import AT_CURSOR, QUARTERS, Standing
 
 GAP = 0.1  # between neighbours, in parts of the new asset's width
 SURROUNDINGS = (
@@ -52,19 +54,43 @@ def _outline(mesh: Arrays | None, gaussian: Arrays | None) -> np.ndarray:
 
 
 def free_place(
-    asset: Asset, scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, height: float = 0.0
+    asset: Asset, scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, standing: Standing = AT_CURSOR
 ) -> Matrix:
-    """The world matrix of the asset's unit cube: `height` metres high (0: as it was made), its foot at the 3D
-    cursor, or as far from there along +X as it takes to stand clear of everything else."""
-    box = own_bounds(asset)
-    scale = height / max(float(box.high[2] - box.low[2]), 1e-6) if height > 0 else 1.0
-    foot = Vector(foot_of(box))
-    at = Matrix.Translation(scene.cursor.location) @ Matrix.Scale(scale, 4) @ Matrix.Translation(-foot)
-    start = np.array(scene.cursor.location)
-    half = scale * (box.high - box.low) / 2
-    middle = start + (0.0, 0.0, half[2])
-    shift = _clear_shift(Bounds(middle - half, middle + half), list(_taken(view_layer)))
-    return Matrix.Translation((shift, 0.0, 0.0)) @ at
+    """The world matrix of the asset's unit cube: its foot where it is to stand, or as far from there along +X
+    as it takes to stand clear of everything else."""
+    return free_places([own_bounds(asset)], scene, view_layer, standing)[0]
+
+
+def free_places(
+    boxes: Sequence[Bounds], scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, standing: Standing
+) -> list[Matrix]:
+    """The same for several of these boxes (each in its own frame), side by side."""
+    start = np.array(_start(scene, standing))
+    turn = Matrix.Rotation(math.pi / 2 * QUARTERS[standing.facing], 4, "Z")
+    taken = list(_taken(view_layer))
+    places = []
+    for box in boxes:
+        size = box.high - box.low
+        scale = standing.height / max(float(size[2]), 1e-6) if standing.height > 0 else 1.0
+        half = scale / 2 * (size[[1, 0, 2]] if QUARTERS[standing.facing] % 2 else size)
+        middle = start + (0.0, 0.0, half[2])
+        shift = np.array([_clear_shift(Bounds(middle - half, middle + half), taken), 0.0, 0.0])
+        taken.append(Bounds(middle - half + shift, middle + half + shift))
+        at = Matrix.Translation(Vector(start + shift)) @ turn @ Matrix.Scale(scale, 4)
+        places.append(at @ Matrix.Translation(-Vector(foot_of(box))))
+    return places
+
+
+def _start(scene: bpy.types.Scene, standing: Standing) -> tuple[float, float, float]:
+    """Where the foot goes if nothing is in the way."""
+    x, y, z = (0.0, 0.0, 0.0) if standing.where == "origin" else scene.cursor.location
+    if standing.where == "beside":
+        former = [one for one in scene.collection.children_recursive if ASSET in one]
+        roots = [item for one in former[-1:] for item in one.objects if item.get(PART) == "root"]
+        if roots:
+            x, y, z = world_matrix(roots[0]).translation
+    x, y, z = standing.foot or (x, y, z)
+    return x, y, 0.0 if standing.on_ground else z
 
 
 def free_shifts(wanted: Bounds, view_layer: bpy.types.ViewLayer, count: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""A picture of an asset: the mesh from the front and from behind, and its Gaussians, side by side.
+"""A picture of an asset: what it was made from, the mesh from the front and from behind, and its Gaussians.
 
 For scenes made without a user. Changes render settings, world and cameras of the scene that it is given.
 """
@@ -12,12 +12,14 @@ import bpy
 import numpy as np
 from mathutils import Euler, Vector
 
+from ..srgb import srgb_from_linear
 from .collection import show
 from .gaussians.object import is_gaussian
 from .gaussians.settings import raise_bounces
 
 STUDIO = "TRELLIS Studio"
 SPLAT_SAMPLES = 3
+STRENGTH = 0.75  # of the background's light
 BACKGROUND = (0.82, 0.84, 0.87)
 
 
@@ -27,12 +29,21 @@ class View:
     azimuth: float  # degrees from the front (-Y) towards the right (+X)
 
 
-def render_preview(collection: bpy.types.Collection, path: Path, size: int = 448, samples: int = 24) -> None:
-    """Renders `collection` in the current scene with Cycles on the CPU; writes a PNG, views side by side."""
+def render_preview(
+    collection: bpy.types.Collection,
+    path: Path,
+    size: int = 448,
+    samples: int = 24,
+    picture: bytes = b"",
+) -> None:
+    """Renders `collection` in the current scene with Cycles on the CPU; writes a PNG, views side by side.
+
+    picture: the file of the picture that it was made from, which goes first where Blender can read it.
+    """
     scene = bpy.context.scene
     _set_up(scene, size, samples)
     camera = _studio(scene, collection)
-    tiles = []
+    tiles = picture_tile(picture, size)
     with tempfile.TemporaryDirectory() as folder:
         for number, view in enumerate(_views(collection)):
             show(collection, view.shown)
@@ -43,6 +54,32 @@ def render_preview(collection: bpy.types.Collection, path: Path, size: int = 448
     show(collection, _views(collection)[0].shown)
     _aim(camera, collection, _views(collection)[0].azimuth)
     _write_png(np.concatenate(tiles, axis=1), path)
+
+
+def picture_tile(picture: bytes, size: int) -> list[np.ndarray]:
+    """A picture file in a square (size, size, 4), rows from the bottom up; none where it cannot be."""
+    if not picture:
+        return []
+    image = bpy.data.images.new("preview", 1, 1)
+    try:
+        image.pack(data=picture, data_len=len(picture))
+        image.source = "FILE"
+        longest = max(image.size)
+        if longest == 0:
+            return []
+        image.scale(*(max(1, round(side * size / longest)) for side in image.size))
+        width, height = image.size
+        pixels = np.empty(4 * width * height, np.float32)
+        image.pixels.foreach_get(pixels)
+    finally:
+        bpy.data.images.remove(image)
+    shown = pixels.reshape(height, width, 4)
+    tile = np.ones((size, size, 4), np.float32)
+    tile[..., :3] = srgb_from_linear(STRENGTH * np.array(BACKGROUND))
+    low, left = (size - height) // 2, (size - width) // 2
+    part = tile[low : low + height, left : left + width, :3]
+    part += shown[..., 3:] * (shown[..., :3] - part)
+    return [tile]
 
 
 def _views(collection: bpy.types.Collection) -> tuple[View, ...]:
@@ -71,7 +108,7 @@ def _set_up(scene: bpy.types.Scene, size: int, samples: int) -> None:
         world.use_nodes = True
     shader = next(node for node in world.node_tree.nodes if node.type == "BACKGROUND")
     shader.inputs["Color"].default_value = (*BACKGROUND, 1.0)
-    shader.inputs["Strength"].default_value = 0.75
+    shader.inputs["Strength"].default_value = STRENGTH
     scene.world = world
 
 

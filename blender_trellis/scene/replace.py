@@ -6,14 +6,26 @@ scene; only what the edit made anew comes from the result. V vertices.
 
 import json
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import bpy
 import numpy as np
 
 from ..faults import Fault
+from ..protocol import Background, EditMode
 from ..splats.values import Splats
 from .asset import Arrays, Asset, fingerprint
-from .collection import finished_object, linear_colors, show, shown, store_sources
+from .collection import (
+    finished_object,
+    finished_steps,
+    linear_colors,
+    mark_half_made,
+    remove_made,
+    show,
+    shown,
+    store_sources,
+    unmark_half_made,
+)
 from .find_asset import (
     ASSET,
     FOREIGN,
@@ -31,7 +43,8 @@ from .find_asset import (
 from .gaussians.object import columns_of
 from .latents import owners, read_latents
 from .materials import COLOR_ATTRIBUTE
-from .splice import set_values, splice
+from .splice import set_values, splice_steps
+from .steps import Steps, at_once
 
 KINDS = ("mesh", "gaussian")
 
@@ -68,10 +81,16 @@ def fits(collection: bpy.types.Collection, asset: Asset) -> bool:
 
 
 def replace_asset(collection: bpy.types.Collection, asset: Asset, keep_former: bool = False) -> None:
+    """All of `replace_steps` at once."""
+    at_once(replace_steps(collection, asset, keep_former))
+
+
+def replace_steps(collection: bpy.types.Collection, asset: Asset, keep_former: bool = False) -> Steps[None]:
     """Puts an edit's result in the place of the asset; if anything fails, the asset stays as it was.
 
     What was kept comes from the scene's own meshes by name, as `changed_by_hand` allows. The former version
-    stays, hidden, in a collection within the asset's where that is asked for.
+    stays, hidden, in a collection within the asset's where that is asked for. Only the last step changes what
+    is in the scene.
     """
     look = asset.change is not None and asset.change.mode == "look"
     swaps: list[_Swap] = []
@@ -79,14 +98,21 @@ def replace_asset(collection: bpy.types.Collection, asset: Asset, keep_former: b
     finished, kind_shown = None, shown(collection)
     try:
         if asset.finished is not None and part(collection, "mesh") is not None:
-            finished = finished_object(collection.name, asset, made)
+            for _ in finished_steps(collection.name, asset, made):
+                mark_half_made(made)
+                yield
+            finished = next(one for one in made if isinstance(one, bpy.types.Object))
         for kind, arrays in zip(KINDS, (asset.mesh, asset.gaussian), strict=True):
             item = part(collection, kind)
             if item is not None and arrays is not None:
                 swaps.append(_Swap(item, item.data, item.data.copy()))
-                _renew(swaps[-1].new, kind, arrays, look)
+                made.append(swaps[-1].new)
+                mark_half_made(made)
+                yield from _renew(swaps[-1].new, kind, arrays, look)
+                yield
+        unmark_half_made(made)
     except BaseException:
-        bpy.data.batch_remove([*made, *(swap.new for swap in swaps)])
+        remove_made(made)
         raise
     for swap in swaps:
         swap.old.user_remap(swap.new)
@@ -131,7 +157,7 @@ def _finish(collection: bpy.types.Collection, finished: bpy.types.Object | None,
     show(collection, kind or "mesh")
 
 
-def _renew(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, look: bool) -> None:
+def _renew(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, look: bool) -> Steps[None]:
     frame = np.array(data_frame(mesh))
     rows, index = _rows(mesh, kind, arrays, look)
     arrays = {name: values if name == "faces" else values[index] for name, values in arrays.items()}
@@ -143,7 +169,7 @@ def _renew(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, look: bool) -> None:
     else:
         if not len(vertex_keys(mesh)):
             name_vertices(mesh)
-        order = splice(mesh, rows, made @ frame[:3, :3].T + frame[:3, 3], faces)
+        order = yield from splice_steps(mesh, rows, made @ frame[:3, :3].T + frame[:3, 3], faces)
         new = np.flatnonzero(changed[order])
         set_values(mesh, KEY, new, keys[order[new]])
         store_sample(mesh, keys[order], made[order])
@@ -210,6 +236,14 @@ def _keep(collection: bpy.types.Collection, swaps: list[_Swap]) -> None:
         owner[ASSET] = name
     former.hide_viewport = former.hide_render = True
     collection.children.link(former)
+
+
+def background_of(collection: bpy.types.Collection) -> Background:
+    """How the background of the asset's own pictures went; edits are guided by others."""
+    steps = [step for step in history_of(collection) if step.get("mode") not in get_args(EditMode)]
+    settings = steps[-1].get("settings") if steps else None
+    found = settings.get("background") if isinstance(settings, dict) else None
+    return next((one for one in get_args(Background) if one == found), "auto")
 
 
 def history_of(collection: bpy.types.Collection) -> list[dict[str, object]]:

@@ -14,11 +14,16 @@ import bpy
 import numpy as np
 from mathutils.kdtree import KDTree
 
+from .steps import CHUNK, Steps
+
 ROW = ".trellis_row"
+MOST_NAMED = 2_000_000  # vertices of which three in a row make one number of 64 bits
 AWKWARD = {"FLOAT4X4"}  # bmesh of Blender 4.5 crashes on these
 
 
-def splice(mesh: bpy.types.Mesh, rows: np.ndarray, places: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def splice_steps(
+    mesh: bpy.types.Mesh, rows: np.ndarray, places: np.ndarray, faces: np.ndarray
+) -> Steps[np.ndarray]:
     """Gives `mesh` the vertices `places` (V, 3) and the triangles `faces` (F, 3), in place.
 
     rows: (V,), which of the mesh's vertices each is, -1 for new ones. Vertices that are not named go. Faces
@@ -27,25 +32,37 @@ def splice(mesh: bpy.types.Mesh, rows: np.ndarray, places: np.ndarray, faces: np
     """
     here = np.full(len(mesh.vertices), -1, np.int64)
     here[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
-    stays, lacking = _same_faces(mesh, here, faces)
+    stays, lacking = yield from _same_faces(mesh, here, faces)
+    yield
     material = mesh.polygons[0].material_index if len(mesh.polygons) else 0
     aside = _set_aside(mesh)
     shape = bmesh.new()
     try:
         shape.from_mesh(mesh)
+        yield
         give_weights = _weights_near(shape)
+        yield
         wires = {edge for edge in shape.edges if edge.is_wire}
+        yield
         bmesh.ops.delete(shape, geom=list(compress(shape.faces, ~stays)), context="FACES_ONLY")
+        yield
         bmesh.ops.delete(shape, geom=list(compress(shape.verts, here < 0)), context="VERTS")
+        yield
         for vertex, index in zip(shape.verts, here[here >= 0].tolist(), strict=True):
             vertex.index = index  # from here on that in the new geometry
-        _grow(shape, np.flatnonzero(rows < 0), places, faces[lacking], material)
-        for vertex in [one for one in shape.verts if rows[one.index] < 0]:
+        yield from _grow(shape, np.flatnonzero(rows < 0), places, faces[lacking], material)
+        yield
+        for number, vertex in enumerate([one for one in shape.verts if rows[one.index] < 0]):
             give_weights(vertex)
+            if number % CHUNK == CHUNK - 1:
+                yield
+        yield
         order = np.array([vertex.index for vertex in shape.verts], np.int64)
+        yield
         for edge in [edge for edge in shape.edges if edge.is_wire]:
             if edge not in wires:
                 shape.edges.remove(edge)
+        yield
         shape.to_mesh(mesh)
     finally:
         shape.free()
@@ -73,7 +90,9 @@ def _weights_near(shape: bmesh.types.BMesh) -> Callable[[bmesh.types.BMVert], No
     return give
 
 
-def _same_faces(mesh: bpy.types.Mesh, here: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _same_faces(
+    mesh: bpy.types.Mesh, here: np.ndarray, faces: np.ndarray
+) -> Steps[tuple[np.ndarray, np.ndarray]]:
     """Which faces of the mesh the new geometry has too, and which of the new geometry's the mesh lacks: each
     once, and none without three corners, for neither can be made."""
     corners = np.empty(len(mesh.loops), np.int32)
@@ -87,30 +106,40 @@ def _same_faces(mesh: bpy.types.Mesh, here: np.ndarray, faces: np.ndarray) -> tu
     )
     both = np.sort(np.concatenate([triangles, faces.astype(np.int64)]), axis=1)
     count = len(here) + int(faces.max(initial=0)) + 2
-    pairs = np.unique((both[:, 0] + 1) * count + both[:, 1] + 1, return_inverse=True)[1]
+    pairs = (both[:, 0] + 1) * count + both[:, 1] + 1
+    yield
+    if count >= MOST_NAMED:
+        pairs = np.unique(pairs, return_inverse=True)[1]
+        yield
     names = pairs * count + both[:, 2] + 1
     whole = (triangles >= 0).all(axis=1)
     old, new = names[: len(triangles)], names[len(triangles) :]
     stays[stays] = whole & np.isin(old, new)
+    yield
     first = np.zeros(len(faces), bool)
     first[np.unique(new, return_index=True)[1]] = True
+    yield
     lacking = first & ~np.isin(new, old[whole]) & (np.diff(both[len(triangles) :], axis=1) > 0).all(axis=1)
     return stays, lacking
 
 
 def _grow(
     shape: bmesh.types.BMesh, new: np.ndarray, places: np.ndarray, faces: np.ndarray, material: int
-) -> None:
+) -> Steps[None]:
     """Adds the vertices `new`, and faces between all; vertices have the indices of the new geometry."""
     named: list[bmesh.types.BMVert | None] = [None] * len(places)
     for vertex in shape.verts:
         named[vertex.index] = vertex
-    for index in new.tolist():
+    for number, index in enumerate(new.tolist()):
         vertex = named[index] = shape.verts.new(places[index])
         vertex.index = index
-    for a, b, c in faces.tolist():
+        if number % CHUNK == CHUNK - 1:
+            yield
+    for number, (a, b, c) in enumerate(faces.tolist()):
         face = shape.faces.new((named[a], named[b], named[c]))
         face.smooth, face.material_index = True, material
+        if number % CHUNK == CHUNK - 1:
+            yield
 
 
 # ---- attributes -------------------------------------------------------------------------------------------

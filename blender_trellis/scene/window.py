@@ -1,14 +1,15 @@
 """What needs a window: putting an asset into the scene that is open, and redrawing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import bpy
 from mathutils import Matrix
 
 from .asset import Asset
-from .collection import add_asset
+from .collection import asset_steps, put_asset
 from .find_asset import find_asset, in_use
-from .replace import finish, fits, replace_asset
+from .replace import finish, fits, replace_steps
+from .standing import AT_CURSOR, Standing
 
 
 def has_to_wait(edits: str) -> str:
@@ -19,26 +20,36 @@ def has_to_wait(edits: str) -> str:
     return f'The edit of "{collection.name}" is done: leave Edit, Sculpt or Paint Mode to receive it.'
 
 
-def place(
+def place_steps(
     asset: Asset,
     edits: str = "",
     keeps_former: bool = False,
     matrix: Sequence[float] | None = None,
-    height: float = 0.0,
+    standing: Standing = AT_CURSOR,
     frames: bool = False,
-) -> str:
-    """Puts the asset into the scene that is open now, as one undo step; gives what there is to tell, or "".
+    then: Callable[[bpy.types.Collection], None] = lambda collection: None,
+) -> Generator[None, None, str]:
+    """Puts the asset into the scene that is open at the end, as one undo step; gives what is to tell, or ""
+    for nothing. Between its steps Blender may be used; closed before its end, it leaves nothing behind.
 
     edits: the id of the asset that it is an edit of. matrix: 16 numbers, row by row. frames: whether 3D views
-    turn to a new one.
+    turn to a new one. then: what else is done to a new one in the same step.
     """
     where = cube_matrix(asset.frame, matrix)
+    collection = None
+    changed = _to_change(edits, asset)
+    if changed is not None:
+        yield from replace_steps(changed, asset, keeps_former)
+    else:
+        for made in asset_steps(asset):
+            collection = made
+            yield
     window = bpy.context.window or next(iter(bpy.context.window_manager.windows), None)
     if window is None or bpy.app.background:  # where nobody undoes anything
         scene, view_layer = bpy.context.scene, bpy.context.view_layer
-        return _put(asset, edits, keeps_former, where, height, scene, view_layer)
+        return _put(collection, asset, edits, where, standing, scene, view_layer, then)
     with bpy.context.temp_override(window=window):  # timers run without one
-        told = _put(asset, edits, keeps_former, where, height, window.scene, window.view_layer)
+        told = _put(collection, asset, edits, where, standing, window.scene, window.view_layer, then)
         bpy.ops.ed.undo_push(message=f"TRELLIS: {asset.name}"[:60])
         if frames and (told or not edits):
             textured = asset.finished is not None and "texture" in asset.finished
@@ -66,20 +77,25 @@ def finish_in_place(name: str, asset: Asset) -> str:
     return ""
 
 
+def _to_change(edits: str, asset: Asset) -> bpy.types.Collection | None:
+    """The asset that a result changes, None where it is to stand beside what is there."""
+    collection = find_asset(edits)
+    return collection if collection is not None and fits(collection, asset) else None
+
+
 def _put(
+    made: bpy.types.Collection | None,
     asset: Asset,
     edits: str,
-    keeps_former: bool,
     matrix: Matrix | None,
-    height: float,
+    standing: Standing,
     scene: bpy.types.Scene,
     view_layer: bpy.types.ViewLayer,
+    then: Callable[[bpy.types.Collection], None],
 ) -> str:
-    collection = find_asset(edits)
-    if collection is not None and fits(collection, asset):
-        replace_asset(collection, asset, keeps_former)
-        return ""
-    add_asset(asset, scene, view_layer, matrix, height)
+    if made is None:
+        return ""  # it has changed the one that is there
+    then(put_asset(made, asset, scene, view_layer, matrix, standing))
     if not edits:
         return ""
     return (
@@ -123,6 +139,8 @@ def _frame_selected(window: bpy.types.Window, colors: str) -> None:
 def redraw(views: bool = False) -> None:
     """Redraws where the add-on has something to show: sidebars, and if asked the 3D views they lie on."""
     for window in bpy.context.window_manager.windows:
+        if not len(window.modal_operators):  # which may have said something there
+            window.workspace.status_text_set(None)  # redraws the status bar
         for area in window.screen.areas:
             if area.type == "PREFERENCES":
                 area.tag_redraw()

@@ -12,6 +12,7 @@ from ..jobs.request_store import unpack_request, with_pictures
 from ..protocol import Edit, Making
 from ..scene.find_asset import ASSET, asset_of_object
 from ..scene.latents import GUIDE, PICTURE, read_pictures, read_request
+from .widgets import report
 
 
 class TRELLIS_OT_regenerate_this(bpy.types.Operator):
@@ -34,7 +35,7 @@ class TRELLIS_OT_regenerate_this(bpy.types.Operator):
         try:
             session.submit(request_of(holder), Placement(holder.name, history=_history_before(holder)))
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -60,7 +61,7 @@ def _history_before(holder: bpy.types.ID) -> str:
 def _why_not(context: bpy.types.Context) -> str:
     if context.object is None or ASSET not in context.object:
         return "Select an object that was generated"
-    if session.backend_python() is None:
+    if not session.has_backend():
         return "Install the backend first"
     return ""
 

@@ -6,6 +6,7 @@ import bpy
 
 from ..jobs import session
 from ..protocol import ModelInfo
+from .widgets import report
 
 TAKES = {("pictures",): "Picture", ("text",): "Text", ("pictures", "text"): "Picture or Text"}
 
@@ -53,7 +54,7 @@ class TRELLIS_OT_choose_model_folder(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         folder = Path(self.directory)
         if not (folder / "pipeline.json").is_file():
-            self.report({"ERROR"}, f'"{folder}" is no model: choose the folder that holds pipeline.json.')
+            report(self, "ERROR", f'"{folder}" is no model: choose the folder that holds pipeline.json.')
             return {"CANCELLED"}
         context.scene.trellis.model = str(folder)
         return {"FINISHED"}

@@ -5,10 +5,15 @@ import bpy
 from ..backend_settings import backend_settings
 from ..faults import Fault
 from ..jobs import session
+from ..jobs.candidates import of_seeds
+from ..jobs.hindrance import hindrance
 from ..jobs.placement import Placement
+from ..protocol import Generate
 from ..scene.collection import show
 from ..scene.gaussians.object import is_gaussian
 from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view
+from .properties import SEED_MAX
+from .widgets import report
 
 
 class TRELLIS_OT_generate(bpy.types.Operator):
@@ -20,7 +25,7 @@ class TRELLIS_OT_generate(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Says why the button is grey, where it is."""
-        reason = _why_not(context)
+        reason = why_not_generate(context)
         if reason:
             cls.poll_message_set(reason)
         return not reason
@@ -32,19 +37,44 @@ class TRELLIS_OT_generate(bpy.types.Operator):
             pictures = settings.read_pictures()
             settings.draw_seed()
             name = pictures[0].stem if pictures else settings.prompt.strip()[:40]
-            session.submit(settings.to_request(pictures, chosen), Placement(name, height=settings.height))
+            submit_each(settings, settings.to_request(pictures, chosen), name)
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 
 
-def _why_not(context: bpy.types.Context) -> str:
+def submit_each(settings, request: Generate, name: str) -> None:
+    """Sends the request for as many seeds in turn as results are asked for."""
+    for one in of_seeds(request, settings.results, SEED_MAX):
+        session.submit(one, placement_of(settings, name))
+
+
+def placement_of(settings, name: str) -> Placement:
+    """Where and how a new result called `name` goes into the scene."""
+    marks = settings.marks.to_marks() if settings.marks.marks_results else None
+    return Placement(name, standing=settings.to_standing(), marks=marks)
+
+
+def why_not_generate(context: bpy.types.Context) -> str:
+    """Why nothing can be generated, one sentence; empty where it can."""
     if context.scene is None:
         return "There is no scene"
-    if session.backend_python() is None:
+    if not session.has_backend():
         return "Install the backend first"
-    return context.scene.trellis.missing()
+    found = hindrance(context.scene.trellis.model)
+    return context.scene.trellis.missing() or (found.sentence if found is not None else "")
+
+
+def why_not_files(context: bpy.types.Context) -> str:
+    """Why no picture files can be made objects of, one sentence; empty where they can."""
+    if context.scene is None:
+        return "There is no scene"
+    if not session.has_backend():
+        return "Install the backend first"
+    if not context.scene.trellis.formats:
+        return "Choose at least one output"
+    return "" if "pictures" in context.scene.trellis.takes() else "This model works from words, not pictures"
 
 
 class TRELLIS_OT_show(bpy.types.Operator):
@@ -74,27 +104,7 @@ class TRELLIS_OT_show(bpy.types.Operator):
                 show(collection, self.kind)
                 suit_view(context, splats)
         if self.kind != "mesh" and raise_bounces(context.scene):
-            self.report({"INFO"}, BOUNCES_RAISED)
-        return {"FINISHED"}
-
-
-class TRELLIS_OT_install_backend(bpy.types.Operator):
-    """Download the packages that compute the models into the extension's own folder"""
-
-    bl_idname = "trellis.install_backend"
-    bl_label = "Install Backend"
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Online access is the user's to give."""
-        if not bpy.app.online_access:
-            cls.poll_message_set("Allow online access first, with the button beside this one")
-            return False
-        task = session.task("install")
-        return task is None or task.done
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        session.install_backend(backend_settings().accelerator)
+            report(self, "INFO", BOUNCES_RAISED)
         return {"FINISHED"}
 
 
@@ -150,7 +160,6 @@ class TRELLIS_OT_stop_backend(bpy.types.Operator):
 CLASSES = (
     TRELLIS_OT_generate,
     TRELLIS_OT_show,
-    TRELLIS_OT_install_backend,
     TRELLIS_OT_self_test,
     TRELLIS_OT_cancel_task,
     TRELLIS_OT_stop_backend,

@@ -4,7 +4,9 @@ import bpy
 
 from ..extension_paths import EXTENSION
 from ..jobs import session
-from .widgets import draw_install, draw_outcome, draw_task, letters_across
+from .install.panel import draw_install
+from .models.draw import draw_models
+from .widgets import draw_outcome, draw_task, letters_across
 
 
 def _search_devices(preferences, context, typed: str):
@@ -27,10 +29,14 @@ class TrellisPreferences(bpy.types.AddonPreferences):
         description="Folder with downloaded models; empty takes the extension's own folder",
         subtype="DIR_PATH",
     )
+    mirror: bpy.props.StringProperty(
+        name="Mirror",
+        description="Address of a server that serves what huggingface.co does; empty takes huggingface.co",
+    )
     background_remover: bpy.props.StringProperty(
         name="Background Remover",
-        description="The file u2net.onnx, for pictures with neither transparency nor a plain background; "
-        "empty looks in the models folder",
+        description="File of a network, such as u2net.onnx, for pictures with neither transparency nor a "
+        "plain background; empty takes the finest one of the models folder",
         subtype="FILE_PATH",
     )
     device: bpy.props.StringProperty(
@@ -75,10 +81,35 @@ class TrellisPreferences(bpy.types.AddonPreferences):
     accelerator: bpy.props.EnumProperty(
         name="Install For",
         items=(
+            ("auto", "Automatic", "For an NVIDIA graphics card where there is one, else for the processor"),
             ("cpu", "Processor", "Smallest download; generates slowly"),
             ("cuda", "NVIDIA Graphics Card", "Several gigabytes to download"),
         ),
-        default="cpu",
+        default="auto",
+    )
+    own_python: bpy.props.BoolProperty(
+        name="Python of Its Own",
+        description="Download a Python for the backend too, about 35 MB more, instead of building on "
+        "Blender's own. For a Blender whose Python the packages are not made for",
+    )
+    wheels: bpy.props.StringProperty(
+        name="Packages From",
+        description="Folder of wheel files to install from without a network; empty downloads them",
+        subtype="DIR_PATH",
+    )
+    command: bpy.props.StringProperty(
+        name="Backend Command",
+        description="Starts a backend elsewhere instead of one of this machine, such as: "
+        "ssh gpubox trellis-backend",
+    )
+    idle_minutes: bpy.props.IntProperty(
+        name="Free Memory After",
+        description="Minutes without a job after which the backend ends and its memory is free; the next job "
+        "starts it again. 0: never",
+        default=15,
+        min=0,
+        soft_max=240,
+        subtype="UNSIGNED",
     )
 
     keeps_pictures: bpy.props.BoolProperty(
@@ -107,7 +138,7 @@ class TrellisPreferences(bpy.types.AddonPreferences):
         """The backend: whether it is there, how to get it, whether it computes rightly; then the settings."""
         layout = self.layout
         letters = letters_across(context)
-        draw_install(layout, session.task("install"), _found(self.python), letters)
+        draw_install(layout, letters)
         test = session.task("self-test")
         box = layout.box()
         if test is not None and not test.done:
@@ -116,16 +147,25 @@ class TrellisPreferences(bpy.types.AddonPreferences):
             box.operator("trellis.self_test", icon="CHECKMARK")
             if test is not None:
                 draw_outcome(box, test, letters)
+        header, body = layout.panel("trellis_models")
+        header.label(text="Models")
+        if body is not None:
+            draw_models(body, letters)
         layout.use_property_split = True
         layout.use_property_decorate = False
         for name in (
             "accelerator",
+            "own_python",
+            "wheels",
+            "command",
+            "idle_minutes",
             "device",
             "precision",
             "engine",
             "memory",
             "python",
             "models",
+            "mirror",
             "background_remover",
             "keeps_pictures",
             "frames_results",
@@ -133,13 +173,6 @@ class TrellisPreferences(bpy.types.AddonPreferences):
             "points_while_moving",
         ):
             layout.prop(self, name)
-
-
-def _found(chosen: str) -> str:
-    """What is said of the backend that is there, "" where there is none."""
-    if session.backend_python() is None:
-        return ""
-    return "The Python set below is used" if chosen else "Backend is installed"
 
 
 CLASSES = (TrellisPreferences,)

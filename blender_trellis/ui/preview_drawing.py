@@ -72,7 +72,7 @@ def _place_of(growing: Growing) -> Matrix:
         return given
     so_far = Asset("", mesh={"vertices": growing.outline()})
     context = bpy.context
-    return free_place(so_far, context.scene, context.view_layer, growing.placement.height)
+    return free_place(so_far, context.scene, context.view_layer, growing.placement.standing)
 
 
 def _point_batch(growing: Growing) -> "gpu.types.GPUBatch":

@@ -10,9 +10,14 @@ import bpy
 
 from ..backend_settings import BackendSettings
 from ..jobs import session
-from ..picture_source import Picture, read_image, read_picture
+from ..jobs.candidates import MOST
+from ..picture_source import Picture
 from ..protocol import FORMATS, Array, Generate, Input, SamplingParams, StageInfo
+from ..scene.standing import Standing
 from .finish.settings import TrellisFinishSettings
+from .input.cut_out import refresh_cut_out
+from .input.pictures import TrellisPicture, active_picture, put_picture
+from .marks.settings import TrellisMarkSettings
 from .region import settings as region_settings
 from .region.settings import TrellisRegionSettings
 from .vary import settings as vary_settings
@@ -69,35 +74,57 @@ class TrellisStageSettings(bpy.types.PropertyGroup):
         return info.stage(self.path_from_id().rpartition(".")[2]) if info is not None else None
 
     def to_params(self) -> SamplingParams:
-        """As the protocol has it: what somebody has set here, and nothing else."""
-        if not self.use_custom:
-            return SamplingParams()
-        return SamplingParams(
-            steps=self.own_steps or None,
-            cfg_strength=round(self.own_cfg_strength, 4) if self.own_cfg_strength >= 0 else None,
-        )
+        """As the protocol has it: what somebody has set here and the model heeds, and nothing else."""
+        why_idle = self.id_data.trellis.why_idle
+        steps = self.own_steps if self.use_custom and not why_idle("steps") else 0
+        strength = self.own_cfg_strength if self.use_custom and not why_idle("cfg_strength") else -1.0
+        return SamplingParams(steps=steps or None, cfg_strength=round(strength, 4) if strength >= 0 else None)
 
 
 class TrellisSettings(bpy.types.PropertyGroup):
     """Everything that one generation needs."""
 
-    source: bpy.props.EnumProperty(
-        name="Picture From",
-        items=(
-            ("FILE", "File", "A picture file"),
-            ("IMAGE", "Image", "An image that is open in this Blender file"),
-        ),
-        default="FILE",
+    pictures: bpy.props.CollectionProperty(type=TrellisPicture)
+    active_picture: bpy.props.IntProperty(
+        name="Picture",
+        description="Pictures of one object; the first shows its front",
+        min=0,
+        update=lambda self, context: self.show_picture(),
     )
     picture: bpy.props.StringProperty(
         name="Picture",
-        description="Picture of one object; best with a transparent or plain background",
+        description="File of the picture that is shown",
         subtype="FILE_PATH",
+        get=lambda self: getattr(active_picture(self), "path", ""),
+        set=lambda self, value: put_picture(self, value),
     )
-    image: bpy.props.PointerProperty(
-        name="Image",
-        description="Picture of one object; best with a transparent or plain background",
-        type=bpy.types.Image,
+    background: bpy.props.EnumProperty(
+        name="Background",
+        description="How what is behind the object goes, before the model looks at the picture",
+        items=(
+            ("auto", "Automatic", "By its transparency, else the background remover, else its plain color"),
+            ("alpha", "Keep Transparency", "What is opaque in the picture is the object"),
+            ("remover", "Background Remover", "A model finds the object, whatever is behind it"),
+            ("plain", "Plain Color", "One even color goes, as behind a studio picture or a render"),
+            ("keep", "Leave As It Is", "The model sees the whole picture"),
+        ),
+        default=DEFAULTS.background,
+        update=lambda self, context: self.show_picture(),
+    )
+    shows_cut_out: bpy.props.BoolProperty(
+        name="Preview Cut-Out",
+        description="Show beside the picture what the model will see of it",
+        default=False,
+        update=lambda self, context: self.show_picture(),
+    )
+    multi_image: bpy.props.EnumProperty(
+        name="Several Pictures",
+        description="How pictures of several sides work together",
+        items=(
+            ("stochastic", "In Turn", "Each step follows one picture: quick, crisp, sides may disagree"),
+            ("multidiffusion", "Averaged", "Each step follows all pictures: slower, calmer, less detail"),
+        ),
+        default=DEFAULTS.multi_image,
     )
     prompt: bpy.props.StringProperty(
         name="Prompt", description="The object in words, for models that take text", default=DEFAULTS.prompt
@@ -127,11 +154,52 @@ class TrellisSettings(bpy.types.PropertyGroup):
         min=0.0,
         soft_max=10.0,
     )
+    results: bpy.props.IntProperty(
+        name="Results",
+        description="How many objects one click makes of a picture, each of the next seed",
+        default=1,
+        min=1,
+        max=64,
+    )
+    place: bpy.props.EnumProperty(
+        name="Place",
+        description="Where the foot of the result goes; it moves aside where something stands already",
+        items=(
+            ("cursor", "3D Cursor", "At the 3D cursor"),
+            ("origin", "World Origin", "In the middle of the world"),
+            ("beside", "Beside the Former", "Next to the result before, or at the 3D cursor"),
+        ),
+        default="cursor",
+    )
+    on_ground: bpy.props.BoolProperty(
+        name="On the Ground",
+        description="Stand it at height 0, however high the 3D cursor or the former result is",
+        default=False,
+    )
+    facing: bpy.props.EnumProperty(
+        name="Facing",
+        description="Which way the front of the result looks",
+        items=(
+            ("front", "Front", "Along -Y, to be seen in Blender's front view"),
+            ("right", "Right", "Along +X, to be seen in Blender's right view"),
+            ("back", "Back", "Along +Y, to be seen in Blender's back view"),
+            ("left", "Left", "Along -X, to be seen in Blender's left view"),
+        ),
+        default="front",
+    )
+    candidates: bpy.props.IntProperty(
+        name="Candidates",
+        description="How many shapes to choose from are made, each of the next seed",
+        default=4,
+        min=2,
+        max=MOST,
+    )
     sparse_structure: bpy.props.PointerProperty(type=TrellisStageSettings)
     structured_latent: bpy.props.PointerProperty(type=TrellisStageSettings)
     region: bpy.props.PointerProperty(type=TrellisRegionSettings)
     vary: bpy.props.PointerProperty(type=TrellisVarySettings)
     finish: bpy.props.PointerProperty(type=TrellisFinishSettings)
+    marks: bpy.props.PointerProperty(type=TrellisMarkSettings)
     formats: bpy.props.EnumProperty(
         name="Output",
         items=tuple((name, one.label, one.description) for name, one in IN_BLENDER.items()),
@@ -153,28 +221,43 @@ class TrellisSettings(bpy.types.PropertyGroup):
         """What is still to be chosen before anything can be generated; empty when nothing is."""
         if not self.formats:
             return "Choose at least one output"
-        if self._has_picture() or ("text" in self.takes() and self.prompt.strip()):
+        if self.used_pictures() or ("text" in self.takes() and self.prompt.strip()):
             return ""
         return {
             ("pictures",): "Choose a picture",
             ("text",): "Describe the object in the prompt",
         }.get(self.takes(), "Choose a picture or describe the object in the prompt")
 
-    def _has_picture(self) -> bool:
-        return "pictures" in self.takes() and bool(self.picture if self.source == "FILE" else self.image)
+    def why_one_picture(self) -> str:
+        """Why pictures after the first are of no use to the chosen model; empty where they are of use."""
+        info = session.model_info(self.model)
+        if info is None or info.several_pictures:
+            return ""
+        return self.why_idle("multi_image") or "This model looks at one picture only."
+
+    def used_pictures(self) -> tuple[TrellisPicture, ...]:
+        """Those that the model looks at: all, the first, or none."""
+        if "pictures" not in self.takes():
+            return ()
+        chosen = tuple(one for one in self.pictures if one.is_set)
+        return chosen[:1] if self.why_one_picture() else chosen
 
     def read_pictures(self) -> tuple[Picture, ...]:
-        """The chosen picture's bytes, none where the model takes text. Raises Fault."""
-        if not self._has_picture():
-            return ()
-        if self.source == "IMAGE" and self.image is not None:
-            return (read_image(self.image),)
-        return (read_picture(bpy.path.abspath(self.picture)),)
+        """The bytes of those that the model looks at. Raises Fault."""
+        return tuple(one.read() for one in self.used_pictures())
+
+    def show_picture(self) -> None:
+        """After the picture that is shown, or what becomes of it, has changed."""
+        refresh_cut_out(self)
 
     def draw_seed(self) -> None:
         """Puts a new seed in place if that is wanted: in the field, so that it can be used again."""
         if self.use_random_seed:
             self.seed = secrets.randbelow(SEED_MAX)
+
+    def to_standing(self) -> Standing:
+        """How a new result stands."""
+        return Standing(self.height, self.place, self.on_ground, self.facing)
 
     def to_request(self, pictures: tuple[Picture, ...], backend: BackendSettings) -> Generate:
         """The message that asks for what is set here; who sends it names the job."""
@@ -191,6 +274,8 @@ class TrellisSettings(bpy.types.PropertyGroup):
             seed=self.seed,
             sparse_structure=self.sparse_structure.to_params(),
             structured_latent=self.structured_latent.to_params(),
+            multi_image=self.multi_image,
+            background=self.background,
             formats=tuple(kind for kind in IN_BLENDER if kind in self.formats),
             preview=backend.shows_previews,
             finishing=self.finish.to_finishing(),
@@ -198,8 +283,10 @@ class TrellisSettings(bpy.types.PropertyGroup):
 
 
 CLASSES = (
+    TrellisPicture,
     TrellisStageSettings,
     TrellisFinishSettings,
+    TrellisMarkSettings,
     *region_settings.CLASSES,
     *vary_settings.CLASSES,
     TrellisSettings,

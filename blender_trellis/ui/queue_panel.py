@@ -3,7 +3,7 @@
 import bpy
 
 from ..jobs import session
-from .panels import TrellisPanel
+from .panels import Order, TrellisPanel
 from .widgets import draw_text, letters_across
 
 ICONS = {
@@ -15,13 +15,39 @@ ICONS = {
 }
 
 
+class TRELLIS_PT_left(TrellisPanel, bpy.types.Panel):
+    """What was not done when Blender closed."""
+
+    bl_label = "Waiting Jobs"
+    bl_parent_id = "TRELLIS_PT_main"
+    bl_options = {"HIDE_HEADER"}
+    bl_order = Order.LEFT
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return session.left_jobs() > 0
+
+    def draw(self, context: bpy.types.Context) -> None:
+        box = self.layout.box()
+        count = session.left_jobs()
+        said = (
+            f"{count} jobs were waiting when Blender closed"
+            if count > 1
+            else "One job was waiting when Blender closed"
+        )
+        draw_text(box, said, "TIME", letters_across(context))
+        row = box.row(align=True)
+        row.operator("trellis.continue_left", icon="PLAY")
+        row.operator("trellis.discard_left", icon="TRASH")
+
+
 class TRELLIS_PT_queue(TrellisPanel, bpy.types.Panel):
     """Every job of this session, with what can be done about it."""
 
     bl_label = "Queue"
     bl_parent_id = "TRELLIS_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
-    bl_order = 0
+    bl_order = Order.QUEUE
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -54,4 +80,4 @@ def _draw_job(layout: bpy.types.UILayout, job: "session.Listed", letters: int) -
         draw_text(column, job.message, "BLANK1", letters)
 
 
-CLASSES = (TRELLIS_PT_queue,)
+CLASSES = (TRELLIS_PT_left, TRELLIS_PT_queue)

@@ -1,10 +1,13 @@
 """Pieces of interface that panels and preferences share. They draw what they are given and change nothing."""
 
 import textwrap
+from unicodedata import east_asian_width
 
 import bpy
 
+from ..jobs import session
 from ..process.background_task import TaskState
+from ..translations import translated
 
 LETTER_POINTS = 7.0  # a letter's width at scale 1, roughly
 
@@ -20,9 +23,23 @@ def draw_text(layout: bpy.types.UILayout, text: str, icon: str = "NONE", letters
     """A paragraph; Blender's labels do not wrap by themselves. The icon stands before the first line."""
     column = layout.column(align=True)
     column.scale_y = 0.85
-    lines = [line for part in text.splitlines() for line in textwrap.wrap(part, letters) or [""]]
+    said = translated(text)
+    if any(east_asian_width(letter) == "W" for letter in said):
+        letters //= 2
+    lines = [line for part in said.splitlines() for line in textwrap.wrap(part, letters) or [""]]
     for number, line in enumerate(lines):
-        column.label(text=line, icon=icon if number == 0 else ("NONE" if icon == "NONE" else "BLANK1"))
+        before = icon if number == 0 or icon == "NONE" else "BLANK1"
+        column.label(text=line, translate=False, icon=before)
+
+
+def report(operator: bpy.types.Operator, level: str, sentence: str) -> None:
+    """Tells what an operator did, or why it did not, in the interface's language.
+
+    An error takes the place of the last fault in the panel, which would speak of something else.
+    """
+    if level == "ERROR":
+        session.tell_fault(sentence)
+    operator.report({level}, translated(sentence))
 
 
 def draw_reasons(layout: bpy.types.UILayout, reasons: tuple[str, ...], letters: int) -> None:
@@ -36,7 +53,8 @@ def draw_reasons(layout: bpy.types.UILayout, reasons: tuple[str, ...], letters: 
 def draw_task(layout: bpy.types.UILayout, task: TaskState, name: str) -> None:
     """A running task's bar and the button that stops it."""
     row = layout.row(align=True)
-    row.progress(factor=task.fraction, text=f"{task.title}: {task.words}" if task.words else task.title)
+    title = translated(task.title)
+    row.progress(factor=task.fraction, text=f"{title}: {translated(task.words)}" if task.words else title)
     row.operator("trellis.cancel_task", text="", icon="X").name = name
 
 
@@ -46,34 +64,3 @@ def draw_outcome(layout: bpy.types.UILayout, task: TaskState, letters: int) -> N
         draw_text(layout, str(task.error), "ERROR", letters)
     elif not task.cancelled:
         draw_text(layout, str(task.result), "CHECKMARK", letters)
-
-
-def draw_install(layout: bpy.types.UILayout, task: TaskState | None, found: str, letters: int) -> None:
-    """Whether the backend is there, the button that installs it, and how far that has come.
-
-    found: what is said of the one that is there, "" where there is none.
-    """
-    box = layout.box()
-    if task is not None and not task.done:
-        draw_task(box, task, "install")
-        return
-    if found:
-        row = box.row()
-        row.label(text=found, icon="CHECKMARK")
-        row.operator("trellis.install_backend", text="Reinstall", icon="FILE_REFRESH")
-    else:
-        draw_text(box, "The backend, which computes the models, is not installed yet.", "INFO", letters)
-        if not bpy.app.online_access:
-            draw_text(
-                box,
-                "Installing downloads packages, which Blender's preferences do not allow yet. Or set in this "
-                "add-on's preferences a Python that has them.",
-                "NONE",
-                letters,
-            )
-            box.operator(
-                "screen.userpref_show", text="Allow Online Access…", icon="PREFERENCES"
-            ).section = "SYSTEM"
-        box.operator("trellis.install_backend", icon="IMPORT")
-    if task is not None:
-        draw_outcome(box, task, letters)

@@ -1,11 +1,14 @@
 """The real server of jobs with an engine that needs no models, run as a program by test_serve.py.
 
+    python serve_fake_engine.py [JOBS AT A TIME]
+
 The prompt of a request says what the engine does with it.
 """
 
 import ctypes
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,6 +20,7 @@ import backend.server.request_queue
 from backend.errors import MissingModel, UserError
 from backend.serve import Server, open_pipes
 from backend.server.interface import FinishedInfo, LoadedInfo
+from backend.server.interruption import Interruption
 from backend.server.request_queue import RequestQueue
 from blender_trellis.protocol import PROTOCOL_VERSION, Hello
 
@@ -27,10 +31,12 @@ class FakeEngine:
     """Counts to ten for every job, and does what the prompt says on the way.
 
     "slow" is in its first step until it is given up, "steady" tells of its first step again and again.
+    "deep" and "swallowing" finish a mesh for ever and report nothing; the latter catches errors too.
     """
 
     def __init__(self, requests: RequestQueue):
         self._requests = requests
+        self._both = threading.Barrier(2)
 
     def hello(self) -> Hello:
         return Hello(PROTOCOL_VERSION, "0.1.0", "3.11", "none")
@@ -48,12 +54,19 @@ class FakeEngine:
             while request.prompt == "steady":
                 on_progress("sparse_structure", 1, 10)
                 time.sleep(0.01)
+        if request.prompt in ("deep", "swallowing"):
+            on_progress("finish_mesh", 0, 1)
+            endless(swallows=request.prompt == "swallowing")
         getattr(self, request.prompt or "nothing", self.nothing)()
         on_result("voxels", {"resolution": 64, "structure_resolution": 8}, ARRAYS)
         return FinishedInfo(request.seed, request.model)
 
     def nothing(self):
         pass
+
+    def meeting(self):
+        """Ends only once another job is here too."""
+        self._both.wait(60)
 
     def user_error(self):
         raise UserError("The picture is empty; choose another one.")
@@ -80,7 +93,23 @@ class FakeEngine:
         raise UserError("x" * (2 << 20))
 
 
+def endless(swallows: bool) -> None:
+    """Library code as far as the server can tell."""
+    caught = False
+    while True:
+        try:
+            while True:
+                time.sleep(0.01)
+        except BaseException:
+            if caught or not swallows:
+                raise
+            caught = True
+
+
 if __name__ == "__main__":
     backend.server.request_queue.WAITING_BYTES = 1 << 20
-    requests, channel = open_pipes()
-    sys.exit(Server(FakeEngine(requests), requests, channel).run())
+    interruption = Interruption()
+    interruption.install()
+    requests, channel = open_pipes(interruption.ask)
+    server = Server(FakeEngine(requests), requests, channel, interruption)
+    sys.exit(server.run(*map(int, sys.argv[1:])))

@@ -1,20 +1,16 @@
-"""Background removal: plain colours keyed out, U²-Net through rembg with one convolution, the download."""
+"""Background removal: plain colours keyed out, U²-Net through rembg with one convolution."""
 
-import contextlib
-import hashlib
-import http.server
 import io
 import struct
-import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from backend.background import u2net
+from backend.background.choice import cut_out_as
 from backend.background.plain import key_out_plain_background
 from backend.background.remove import remove_background
-from backend.background.u2net import download_u2net, find_u2net
+from backend.background.removers import SESSIONS, find_remover
 from backend.errors import MissingModel, UserError
 from backend.image import preprocess
 
@@ -164,7 +160,12 @@ def test_other_backgrounds_give_a_sentence_with_the_remedies(background):
     assert key_out_plain_background(image) is None
     with pytest.raises(UserError) as error:
         remove_background(image)
-    for words in ("transparency", "plain background", "python -m backend.background.u2net", "u2net.onnx"):
+    for words in (
+        "transparency",
+        "plain background",
+        "python -m backend models download u2net",
+        "u2net.onnx",
+    ):
         assert words in str(error.value)
 
 
@@ -196,11 +197,11 @@ def protobuf(*fields: tuple[int, int | str | bytes]) -> bytes:
     return result
 
 
-def one_convolution() -> bytes:
-    """An ONNX network like U²-Net from outside, (1, 3, 320, 320) -> (1, 1, 320, 320): how red a pixel is."""
+def one_convolution(side: int = 320) -> bytes:
+    """An ONNX network like U²-Net from outside, (1, 3, side, side) -> (1, 1, side, side): how red it is."""
 
     def value(name: str, channels: int) -> bytes:
-        sizes = protobuf(*((1, protobuf((1, size))) for size in (1, channels, 320, 320)))
+        sizes = protobuf(*((1, protobuf((1, size))) for size in (1, channels, side, side)))
         return protobuf((1, name), (2, protobuf((1, protobuf((1, 1), (2, sizes))))))
 
     weight = protobuf(
@@ -246,21 +247,21 @@ def test_with_a_model_file_any_background_is_removed(model_file):
 )
 def test_the_model_file_is_found_where_rembg_keeps_it(tmp_path, monkeypatch, variable, folder):
     monkeypatch.setenv(variable, str(tmp_path / "place"))
-    assert find_u2net() is None
+    assert find_remover() is None
     path = tmp_path / "place" / folder / "u2net.onnx"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
-    assert find_u2net().resolve() == path.resolve()
+    assert find_remover().resolve() == path.resolve()
 
 
 def test_the_set_file_comes_first(tmp_path, monkeypatch):
     for name in ("set", "environment", "models/u2net"):
         (tmp_path / f"{name}.onnx").parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.onnx").write_bytes(b"x")
-    assert find_u2net() == tmp_path / "models" / "u2net.onnx"
+    assert find_remover() == tmp_path / "models" / "u2net.onnx"
     monkeypatch.setenv("TRELLIS_U2NET", str(tmp_path / "environment.onnx"))
-    assert find_u2net() == tmp_path / "environment.onnx"
-    assert find_u2net(tmp_path / "set.onnx") == tmp_path / "set.onnx"
+    assert find_remover() == tmp_path / "environment.onnx"
+    assert find_remover(tmp_path / "set.onnx") == tmp_path / "set.onnx"
 
 
 def test_a_set_file_that_does_not_exist(tmp_path):
@@ -274,88 +275,79 @@ def test_a_damaged_model_file(model_file):
         remove_background(on(plain(255, 255, 255)), model_file)
 
 
-# --- the download -----------------------------------------------------------------------------------
-
-CONTENT = bytes(range(256)) * 20_000
-
-
-@pytest.fixture
-def server():
-    """A web server on this machine that holds one file."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200 if self.path != "/gone" else 404)
-            self.send_header("Content-Length", str(len(CONTENT)))
-            self.end_headers()
-            with contextlib.suppress(ConnectionError):
-                self.wfile.write(CONTENT[: len(CONTENT) // (2 if self.path == "/cut" else 1)])
-
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
+def test_the_finest_remover_of_the_models_folder_is_taken(tmp_path, monkeypatch):
+    """Each by rembg's own rules for it; of rembg's caches only U²-Net."""
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "isnet-general-use.onnx").write_bytes(b"x")
+    assert find_remover() is None
+    found = []
+    for name in reversed(SESSIONS):
+        (tmp_path / "models").mkdir(exist_ok=True)
+        (tmp_path / "models" / name).write_bytes(one_convolution(320 if name == "u2net.onnx" else 1024))
+        found.append(find_remover().name)
+        cutout = remove_background(red_on_photograph())
+        assert cutout.mode == "RGBA" and overlap(cutout, object_mask()) > 0.9
+    assert found == ["u2net.onnx", "isnet-general-use.onnx", "birefnet-general-lite.onnx"]
 
 
-def test_a_whole_download_appears_under_its_name(server, tmp_path):
-    seen = []
-    path = download_u2net(
-        tmp_path / "new" / "folder",
-        lambda done, total: seen.append(done),
-        url=f"{server}/file",
-        sha256=hashlib.sha256(CONTENT).hexdigest(),
+def halves_of(left: tuple[int, ...], right: tuple[int, ...], mode: str) -> Image.Image:
+    """64 × 32: two squares side by side."""
+    image = Image.new(mode, (64, 32), left)
+    image.paste(right, (32, 0, 64, 32))
+    return image
+
+
+def alpha_at(cutout: Image.Image, x: float, y: float) -> int:
+    """The alpha where the cut-out's square is [0, 1]²."""
+    assert cutout.mode == "RGBA" and cutout.size == (518, 518)
+    return cutout.getchannel("A").getpixel((int(x * 517), int(y * 517)))
+
+
+def test_kept_transparency_says_what_the_object_is():
+    """A clear frame of two pixels cuts nothing out by itself; who keeps it says that it does."""
+    framed = Image.new("RGBA", (100, 100), (9, 9, 9, 0))
+    framed.paste((200, 50, 50, 255), (2, 2, 98, 98))
+    assert alpha_at(cut_out_as("alpha", framed), 0.5, 0.5) == 255
+    with pytest.raises(UserError, match="nothing but a plain background"):
+        cut_out_as("auto", framed)
+    for opaque in (framed.convert("RGB"), Image.new("RGBA", (32, 32), (9, 9, 9, 255))):
+        with pytest.raises(UserError, match="no transparency to keep"):
+            cut_out_as("alpha", opaque)
+
+
+def test_a_plain_color_goes_even_where_transparency_says_otherwise():
+    """A red square on white whose alpha keeps the whole left half: the white goes with it."""
+    image = Image.new("RGBA", (200, 200), (255, 255, 255, 255))
+    image.paste((200, 30, 30, 255), (60, 60, 140, 140))
+    image.paste((255, 255, 255, 0), (150, 0, 200, 200))
+    kept = cut_out_as("plain", image)
+    assert alpha_at(kept, 0.5, 0.5) == 255 and alpha_at(kept, 0.03, 0.5) == 0 == alpha_at(kept, 0.97, 0.5)
+    with pytest.raises(UserError, match="not one even color"):
+        cut_out_as("plain", Image.fromarray(photograph().astype(np.uint8)))
+
+
+def test_the_remover_goes_before_transparency(model_file, monkeypatch):
+    """The picture's own alpha shows its left half alone; the remover sees all of it."""
+    photo = red_on_photograph()
+    halved = photo.convert("RGBA")
+    halved.putalpha(
+        Image.fromarray(np.where(np.arange(SIZE) < 100, 255, 254)[None].repeat(SIZE, 0).astype(np.uint8))
     )
-    assert path == tmp_path / "new" / "folder" / "u2net.onnx"
-    assert path.read_bytes() == CONTENT
-    assert seen[-1] == len(CONTENT) and seen == sorted(seen)
-    assert list(path.parent.iterdir()) == [path]
+    with pytest.raises(MissingModel, match="no background remover"):
+        cut_out_as("remover", halved)
+    monkeypatch.setenv("TRELLIS_U2NET", str(model_file))
+    found = np.asarray(cut_out_as("remover", halved))
+    assert np.array_equal(found, np.asarray(cut_out_as("auto", photo)))
+    assert not np.array_equal(found, np.asarray(cut_out_as("alpha", halved)))
 
 
-@pytest.mark.parametrize(("page", "words"), [("file", "not the expected file"), ("gone", "404")])
-def test_a_wrong_file_leaves_nothing(server, tmp_path, page, words):
-    with pytest.raises(UserError, match=words):
-        download_u2net(tmp_path / "place", url=f"{server}/{page}")
-    assert not list((tmp_path / "place").iterdir())
-
-
-def test_a_cut_connection_leaves_nothing(server, tmp_path):
-    with pytest.raises(UserError):
-        download_u2net(tmp_path / "place", url=f"{server}/cut", sha256=hashlib.sha256(CONTENT).hexdigest())
-    assert not list((tmp_path / "place").iterdir())
-
-
-def test_an_endless_answer_is_cut_off(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(u2net, "SIZE", 1000)
-    monkeypatch.setattr(u2net, "_CHUNK", 500)
-    seen = []
-    with pytest.raises(UserError, match="not the expected file"):
-        download_u2net(tmp_path, lambda done, total: seen.append(done), url=f"{server}/file")
-    assert max(seen) <= 1500
-
-
-def test_without_a_network(tmp_path):
-    with pytest.raises(UserError, match="check the network") as error:
-        download_u2net(tmp_path, url="http://127.0.0.1:9/u2net.onnx")
-    assert str(tmp_path / "u2net.onnx") in str(error.value)
-
-
-def test_a_folder_that_cannot_be_made(server, tmp_path):
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UserError, match="cannot be written"):
-        download_u2net(tmp_path / "file" / "below", url=f"{server}/file")
-
-
-def test_the_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(u2net, "download_u2net", lambda folder: folder / "u2net.onnx")
-    assert u2net.main([str(tmp_path)]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'u2net.onnx'}\n"
-
-    def fail(folder):
-        raise UserError("There is no network.")
-
-    monkeypatch.setattr(u2net, "download_u2net", fail)
-    assert u2net.main([]) == 2
-    assert capsys.readouterr().err == "There is no network.\n"
+def test_a_picture_left_as_it_is_keeps_its_place_in_the_square():
+    """A black half and a red one, 2 : 1: the red half fills right of the middle, half of the height."""
+    seen = cut_out_as("keep", halves_of((0, 0, 0), (200, 0, 0), "RGB"))
+    assert alpha_at(seen, 0.75, 0.5) == 255
+    assert not any(alpha_at(seen, x, y) for x, y in ((0.25, 0.5), (0.75, 0.2), (0.75, 0.8)))
+    seen = cut_out_as("keep", halves_of((0, 0, 0, 255), (200, 0, 0, 0), "RGBA"))
+    assert alpha_at(seen, 0.25, 0.5) == 255 and alpha_at(seen, 0.75, 0.5) == 0
+    with pytest.raises(UserError, match="black or clear all over"):
+        cut_out_as("keep", Image.new("RGB", (32, 32)))

@@ -108,3 +108,21 @@ def test_an_empty_mesh_is_refused(tmp_path):
     with pytest.raises(UserError, match="no faces"):
         write_glb(tmp_path / "a.glb", empty)
     assert os.listdir(tmp_path) == []
+
+
+def test_normals_of_a_finished_mesh_break_at_sharp_edges_only():
+    """A box has three normals at each corner; a fine ball is smooth and keeps its vertices."""
+    box = trimesh.creation.box((1, 0.5, 0.25))
+    vertices, faces = (torch.tensor(np.asarray(part)) for part in (box.vertices, box.faces))
+    mesh = Mesh(vertices.float(), faces.long(), torch.rand(8, 3, generator=torch.manual_seed(0)))
+    document, binary = chunks(glb_bytes(mesh, sharp=True))
+    position, normal, color, corner = arrays(document, binary)
+    assert len(position) == len(normal) == len(color) == 24
+    a, b, c = position[corner.reshape(-1, 3)].transpose(1, 0, 2)
+    flat = np.cross(b - a, c - a)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    np.testing.assert_allclose(normal[corner.reshape(-1, 3)], np.repeat(flat[:, None], 3, axis=1), atol=1e-6)
+    ball = trimesh.creation.icosphere(subdivisions=3)
+    vertices, faces = (torch.tensor(np.asarray(part)) for part in (ball.vertices, ball.faces))
+    position, normal, _ = arrays(*chunks(glb_bytes(Mesh(vertices.float(), faces.long()), sharp=True)))
+    assert len(position) == len(ball.vertices) and (position * normal).sum(1).min() > 0.99

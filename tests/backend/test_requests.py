@@ -7,7 +7,7 @@ import pytest
 
 from backend.errors import UserError
 from backend.trellis.engine import TrellisEngine
-from blender_trellis.protocol import ARRAYS, OF_AN_EDIT, Array, Edit, Encode, Generate, Vary
+from blender_trellis.protocol import ARRAYS, OF_AN_EDIT, Array, Complete, Edit, Encode, Generate, Vary
 
 BOX = (0.25, 0, 0, 0.25, 0, 0.5, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 1)
 """The half x > 0 of the asset."""
@@ -262,3 +262,37 @@ def test_previews_come_before_the_voxels_and_change_nothing(asset, monkeypatch):
     assert kinds[: steps - 1] == ["preview"] * (steps - 1) and "preview" not in kinds[steps:]
     assert steps > 1 and np.array_equal(dict(told)["voxels"]["coords"], asset.made["voxels"][1]["coords"])
     assert np.array_equal(dict(told)["gaussian"]["position"], asset.made["gaussian"][1]["position"])
+
+
+def test_a_candidate_goes_on_to_what_its_seed_makes_at_once(asset):
+    asked = {"seed": 7, "formats": ("mesh", "gaussian")}
+    candidate, _ = asset.run(Generate(*asset.where, pictures=(asset.picture,), structure_only=True, **asked))
+    assert list(candidate) == ["structure_latent", "voxels"]
+    latent = packed(candidate["structure_latent"][1]["latent"])
+    arrays = {"structure_latent": latent, "picture_0": asset.picture}
+    stages = []
+    made = {}
+    asset.engine.run(
+        Complete(*asset.where, arrays=arrays, model_hash=asset.known["model_hash"], **asked),
+        lambda stage, step, steps: stages.append(stage),
+        lambda kind, info, arrays: made.update({kind: arrays}),
+    )
+    assert "sparse_structure" not in stages and made.keys() == asset.made.keys()
+    for kind, (_, wanted) in asset.made.items():
+        for name, values in wanted.items():
+            assert np.array_equal(made[kind][name], values), (kind, name)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"model_hash": "other"}, "another model"),
+        ({"arrays": {}}, "missing or damaged"),
+        ({"arrays": {"structure_latent": Array("f4", (1,), bytes(4))}}, "missing or damaged"),
+    ],
+)
+def test_a_candidate_that_cannot_be_gone_on_from_is_said(asset, changes, words):
+    known = {"model_hash": asset.known["model_hash"]} | changes
+    arrays = {"picture_0": asset.picture, **known.pop("arrays", {})}
+    with pytest.raises(UserError, match=words):
+        asset.run(Complete(*asset.where, arrays=arrays, **known))

@@ -1,5 +1,7 @@
 """The server of jobs, as a real process over real pipes."""
 
+import io
+import signal
 import subprocess
 import sys
 import threading
@@ -7,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from blender_trellis.protocol import (
     Array,
     Cancel,
     Cancelled,
+    CutOut,
     Failed,
     Finished,
     Generate,
@@ -34,8 +38,9 @@ FINAL = (Finished, Failed, Cancelled, Loaded)
 class Child:
     """A served engine; every read of it is bounded by a timer that kills it."""
 
-    def __init__(self):
-        command = [sys.executable, "-E", "-s", str(Path(__file__).with_name("serve_fake_engine.py"))]
+    def __init__(self, *arguments: str):
+        program = str(Path(__file__).with_name("serve_fake_engine.py"))
+        command = [sys.executable, "-E", "-s", program, *arguments]
         pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
         self.process = subprocess.Popen(command, cwd=ROOT, **pipes)
         self.reader = Reader(self.process.stdout)
@@ -103,6 +108,16 @@ def test_a_job_from_request_to_last_word(child):
     assert child.process.wait(PATIENCE) == 0
 
 
+def test_two_jobs_at_a_time_where_there_is_room_for_two():
+    child = Child("2")
+    try:
+        child.send(*(Generate(name, prompt="meeting") for name in "abcd"))  # none ends alone
+        assert sorted(child.next(*FINAL).job for _ in "abcd") == [*"abcd"]
+        assert child.end()[0] == 0
+    finally:
+        child.close()
+
+
 def test_a_shutdown_leaves_no_job_without_its_last_word(child):
     child.send(Generate("a"), Generate("b", prompt="slow"), Generate("c"), Shutdown())
     assert sorted(message.job for message in child.rest() if isinstance(message, FINAL)) == ["a", "b", "c"]
@@ -162,6 +177,62 @@ def test_cancel_takes_effect_within_one_step(child):
     assert last == Cancelled("a", last.seconds)
     child.send(Generate("a"))  # its name is free again
     assert isinstance(child.next(*FINAL), Finished)
+
+
+@pytest.mark.parametrize("prompt", ["deep", "swallowing"])
+def test_a_job_is_cancelled_in_the_middle_of_code_that_reports_nothing(child, prompt):
+    child.send(Generate("a", prompt=prompt))
+    while child.next(Progress).stage != "finish_mesh":
+        pass
+    child.send(Cancel("a"))
+    assert isinstance(child.next(*FINAL), Cancelled)
+    child.send(Generate("b"))  # the signal was for the job alone
+    assert isinstance(child.next(*FINAL), Finished)
+    assert child.end()[0] == 0
+
+
+def test_a_cancel_waits_for_the_step_where_something_could_be_left_half_done(child):
+    """Only the next progress call ends a job whose networks may be on their way into memory."""
+    child.send(Generate("a", prompt="slow"), Cancel("a"))
+    assert isinstance(child.next(*FINAL), Cancelled)
+    child.send(Generate("b"))
+    assert isinstance(child.next(*FINAL), Finished)
+
+
+def test_ctrl_c_ends_the_server_as_before(child):
+    child.send(Generate("a", prompt="stuck"))
+    while child.next(Progress).step < 10:
+        pass
+    child.process.send_signal(signal.SIGINT)
+    child.rest()
+    assert child.process.wait(PATIENCE) != 0
+
+
+def png(*colors: tuple[int, ...]) -> Array:
+    """A picture of 32 × 32 in columns of these colors."""
+    pixels = np.repeat(np.tile(np.array(colors, np.uint8), (32, 1, 1)), 32 // len(colors), axis=1)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return Array("u1", (file.tell(),), file.getvalue())
+
+
+def test_a_cut_out_is_answered_while_a_job_runs(child):
+    """The left half is clear, so that the right one, 16 wide and 32 high, comes to the middle of a square."""
+    child.send(Generate("long", prompt="slow"))
+    child.next(Progress)
+    child.send(CutOut("seen", (png((0, 0, 255, 0), (255, 0, 0, 255)),), "halves"))
+    shown = child.next(Result)
+    assert (shown.job, shown.kind) == ("seen", "cut_out")
+    pixels = np.frombuffer(shown.arrays["pixels"].data, np.uint8).reshape(shown.arrays["pixels"].shape)
+    assert pixels.shape == (518, 518, 3)
+    assert pixels[259, 259].tolist() == [255, 0, 0] and not pixels[:, :100].any()
+    assert child.next(*FINAL).job == "seen"
+    child.send(CutOut("text", (Array("u1", (4,), b"text"),), "notes.txt"), CutOut("none"))
+    failed = [child.next(*FINAL) for _ in range(2)]
+    assert [(one.job, one.kind) for one in failed] == [("text", "bad_input"), ("none", "bad_input")]
+    assert "notes.txt" in failed[0].message
+    child.send(Cancel("long"))
+    assert isinstance(child.next(*FINAL), Cancelled)
 
 
 def test_a_waiting_job_is_cancelled_at_once(child):

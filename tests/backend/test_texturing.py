@@ -14,11 +14,11 @@ from PIL import Image
 from backend.errors import UserError
 from backend.representations.gaussians import SH_C0, Gaussians
 from backend.representations.glb import write_textured_glb
-from backend.representations.mesh import Mesh
+from backend.representations.mesh import Mesh, TexturedMesh
+from backend.representations.obj_files import write_obj
 from backend.texturing.camera import Camera, around
 from backend.texturing.delight import without_shading
 from backend.texturing.fitting import ALL_ROUND, fit_camera
-from backend.texturing.obj_files import write_obj
 from backend.texturing.preview import render_texture
 from backend.texturing.projection import PictureView
 from backend.texturing.settings import TextureSettings
@@ -26,6 +26,10 @@ from backend.texturing.symmetry import mirrors
 from backend.texturing.texels import texels_of
 from backend.texturing.texture import texture_mesh
 from backend.texturing.unwrap import MOST_FACES, unwrap
+from backend.trellis.finish import received_texture, with_finished
+from backend.trellis.stages import Output
+from blender_trellis.jobs.sent_arrays import sent
+from blender_trellis.protocol import Edit, Finishing
 
 SIX = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1]]) * 0.8 + 0.1
 """Colours of a cube's sides +x, +y, +z, −x, −y, −z."""
@@ -120,6 +124,24 @@ def test_no_seam_is_seen_between_texels():
     assert np.abs(textured.image.astype(int) - [204, 51, 26]).max() <= 1
     shown = render_texture(textured, around(shape.vertices), 96)
     assert np.abs(shown[..., :3] - red[0])[shown[..., 3] > 0].max() < 0.01
+
+
+@pytest.mark.parametrize("factor, worst", [(2, 0.04), (4, 0.1)])
+def test_smaller_copies_of_the_image_hold_no_foreign_colour(factor, worst):
+    """As graphics cards read them from afar: nothing of what lies between the charts comes in."""
+    shape = trimesh.creation.icosphere(4, radius=0.4)
+    colors = 0.6 + shape.vertices * 0.5
+    textured = texture_mesh(mesh_of(shape, colors), TextureSettings(size=512))
+    side = 512 // factor
+    blocks = textured.image.reshape(side, factor, side, factor, 3).mean(axis=(1, 3))
+    small = replace(textured, image=blocks.round().astype(np.uint8))
+    camera = around(shape.vertices, azimuth=1.0)
+    shown = render_texture(small, camera, 128, samples=1)
+    ids, _ = camera.depths(shape.vertices, np.asarray(shape.faces), 128)
+    inside = ids >= 0
+    truth = colors[np.asarray(shape.faces)[ids[inside]]].mean(axis=1)
+    error = np.abs(shown[..., :3][inside] - truth).max(axis=1)
+    assert np.quantile(error, 0.99) < worst and error.mean() < 0.02
 
 
 def test_both_sides_of_a_seam_show_the_same():
@@ -220,6 +242,55 @@ def test_an_artists_own_coordinates_are_kept():
             texture_mesh(mesh, TextureSettings(size=64), uv=bad)
 
 
+def striped(shape: trimesh.Trimesh, size: int) -> TexturedMesh:
+    """A mesh whose texture has fine stripes of red and green, by height, which no vertex colour tells."""
+    textured = texture_mesh(mesh_of(shape), TextureSettings(size=size))
+    vertices, normals = textured.vertices.numpy(), textured.normals.numpy()
+    texels = texels_of(vertices, normals, textured.faces.numpy(), textured.uv.numpy(), size)
+    red = np.floor(texels.position[:, 2] * 25) % 2 == 0
+    image = textured.image.reshape(-1, 3).copy()
+    image[texels.place] = np.where(red[:, None], (220, 30, 30), (30, 200, 60))
+    return replace(textured, image=image.reshape(size, size, 3))
+
+
+def test_what_an_edit_keeps_keeps_its_texture():
+    """Also on other triangles; and what the edit has changed shows nothing of the texture before."""
+    before = striped(trimesh.creation.icosphere(4, radius=0.4), 512)
+    shape = trimesh.creation.uv_sphere(radius=0.4, count=[40, 40])
+    kept = shape.vertices[:, 0] < 0
+    blue = mesh_of(shape, np.tile([0.1, 0.2, 0.9], (len(shape.vertices), 1)))
+    events = iter([Output("mesh", blue, kept=torch.tensor(kept))])
+    finishing = Finishing(preset="raw", texture=512)
+    _, output = with_finished(events, finishing, (), False, lambda *_: None, before)
+    colors, places, _ = texel_facts(output.value.texture, 512)
+    band = places[:, 2] * 25 % 1
+    inner = (places[:, 0] < -0.06) & (band > 0.2) & (band < 0.8)
+    wanted = np.where((np.floor(places[:, 2] * 25) % 2 == 0)[:, None], (220, 30, 30), (30, 200, 60)) / 255
+    assert inner.sum() > 5000 and np.abs(colors - wanted)[inner].max() < 0.05
+    changed = places[:, 0] > 0.06
+    assert np.abs(colors[changed] - [0.1, 0.2, 0.9]).max() < 0.01
+
+
+def test_a_texture_before_an_edit_that_is_none_is_one_sentence():
+    arrays = {
+        "finished_vertices": np.zeros((3, 3), np.float32),
+        "finished_faces": np.array([[0, 1, 2]], np.int32),
+        "finished_uv": np.full((1, 3, 2), 0.5, np.float32),
+        "finished_texture": np.zeros((8, 8, 3), np.uint8),
+    }
+    found = received_texture(Edit("", arrays=sent(arrays)))
+    assert found.image.shape == (8, 8, 3) and len(found.faces) == 1
+    assert received_texture(Edit("")) is None
+    for name, wrong in {
+        "finished_faces": np.array([[0, 1, 3]], np.int32),
+        "finished_uv": np.zeros((2, 3, 2), np.float32),
+        "finished_vertices": np.full((3, 3), np.nan, np.float32),
+        "finished_texture": np.zeros((8, 4, 3), np.uint8),
+    }.items():
+        with pytest.raises(UserError, match="finish the asset again"):
+            received_texture(Edit("", arrays=sent(arrays | {name: wrong})))
+
+
 def test_meshes_that_are_hardly_any():
     one = Mesh(
         torch.tensor([[0.0, 0, 0], [0.3, 0, 0], [0, 0.3, 0]]),
@@ -294,6 +365,17 @@ def test_the_obj_file_is_read_back_by_another_program(tmp_path):
     colors = read.visual.to_color().vertex_colors[:, :3] / 255
     x, y, z = read.vertices.T
     assert np.abs(colors - (np.stack([x, -z, y], 1) + 0.5)).max() < 0.06
+
+
+def test_the_files_of_a_box_have_flat_sides(tmp_path):
+    shape = trimesh.creation.box((0.9, 0.6, 0.3))
+    textured = texture_mesh(mesh_of(shape, shape.vertices + 0.5), TextureSettings(size=64))
+    write_textured_glb(tmp_path / "a.glb", textured)
+    write_obj(tmp_path / "a.obj", textured)
+    for name in ("a.glb", "a.obj"):
+        read = trimesh.load_scene(tmp_path / name, process=False).to_geometry()
+        assert len(read.faces) == 12
+        assert (np.einsum("fkc,fc->fk", read.vertex_normals[read.faces], read.face_normals) > 0.999).all()
 
 
 def l_shape() -> trimesh.Trimesh:

@@ -2,9 +2,10 @@
 
     python fake_backend.py [serve]
 
-What the pictures' bytes hold decides what happens: b"bad" fails, b"die" ends the process in the middle of the
-job, b"garbage" sends indices out of range, b"slow" is in its first step until it is cancelled, b"steady"
-takes two seconds, b"deaf" says nothing; all else is a ball.
+What the pictures' bytes hold decides what happens: b"bad" fails, b"large" fails for want of memory, b"die"
+ends the process in the middle of the job, b"garbage" sends indices out of range, b"slow" is in its first step
+until it is cancelled, b"steady" takes two seconds, b"deaf" says nothing, b"grow" takes 4 GB of memory; all
+else is a ball.
 """
 
 import hashlib
@@ -90,14 +91,31 @@ class FakeBackend:
         while (message := reader.read()) is not None and not isinstance(message, p.Shutdown):
             if isinstance(message, p.Cancel):
                 self._cancelled.add(message.job)
+            elif isinstance(message, p.CutOut):
+                self.cut_out(message)
             elif isinstance(message, p.Making):
                 threading.Thread(target=self.generate, args=(message,)).start()
+
+    def cut_out(self, request: p.CutOut) -> None:
+        """A blue square, green where the background is left as it is."""
+        data = bytes(request.pictures[0].data).removeprefix(PNG)
+        if data == b"bad":
+            return self.send(p.Failed(request.job, "bad_input", f"{request.picture_name} is no picture."))
+        if data == b"die":
+            os._exit(3)
+        pixels = np.zeros((8, 8, 3), np.uint8)
+        pixels[..., 1 if request.background == "keep" else 2] = 255
+        self.send(p.Result(request.job, "cut_out", {}, arrays(pixels=pixels)))
+        return self.send(p.Finished(request.job, 0.1, 0, ""))
 
     def generate(self, request: p.Making) -> None:
         pictures = () if isinstance(request, p.Encode) else request.pictures
         data = bytes(pictures[0].data).removeprefix(PNG) if pictures else b""
         if data == b"bad":
             return self.send(p.Failed(request.job, "bad_input", f"{request.picture_names[0]} is no picture."))
+        if data == b"large":
+            sentence = "starter needs 9.0 GB of memory on cuda:0 for shaping, and 3.0 GB are free."
+            return self.send(p.Failed(request.job, "out_of_memory", sentence, "half_precision"))
         if data == b"deaf":
             time.sleep(1000)
         steps = STEPS if not isinstance(request, p.Sampled) else request.sparse_structure.steps or STEPS
@@ -119,6 +137,7 @@ class FakeBackend:
             self.send(p.Progress(request.job, stage, 1, 1, 0.1 * steps))
         self.send(p.Progress(request.job, "extract_mesh", 1, 1, 0.1 * steps))
         self.send_results(request, broken=data == b"garbage")
+        self.send(p.Heartbeat(1.0, (4 if data == b"grow" else 1) << 30, request.job))
         digest = hashlib.sha256(data).hexdigest()
         seed = request.seed if isinstance(request, p.Sampled) else 0
         return self.send(p.Finished(request.job, 0.5, seed, request.model, "0" * 64, digest))
@@ -134,6 +153,8 @@ class FakeBackend:
             return self.send_finished(request, vertices, faces, colors)
         cells = np.unique(((vertices + 0.5) * 64).astype(np.int32), axis=0)
         self.send_latents(request.job, cells, FRAME if "vertices" in sent else {})
+        if isinstance(request, p.Generate) and request.structure_only:
+            return None
         count = len(vertices)
         names = {"keys": np.arange(count, dtype=np.int32)}
         if isinstance(request, p.Edit):  # whatever the region is, the upper half is new

@@ -27,7 +27,7 @@ def start(*arguments) -> subprocess.Popen[str]:
 
 
 def lines(out: Path) -> list[dict]:
-    return [json.loads(line) for line in (out / "report.jsonl").read_text().splitlines()]
+    return json_lines(out / "report.jsonl")
 
 
 def marks(out: Path, *names: str) -> dict[str, tuple[int, int]]:
@@ -235,3 +235,31 @@ def bounds(path: Path) -> list[tuple[float, float]]:
     meshes = [item for item in bpy.context.scene.objects if item.type == "MESH"]
     points = [item.matrix_world @ vertex.co for item in meshes for vertex in item.data.vertices]
     return [(min(axis), max(axis)) for axis in zip(*points, strict=True)]
+
+
+def test_parts_of_a_batch_at_once_and_one_report_of_all(fake_python, pictures, tmp_path):
+    out = tmp_path / "out"
+    folder = pictures(a=b"ball", b=b"die", c=b"another ball", d=b"a third")
+    arguments = ("--input", folder, "--output", out, "--ply", "--vary", 1)
+    parts = [start(*arguments, "--resume", "--share", f"{part}/2") for part in (1, 2)]
+    assert [part.wait(timeout=300) for part in parts] == [0, 1]
+    assert [one["name"] for one in json_lines(out / "report.1-of-2.jsonl")] == [
+        "a",
+        "a_variant_1",
+        "c",
+        "c_variant_1",
+    ]
+    assert not (out / "report.jsonl").exists()
+    before = marks(out, "a.ply", "a_variant_1.ply", "c.ply", "d.ply", "d_variant_1.ply")
+    pictures(b=b"ball")  # which killed its backend
+    assert run(*arguments, "--resume").returncode == 0
+    assert marks(out, *before) == before
+    names = [one["name"] for one in lines(out) if one["status"] == "made"]
+    assert sorted(names) == sorted(f"{name}{end}" for name in "abcd" for end in ("", "_variant_1"))
+    assert json.loads((out / "report.json").read_text())["made"] == 8
+    assert run(*arguments, "--share", "9/9").returncode == 0  # more parts than pictures
+    assert run(*arguments, "--share", "3/2").returncode == 2
+
+
+def json_lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -76,6 +76,23 @@ def test_preview_shows_the_object(tmp_path):
         assert np.abs(pixels[24, view, 24, :3] - background).max() > 0.1
 
 
+def test_preview_shows_the_picture_first(tmp_path):
+    from blender_trellis.png import png_of
+    from blender_trellis.scene.preview import picture_tile, render_preview
+
+    red = np.full((20, 40, 3), (255, 0, 0), np.uint8)
+    red[:10] = (0, 0, 255)  # the upper half
+    collection = add_asset(_asset(), bpy.context.scene, bpy.context.view_layer)
+    render_preview(collection, tmp_path / "preview.png", size=48, samples=1, picture=png_of(red))
+    pixels = np.array(bpy.data.images.load(str(tmp_path / "preview.png")).pixels).reshape(48, 4, 48, 4)
+    shown = pixels[:, 0, 24, :3]
+    assert np.allclose(shown[20], (1, 0, 0), atol=0.02) and np.allclose(shown[28], (0, 0, 1), atol=0.02)
+    assert np.allclose(
+        shown[[0, -1]], pixels[0, 1, 0, :3], atol=0.03
+    )  # above and below it, as around the others
+    assert picture_tile(b"no picture", 48) == [] and "preview" not in bpy.data.images
+
+
 def test_splat_ply_is_what_viewers_read(tmp_path):
     (path,) = _export(tmp_path, "ply")
     header, _, body = path.read_bytes().partition(b"end_header\n")

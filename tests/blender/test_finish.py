@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 
 from blender_trellis.jobs import session
+from blender_trellis.scene.asset import Asset
+from blender_trellis.scene.collection import FINISH_REPORT, finished_object
 from blender_trellis.scene.find_asset import part
 from tests.waiting import PATIENCE
 
 
 def _generate(picture) -> bpy.types.Collection:
     settings = bpy.context.scene.trellis
-    settings.source, settings.picture = "FILE", str(picture())
+    settings.picture = str(picture())
     bpy.ops.trellis.generate()
     assert session.pump_until_done(PATIENCE) and not session.status().fault
     return bpy.data.collections["crate"]
@@ -69,3 +71,56 @@ def test_a_raw_asset_is_finished_by_a_button(addon, picture):
     assert session.pump_until_done(PATIENCE)
     kinds = [item.get("trellis_part") for item in collection.objects]
     assert kinds.count("finished") == 1 and part(collection, "finished").name == "crate"
+
+
+def _ball_of_two_colors(subdivisions: int):
+    """Vertices, faces and colours of a ball, red above and blue below."""
+    import bmesh
+
+    ball = bmesh.new()
+    bmesh.ops.create_icosphere(ball, subdivisions=subdivisions, radius=0.4)
+    vertices = np.array([vertex.co for vertex in ball.verts], np.float32)
+    faces = np.array([[vertex.index for vertex in face.verts] for face in ball.faces], np.int32)
+    ball.free()
+    return {
+        "vertices": vertices,
+        "faces": faces,
+        "colors": np.where(vertices[:, 2:] > 0, (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)).astype(np.float32),
+    }
+
+
+def test_quads_keep_the_shape_and_the_colours(addon, picture):
+    collection = _generate(picture)
+    finished = part(collection, "finished")
+    ball = finished_object("ball", Asset("ball", finished=_ball_of_two_colors(4), finish_report="faces"), [])
+    assert ball.data[FINISH_REPORT] == "faces"
+    finished.data = ball.data
+    bpy.data.objects.remove(ball)
+    bpy.context.view_layer.objects.active = finished
+    count = len(bpy.data.meshes), len(bpy.data.objects)
+    assert bpy.ops.trellis.make_quads(faces=300) == {"FINISHED"}
+    mesh = finished.data
+    assert all(len(face.vertices) == 4 for face in mesh.polygons) and 150 < len(mesh.polygons) < 600
+    places = np.array([vertex.co for vertex in mesh.vertices])
+    assert np.abs(np.linalg.norm(places, axis=1) - 0.4).max() < 0.02
+    colors = np.empty(4 * len(places), np.float32)
+    mesh.color_attributes["Color"].data.foreach_get("color", colors)
+    upper, lower = places[:, 2] > 0.05, places[:, 2] < -0.05
+    np.testing.assert_allclose(colors.reshape(-1, 4)[upper, :3].mean(axis=0), (1, 0, 0), atol=0.02)
+    np.testing.assert_allclose(colors.reshape(-1, 4)[lower, :3].mean(axis=0), (0, 0, 1), atol=0.02)
+    assert (len(bpy.data.meshes), len(bpy.data.objects)) == count
+
+
+def test_what_has_no_quads_stays_as_it_is(addon, picture):
+    collection = _generate(picture)
+    finished = part(collection, "finished")
+    data = finished.data
+    data.clear_geometry()
+    corners = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1)]
+    data.from_pydata(corners, [], [(0, 1, 2), (0, 1, 3), (0, 1, 4)])
+    bpy.context.view_layer.objects.active = finished
+    count = len(bpy.data.meshes), len(bpy.data.objects)
+    with pytest.raises(RuntimeError, match="quads"):
+        bpy.ops.trellis.make_quads(faces=300)
+    assert finished.data == data and len(data.polygons) == 3
+    assert (len(bpy.data.meshes), len(bpy.data.objects)) == count

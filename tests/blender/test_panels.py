@@ -1,10 +1,16 @@
 """What the panels draw, told by a layout that writes down what is put on it."""
 
+from types import SimpleNamespace
+
 import bpy
 import pytest
 
 from blender_trellis.jobs import session
+from blender_trellis.jobs.cut_out import Asked
+from blender_trellis.jobs.kept import known_models
 from blender_trellis.ui import panels
+from blender_trellis.ui.input import panel as input_panel
+from blender_trellis.ui.input.pictures import put_picture
 from blender_trellis.ui.vary import panel as vary_panel
 from blender_trellis.ui.vary import request
 
@@ -29,7 +35,14 @@ class Layout:
         self.drawn.append((value, self.active and self.enabled))
 
     def operator(self, name, **_):
-        self.drawn.append((name, self.active))
+        self.drawn.append((name, self.active and self.enabled))
+        return SimpleNamespace()
+
+    def template_list(self, kind, *_, **__):
+        self.drawn.append((kind, True))
+
+    def icon(self, image):
+        return 1
 
     def template_ID(self, owner, name, **_):
         self.drawn.append((name, True))
@@ -63,13 +76,35 @@ def told(addon, picture):
 
 
 def test_a_setting_without_effect_is_grey_with_its_reason(told):
-    drawn = _drawn(panels._draw_input, told, 80)
+    drawn = _drawn(panels._draw_seed, told, 80)
     assert ("seed", False) in drawn and ("use_random_seed", False) in drawn
     assert ("Another seed changes next to nothing.", False) in drawn
     told.model = "another"
-    drawn = _drawn(panels._draw_input, told, 80)
-    assert ("seed", True) in drawn
-    assert {"prompt", "picture"} <= {name for name, _ in drawn}
+    assert ("seed", True) in _drawn(panels._draw_seed, told, 80)
+
+
+def test_what_the_model_does_not_take_is_grey(told):
+    """The starter takes pictures, another model nobody knows, the starter for text a sentence."""
+    drawn = _drawn(input_panel.draw_input, told, 80)
+    assert ("prompt", False) in drawn and ("path", True) in drawn and ("trellis.use_render", True) in drawn
+    told.model = "another"
+    drawn = _drawn(input_panel.draw_input, told, 80)
+    assert ("prompt", True) in drawn and ("path", True) in drawn
+    session._state.runner.hello = None
+    session._state.told = known_models.BUNDLED
+    told.model = "starter-text"
+    drawn = _drawn(input_panel.draw_input, told, 80)
+    assert drawn == [("prompt", True), ("This model takes no pictures", True)]
+
+
+def test_several_pictures_are_a_list_that_is_grey_where_one_is_used(told):
+    put_picture(told, "/back.png", add=True)
+    drawn = _drawn(input_panel.draw_list, told)
+    assert ("TRELLIS_UL_pictures", True) in drawn and ("multi_image", False) in drawn
+    assert ("Only the first is used by this model", False) in drawn
+    told.model = "another"
+    drawn = _drawn(input_panel.draw_list, told)
+    assert ("multi_image", True) in drawn and len(drawn) == 5
 
 
 def test_a_stage_is_grey_until_it_has_settings_of_its_own(told):
@@ -103,3 +138,15 @@ def test_variants_show_what_the_model_heeds_and_why_a_button_is_grey(told):
     names = [name for name, _ in _drawn(vary_panel.draw_buttons, bpy.context, chosen, 200)]
     assert names == ["trellis.vary", "trellis.retexture", "trellis.make_editable"]
     assert _drawn(vary_panel.draw_guide, settings, chosen, info)[0] == ("OWN", False)
+
+
+def test_the_cut_out_stands_beside_the_picture_and_its_fault_below(told):
+    told.shows_cut_out = True
+    assert session.pump_until_done(60)
+    beside, below = Layout(), Layout()
+    input_panel.draw_cut_out(beside, below, session.cut_out(), 80)
+    assert [name for name, _ in beside.drawn] == ["icon"] and not below.drawn
+    asked = Asked("", "", fault="The picture is empty.", ended=True)
+    beside, below = Layout(), Layout()
+    input_panel.draw_cut_out(beside, below, asked, 80)
+    assert below.drawn == [("The picture is empty.", True)] and not beside.drawn

@@ -10,6 +10,7 @@ from blender_trellis.scene.asset import Asset
 from blender_trellis.scene.collection import add_asset, show
 from blender_trellis.scene.find_asset import asset_matrix, part, world_matrix
 from blender_trellis.scene.placement import Bounds, world_bounds
+from blender_trellis.scene.standing import Standing
 
 
 def _asset(stretch=(1.0, 0.5, 0.8), name: str = "crate") -> Asset:
@@ -97,8 +98,29 @@ def test_one_parent_moves_mesh_and_gaussians():
 
 
 def test_height_in_metres():
-    bounds = _bounds(_add(height=1.75))
+    bounds = _bounds(_add(standing=Standing(height=1.75)))
     _close((bounds.low[2], bounds.high[2]), (0, 1.75))
+
+
+@pytest.mark.parametrize("facing, way", [("right", (1, 0)), ("back", (0, 1)), ("left", (-1, 0))])
+def test_the_front_faces_where_it_is_told_to(facing, way):
+    front = asset_matrix(_add(standing=Standing(facing=facing))).to_3x3() @ Vector((0, -1, 0))
+    _close(front, (*way, 0))
+
+
+def test_the_foot_goes_where_it_is_told_to():
+    bpy.context.scene.cursor.location = (5, 6, 7)
+    where = [
+        (Standing(where="beside"), (5, 6, 7)),  # there is no former one
+        (Standing(where="origin"), (0, 0, 0)),
+        (Standing(on_ground=True), (5, 6, 0)),
+        (Standing(foot=(1, -9, 2)), (1, -9, 2)),
+    ]
+    for standing, foot in where:
+        _close(part(_add(standing=standing), "root").location, foot)
+    x, y, z = part(_add(standing=Standing(where="beside")), "root").location
+    _close((y, z), (-9, 2))
+    assert x > 1.5
 
 
 @pytest.mark.parametrize("shear", [0.0, 0.4])

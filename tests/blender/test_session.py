@@ -39,6 +39,25 @@ def test_a_click_puts_the_object_into_the_scene(addon, picture):
     assert not session.status().fault
 
 
+def test_one_click_makes_as_many_results_as_were_asked_for(addon, picture):
+    settings = bpy.context.scene.trellis
+    settings.results, settings.seed = 3, 8
+    _press_generate(picture())
+    assert len(session.listed_jobs()) == 3
+    assert session.pump_until_done(PATIENCE)
+    assert sorted(one["trellis_seed"] for one in bpy.data.collections) == [8, 9, 10]
+
+
+def test_each_of_several_pictures_becomes_an_object_and_a_broken_one_stops_none(addon, picture):
+    paths = [picture(name="one.png"), picture(name="two.png")]
+    (paths[0].parent / "text.png").write_text("no picture")
+    files = [{"name": name} for name in ("one.png", "text.png", "two.png")]
+    with pytest.raises(RuntimeError, match='text.png" is no picture'):
+        bpy.ops.trellis.generate_from_files(directory=str(paths[0].parent), files=files)
+    assert session.pump_until_done(PATIENCE)
+    assert {one.name for one in bpy.data.collections} == {"one", "two"}
+
+
 def test_only_what_was_asked_for_is_made(addon, picture):
     bpy.context.scene.trellis.formats = {"gaussian"}
     _press_generate(picture())
@@ -106,17 +125,17 @@ def test_a_picture_that_cannot_be_read_is_a_sentence(addon, tmp_path, make, word
 def test_the_button_is_grey_for_a_reason(addon, picture, monkeypatch):
     from blender_trellis.ui import operators
 
-    assert operators._why_not(bpy.context) == "Choose a picture"
+    assert operators.why_not_generate(bpy.context) == "Choose a picture"
     bpy.context.scene.trellis.picture = str(picture())
-    assert operators._why_not(bpy.context) == ""
+    assert operators.why_not_generate(bpy.context) == ""
     bpy.context.scene.trellis.formats = set()
-    assert operators._why_not(bpy.context) == "Choose at least one output"
+    assert operators.why_not_generate(bpy.context) == "Choose at least one output"
     bpy.context.scene.trellis.model = "starter-text"
     bpy.context.scene.trellis.formats = {"mesh"}
-    assert "prompt" in operators._why_not(bpy.context)
+    assert "prompt" in operators.why_not_generate(bpy.context)
     monkeypatch.setattr(session, "find_python", lambda *_: None)
     session.backend_python(fresh=True)
-    assert "backend" in operators._why_not(bpy.context)
+    assert "backend" in operators.why_not_generate(bpy.context)
 
 
 def test_an_image_in_blender_is_a_picture_too(addon, tmp_path):

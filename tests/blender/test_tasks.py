@@ -1,11 +1,16 @@
 """Installing and self-testing: in the background, told of while they run, stopped when asked to."""
 
+import sys
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import bpy
 import pytest
 
+from blender_trellis.extension_paths import user_folder
 from blender_trellis.faults import Fault
+from blender_trellis.install.backend_install import Wanted
 from blender_trellis.jobs import session
 from tests.waiting import PATIENCE, wait_until
 
@@ -33,19 +38,23 @@ def test_nothing_is_installed_without_online_access(addon):
     assert not bpy.ops.trellis.install_backend.poll()
 
 
+WANTED = Wanted("cpu")
+
+
 def test_an_installation_is_told_of_while_it_runs(addon, monkeypatch):
     go_on = threading.Event()
 
-    def install(target, root, accelerator, on_progress, cancel):
+    def install(target, root, wanted, on_progress, cancel):
         assert target.is_dir() and (root / "blender_manifest.toml").exists()
-        on_progress(0.5, f"half of {accelerator}")
+        on_progress(0.5, f"half of {wanted.build}")
         go_on.wait(PATIENCE)
         return target / "python"
 
     monkeypatch.setattr(session, "install", install)
-    session.install_backend("cpu")
+    session.install_backend(WANTED)
     _pump_until(lambda: session.task("install").fraction == 0.5)
     assert session.task("install").words == "half of cpu"
+    assert not bpy.ops.trellis.install_backend.poll() and not bpy.ops.trellis.remove_backend.poll()
     go_on.set()
     _pump_until(lambda: session.task("install").done)
     assert "Installed" in session.task("install").result
@@ -57,12 +66,60 @@ def test_an_installation_that_fails_says_why(addon, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(session, "install", install)
-    session.install_backend("cpu")
+    session.install_backend(WANTED)
     _pump_until(lambda: session.task("install").done)
     assert session.task("install").error is error
+
+
+def test_removing_says_what_it_gave_back(addon):
+    user = user_folder(create=True)
+    (user / "backend-venv").mkdir()
+    (user / "backend-venv" / "large").write_bytes(bytes(3 << 20))
+    assert bpy.ops.trellis.remove_backend() == {"FINISHED"}
+    _pump_until(lambda: session.task("install").done)
+    assert session.task("install").result == "Removed: 3 MB of disk are free again"
+    assert not (user / "backend-venv").exists()
+
+
+def test_a_python_without_the_packages_is_not_called_installed(addon, monkeypatch, tmp_path):
+    """What is set may be any Python, or none at all; it is asked once."""
+    monkeypatch.setenv("TRELLIS_PYTHON", sys.executable)
+    assert session.backend_python(fresh=True) == Path(sys.executable)
+    _pump_until(session.backend_health)
+    assert not session.backend_health().is_right
+    sentence = session.backend_health().sentence
+    assert "packages are missing (" in sentence and "mend it, or choose another Python" in sentence
+    monkeypatch.setenv("TRELLIS_PYTHON", str(tmp_path / "nowhere"))
+    session.backend_python(fresh=True)
+    _pump_until(session.backend_health)
+    assert "nowhere does not start (No such file or directory)" in session.backend_health().sentence
 
 
 def test_the_timer_ends_when_there_is_nothing_to_watch(addon):
     session.run_self_test("cpu", "torch")
     _pump_until(lambda: session.task("self-test").done)
     assert session._tick() is None
+
+
+def test_a_backend_elsewhere_needs_nothing_installed_here(addon, fake_python, picture, monkeypatch):
+    monkeypatch.setenv("TRELLIS_PYTHON", "/nowhere/python")
+    chosen = replace(session.backend_settings(), command=f"'{fake_python}' serve")
+    monkeypatch.setattr(session, "backend_settings", lambda: chosen)
+    assert session.has_backend()
+    bpy.context.scene.trellis.picture = str(picture())
+    assert bpy.ops.trellis.generate() == {"FINISHED"}
+    assert session.pump_until_done(PATIENCE)
+    assert not session.status().fault and any(item.type == "MESH" for item in bpy.data.objects)
+
+
+def test_an_idle_backend_ends_by_itself(addon, picture, monkeypatch):
+    bpy.context.scene.trellis.picture = str(picture())
+    bpy.ops.trellis.generate()
+    assert session.pump_until_done(PATIENCE) and session.is_running()
+    chosen = replace(session.backend_settings(), idle_minutes=1)
+    monkeypatch.setattr(session, "backend_settings", lambda: chosen)
+    session._tick()
+    assert session.is_running()
+    session._state.runner._worked -= 61
+    assert session._tick() is None and not session.is_running()
+    assert session.status().backend == ("Ended after some idle time; starts when it is needed",)

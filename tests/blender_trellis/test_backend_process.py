@@ -1,5 +1,6 @@
 """The child process, against a stand-in that behaves in all the ways that a backend can go wrong."""
 
+import io
 import subprocess
 import sys
 import time
@@ -218,6 +219,27 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path):
     wait_until(lambda: not _runs(child))
 
 
+@pytest.mark.parametrize("end", [BackendProcess.kill, BackendProcess.stop])
+def test_a_hung_child_ends_with_all_that_it_has_started(tmp_path, end):
+    """Neither listens to a signal that can be ignored; the grandchild holds the pipes too."""
+    deaf = "import signal, time; [signal.signal(s, signal.SIG_IGN) for s in (2, 15)]; time.sleep(1000)"
+    program = tmp_path / "hung.py"
+    program.write_text(
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {deaf!r}])\n"
+        "sys.stderr.write(f'{child.pid}\\n'); sys.stderr.flush()\n"
+        f"{deaf}\n"
+    )
+    process = BackendProcess([sys.executable, str(program)], tmp_path, tmp_path / "log")
+    process.start()
+    wait_until(process.log_tail)
+    family = (process._process.pid, int(process.log_tail()))
+    assert all(map(_runs, family))
+    end(process)
+    wait_until(lambda: not any(map(_runs, family)))
+    process.stop()
+
+
 def _runs(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
@@ -268,3 +290,16 @@ def test_the_queue_of_messages_is_bounded_and_lets_go_when_closed():
     assert not done.is_set()
     messages.close()
     assert done.wait(PATIENCE)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_log_on_a_full_disk_stops_nobody():
+    from blender_trellis.process.backend_log import BackendLog
+
+    log = BackendLog(Path("/dev/full"))
+    log.begin()
+    lines = b"".join(b"line %d\n" % number for number in range(3000))
+    stream = io.BytesIO(lines)
+    log.follow(stream)
+    log.note("a remark")
+    assert not stream.read() and log.tail(2) == "line 2999\n[add-on] a remark"

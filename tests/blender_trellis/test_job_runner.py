@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from blender_trellis.jobs import runner as job_runner
-from blender_trellis.jobs.runner import JobRunner, Launch
+from blender_trellis.jobs.launch import CommandLaunch, Launch, words_of
+from blender_trellis.jobs.runner import JobRunner
+from blender_trellis.process.growth import Growth
 from blender_trellis.protocol import Array, Generate
 from tests.waiting import PATIENCE, wait_until
 
@@ -62,6 +64,24 @@ def test_the_queue_outlives_the_backend(runner):
     assert runner.pump_until_done(names[1], timeout=PATIENCE).state == "finished"
 
 
+def test_a_job_for_a_backend_that_died_in_idleness_is_given_to_the_next(runner):
+    assert runner.pump_until_done(runner.submit(_request()), timeout=PATIENCE).state == "finished"
+    process = runner._process
+    process.kill()
+    assert runner.pump_until_done(runner.submit(_request()), timeout=PATIENCE).state == "finished"
+    assert runner._process is not process
+
+
+def test_a_job_that_kills_each_backend_before_a_word_fails(runner, monkeypatch):
+    assert runner.pump_until_done(runner.submit(_request()), timeout=PATIENCE).state == "finished"
+    send = job_runner.BackendProcess.send
+    monkeypatch.setattr(
+        job_runner.BackendProcess, "send", lambda self, message: (send(self, message), self.kill())
+    )
+    job = runner.pump_until_done(runner.submit(_request(b"deaf")), timeout=PATIENCE)
+    assert (job.state, job.failure) == ("failed", "backend_died")
+
+
 def test_a_backend_that_does_not_hear_a_cancel_is_ended(runner, monkeypatch):
     monkeypatch.setattr(job_runner, "CANCEL_SECONDS", 0.3)
     name = runner.submit(_request(b"deaf"))
@@ -109,3 +129,153 @@ def test_the_models_folder_reaches_the_backend_and_not_blender(launch, tmp_path,
     process.stop()
     assert process.log_tail() == " ".join(map(str, paths))
     assert "TRELLIS_MODELS" not in os.environ
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_backend_without_a_job_ends_after_a_while_and_starts_with_the_next_one(launch):
+    clock = Clock()
+    runner = JobRunner(launch, clock)
+    runner.idle_seconds = 600
+    assert runner.pump_until_done(runner.submit(_request()), timeout=PATIENCE).state == "finished"
+    clock.now = 599
+    assert not runner.tick() and runner.is_alive
+    clock.now = 601
+    runner.tick()
+    assert not runner.is_alive and "idle" in runner.told
+    assert runner.pump_until_done(runner.submit(_request()), timeout=PATIENCE).state == "finished"
+    clock.now += 601  # a job that runs longer than the time is no idle time
+    name = runner.submit(_request(b"deaf"))
+    _until_running(runner, name)
+    clock.now += 6000
+    runner.tick()
+    assert runner.is_alive and not runner.told
+    runner.close()
+
+
+def test_a_backend_stays_for_ever_unless_told_otherwise(launch):
+    clock = Clock()
+    runner = JobRunner(launch, clock)
+    runner.pump_until_done(runner.submit(_request()), timeout=PATIENCE)
+    clock.now = 1e9
+    runner.tick()
+    assert runner.is_alive
+    runner.close()
+
+
+def test_a_backend_that_has_grown_is_started_anew_between_two_jobs(launch, runner):
+    """The stand-in says after each job how much it takes: 1 GB, and 4 GB after the picture "grow"."""
+    first = runner.submit(_request(b"ball"))
+    runner.pump_until_done(first, timeout=PATIENCE)
+    before = runner._process
+    same, grown, last = (runner.submit(_request(data)) for data in (b"ball", b"grow", b"ball"))
+    assert runner.pump_until_done(same, timeout=PATIENCE).state == "finished"
+    assert runner._process is before
+    done = runner.pump_until_done(grown, timeout=PATIENCE)
+    assert done.state == "finished" and done.part("mesh") is not None
+    assert runner.pump_until_done(last, timeout=PATIENCE).state == "finished"
+    assert runner._process is not before and runner.is_alive
+    wait_until(lambda: not before.alive)
+
+
+def test_work_of_a_new_kind_may_take_more(runner):
+    """Another model in memory is no leak; the same model's next job is measured by it."""
+    gb = 1 << 30
+    growth = Growth().after("small", gb)
+    assert not growth.is_beyond(2 * gb) and growth.is_beyond(2 * gb + 1)
+    growth = growth.after("small", 9 * gb).after("large", 6 * gb)
+    assert not growth.is_beyond(9 * gb) and growth.is_beyond(9 * gb + 1)
+    assert not Growth().after("small", 0).is_beyond(100 * gb)  # a system that does not tell
+
+
+# --- elsewhere
+
+
+def _elsewhere(tmp_path: Path, lines: str) -> str:
+    """A command like ssh: another folder, none of our variables, and a pipe that moves small pieces."""
+    script = tmp_path / "far away" / "ssh"
+    script.parent.mkdir(exist_ok=True)
+    script.write_text("#!/bin/sh\n" + lines)
+    script.chmod(0o755)
+    return f"'{script}' gpubox trellis-backend"
+
+
+def _slowly(command: str) -> str:
+    return f"cd / && dd bs=999 2>/dev/null | env -i PATH=/usr/bin:/bin {command} | dd bs=777 2>/dev/null\n"
+
+
+FAR = f'"{sys.executable}" -E -s "{ROOT}/tests/blender/fake_backend.py"'
+
+
+def test_a_backend_behind_a_command_serves_jobs(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRELLIS_MODELS", "/here/only")
+    banner = "echo 'Welcome to gpubox'; seq 40; echo '{\"type\": \"motd\"}'\n"
+    lines = banner + 'test "$*" = "gpubox trellis-backend" || exit 9\n' + _slowly(FAR)
+    runner = JobRunner(CommandLaunch(_elsewhere(tmp_path, lines), tmp_path / "log"))
+    done = runner.pump_until_done(runner.submit(_request()), timeout=PATIENCE)
+    assert done.state == "finished" and done.part("mesh") is not None, done.message
+    assert "Welcome" in (tmp_path / "log").read_text() or "Unreadable" in (tmp_path / "log").read_text()
+    runner.close()
+
+
+def test_a_connection_that_dies_fails_its_job_and_the_next_one_connects_again(tmp_path):
+    marker = tmp_path / "died"
+    dies = f"if [ ! -e {marker} ]; then touch {marker}; {FAR} & sleep 0.5; kill $!; exit 255; fi\n"
+    runner = JobRunner(CommandLaunch(_elsewhere(tmp_path, dies + _slowly(FAR)), tmp_path / "log"))
+    first, second = runner.submit(_request()), runner.submit(_request())
+    lost = runner.pump_until_done(first, timeout=PATIENCE)
+    assert (lost.state, lost.failure) == ("failed", "backend_died")
+    assert lost.message.splitlines()[0] == (
+        "The backend stopped. The connection to it failed or broke off (exit code 255): "
+        "check the network and try again."
+    )
+    assert runner.pump_until_done(second, timeout=PATIENCE).state == "finished"
+    runner.close()
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ("echo 'Welcome to gpubox'\n", 'exit code 0. It said "Welcome to gpubox". Check the backend command'),
+        ("exec yes 'no backend here'\n", 'It said "no backend here". Check the backend command'),
+        ("exec cat\n", "It sent Generate, which only the add-on may send. Check the backend command"),
+        ("exec no-such-program\n", "not found or may not be run (exit code 127). Check the backend command"),
+    ],
+)
+def test_a_command_that_starts_no_backend_is_told_in_one_sentence(tmp_path, lines, sentence):
+    runner = JobRunner(CommandLaunch(_elsewhere(tmp_path, lines), tmp_path / "log"))
+    done = runner.pump_until_done(runner.submit(_request()), timeout=PATIENCE)
+    assert done.state == "failed" and sentence in done.message.splitlines()[0]
+    runner.close()
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("ssh 'gpubox trellis-backend", "correct its quotation marks"),
+        ("/nowhere/ssh gpubox", "The backend command /nowhere/ssh cannot be started"),
+        ("   ", "The backend command is empty"),
+    ],
+)
+def test_a_command_that_cannot_be_started_is_told(tmp_path, command, sentence):
+    runner = JobRunner(CommandLaunch(command, tmp_path / "log"))
+    done = runner.pump_until_done(runner.submit(_request()), timeout=PATIENCE)
+    assert done.state == "failed" and sentence in done.message
+
+
+def test_the_words_of_a_command_are_a_shells():
+    assert words_of("ssh -o 'A B' gpubox  trellis-backend") == [
+        "ssh",
+        "-o",
+        "A B",
+        "gpubox",
+        "trellis-backend",
+    ]
+    assert words_of("echo $HOME; rm") == ["echo", "$HOME;", "rm"]  # nothing is run or replaced

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from blender_trellis.jobs.known_models import BUNDLED, FILE, read_models, write_models
+from blender_trellis.jobs.kept.known_models import BUNDLED, FILE, read_models, write_models
 from blender_trellis.protocol import FORMATS, Format, ModelInfo, ResultKind, StageInfo
 from blender_trellis.protocol.formats import ARRAYS
 

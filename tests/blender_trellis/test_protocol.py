@@ -11,6 +11,8 @@ from blender_trellis.protocol import (
     Array,
     Cancel,
     Cancelled,
+    Complete,
+    CutOut,
     Device,
     Edit,
     Encode,
@@ -38,10 +40,15 @@ from blender_trellis.protocol import (
 
 PICTURE = Array("u1", (5,), b"\x89PNG\n")
 WHERE = ("a", "large", "cuda:1", "fp16", "cuda", "release")
-DECODED = (*WHERE, ("radiance_field",), Finishing("game", 9000, True, 1024, False, "auto", True, "metal"))
+DECODED = (
+    *WHERE,
+    ("radiance_field",),
+    Finishing("game", 9000, True, 1024, False, "auto", True, "metal", False, 0.5),
+)
 SAMPLED = (
     *DECODED,
     ("front é.png", "back.png"),
+    "keep",
     "a chair",
     7,
     SamplingParams(12, 7.5, (0.5, 1.0), 3.0, 0.4),
@@ -51,7 +58,7 @@ SAMPLED = (
 )
 FULL = [
     LoadModel(*WHERE),
-    Generate(*SAMPLED, pictures=(PICTURE, Array("u1", (0,), b""))),
+    Generate(*SAMPLED, pictures=(PICTURE, Array("u1", (0,), b"")), structure_only=True),
     Edit(
         *SAMPLED,
         {"picture_0": PICTURE, "region_0_vertices": PICTURE, "region_0_faces": PICTURE},
@@ -66,8 +73,10 @@ FULL = [
         3,
     ),
     Vary(*SAMPLED, {"picture_0": PICTURE}, 32, 64, "hash", True, "mesh"),
+    Complete(*SAMPLED, {"picture_0": PICTURE}, 32, 64, "hash"),
     Encode(*DECODED, {"vertices": PICTURE}),
-    Finish(*DECODED, {"vertices": PICTURE}, ("front.png",)),
+    Finish(*DECODED, {"vertices": PICTURE}, ("front.png",), "plain"),
+    CutOut("a", (PICTURE,), "front.png", "remover"),
     Cancel("a"),
     Shutdown(),
     Hello(
@@ -97,7 +106,7 @@ FULL = [
         {"vertices": Array("f4", (2, 3), bytes(24)), "faces": Array("i4", (0, 3), b"")},
     ),
     Finished("a", 12.5, 7, "starter", "abc", "def"),
-    Failed("a", "bad_input", "This is no picture; choose a PNG."),
+    Failed("a", "out_of_memory", "It needs 9.0 GB; take half precision.", "half_precision"),
     Cancelled("a", 0.25),
     Heartbeat(2.0, 1 << 33, "a"),
 ]

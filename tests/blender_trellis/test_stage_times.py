@@ -3,7 +3,7 @@
 import pytest
 
 from blender_trellis.jobs.job import apply, new_job, seconds_left, stage_seconds
-from blender_trellis.jobs.stage_times import read_times, times_key, with_run, write_times
+from blender_trellis.jobs.kept.stage_times import read_times, times_key, with_run, write_times
 from blender_trellis.protocol import Finished, Generate, Progress
 
 REQUEST = Generate("a", formats=("mesh",))

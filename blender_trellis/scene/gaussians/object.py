@@ -32,9 +32,16 @@ def is_gaussian(item: bpy.types.Object) -> bool:
 
 def splat_object(name: str, splats: Splats, made: list[bpy.types.ID]) -> bpy.types.Object:
     """A new object, in no collection yet. Whatever datablock is made for it is appended to `made`."""
+    for _ in splat_steps(name, splats, made):
+        pass
+    return next(one for one in made if isinstance(one, bpy.types.Object))
+
+
+def splat_steps(name: str, splats: Splats, made: list[bpy.types.ID]) -> Iterator[None]:
+    """The same in steps, between which Blender may draw."""
     mesh = bpy.data.meshes.new(name)
     made.append(mesh)
-    _fill(mesh, splats)
+    yield from _fill_steps(mesh, splats)
     item = bpy.data.objects.new(name, mesh)
     made.append(item)
     material = splat_material(name, _mean_color(splats))
@@ -43,7 +50,7 @@ def splat_object(name: str, splats: Splats, made: list[bpy.types.ID]) -> bpy.typ
     modifier = item.modifiers.new(MODIFIER, "NODES")
     modifier.node_group = splat_nodes(splats.degree)
     set_input(modifier, "Material", material)
-    return item
+    yield
 
 
 def splats_of(item: bpy.types.Object, *, harmonics: bool = True) -> Splats:
@@ -97,11 +104,18 @@ def columns_of(splats: Splats) -> Iterator[tuple[str, np.ndarray]]:
 
 def put_values(mesh: bpy.types.Mesh, splats: Splats) -> None:
     """Gives the mesh's vertices all values of as many splats but their positions."""
+    for _ in _value_steps(mesh, splats):
+        pass
+
+
+def _value_steps(mesh: bpy.types.Mesh, splats: Splats) -> Iterator[None]:
     for name, column in columns_of(splats):
         _set(mesh, name, column)
+        yield
     rest = splats.f_rest.reshape(len(splats), 3 * splats.f_rest.shape[2])
     for place in range(rest.shape[1]):
         _set(mesh, f"f_rest_{place}", rest[:, place])
+        yield
 
 
 def reference_rows(mesh: bpy.types.Mesh) -> np.ndarray:
@@ -117,9 +131,14 @@ def refer(mesh: bpy.types.Mesh) -> None:
 
 
 def _fill(mesh: bpy.types.Mesh, splats: Splats) -> None:
+    for _ in _fill_steps(mesh, splats):
+        pass
+
+
+def _fill_steps(mesh: bpy.types.Mesh, splats: Splats) -> Iterator[None]:
     mesh.vertices.add(len(splats))
-    mesh.vertices.foreach_set("co", _flat(splats.position))
-    put_values(mesh, splats)
+    mesh.attributes["position"].data.foreach_set("vector", _flat(splats.position))
+    yield from _value_steps(mesh, splats)
     refer(mesh)
     # Made by the modifier; Solid view goes by the name that the object's own mesh has.
     mesh.color_attributes.active_color_name = mesh.attributes.default_color_name = COLOR_ATTRIBUTE

@@ -1,5 +1,5 @@
 """Finishing: a closed surface within a budget of faces, and a texture, beside the raw mesh."""
 
-from . import operators, panel
+from . import export, operators, panel, quads
 
-CLASSES = (*operators.CLASSES, *panel.CLASSES)
+CLASSES = (*operators.CLASSES, *quads.CLASSES, *export.CLASSES, *panel.CLASSES)

@@ -11,6 +11,8 @@ from ...protocol import Finish
 from ...scene.find_asset import asset_id, own_asset, part
 from ...scene.latents import read_latents, read_pictures
 from ...scene.raw_arrays import gaussian_arrays, mesh_arrays
+from ...scene.replace import background_of
+from ..widgets import report
 
 
 class TRELLIS_OT_finish(bpy.types.Operator):
@@ -34,7 +36,7 @@ class TRELLIS_OT_finish(bpy.types.Operator):
             request = finish_request(collection, context)
             session.submit(request, Placement(collection.name, finishes=asset_id(collection)))
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -56,6 +58,7 @@ def finish_request(collection: bpy.types.Collection, context: bpy.types.Context)
         finishing=context.scene.trellis.finish.to_finishing(),
         arrays=sent(arrays) | sent_pictures(data for _, data in pictures),
         picture_names=tuple(name for name, _ in pictures),
+        background=background_of(collection),
     )
 
 
@@ -63,7 +66,7 @@ def _why_not(context: bpy.types.Context) -> str:
     collection = own_asset(context.object) if context.object is not None else None
     if collection is None or part(collection, "mesh") is None:
         return "Select a generated asset that has a mesh"
-    if session.backend_python() is None:
+    if not session.has_backend():
         return "Install the backend first"
     settings = context.scene.trellis.finish
     if settings.preset == "raw" and settings.texture == "0":

@@ -2,7 +2,9 @@
 
 import bpy
 
-from ..panels import TrellisPanel
+from ...scene.collection import FINISH_REPORT
+from ...scene.find_asset import own_asset, part
+from ..panels import Order, TrellisPanel
 
 
 class TRELLIS_PT_finish(TrellisPanel, bpy.types.Panel):
@@ -11,7 +13,7 @@ class TRELLIS_PT_finish(TrellisPanel, bpy.types.Panel):
     bl_label = "Finish"
     bl_parent_id = "TRELLIS_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
-    bl_order = 2
+    bl_order = Order.FINISH
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
@@ -23,6 +25,10 @@ class TRELLIS_PT_finish(TrellisPanel, bpy.types.Panel):
         row = column.row()
         row.active = settings.preset != "raw"
         row.prop(settings, "faces")
+        steps = column.column()
+        steps.active = settings.preset != "raw"
+        steps.prop(settings, "outside")
+        steps.prop(settings, "crumbs")
         column.prop(settings, "watertight")
         column = layout.column()
         column.prop(settings, "texture")
@@ -31,6 +37,19 @@ class TRELLIS_PT_finish(TrellisPanel, bpy.types.Panel):
         for name in ("project_picture", "symmetry", "delight", "material"):
             column.prop(settings, name)
         layout.operator("trellis.finish", icon="SHADERFX")
+        layout.operator("trellis.make_quads", icon="MOD_REMESH")
+        layout.operator_menu_enum("trellis.export_asset", "kind", icon="EXPORT")
+        self._draw_report(context)
+
+    def _draw_report(self, context: bpy.types.Context) -> None:
+        """What finishing did to the selected asset."""
+        collection = own_asset(context.object) if context.object is not None else None
+        item = part(collection, "finished") if collection is not None else None
+        report = str(item.data.get(FINISH_REPORT, "")) if item is not None else ""
+        if report:
+            column = self.layout.column(align=True)
+            for line in report.splitlines():
+                column.label(text=line, translate=False)
 
 
 CLASSES = (TRELLIS_PT_finish,)

@@ -33,6 +33,21 @@ class TrellisFinishSettings(bpy.types.PropertyGroup):
         description="Close every last gap, for 3D printing",
         default=DEFAULTS.watertight,
     )
+    outside: bpy.props.BoolProperty(
+        name="Remove Hidden",
+        description="Remove what cannot be seen from outside, such as walls within walls",
+        default=DEFAULTS.outside,
+    )
+    crumbs: bpy.props.FloatProperty(
+        name="Crumbs",
+        description="Remove loose parts smaller than this share of the largest one; 0 keeps all",
+        default=DEFAULTS.crumbs,
+        min=0.0,
+        soft_max=0.1,
+        max=1.0,
+        precision=3,
+        step=1,
+    )
     texture: bpy.props.EnumProperty(
         name="Texture",
         description="A texture with UVs, baked from picture and Gaussians; without one, vertex colors",
@@ -84,6 +99,8 @@ class TrellisFinishSettings(bpy.types.PropertyGroup):
             self.symmetry,
             self.delight,
             self.material,
+            self.outside,
+            self.crumbs,
         )
 
 

@@ -10,7 +10,7 @@ from ...picture_source import Picture, read_image
 from ...protocol import EditMode
 from ...scene.latents import PICTURE as OWN_PICTURE
 from ...scene.latents import read_pictures
-from ...scene.replace import history_of
+from ...scene.replace import background_of, history_of
 from .settings import PAINTED, PICTURE, SENTENCE, TrellisRegionSettings
 
 
@@ -28,7 +28,9 @@ def guide_of(collection: bpy.types.Collection, settings: TrellisRegionSettings) 
 def own_guide(collection: bpy.types.Collection) -> Guide:
     """The pictures that are kept with the asset, or the sentence that it was made from."""
     pictures = tuple(Picture(name, data) for name, data in read_pictures(collection))
-    return Guide(pictures) if pictures else Guide(prompt=_own_prompt(collection))
+    if pictures:
+        return Guide(pictures, background=background_of(collection))
+    return Guide(prompt=_own_prompt(collection))
 
 
 def has_own_guide(collection: bpy.types.Collection) -> bool:

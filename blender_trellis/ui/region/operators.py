@@ -11,9 +11,12 @@ from ...editing.region_objects import add_box, asset_of, is_region, release, sel
 from ...faults import Fault
 from ...jobs import session
 from ...jobs.placement import Placement
+from ...jobs.sent_arrays import sent
 from ...scene.find_asset import asset_id, formats_of, own_asset, part
 from ...scene.latents import read_latents
+from ...scene.raw_arrays import texture_arrays
 from ...scene.replace import changed_by_hand
+from ..widgets import report
 from .drawing import taken_by
 from .guide import guide_of
 from .reasons import why_not_now
@@ -50,7 +53,7 @@ class TRELLIS_OT_add_region(bpy.types.Operator):
             resolution = read_latents(collection).resolution
             box = add_box(collection, *selected_bounds(collection, resolution))
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         if context.mode != "OBJECT":
             bpy.ops.object.mode_set(mode="OBJECT")
@@ -87,7 +90,7 @@ class TRELLIS_OT_use_as_region(bpy.types.Operator):
             for item in meshes:
                 use_as_region(item, collection)
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -121,8 +124,8 @@ class TRELLIS_OT_paint_change(bpy.types.Operator):
         collection, settings = _asset(context), context.scene.trellis.region
         mesh = part(collection, "mesh")
         if mesh is None:
-            self.report(
-                {"ERROR"}, f'"{collection.name}" has no mesh to make a picture of: use a picture file.'
+            report(
+                self, "ERROR", f'"{collection.name}" has no mesh to make a picture of: use a picture file.'
             )
             return {"CANCELLED"}
         settings.painted = render_to_paint(mesh.data, f"{collection.name} Painting", settings.view_height)
@@ -182,12 +185,14 @@ class TRELLIS_OT_regenerate_region(bpy.types.Operator):
                 formats_of(collection),
                 backend_settings(),
             )
-            finished = replace(request, finishing=context.scene.trellis.finish.to_finishing())
+            finishing = context.scene.trellis.finish.to_finishing()
+            arrays = {**request.arrays, **sent(texture_arrays(collection) if finishing.texture else {})}
+            finished = replace(request, finishing=finishing, arrays=arrays)
             session.submit(
                 finished, Placement(collection.name, asset_id(collection), keeps_former=settings.keeps_former)
             )
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 

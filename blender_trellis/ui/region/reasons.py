@@ -16,7 +16,7 @@ from .settings import OWN, PAINTED, PICTURE, SENTENCE, TrellisRegionSettings
 
 def why_not_now(context: bpy.types.Context) -> str:
     """Why the region cannot be regenerated now, one sentence; empty where it can."""
-    if session.backend_python() is None:
+    if not session.has_backend():
         return "Install the backend first"
     collection = asset_of(context.object, context.scene)
     if collection is None:

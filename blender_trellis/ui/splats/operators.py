@@ -12,6 +12,7 @@ from ...scene.gaussians.object import is_gaussian
 from ...scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view, use_colors
 from ...splats.files import READERS, TO_FILE, WRITERS, read_splats
 from ...splats.values import joined
+from ..widgets import report
 
 
 class SplatOperator(bpy.types.Operator):
@@ -59,18 +60,18 @@ class TRELLIS_OT_import_splats(bpy.types.Operator, ImportHelper):
             try:
                 splats, left_out = read_splats(path)
             except Fault as fault:
-                self.report({"ERROR"}, str(fault))
+                report(self, "ERROR", str(fault))
                 continue
             made.append(import_splats(path.stem, splats, self.up, context))
             if left_out:
-                self.report(
-                    {"WARNING"}, f"{path.name}: {left_out:,} splats without finite values are left out"
+                report(
+                    self, "WARNING", f"{path.name}: {left_out:,} splats without finite values are left out"
                 )
         if not made:
             return {"CANCELLED"}
         suit_view(context, made)
         if raise_bounces(context.scene):
-            self.report({"INFO"}, BOUNCES_RAISED)
+            report(self, "INFO", BOUNCES_RAISED)
         return {"FINISHED"}
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
@@ -107,9 +108,9 @@ class TRELLIS_OT_export_splats(SplatOperator, ExportHelper):
             with atomic(path) as part:
                 WRITERS[self.layout](part, splats)
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"{len(splats):,} splats saved")
+        report(self, "INFO", f"{len(splats):,} splats saved")
         return {"FINISHED"}
 
 
@@ -133,7 +134,7 @@ class TRELLIS_OT_crop_splats(SplatOperator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         counts = [crop(item, context.object, self.inside) for item in _selected(context)]
-        self.report({"INFO"}, f"{sum(counts):,} splats deleted")
+        report(self, "INFO", f"{sum(counts):,} splats deleted")
         return {"FINISHED"}
 
 

@@ -14,6 +14,7 @@ from ...protocol import Format
 from ...scene.find_asset import asset_matrix, formats_of, part
 from ...scene.latents import read_latents
 from ...scene.placement import Bounds, free_shifts, world_bounds
+from ..widgets import report
 from .reasons import guide_of, model_of, why_not_encode, why_not_retexture, why_not_vary
 from .request import (
     Selected,
@@ -49,7 +50,7 @@ class _Button(bpy.types.Operator):
         try:
             self.submit(context, selected(context))
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 

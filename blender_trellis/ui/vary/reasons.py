@@ -62,7 +62,7 @@ def why_not_retexture(context: bpy.types.Context) -> str:
 
 
 def _why_nothing(chosen: Selected) -> str:
-    if session.backend_python() is None:
+    if not session.has_backend():
         return "Install the backend first"
     if chosen.asset is None and not chosen.objects:
         return "Select an asset, or objects with a surface"

@@ -89,6 +89,7 @@ def vary_request(
         engine=backend.engine,
         memory=backend.memory,
         picture_names=tuple(one.name for one in guide.pictures),
+        background=guide.background,
         prompt=guide.prompt,
         seed=seed,
         sparse_structure=sampling,

@@ -10,7 +10,8 @@ shift || true
 suites=("$@")
 [ ${#suites[@]} -gt 0 ] || suites=(sid trixie)
 
-if [ -x "$root/usr/bin/blender" ]; then
+# The list of languages is what Blender chooses from; an older root lacks it.
+if [ -x "$root/usr/bin/blender" ] && [ -e "$root/usr/share/locale/languages" ]; then
     echo "There is a Blender in $root already."
     exit 0
 fi
@@ -31,7 +32,9 @@ for suite in "${suites[@]}"; do
         --aptopt='Apt::Install-Recommends "false"' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --dpkgopt='path-include=/usr/share/locale/languages' \
         --include="$packages" "$suite" "$root.part" "$mirror"; then
+        rm -rf "$root"
         mv "$root.part" "$root"
         echo "$suite: $(chroot "$root" blender --version 2>/dev/null | head -1) in $root"
         exit 0

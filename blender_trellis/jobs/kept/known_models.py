@@ -4,8 +4,8 @@ import json
 import logging
 from pathlib import Path
 
-from ..protocol import Hello, ModelInfo, ProtocolError
-from ..protocol.fields import from_json, to_json
+from ...protocol import Hello, ModelInfo, ProtocolError
+from ...protocol.fields import from_json, to_json
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..protocol import LoadModel, Making
+from ...protocol import LoadModel, Making
 
 log = logging.getLogger(__name__)
 

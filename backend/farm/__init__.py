@@ -1,0 +1,1 @@
+"""Jobs on the devices of a Ray cluster. Ray is no part of what an artist installs: requirements/ray.txt."""

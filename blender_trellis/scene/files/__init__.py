@@ -1,0 +1,1 @@
+"""Files of finished assets for other programs, written by Blender's own exporters."""

@@ -1,0 +1,91 @@
+"""An asset's mesh as a file of any kind: whole with all that belongs to it, or not there at all."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import bpy
+
+from ...faults import Fault
+from ..export import check_target, write_fault
+from ..find_asset import part
+from .kinds import KINDS
+
+
+def write_asset(collection: bpy.types.Collection, path: Path, kind: str, images: str = "AUTO") -> list[Path]:
+    """Saves the asset's finished mesh, or the raw one where there is none, as it stands in the scene; the
+    files' paths, the one that was asked for last. `images`: of IMAGES, for glTF. Raises Fault.
+    """
+    item = part(collection, "finished") or part(collection, "mesh")
+    if item is None:
+        raise Fault(f'"{collection.name}" has no mesh to save: generate one with the format Mesh.')
+    check_target(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".trellis-") as folder:
+            draft = Path(folder) / path.name
+            beside = contextlib.nullcontext() if KINDS[kind].packed else _images_beside(item, draft)
+            with _only_selected(item), beside:
+                KINDS[kind].write(draft, images)
+            if not draft.is_file():
+                raise Fault(f'"{path}" was not written; the console says why.')
+            made = [file for file in Path(folder).rglob("*") if file.is_file()]
+            targets = [path.parent / file.relative_to(folder) for file in made]
+            for target in targets:
+                check_target(target)
+            for file, target in sorted(zip(made, targets, strict=True), key=lambda pair: pair[0] == draft):
+                target.parent.mkdir(exist_ok=True)
+                os.replace(file, target)
+    except (OSError, RuntimeError) as error:  # Blender's operators raise RuntimeError for all their errors
+        raise write_fault(path, error) from error
+    return sorted(targets, key=lambda target: target == path)
+
+
+@contextlib.contextmanager
+def _only_selected(item: bpy.types.Object) -> Iterator[None]:
+    """Exporters write what is selected; afterwards the selection is as it was."""
+    layer = bpy.context.view_layer
+    selected, active = list(layer.objects.selected), layer.objects.active
+    hidden = item.hide_viewport, item.hide_get()
+    item.hide_viewport = False
+    item.hide_set(False)
+    layer.update()
+    for other in selected:
+        other.select_set(False)
+    item.select_set(True)
+    layer.objects.active = item
+    try:
+        if not item.select_get():
+            raise Fault(f'"{item.name}" cannot be selected in this view layer: show its collection first.')
+        yield
+    finally:
+        item.select_set(False)
+        item.hide_set(hidden[1])
+        item.hide_viewport = hidden[0]
+        for other in selected:
+            other.select_set(True)
+        layer.objects.active = active
+
+
+@contextlib.contextmanager
+def _images_beside(item: bpy.types.Object, path: Path) -> Iterator[None]:
+    """Puts packed images beside the file for exporters that look for files alone; they stay packed."""
+    before = [(image, image.filepath_raw) for image in _images(item.data.materials)]
+    try:
+        for number, (image, _) in enumerate(before):
+            target = path.with_name(f"{path.stem}{number or ''}.png")
+            target.write_bytes(image.packed_file.data)
+            image.filepath_raw = str(target)
+        yield
+    finally:
+        for image, old in before:
+            image.filepath_raw = old
+
+
+def _images(materials: Sequence[bpy.types.Material | None]) -> list[bpy.types.Image]:
+    """The packed images of materials, each once; Blender packs what was painted or computed as PNG."""
+    trees = [material.node_tree for material in materials if material is not None and material.node_tree]
+    images = [node.image for tree in trees for node in tree.nodes if node.type == "TEX_IMAGE" and node.image]
+    return [image for image in dict.fromkeys(images) if image.packed_file is not None]

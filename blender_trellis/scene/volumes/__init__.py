@@ -1,0 +1,1 @@
+"""Radiance fields as volumes: OpenVDB files and the objects that show them."""

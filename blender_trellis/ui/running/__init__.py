@@ -1,0 +1,1 @@
+"""How far the job is that runs, wherever one looks."""

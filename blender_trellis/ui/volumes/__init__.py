@@ -1,0 +1,5 @@
+"""Radiance fields: files in, as volumes."""
+
+from . import operators
+
+CLASSES = operators.CLASSES

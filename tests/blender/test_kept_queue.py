@@ -1,0 +1,162 @@
+"""The queue outlives a Blender that ends in the middle of it; nothing that was finished is lost."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import bpy
+import pytest
+
+from blender_trellis.extension_paths import user_folder
+from blender_trellis.jobs import session
+from tests.waiting import PATIENCE, wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+def _submit(path) -> None:
+    bpy.context.scene.trellis.picture = str(path)
+    assert bpy.ops.trellis.generate() == {"FINISHED"}
+
+
+def _folders() -> list[Path]:
+    root = user_folder() / "queue"
+    return sorted(root.iterdir()) if root.is_dir() else []
+
+
+def _again(addon) -> None:
+    """Blender closes, and another one begins."""
+    addon.unregister()
+    addon.register()
+
+
+def _written() -> None:
+    session._tick()
+    session._current().keeper._writer.submit(lambda: None).result()
+
+
+def test_what_waited_is_offered_again_and_made(addon, picture):
+    for name, data in (("one.png", b"slow"), ("two.png", b"ball"), ("three.png", b"ball")):
+        _submit(picture(data, name))
+    session.move(session.listed_jobs()[-1].id, -1)
+    bpy.context.scene.trellis.seed = 5
+    _written()
+    _again(addon)
+    assert session._current().keeper.left() == 3
+    (tmp := picture(b"ball", "three.png")).unlink()  # the pictures are kept, not where they were
+    assert not session.listed_jobs()  # nothing runs by itself
+    session.continue_left()
+    assert [one.name for one in session.listed_jobs()] == ["one", "three", "two"] and not tmp.exists()
+    wait_until(lambda: session.status().stage == "sparse_structure", meanwhile=session._tick)
+    session.cancel(session.listed_jobs()[0].id)
+    assert session.pump_until_done(PATIENCE)
+    assert {one.name for one in bpy.data.collections} == {"three", "two"}
+    _written()
+    assert len(list(_folders()[0].glob("*.result"))) == 2
+    bpy.ops.wm.save_as_mainfile(filepath=str(user_folder() / "saved.blend"))
+    _written()
+    assert _folders() == []
+
+
+def test_what_was_placed_but_not_saved_when_blender_died_comes_back(addon, picture):
+    _submit(picture())
+    assert session.pump_until_done(PATIENCE)
+    _written()
+    state = session._current()
+    state.keeper.close()  # and nothing else happens, as where the process is killed
+    state.keeper = type(state.keeper)(user_folder() / "queue")
+    session.stop_backend()
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    assert not bpy.data.objects
+    session.continue_left()
+    assert session.pump_until_done(PATIENCE) and not session.is_running()
+    assert {"crate", "crate Raw", "crate Gaussians"} <= {item.name for item in bpy.data.objects}
+
+
+def test_a_finished_result_that_was_not_placed_is_not_lost(addon, picture, monkeypatch):
+    with monkeypatch.context() as busy:
+        busy.setattr("blender_trellis.jobs.arrivals._has_to_wait", lambda placement: "somebody sculpts")
+        _submit(picture())
+        wait_until(lambda: session._current().arrived, meanwhile=session._tick)
+        _written()
+    _again(addon)
+    session._current().keeper.left()
+    (left,) = session._current().keeper.adopt()
+    assert left.job.state == "finished"
+    session.continue_left()
+    assert session.pump_until_done(PATIENCE) and not session.is_running()  # nothing is computed again
+    assert bpy.data.collections["crate"]["trellis_seed"] == 1
+    assert {"crate", "crate Raw", "crate Gaussians"} <= {item.name for item in bpy.data.objects}
+
+
+def test_discarded_jobs_are_gone(addon, picture):
+    _submit(picture(b"slow"))
+    _written()
+    _again(addon)
+    assert session._current().keeper.left() == 1
+    session.discard_left()
+    _again(addon)
+    assert session._current().keeper.left() == 0 and _folders() == []
+
+
+def test_a_killed_blender_leaves_its_queue_and_a_living_one_keeps_it(addon, picture, tmp_path):
+    code = f"""
+        import sys, os
+        sys.path.insert(0, {str(ROOT)!r})
+        import bpy, blender_trellis
+        from blender_trellis.jobs import session
+        blender_trellis.register()
+        bpy.context.scene.trellis.picture = {str(picture(b"slow"))!r}
+        bpy.ops.trellis.generate()
+        session._tick()
+        session._current().keeper._writer.submit(lambda: None).result()
+        print("kept", flush=True)
+        sys.stdin.read()
+    """
+    other = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert any(line == "kept\n" for line in other.stdout)
+    assert len(_folders()) == 1 and session._current().keeper.left() == 0
+    other.kill()
+    other.wait()
+    _again(addon)
+    assert session._current().keeper.left() == 1
+    session.discard_left()
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"jobs": [{"id": "x"}]}', b"\xff\xfe"])
+def test_a_damaged_queue_harms_nobody(addon, damage):
+    folder = user_folder(create=True) / "queue" / "left"
+    folder.mkdir(parents=True)
+    (folder / "queue.json").write_bytes(damage)
+    assert session._current().keeper.left() == 0
+    session.continue_left()
+    assert not session.listed_jobs() and not session.status().fault
+
+
+def test_a_request_that_is_cut_short_is_left_out(addon, picture):
+    for name in ("one.png", "two.png"):
+        _submit(picture(b"slow", name))
+    _written()
+    _again(addon)
+    requests = sorted(_folders()[0].glob("*.request"), key=lambda path: path.stat().st_size)
+    requests[0].write_bytes(requests[0].read_bytes()[:-3])
+    session.continue_left()
+    assert len(session.listed_jobs()) == 1
+
+
+def test_a_full_disk_is_said_and_the_job_goes_on(addon, picture, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("blender_trellis.jobs.kept.keeper.write_request", full)
+    monkeypatch.setattr("blender_trellis.jobs.kept.keeper.write_order", full)
+    _submit(picture(b"steady"))
+    wait_until(lambda: "No space left" in session.status().fault, meanwhile=session._tick)
+    assert session.pump_until_done(PATIENCE)
+    assert "crate" in bpy.data.collections
