@@ -6,7 +6,7 @@ VENV := .venv/bin/python
 VENV_BLENDER := .venv-blender/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-backend test-blender bench selftest build train-starter check format clean
+.PHONY: help setup demo test test-backend test-blender soak bench selftest build train-starter check format clean
 
 help:           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */  \1\t/p' Makefile | expand -t 18
@@ -24,6 +24,9 @@ test-backend: setup  ## tests that need no Blender
 
 test-blender: setup  ## tests inside Blender
 	$(VENV_BLENDER) -m pytest tests/blender
+
+soak: setup     ## 1,000 injected faults in Blender, with a fake and the real backend (ARGS="--seed 2 --faults 100 --real 0")
+	$(VENV_BLENDER) tests/blender/soak/soak.py $(ARGS)
 
 bench: setup    ## time every stage
 	$(VENV) -m backend bench $(ARGS)

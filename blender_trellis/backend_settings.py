@@ -16,6 +16,7 @@ class BackendSettings:
 
     python: str = ""  # an interpreter of the user's own; empty: find one
     models: Path | None = None  # folder of downloaded models
+    mirror: str = ""  # an address that serves what the Hugging Face hub does; "": the hub itself
     background_remover: Path | None = None  # U²-Net's file; None: the backend looks for it
     device: str = "auto"
     precision: str = "auto"
@@ -39,6 +40,7 @@ def backend_settings() -> BackendSettings:
     return BackendSettings(
         python=bpy.path.abspath(chosen.python) if chosen.python else "",
         models=Path(bpy.path.abspath(chosen.models)) if chosen.models else models,
+        mirror=chosen.mirror.strip(),
         background_remover=Path(remover) if remover else None,
         device=chosen.device.strip() or "auto",
         precision=chosen.precision,

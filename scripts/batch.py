@@ -54,8 +54,29 @@ def parser() -> argparse.ArgumentParser:
     add("--files", nargs="+", choices=FILES, default=[], help="what to write")
     for kind in FILES:
         add(f"--{kind}", action="append_const", dest="only", const=kind, help=f"write {kind} only")
+    add_library_options(wanted.add_argument_group("for Blender's Asset Browser"))
     add_generation_options(wanted)
     return wanted
+
+
+def add_library_options(wanted: argparse._ArgumentGroup) -> None:
+    """Options on the asset library that is filled."""
+    add = wanted.add_argument
+    add(
+        "--asset-library",
+        type=Path,
+        metavar="FOLDER",
+        help="put every object there as an asset too: add the folder in Blender's preferences, File Paths",
+    )
+    add(
+        "--catalog",
+        default="",
+        metavar="PATH",
+        help="catalogue of the assets, such as Props/Chairs (default: TRELLIS/<folder of the picture>)",
+    )
+    add("--author", default="", metavar="NAME", help="who is named as the assets' author")
+    add("--license", default="", metavar="TEXT", help="under what the assets may be used, such as CC0-1.0")
+    add("--tags", nargs="+", default=[], metavar="TAG", help="words by which the assets are found")
 
 
 def add_generation_options(wanted: argparse.ArgumentParser) -> None:
@@ -100,6 +121,10 @@ def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
     if options.jobs is not None and (options.seeds > 1 or options.vary or options.strength is not None):
         parser().error("--seeds, --vary and --strength go with --input; a file of jobs says its own")
+    if options.asset_library is None and (
+        options.catalog or options.author or options.license or options.tags
+    ):
+        parser().error("--catalog, --author, --license and --tags go with --asset-library")
     if options.strength is not None and not options.vary:
         parser().error("--strength is that of variants; say how many with --vary")
     named = [name for names in options.formats for name in names if name in FILES]
@@ -134,6 +159,7 @@ def run(
     try:
         prepare_folder(options.output)
         output = options.output.resolve()
+        library = library_of(options, output)
         if resume:
             remove_leftovers(output)
         for name in ("report.json", "report.jsonl"):
@@ -149,7 +175,7 @@ def run(
         in_blender.with_settings(
             replace(shared.request_of(options, made or MADE), finishing=shared.finishing_of(options))
         ),
-        in_blender.Written(output, preview_name),
+        in_blender.Written(output, preview_name, library),
         journal,
     )
     try:
@@ -173,6 +199,22 @@ def run(
         sys.stderr.write(f"{fault}\n")
     sys.stdout.write(lines(outcomes) if as_json else table(outcomes, skipped))
     return exit_code(outcomes)
+
+
+def library_of(options: argparse.Namespace, output: Path):
+    """The asset library to fill, ready to be written to; None where none is asked for. Raises Fault."""
+    if getattr(options, "asset_library", None) is None:
+        return None
+    from blender_trellis.batch.library.asset_library import AssetLibrary
+    from blender_trellis.scene.asset_marking import AssetMarks
+
+    folder = options.asset_library.resolve()
+    if folder == output:
+        raise Fault("The asset library cannot be the output folder too: choose another one for it.")
+    tags = tuple(tag.strip() for text in options.tags for tag in text.split(",") if tag.strip())
+    library = AssetLibrary(folder, AssetMarks(options.author, options.license, tags), options.catalog)
+    library.prepare()
+    return library
 
 
 def own_arguments() -> list[str]:

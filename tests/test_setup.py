@@ -19,7 +19,7 @@ from tests.tiny_wheels import offline, write_wheel
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "backend" / "requirements"
-LOCKS = ("cpu.txt", "cuda.txt", "dev.txt", "blender.txt", "uv.txt")
+LOCKS = ("cpu.txt", "cuda.txt", "dev.txt", "blender.txt")
 CONDITION = r'(platform_system|platform_machine|python_version) (==|!=|<) "[\w.]+"'
 
 

@@ -8,12 +8,12 @@ from backend.errors import MissingModel
 from backend.machine.hub_cache import (
     cache_of,
     cached_repositories,
-    hub_caches,
     refuse_partial,
     refuse_partial_repository,
     repository_name,
     snapshots,
 )
+from blender_trellis.catalogue.hub_caches import hub_caches
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 

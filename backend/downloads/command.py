@@ -17,9 +17,10 @@ from typing import Any
 from backend.checkpoints.find_model import models_folder
 from backend.downloads.install import Amount
 from backend.errors import UserError
-from backend.machine.hub_cache import hub_caches
-from blender_trellis.catalogue.entries import Entry, entries, find_entry, read_entries
+from blender_trellis.catalogue.entries import Entry, entries, find_entry
+from blender_trellis.catalogue.hub_caches import hub_caches
 from blender_trellis.catalogue.installed import lacking, presence
+from blender_trellis.protocol.fields import to_json
 
 PROGRESS_SECONDS = 0.25
 
@@ -32,7 +33,8 @@ def main(argv: Sequence[str]) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     out = _Out(options.json)
     models = options.models or models_folder()
-    among = read_entries(options.catalogue) if options.catalogue else entries()
+    os.environ["TRELLIS_MODELS"] = str(models)
+    among = entries()
     try:
         options.run(options, models, among, out)
     except UserError as error:
@@ -47,7 +49,6 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print JSON lines")
     common.add_argument("--models", type=Path, help="the models folder (default: TRELLIS_MODELS)")
-    common.add_argument("--catalogue", type=Path, help="another catalogue.json")
     for name, run, words, help_text in (
         ("list", _list, (), "what there is, and what of it lies here"),
         ("download", _download, ("name",), "fetch one, and what it needs"),
@@ -60,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument(word)
         if name == "download":
             one.add_argument("--endpoint", default="", help="a mirror of the hub (default: HF_ENDPOINT)")
+        if name == "list":
+            one.add_argument("--infos", action="store_true", help="also what models take, give and heed")
         if name == "import":
             one.add_argument("--link", action="store_true", help="link the folder instead of copying it")
         one.set_defaults(run=run)
@@ -93,9 +96,9 @@ class _Out:
             stream = sys.stderr if kind == "error" else sys.stdout
             stream.write(f"{sentence}\n")
 
-    def rows(self, rows: list[dict[str, Any]]) -> None:
+    def rows(self, rows: list[dict[str, Any]], infos: object) -> None:
         if self._as_json:
-            self._line({"models": rows})
+            self._line({"models": rows, "infos": infos})
             return
         for row in rows:
             sys.stdout.write(
@@ -121,7 +124,12 @@ def _list(options: argparse.Namespace, models: Path, among: tuple[Entry, ...], o
         found = presence(entry, models, hub_caches())
         row = {name: getattr(entry, name) for name in ("name", "kind", "licence", "about", "revision")}
         rows.append(row | {"size_bytes": entry.size_bytes, "where": found.where, "missing": found.missing})
-    out.rows(rows)
+    infos = []
+    if options.infos:
+        from backend.checkpoints.model_info import available_model_infos  # imports torch
+
+        infos = to_json(available_model_infos())
+    out.rows(rows, infos)
 
 
 def _download(options: argparse.Namespace, models: Path, among: tuple[Entry, ...], out: _Out) -> None:

@@ -7,8 +7,9 @@ from backend.checkpoints.checksums import SUMS
 from backend.checkpoints.find_model import WEIGHTS, find_model
 from backend.downloads.check_folder import check, recognize
 from backend.errors import UserError
-from backend.machine.hub_cache import hub_caches, snapshots
+from backend.machine.hub_cache import snapshots
 from blender_trellis.catalogue.entries import Entry, find_entry
+from blender_trellis.catalogue.hub_caches import hub_caches
 from blender_trellis.catalogue.installed import presence
 
 AGAIN = "press Download to get what is wrong again."

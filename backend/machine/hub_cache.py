@@ -3,24 +3,12 @@
 Files of a snapshot are mostly symbolic links into blobs/; one that still arrives ends in ".incomplete" there.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from backend.errors import UserError
 
 PREFIX = "models--"
-
-
-def hub_caches() -> tuple[Path, ...]:
-    """Where huggingface_hub may keep its downloads, by its own environment variables, the likeliest first."""
-    home = Path.home() / ".cache"
-    set_to = (os.environ.get("HF_HUB_CACHE"), os.environ.get("HUGGINGFACE_HUB_CACHE"))
-    places = [Path(place).expanduser() for place in set_to if place]
-    for variable, below in (("HF_HOME", "hub"), ("XDG_CACHE_HOME", "huggingface/hub")):
-        if place := os.environ.get(variable):
-            places.append(Path(place).expanduser() / below)
-    return tuple(dict.fromkeys((*places, home / "huggingface" / "hub")))
 
 
 def repository_name(folder: Path) -> str | None:

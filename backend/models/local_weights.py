@@ -11,10 +11,10 @@ from backend.errors import UserError
 from backend.machine.hub_cache import (
     cache_of,
     cached_repositories,
-    hub_caches,
     refuse_partial_repository,
     snapshots,
 )
+from blender_trellis.catalogue.hub_caches import hub_caches
 
 
 def hub_folders(repository: str, search: tuple[Path, ...]) -> Iterator[Path]:

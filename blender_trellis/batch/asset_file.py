@@ -33,8 +33,7 @@ def read_asset(path: Path) -> StoredLatents | MeshSource:
         _open(path)
     except RuntimeError as error:
         raise Fault(f'"{path}" cannot be opened ({operator_reason(error)}): choose another file.') from error
-    every = bpy.context.scene.collection.children_recursive
-    assets = [one for one in every if ASSET in one and not one.hide_viewport]  # not former versions
+    assets = _assets()
     if len(assets) > 1:
         raise Fault(f'There are {len(assets)} assets in "{path}": save the one that is meant by itself.')
     if assets:
@@ -43,6 +42,19 @@ def read_asset(path: Path) -> StoredLatents | MeshSource:
     if not objects:
         raise Fault(f'There is no mesh in "{path}": choose another file.')
     return read_objects(objects, bpy.context.evaluated_depsgraph_get())
+
+
+def open_asset(path: Path) -> bpy.types.Collection | None:
+    """The only asset of a .blend, which is open afterwards; None where it holds none or several."""
+    bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False, use_scripts=False)
+    assets = _assets()
+    return assets[0] if len(assets) == 1 else None
+
+
+def _assets() -> list[bpy.types.Collection]:
+    """Those of the open scene, without former versions."""
+    every = bpy.context.scene.collection.children_recursive
+    return [one for one in every if ASSET in one and not one.hide_viewport]
 
 
 def _open(path: Path) -> None:

@@ -24,6 +24,7 @@ class Outcome:
     seconds: float = 0.0
     seed: int = 0
     files: list[str] = field(default_factory=list)
+    asset: str = ""  # its file in the asset library
     error: str = ""  # one sentence
     log: str = ""  # of the backend, where it died
     model_hash: str = ""
@@ -123,7 +124,9 @@ def _made(outcomes: Sequence[Outcome]) -> int:
 
 
 def _what(outcome: Outcome) -> str:
-    return _one_line(outcome.error or ", ".join(Path(name).name for name in outcome.files))
+    names = [Path(name).name for name in outcome.files]
+    names += [f"{Path(outcome.asset).name} in the asset library"] if outcome.asset else []
+    return _one_line(outcome.error or ", ".join(names))
 
 
 def _one_line(text: str) -> str:

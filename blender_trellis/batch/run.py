@@ -22,8 +22,10 @@ from ..protocol import Generate
 from ..scene.asset import Asset
 from ..scene.collection import add_asset
 from ..scene.export import atomic, check_targets, export_asset
+from .asset_file import open_asset
 from .journal import Journal
 from .latents_file import SUFFIX, write_latents
+from .library.asset_library import AssetLibrary
 from .outcomes import Outcome
 from .progress_bar import ProgressBar
 from .requests import Asked, Request, request_for, request_hash
@@ -41,6 +43,7 @@ class Written:
 
     folder: Path
     preview_name: str = ""
+    library: AssetLibrary | None = None
 
 
 def open_runner(python: str, models: Path | None) -> JobRunner:
@@ -82,7 +85,9 @@ class Maker:
         if not self._journal.tells_of(work.name):
             return None
         try:
-            return self._journal.made(work.name, self._hash(work, self._asked(work).request))
+            request = self._asked(work).request
+            outcome = self._journal.made(work.name, self._hash(work, request))
+            return None if outcome is None or not self._is_in_library(outcome, work, request) else outcome
         except Fault:
             return None  # which `make` tells when its turn comes
 
@@ -109,7 +114,25 @@ class Maker:
             if "latents" in kinds and asset.latents is not None:
                 paths.append(base.with_name(base.name + SUFFIX))
                 write_latents(paths[-1], asset.latents)
-        outcome.files = [str(path) for path in paths]
+            outcome.files = [str(path) for path in paths]
+            if self._written.library is not None:
+                outcome.asset = str(self._written.library.add(collection, work, request_hash(asked.request)))
+
+    def _is_in_library(self, outcome: Outcome, work: Work, request: Request) -> bool:
+        """Whether the asset library holds what an earlier run has made; it is put there of its .blend."""
+        library = self._written.library
+        if library is None or library.holds(outcome.asset):
+            return True
+        saved = next((path for path in outcome.files if path.endswith(".blend")), None)
+        if saved is None:
+            return False
+        with quiet_stdout():
+            collection = open_asset(self._written.folder / Path(saved).name)
+            if collection is None:
+                return False
+            outcome.asset = str(library.add(collection, work, request_hash(request)))
+        self.note(outcome)
+        return True
 
     def note(self, outcome: Outcome) -> None:
         """Tells the report, which the batch does not depend on."""

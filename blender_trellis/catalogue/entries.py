@@ -5,6 +5,7 @@ beside the model.
 """
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -56,12 +57,12 @@ class Entry:
         return self.bundled_bytes or sum(one.size_bytes for one in self.files)
 
 
-@cache
 def entries() -> tuple[Entry, ...]:
-    """All of them, in the order in which they are listed."""
-    return read_entries(FILE)
+    """All of them, as they are listed; those of another file where TRELLIS_CATALOGUE names one."""
+    return read_entries(Path(os.environ.get("TRELLIS_CATALOGUE") or FILE))
 
 
+@cache
 def read_entries(path: Path) -> tuple[Entry, ...]:
     """The entries of a file like catalogue.json."""
     return tuple(_entry(row) for row in json.loads(path.read_text(encoding="utf-8")))

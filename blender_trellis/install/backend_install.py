@@ -8,14 +8,16 @@ fails or is stopped leaves the earlier one as it was. How packages get in is in 
 import logging
 import os
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..faults import Fault
-from ..process.run_program import InstallError, scrubbed
+from ..process.run_program import InstallError, remove_folder
+from .accelerator import SPARE, in_words, size_of, suggested_accelerator
+from .health import check, lock_of
 from .python_environment import (
     ACCELERATORS,
     Environment,
@@ -23,21 +25,19 @@ from .python_environment import (
     build,
     interpreter,
     is_current,
-    remove_folder,
+    mark_of,
+    write_mark,
 )
+from .uv_environment import CACHE, PYTHONS, build_with_uv, folder_bytes
+from .uv_program import FOLDER as UV_FOLDER
+from .uv_program import find_uv
 
 log = logging.getLogger(__name__)
 
 ENVIRONMENT = "backend-venv"
-NEEDED_BYTES = {"cpu": 4 << 30, "cuda": 12 << 30}
+LOG = "install.log"
 LONGEST_PATH_IN_PACKAGES = 180  # of torch's own files, below site-packages
 WINDOWS_PATH_LIMIT = 260
-VERIFY_SECONDS = 180  # torch from a cold disk takes its time
-
-VERIFY = """
-import platform, torch, transformers as tf
-print(f"Python {platform.python_version()}, torch {torch.__version__}, transformers {tf.__version__}")
-"""
 
 
 def find_python(
@@ -62,83 +62,109 @@ def find_python(
     return None
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be installed, and from what."""
+
+    accelerator: str = "auto"  # which build of torch: "cpu", "cuda"; "auto": as the machine's driver suggests
+    base_python: str = sys.executable  # the interpreter that the environment builds on; "": uv fetches one
+    wheels: str = ""  # a folder of wheels to take all packages from, without a network
+
+    @property
+    def build(self) -> str:
+        """Which build of torch that comes to."""
+        return suggested_accelerator() if self.accelerator == "auto" else self.accelerator
+
+
 def install(
     user_folder: Path,
     extension_root: Path,
-    accelerator: str,
+    wanted: Wanted,
     on_progress: OnProgress,
-    base_python: str = sys.executable,
     cancel: threading.Event | None = None,
 ) -> Path:
-    """Install the locked packages for `accelerator` ("cpu" or "cuda") into `user_folder`; the interpreter.
+    """Install the locked packages into `user_folder`, or mend what is there; the interpreter.
 
     Leaves an environment that is already right as it is. Raises InstallError, InstallCancelled.
     """
-    if accelerator not in ACCELERATORS:
-        raise InstallError(f'There is no accelerator "{accelerator}": choose {" or ".join(ACCELERATORS)}.')
-    if accelerator == "cuda" and sys.platform == "darwin":
+    if wanted.build not in ACCELERATORS:
+        raise InstallError(f'There is no accelerator "{wanted.build}": choose {" or ".join(ACCELERATORS)}.')
+    if wanted.build == "cuda" and sys.platform == "darwin":
         raise InstallError("CUDA is not there on macOS: choose cpu, whose build of torch has Metal as well.")
-    final = _environment(user_folder / ENVIRONMENT, extension_root, accelerator, base_python, cancel)
-    fresh = _environment(user_folder / f"{ENVIRONMENT}.new", extension_root, accelerator, base_python, cancel)
-    if is_current(final) and verify(interpreter(final.folder)):
-        on_progress(1.0, "Already installed")
-        return interpreter(final.folder)
+    cancel = cancel or threading.Event()
+    final = _environment(user_folder, ENVIRONMENT, extension_root, wanted, cancel)
+    (lock,) = final.locks
+    if is_current(final):
+        on_progress(0.0, "Looking at what is installed")
+        if check(interpreter(final.folder), lock, cancel).is_right:
+            on_progress(1.0, "Already installed")
+            return interpreter(final.folder)
+        remove_folder(user_folder / CACHE)  # the same files may be broken there
+    size = size_of(wanted.build, not wanted.base_python)
+    fresh = _environment(user_folder, f"{ENVIRONMENT}.new", extension_root, wanted, cancel)
     _check_path_length(fresh.folder)
-    _check_space(user_folder, NEEDED_BYTES[accelerator])
-    build(fresh, lambda fraction, words: on_progress(0.95 * fraction, words))
-    on_progress(0.96, "Trying it")
-    _check(interpreter(fresh.folder))
+    _check_space(user_folder, int(size.disk * SPARE))
+    user_folder.mkdir(parents=True, exist_ok=True)
+    (user_folder / LOG).unlink(missing_ok=True)
+    _build(fresh, size.disk, lambda fraction, words: on_progress(0.9 * fraction, words))
+    on_progress(0.92, "Trying it, which takes a minute the first time")
+    health = check(interpreter(fresh.folder), lock, cancel)
+    if not health.is_right:
+        raise InstallError(f"What was installed does not work: {health.sentence}", health.log)
+    write_mark(fresh.folder, mark_of(fresh))
     _put_in_place(fresh.folder, final.folder)
     on_progress(1.0, "Installed")
     return interpreter(final.folder)
 
 
-def verify(python: Path) -> str | None:
-    """Import torch and transformers with `python`; their versions in words, None on failure (see the log)."""
-    try:
-        return _check(python)
-    except InstallError as fault:
-        log.warning("%s\n%s", fault, "\n".join(fault.log))
-        return None
+def remove(user_folder: Path) -> int:
+    """Delete the environment and all that has been fetched for it; the bytes that it gave back."""
+    before = removable_bytes(user_folder)
+    for folder in _removable(user_folder):
+        remove_folder(folder)
+    return before
 
 
-def _check(python: Path) -> str:
-    """The versions in words. Raises InstallError with what the interpreter said."""
-    command = [str(python), "-E", "-s", "-c", VERIFY]
-    try:
-        result = subprocess.run(
-            command,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            env=scrubbed(os.environ),
-            timeout=VERIFY_SECONDS,
-        )
-    except (OSError, subprocess.TimeoutExpired) as fault:
-        raise InstallError(
-            f"The backend's Python {python} does not start ({fault}): install it again."
-        ) from fault
-    if result.returncode:
-        tail = result.stderr.strip().splitlines()[-20:]
-        reason = tail[-1] if tail else f"exit status {result.returncode}"
-        raise InstallError(
-            f"The backend's Python {python} cannot import its packages ({reason}): install it again.", tail
-        )
-    return result.stdout.strip()
+def removable_bytes(user_folder: Path) -> int:
+    """What `remove` gives back."""
+    return folder_bytes(*_removable(user_folder))
+
+
+def _removable(user_folder: Path) -> list[Path]:
+    names = (ENVIRONMENT, f"{ENVIRONMENT}.new", f"{ENVIRONMENT}.old", CACHE, PYTHONS, UV_FOLDER)
+    return [user_folder / name for name in names]
+
+
+def environment_folder(user_folder: Path) -> Path:
+    """Where the installed environment is."""
+    return user_folder / ENVIRONMENT
 
 
 def _environment(
-    folder: Path, extension_root: Path, accelerator: str, base_python: str, cancel: threading.Event | None
+    user_folder: Path, name: str, extension_root: Path, wanted: Wanted, cancel: threading.Event
 ) -> Environment:
-    lock = extension_root / "backend" / "requirements" / f"{accelerator}.txt"
     return Environment(
-        folder=folder,
-        locks=(lock,),
-        accelerator=accelerator,
-        base_python=base_python,
+        folder=user_folder / name,
+        locks=(lock_of(extension_root, wanted.build),),
+        accelerator=wanted.build,
+        base_python=wanted.base_python,
         torch_index=os.environ.get("TORCH_INDEX", ""),
-        cancel=cancel or threading.Event(),
+        uv=find_uv(extension_root, user_folder),
+        wheels=wanted.wheels,
+        log=user_folder / LOG,
+        cancel=cancel,
     )
+
+
+def _build(environment: Environment, expected_bytes: int, on_progress: OnProgress) -> None:
+    if environment.uv:
+        build_with_uv(environment, expected_bytes, on_progress)
+    elif environment.base_python:
+        build(environment, on_progress)
+    else:
+        raise InstallError(
+            "Only uv can fetch a Python, and it is not there: choose Blender's own Python, or install uv."
+        )
 
 
 def _check_space(folder: Path, needed: int) -> None:
@@ -147,7 +173,7 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise InstallError(
-            f"{existing} has {free / 2**30:.1f} GB free and the backend needs {needed / 2**30:.0f} GB: "
+            f"{existing} has {in_words(free)} free and the backend needs {in_words(needed)} for a while: "
             "free some space, or name a Python on another disk in the preferences."
         )
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..process.run_program import InstallCancelled, InstallError, run, scrubbed
+from ..process.run_program import InstallCancelled, InstallError, remove_folder, run, scrubbed
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,11 @@ class Environment:
     folder: Path
     locks: tuple[Path, ...]
     accelerator: str = "cpu"
-    base_python: str = ""  # the interpreter that makes the environment
+    base_python: str = ""  # the interpreter that makes the environment; with uv "" fetches one
     torch_index: str = ""  # take torch from this package index, whatever else is configured
+    uv: str = ""  # the program uv; "": venv and pip of base_python, which then must be there
+    wheels: str = ""  # a folder of wheels to take all packages from, without a network
+    log: Path | None = None  # where all that the programs say is written
     cancel: threading.Event = field(default_factory=threading.Event)
 
 
@@ -80,7 +83,7 @@ def build(environment: Environment, on_progress: OnProgress) -> None:
     if not _is_usable(environment):
         on_progress(0.0, f"Making {environment.folder.name}")
         _create(environment)
-    _write_mark(environment.folder, {"state": "unfinished"})
+    write_mark(environment.folder, {"state": "unfinished"})
     on_progress(0.04, "Looking up packages")
     _install_torch_build(environment, python, on_progress)
     requirements = [argument for lock in environment.locks for argument in ("-r", str(lock))]
@@ -89,9 +92,16 @@ def build(environment: Environment, on_progress: OnProgress) -> None:
         [python, "-m", "pip", "install", "--progress-bar", "off", *requirements],
         counter.line,
         environment.cancel,
+        environment.log,
+        _offline(environment),
     )
-    _write_mark(environment.folder, mark_of(environment))
+    write_mark(environment.folder, mark_of(environment))
     on_progress(1.0, "Ready")
+
+
+def _offline(environment: Environment) -> dict[str, str]:
+    """What makes pip take everything from the folder of wheels, where one is named."""
+    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": environment.wheels} if environment.wheels else {}
 
 
 def pins(lock: Path) -> list[str]:
@@ -165,19 +175,8 @@ def _check_base(base_python: str) -> None:
         )
 
 
-def remove_folder(folder: Path) -> None:
-    """Delete a folder that may not be there; a file in use is the user's to close."""
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        return
-    except OSError as fault:
-        raise InstallError(
-            f"{folder} cannot be replaced ({fault.strerror}): stop what uses it and try again."
-        ) from fault
-
-
-def _write_mark(folder: Path, mark: dict[str, str]) -> None:
+def write_mark(folder: Path, mark: dict[str, str]) -> None:
+    """Write the mark of the environment in `folder`."""
     part = folder / (MARK + ".part")
     part.write_text(json.dumps(mark), encoding="utf-8")
     os.replace(part, folder / MARK)
@@ -200,7 +199,7 @@ def _install_torch_build(environment: Environment, python: str, on_progress: OnP
         command = [python, "-m", "pip", "install", "--no-deps", "--index-url", environment.torch_index, torch]
         return run(command, log.info, environment.cancel)
     default = {"Linux": "cuda", "Windows": "cpu"}.get(platform.system(), environment.accelerator)
-    if environment.accelerator == default or _has_own_sources(python):
+    if environment.accelerator == default or environment.wheels or _has_own_sources(python):
         return
     on_progress(0.05, f"Downloading {torch} for {environment.accelerator}")
     try:
@@ -231,7 +230,7 @@ def _has_own_sources(python: str) -> bool:
 def _install_with_uv(environment: Environment, python: str, torch: str) -> None:
     found = shutil.which("uv")
     if not found:
-        lock = next(lock for lock in environment.locks).parent / "uv.txt"
+        lock = Path(__file__).resolve().parents[2] / "wheels" / "uv.txt"
         run([python, "-m", "pip", "install", "-r", str(lock)], log.info, environment.cancel)
     backend = "auto" if environment.accelerator == "cuda" else "cpu"
     uv = [found] if found else [python, "-m", "uv"]

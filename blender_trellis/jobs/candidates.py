@@ -39,12 +39,9 @@ class Candidate:
         return ends / self.resolution - 0.5
 
 
-def candidate_requests(request: Generate, count: int, seeds_end: int) -> tuple[Generate, ...]:
-    """The same for this many seeds in turn, each up to its structure; seeds stay below `seeds_end`."""
-    return tuple(
-        replace(request, seed=(request.seed + number) % seeds_end, structure_only=True)
-        for number in range(count)
-    )
+def of_seeds(request: Generate, count: int, seeds_end: int) -> tuple[Generate, ...]:
+    """The same for this many seeds in turn, which stay below `seeds_end`."""
+    return tuple(replace(request, seed=(request.seed + number) % seeds_end) for number in range(count))
 
 
 def candidate_of(job: Job, placement: Placement) -> Candidate:

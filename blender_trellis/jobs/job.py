@@ -24,10 +24,12 @@ from ..protocol import (
     ProtocolError,
     Result,
     Sampled,
+    Vary,
 )
 from .results import Part, check_result
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
+TRY_AGAIN = "Try again; if it happens again, report it with the log."
 FINAL: tuple[State, ...] = ("finished", "failed", "cancelled")
 
 # how much of a job each stage is until it has been measured, in their order, and what people call it
@@ -89,6 +91,8 @@ def apply(job: Job, message: FromBackend) -> Job:
         case Result():
             return _receive(job, message)
         case Finished() | Loaded():
+            if lacking := _lacking(job):
+                return fail(job, "protocol", f"The backend sent no {lacking}. {TRY_AGAIN}")
             ended = replace(job, state="finished", fraction=1.0, message="Done", summary=message)
             return replace(ended, seconds=message.seconds)
         case Failed():
@@ -96,6 +100,22 @@ def apply(job: Job, message: FromBackend) -> Job:
         case Cancelled():
             return replace(job, state="cancelled", message="Cancelled")
     return job
+
+
+def _lacking(job: Job) -> str:
+    """A part that the job cannot do without and that has not come, "" if none."""
+    match job.request:
+        case LoadModel():
+            wanted: tuple[str, ...] = ()
+        case Vary(onto="mesh"):
+            wanted = ("vertex_colors",)
+        case Finish():
+            wanted = ("finished_mesh",)
+        case Generate(structure_only=True):
+            wanted = ("structure_latent", "voxels")
+        case _:
+            wanted = job.request.formats
+    return next((kind for kind in wanted if job.part(kind) is None), "").replace("_", " ")
 
 
 def fail(job: Job, kind: FailureKind, sentence: str) -> Job:
@@ -182,7 +202,7 @@ def _receive(job: Job, result: Result) -> Job:
     try:
         part = check_result(result)
     except ProtocolError as error:
-        return fail(job, "protocol", f"{error} Try again; if it happens again, report it with the log.")
+        return fail(job, "protocol", f"{error} {TRY_AGAIN}")
     return replace(job, state="running", parts=(*job.parts, part))
 
 

@@ -15,7 +15,8 @@ import bpy
 
 from ..backend_settings import backend_settings
 from ..extension_paths import extension_root, user_folder
-from ..install.backend_install import find_python, install
+from ..install.backend_install import Wanted, find_python, install
+from ..install.model_command import ModelsDone, run_models
 from ..install.self_test import run_self_test as self_test
 from ..process.background_task import BackgroundTask, Report, TaskState
 from ..protocol import LoadModel, Making, ModelInfo
@@ -48,6 +49,7 @@ class _State:
         self.placements: dict[str, Placement] = {}  # of the jobs' results
         self.arrived: list[Arrival] = []  # finished, not in a scene yet
         self.waiting = ""  # why they are not
+        self.unsaved: tuple[tuple[Job, Placement], ...] = ()  # placed, in no saved file yet
         self.candidates: tuple[Candidate, ...] = ()  # by their numbers
         self.ended: tuple[Ended, ...] = ()  # the last ones, oldest first
         self.times: Times | None = None  # of stages; None until they are read
@@ -57,7 +59,7 @@ class _State:
         self.log: tuple[str, ...] = ()
         self.shown: tuple[object, ...] = ()  # as of the last redraw
         self.seen: tuple[str, int] | None = None  # of the object that is being made
-        self.told: tuple[ModelInfo, ...] | None = None  # models of an earlier session
+        self.told: tuple[ModelInfo, ...] | None = None  # the known models; None until they are read
         self.stored: object = None  # the backend's greeting that has been stored
         self.python: Path | None = None
         self.python_known = float("-inf")
@@ -70,6 +72,8 @@ def begin() -> None:
     """On registration. Starts nothing."""
     global _state
     _state = _State()
+    for handlers in (bpy.app.handlers.save_post, bpy.app.handlers.load_post):
+        handlers.append(_is_saved)
 
 
 def end() -> None:
@@ -77,7 +81,11 @@ def end() -> None:
     global _state
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
+    for handlers in (bpy.app.handlers.save_post, bpy.app.handlers.load_post):
+        handlers.remove(_is_saved)
     state, _state = _current(), None
+    state.unsaved = ()
+    _keep(state)
     for task in state.tasks.values():
         task.cancel()
     state.runner.close()
@@ -143,9 +151,6 @@ def task(name: str) -> TaskState | None:
 def known_models() -> tuple[ModelInfo, ...]:
     """The models that the backend has told of, now or in an earlier session; at first the bundled ones."""
     state = _current()
-    hello = state.runner.hello
-    if hello is not None:
-        return hello.models
     if state.told is None:
         state.told = read_models(user_folder())
     return state.told
@@ -291,7 +296,7 @@ def install_backend(accelerator: str) -> None:
     stop_backend()  # its files cannot be replaced on Windows while it runs
 
     def work(report: Report, cancelled: threading.Event) -> str:
-        return f"Installed: {install(target, root, accelerator, report, cancel=cancelled)}"
+        return f"Installed: {install(target, root, Wanted(accelerator), report, cancelled)}"
 
     _start_task("install", BackgroundTask("Installing", work))
 
@@ -305,6 +310,18 @@ def run_self_test(device: str, engine: str) -> None:
         return self_test(python, extension_root(), (device, engine), report, cancelled)
 
     _start_task("self-test", BackgroundTask("Testing", work))
+
+
+def change_models(title: str, words: tuple[str, ...]) -> None:
+    """Downloads, imports, verifies or deletes models with the backend's command, in a process of its own."""
+    python = backend_python()
+    assert python is not None, "the operators' polls ask for it"
+    models = backend_settings().models
+
+    def work(report: Report, cancelled: threading.Event) -> ModelsDone:
+        return run_models(python, extension_root(), (*words, "--models", str(models)), report, cancelled)
+
+    _start_task("models", BackgroundTask(title, work))
 
 
 def cancel_task(name: str) -> None:
@@ -365,7 +382,12 @@ def _store_models(state: _State) -> None:
     hello = state.runner.hello
     if hello is not None and hello is not state.stored:
         state.stored = hello
-        write_models(user_folder(create=True), hello.models)
+        _know_models(state, hello.models)
+
+
+def _know_models(state: _State, models: tuple[ModelInfo, ...]) -> None:
+    state.told = models
+    write_models(user_folder(create=True), models)
 
 
 def _is_busy(state: _State) -> bool:
@@ -396,8 +418,11 @@ def _end_job(state: _State, job: Job) -> None:
 def _place_arrived(state: _State) -> None:
     if not state.arrived:
         return
-    waited = bool(state.waiting)
-    state.arrived, told = place_arrivals(state.arrived)
+    waited, before = bool(state.waiting), state.arrived
+    state.arrived, told = place_arrivals(before)
+    waits = {one.job.id for one in state.arrived}
+    placed = [(one.job, one.placement) for one in before if one.job.id not in waits]
+    state.unsaved = (*state.unsaved, *placed)
     state.waiting = told if state.arrived else ""
     if waited or told:
         state.fault, state.log = told, ()
@@ -406,10 +431,18 @@ def _place_arrived(state: _State) -> None:
 def _keep(state: _State) -> None:
     """Writes the jobs down that are in no scene yet, for the case that Blender ends."""
     here = [(job, state.placements[job.id]) for job in state.runner.queue.jobs if job.id in state.placements]
-    state.keeper.keep([*((one.job, one.placement) for one in state.arrived), *here])
+    state.keeper.keep([*state.unsaved, *((one.job, one.placement) for one in state.arrived), *here])
+    state.unsaved = tuple((replace(job, parts=()), where) for job, where in state.unsaved)[-KEPT_JOBS:]
     if state.keeper.fault not in ("", state.keeping):
         _note_fault(state, state.keeper.fault, ())
     state.keeping = state.keeper.fault
+
+
+@bpy.app.handlers.persistent
+def _is_saved(*_: object) -> None:
+    """What was placed is in a file now, or was left with the file that was open."""
+    _current().unsaved = ()
+    _wake()
 
 
 def _watch_tasks(state: _State) -> None:
@@ -417,6 +450,10 @@ def _watch_tasks(state: _State) -> None:
     state.running_tasks -= ended
     if ended:
         state.python_known = float("-inf")
+    for name in ended:
+        result = state.tasks[name].state.result
+        if isinstance(result, ModelsDone):
+            _know_models(state, result.infos)
 
 
 def _note_fault(state: _State, sentence: str, lines: tuple[str, ...]) -> None:

@@ -1,13 +1,16 @@
 """Run a program to its end, hand on its lines as they come, stop it when asked. No bpy."""
 
+import contextlib
 import os
 import queue
 import re
+import shutil
 import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from ..faults import Fault
 
@@ -35,33 +38,73 @@ def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
     return kept | {"PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUTF8": "1"}
 
 
-def run(command: Sequence[str], on_line: Callable[[str], None], cancel: threading.Event) -> None:
-    """Run a program to its end; hand on its lines as they come. Raises InstallError with the last of them."""
+def run(
+    command: Sequence[str],
+    on_line: Callable[[str], None],
+    cancel: threading.Event,
+    log: Path | None = None,
+    variables: Mapping[str, str] = MappingProxyType({}),
+    on_silence: Callable[[], None] = lambda: None,
+    folder: Path | None = None,
+) -> None:
+    """Run a program, in `folder`, to its end; hand on its lines as they come, to the file `log` too.
+
+    variables: of its environment, beside the scrubbed ones of this process. on_silence: called while no line
+    comes. Raises InstallError with the last lines, InstallCancelled.
+    """
+    tail: deque[str] = deque(maxlen=LOG_LINES)
+    with contextlib.ExitStack() as open_files:
+        file = open_files.enter_context(log.open("a", encoding="utf-8")) if log is not None else None
+        if file is not None:
+            file.write(f"> {' '.join(command)}\n")
+        process = _start(command, folder, variables)
+        try:
+            for line in _lines(process, cancel, on_silence):
+                tail.append(line)
+                if file is not None:
+                    file.write(line + "\n")
+                    file.flush()
+                on_line(line)
+        finally:
+            _stop(process)
+    if process.returncode:
+        raise InstallError(_sentence(command, tail), tail)
+
+
+def _start(
+    command: Sequence[str], folder: Path | None, variables: Mapping[str, str]
+) -> subprocess.Popen[str]:
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-            env=scrubbed(os.environ),
+            env=scrubbed(os.environ) | dict(variables),
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
     except OSError as fault:
         raise InstallError(f"{command[0]} does not start: {fault.strerror}.") from fault
-    tail: deque[str] = deque(maxlen=LOG_LINES)
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder that may not be there; a file in use is the user's to close."""
     try:
-        for line in _lines(process, cancel):
-            tail.append(line)
-            on_line(line)
-    finally:
-        _stop(process)
-    if process.returncode:
-        raise InstallError(_sentence(command, tail), tail)
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as fault:
+        raise InstallError(
+            f"{folder} cannot be replaced ({fault.strerror}): stop what uses it and try again."
+        ) from fault
 
 
-def _lines(process: subprocess.Popen[str], cancel: threading.Event) -> Iterator[str]:
+def _lines(
+    process: subprocess.Popen[str], cancel: threading.Event, on_silence: Callable[[], None]
+) -> Iterator[str]:
     """The program's lines; a thread reads them, so that a silent program can be cancelled too."""
     lines: queue.Queue[str | None] = queue.Queue()
 
@@ -74,10 +117,11 @@ def _lines(process: subprocess.Popen[str], cancel: threading.Event) -> Iterator[
     threading.Thread(target=read, daemon=True).start()
     while True:
         if cancel.is_set():
-            raise InstallCancelled("Cancelled; what was downloaded stays in pip's cache.")
+            raise InstallCancelled("Cancelled; what was downloaded is kept for the next time.")
         try:
             line = lines.get(timeout=0.2)
         except queue.Empty:
+            on_silence()
             continue
         if line is None:
             process.wait()
@@ -89,7 +133,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(timeout=10)
+            process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -100,9 +144,13 @@ def _sentence(command: Sequence[str], tail: Sequence[str]) -> str:
     if "No space left" in text or "ENOSPC" in text:
         return "The disk is full: free some space (or set TMPDIR to a roomier folder) and try again."
     if re.search(
-        r"(NewConnectionError|Name or service not known|getaddrinfo failed|Network is unreachable)", text
+        r"(NewConnectionError|Name or service not known|getaddrinfo failed|Network is unreachable|dns error"
+        r"|error sending request|tcp connect error)",
+        text,
     ):
         return "The packages cannot be reached: check the network (or pip's proxy setting) and try again."
-    errors = [line for line in tail if re.match(r"\s*(ERROR|error|Error)\b", line)]
-    reason = errors[-1].strip() if errors else (tail[-1] if tail else "no output")
-    return f"{Path(command[0]).name} {' '.join(command[1:4])} failed: {reason}"
+    errors = [line.strip() for line in tail if re.match(r"\s*(ERROR|error|Error)\b", line)]
+    causes = [line.strip().removeprefix("cause: ") for line in tail if re.match(r"\s*cause: ", line)]  # uv's
+    reason = (errors or list(tail) or ["no output"])[-1] + (f": {causes[0]}" if causes else "")
+    words = [word for word in command[1:4] if not word.startswith("--")]
+    return f"{Path(command[0]).name} {' '.join(words)} failed: {reason}"

@@ -1,10 +1,15 @@
 """The buttons of the queue and of the last fault."""
 
+from pathlib import Path
+
 import bpy
 
+from ..backend_settings import backend_settings
 from ..extension_paths import user_folder
 from ..faults import Fault
 from ..jobs import session
+from ..picture_source import read_picture
+from .operators import submit_each, why_not_files
 
 
 class JobOperator(bpy.types.Operator):
@@ -13,6 +18,49 @@ class JobOperator(bpy.types.Operator):
     bl_options = {"INTERNAL"}
 
     job: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})
+
+
+class TRELLIS_OT_generate_from_files(bpy.types.Operator):
+    """Choose several pictures and make an object of each; they wait in the queue"""
+
+    bl_idname = "trellis.generate_from_files"
+    bl_label = "Generate from Several Pictures"
+
+    directory: bpy.props.StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
+    files: bpy.props.CollectionProperty(
+        type=bpy.types.OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"}
+    )
+    filter_image: bpy.props.BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+    filter_folder: bpy.props.BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Says why the button is grey, where it is."""
+        reason = why_not_files(context)
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        settings = context.scene.trellis
+        names = [one.name for one in self.files if one.name]
+        sent = 0
+        for name in names:
+            try:
+                picture = read_picture(Path(bpy.path.abspath(self.directory)) / name)
+                settings.draw_seed()
+                request = settings.to_request((picture,), backend_settings())
+                submit_each(settings, request, picture.stem)
+                sent += 1
+            except Fault as fault:  # the others are made all the same
+                self.report({"ERROR"}, str(fault))
+        if not names:
+            self.report({"ERROR"}, "No picture was chosen: mark one or more in the file browser")
+        return {"FINISHED"} if sent else {"CANCELLED"}
 
 
 class TRELLIS_OT_cancel(JobOperator):
@@ -144,6 +192,7 @@ class TRELLIS_OT_open_folder(bpy.types.Operator):
 
 
 CLASSES = (
+    TRELLIS_OT_generate_from_files,
     TRELLIS_OT_cancel,
     TRELLIS_OT_move_job,
     TRELLIS_OT_retry_job,

@@ -5,10 +5,13 @@ import bpy
 from ..backend_settings import backend_settings
 from ..faults import Fault
 from ..jobs import session
+from ..jobs.candidates import of_seeds
 from ..jobs.placement import Placement
+from ..protocol import Generate
 from ..scene.collection import show
 from ..scene.gaussians.object import is_gaussian
 from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view
+from .properties import SEED_MAX
 from .widgets import report
 
 
@@ -33,13 +36,17 @@ class TRELLIS_OT_generate(bpy.types.Operator):
             pictures = settings.read_pictures()
             settings.draw_seed()
             name = pictures[0].stem if pictures else settings.prompt.strip()[:40]
-            session.submit(
-                settings.to_request(pictures, chosen), Placement(name, standing=settings.to_standing())
-            )
+            submit_each(settings, settings.to_request(pictures, chosen), name)
         except Fault as fault:
             report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
+
+
+def submit_each(settings, request: Generate, name: str) -> None:
+    """Sends the request for as many seeds in turn as results are asked for."""
+    for one in of_seeds(request, settings.results, SEED_MAX):
+        session.submit(one, Placement(name, standing=settings.to_standing()))
 
 
 def why_not_generate(context: bpy.types.Context) -> str:
@@ -49,6 +56,17 @@ def why_not_generate(context: bpy.types.Context) -> str:
     if session.backend_python() is None:
         return "Install the backend first"
     return context.scene.trellis.missing()
+
+
+def why_not_files(context: bpy.types.Context) -> str:
+    """Why no picture files can be made objects of, one sentence; empty where they can."""
+    if context.scene is None:
+        return "There is no scene"
+    if session.backend_python() is None:
+        return "Install the backend first"
+    if not context.scene.trellis.formats:
+        return "Choose at least one output"
+    return "" if "pictures" in context.scene.trellis.takes() else "This model works from words, not pictures"
 
 
 class TRELLIS_OT_show(bpy.types.Operator):

@@ -1,17 +1,32 @@
 """The sidebar tab. Draws what the session and the settings hold, and changes neither."""
 
+from enum import IntEnum
+
 import bpy
 
 from ..jobs import session
 from ..scene.find_asset import ASSET
 from ..scene.gaussians.object import is_gaussian
 from ..translations import translated
+from .input.panel import draw_input
 from .model_menu import label_of
 from .splats.panel import draw_splats
-from .thumbnails import icon_of
 from .widgets import draw_install, draw_reasons, draw_text, letters_across
 
-LAST = 1  # bl_order of what is seldom changed: below the panels of assets, which have 0
+
+class Order(IntEnum):
+    """`bl_order` of the panels within the tab, from what is chosen first to what is seldom looked at."""
+
+    LEFT = 0
+    CANDIDATES = 1
+    ADVANCED = 2
+    OUTPUT = 3
+    FINISH = 4
+    REGION = 5
+    VARY = 6
+    QUEUE = 7
+    MODELS = 8
+    BACKEND = 9
 
 
 class TrellisPanel(bpy.types.Panel):
@@ -33,7 +48,8 @@ class TRELLIS_PT_main(TrellisPanel):
         settings = context.scene.trellis
         if session.backend_python() is None:
             draw_install(layout, session.task("install"), "", letters)
-        _draw_input(layout, settings, letters)
+        draw_input(layout, settings)
+        layout.menu("TRELLIS_MT_models", text=label_of(settings.model), icon="MESH_ICOSPHERE")
         status = session.status()
         if status.job:
             _draw_running(layout, status)
@@ -41,6 +57,7 @@ class TRELLIS_PT_main(TrellisPanel):
         row.scale_y = 1.6
         waits = "Add to Queue" if status.job else "Generate"
         row.operator("trellis.generate", text=waits, icon="MESH_MONKEY")
+        layout.operator("trellis.generate_from_files", icon="FILE_FOLDER")
         if status.fault:
             _draw_fault(layout, status, letters)
 
@@ -60,29 +77,6 @@ def _draw_running(layout: bpy.types.UILayout, status: "session.Status") -> None:
     row.label(text=took, translate=False)
 
 
-def _draw_input(layout: bpy.types.UILayout, settings, letters: int) -> None:
-    column = layout.column()
-    column.use_property_decorate = False
-    takes = settings.takes()
-    if "text" in takes:
-        column.prop(settings, "prompt", text="", icon="TEXT", placeholder="A wooden chair")
-    if "pictures" in takes:
-        column.row().prop(settings, "source", expand=True)
-        if settings.source == "FILE":
-            column.prop(settings, "picture", text="", icon="IMAGE_DATA")
-            if icon := icon_of(bpy.path.abspath(settings.picture)):
-                column.template_icon(icon_value=icon, scale=6.0)
-        else:
-            column.template_ID_preview(settings, "image", open="image.open", hide_buttons=False)
-    column.menu("TRELLIS_MT_models", text=label_of(settings.model), icon="MESH_ICOSPHERE")
-    column.use_property_split = True
-    row = column.row(align=True)
-    row.active = not settings.why_idle("seed")
-    row.prop(settings, "seed")
-    row.prop(settings, "use_random_seed", text="", icon="FILE_REFRESH")
-    draw_reasons(column, (settings.why_idle("seed"),), letters)
-
-
 def _draw_fault(layout: bpy.types.UILayout, status: "session.Status", letters: int) -> None:
     box = layout.box()
     row = box.row()
@@ -95,14 +89,37 @@ def _draw_fault(layout: bpy.types.UILayout, status: "session.Status", letters: i
     row.operator("trellis.open_folder", icon="FILE_FOLDER")
 
 
+class TRELLIS_PT_advanced(TrellisPanel):
+    """Every number of a generation."""
+
+    bl_label = "Advanced"
+    bl_description = "The numbers behind the presets"
+    bl_order = Order.ADVANCED
+    bl_parent_id = "TRELLIS_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        _draw_seed(self.layout, context.scene.trellis, letters_across(context))
+
+
+def _draw_seed(layout: bpy.types.UILayout, settings, letters: int) -> None:
+    column = layout.column()
+    column.use_property_split = True
+    column.use_property_decorate = False
+    row = column.row(align=True)
+    row.active = not settings.why_idle("seed")
+    row.prop(settings, "seed")
+    row.prop(settings, "use_random_seed", text="", icon="FILE_REFRESH")
+    draw_reasons(column, (settings.why_idle("seed"),), letters)
+
+
 class TRELLIS_PT_sparse_structure(TrellisPanel):
     """Sampling of the first stage."""
 
     bl_label = "Shape"
-    bl_order = 5
+    bl_order = 1
     bl_description = "How the first stage is sampled, which finds where in space the object is"
-    bl_parent_id = "TRELLIS_PT_main"
-    bl_order = LAST
+    bl_parent_id = "TRELLIS_PT_advanced"
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw_header(self, context: bpy.types.Context) -> None:
@@ -117,10 +134,9 @@ class TRELLIS_PT_structured_latent(TrellisPanel):
     """Sampling of the second stage."""
 
     bl_label = "Appearance"
-    bl_order = 6
+    bl_order = 2
     bl_description = "How the second stage is sampled, which finds what the surface looks like"
-    bl_parent_id = "TRELLIS_PT_main"
-    bl_order = LAST
+    bl_parent_id = "TRELLIS_PT_advanced"
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw_header(self, context: bpy.types.Context) -> None:
@@ -153,7 +169,7 @@ class TRELLIS_PT_output(TrellisPanel):
     """What is made, and which of it is shown."""
 
     bl_label = "Output"
-    bl_order = 1
+    bl_order = Order.OUTPUT
     bl_parent_id = "TRELLIS_PT_main"
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -176,7 +192,7 @@ def draw_standing(layout: bpy.types.UILayout, settings) -> None:
     column = layout.column()
     column.use_property_split = True
     column.use_property_decorate = False
-    for name in ("height", "facing", "place", "on_ground"):
+    for name in ("results", "height", "facing", "place", "on_ground"):
         column.prop(settings, name)
 
 
@@ -184,9 +200,8 @@ class TRELLIS_PT_backend(TrellisPanel):
     """The process behind it."""
 
     bl_label = "Backend"
-    bl_order = 9
+    bl_order = Order.BACKEND
     bl_parent_id = "TRELLIS_PT_main"
-    bl_order = LAST
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -198,6 +213,7 @@ class TRELLIS_PT_backend(TrellisPanel):
 
 CLASSES = (
     TRELLIS_PT_main,
+    TRELLIS_PT_advanced,
     TRELLIS_PT_output,
     TRELLIS_PT_sparse_structure,
     TRELLIS_PT_structured_latent,

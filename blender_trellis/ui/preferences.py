@@ -4,6 +4,7 @@ import bpy
 
 from ..extension_paths import EXTENSION
 from ..jobs import session
+from .models.draw import draw_models
 from .widgets import draw_install, draw_outcome, draw_task, letters_across
 
 
@@ -27,10 +28,14 @@ class TrellisPreferences(bpy.types.AddonPreferences):
         description="Folder with downloaded models; empty takes the extension's own folder",
         subtype="DIR_PATH",
     )
+    mirror: bpy.props.StringProperty(
+        name="Mirror",
+        description="Address of a server that serves what huggingface.co does; empty takes huggingface.co",
+    )
     background_remover: bpy.props.StringProperty(
         name="Background Remover",
-        description="The file u2net.onnx, for pictures with neither transparency nor a plain background; "
-        "empty looks in the models folder",
+        description="File of a network, such as u2net.onnx, for pictures with neither transparency nor a "
+        "plain background; empty takes the finest one of the models folder",
         subtype="FILE_PATH",
     )
     device: bpy.props.StringProperty(
@@ -116,6 +121,10 @@ class TrellisPreferences(bpy.types.AddonPreferences):
             box.operator("trellis.self_test", icon="CHECKMARK")
             if test is not None:
                 draw_outcome(box, test, letters)
+        header, body = layout.panel("trellis_models", default_closed=True)
+        header.label(text="Models")
+        if body is not None:
+            draw_models(body, letters)
         layout.use_property_split = True
         layout.use_property_decorate = False
         for name in (
@@ -126,6 +135,7 @@ class TrellisPreferences(bpy.types.AddonPreferences):
             "memory",
             "python",
             "models",
+            "mirror",
             "background_remover",
             "keeps_pictures",
             "frames_results",

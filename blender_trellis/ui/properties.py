@@ -11,10 +11,11 @@ import bpy
 from ..backend_settings import BackendSettings
 from ..jobs import session
 from ..jobs.candidates import MOST
-from ..picture_source import Picture, read_image, read_picture
+from ..picture_source import Picture
 from ..protocol import FORMATS, Array, Generate, Input, SamplingParams, StageInfo
 from ..scene.standing import Standing
 from .finish.settings import TrellisFinishSettings
+from .input.pictures import TrellisPicture, active_picture, put_picture
 from .region import settings as region_settings
 from .region.settings import TrellisRegionSettings
 from .vary import settings as vary_settings
@@ -83,23 +84,25 @@ class TrellisStageSettings(bpy.types.PropertyGroup):
 class TrellisSettings(bpy.types.PropertyGroup):
     """Everything that one generation needs."""
 
-    source: bpy.props.EnumProperty(
-        name="Picture From",
-        items=(
-            ("FILE", "File", "A picture file"),
-            ("IMAGE", "Image", "An image that is open in this Blender file"),
-        ),
-        default="FILE",
+    pictures: bpy.props.CollectionProperty(type=TrellisPicture)
+    active_picture: bpy.props.IntProperty(
+        name="Picture", description="Pictures of one object; the first shows its front", min=0
     )
     picture: bpy.props.StringProperty(
         name="Picture",
-        description="Picture of one object; best with a transparent or plain background",
+        description="File of the picture that is shown",
         subtype="FILE_PATH",
+        get=lambda self: getattr(active_picture(self), "path", ""),
+        set=lambda self, value: put_picture(self, value),
     )
-    image: bpy.props.PointerProperty(
-        name="Image",
-        description="Picture of one object; best with a transparent or plain background",
-        type=bpy.types.Image,
+    multi_image: bpy.props.EnumProperty(
+        name="Several Pictures",
+        description="How pictures of several sides work together",
+        items=(
+            ("stochastic", "In Turn", "Each step follows one picture: quick, crisp, sides may disagree"),
+            ("multidiffusion", "Averaged", "Each step follows all pictures: slower, calmer, less detail"),
+        ),
+        default=DEFAULTS.multi_image,
     )
     prompt: bpy.props.StringProperty(
         name="Prompt", description="The object in words, for models that take text", default=DEFAULTS.prompt
@@ -128,6 +131,13 @@ class TrellisSettings(bpy.types.PropertyGroup):
         default=0.0,
         min=0.0,
         soft_max=10.0,
+    )
+    results: bpy.props.IntProperty(
+        name="Results",
+        description="How many objects one click makes of a picture, each of the next seed",
+        default=1,
+        min=1,
+        max=64,
     )
     place: bpy.props.EnumProperty(
         name="Place",
@@ -188,23 +198,30 @@ class TrellisSettings(bpy.types.PropertyGroup):
         """What is still to be chosen before anything can be generated; empty when nothing is."""
         if not self.formats:
             return "Choose at least one output"
-        if self._has_picture() or ("text" in self.takes() and self.prompt.strip()):
+        if self.used_pictures() or ("text" in self.takes() and self.prompt.strip()):
             return ""
         return {
             ("pictures",): "Choose a picture",
             ("text",): "Describe the object in the prompt",
         }.get(self.takes(), "Choose a picture or describe the object in the prompt")
 
-    def _has_picture(self) -> bool:
-        return "pictures" in self.takes() and bool(self.picture if self.source == "FILE" else self.image)
+    def why_one_picture(self) -> str:
+        """Why pictures after the first are of no use to the chosen model; empty where they are of use."""
+        info = session.model_info(self.model)
+        if info is None or info.several_pictures:
+            return ""
+        return self.why_idle("multi_image") or "This model looks at one picture only."
+
+    def used_pictures(self) -> tuple[TrellisPicture, ...]:
+        """Those that the model looks at: all, the first, or none."""
+        if "pictures" not in self.takes():
+            return ()
+        chosen = tuple(one for one in self.pictures if one.is_set)
+        return chosen[:1] if self.why_one_picture() else chosen
 
     def read_pictures(self) -> tuple[Picture, ...]:
-        """The chosen picture's bytes, none where the model takes text. Raises Fault."""
-        if not self._has_picture():
-            return ()
-        if self.source == "IMAGE" and self.image is not None:
-            return (read_image(self.image),)
-        return (read_picture(bpy.path.abspath(self.picture)),)
+        """The bytes of those that the model looks at. Raises Fault."""
+        return tuple(one.read() for one in self.used_pictures())
 
     def draw_seed(self) -> None:
         """Puts a new seed in place if that is wanted: in the field, so that it can be used again."""
@@ -230,6 +247,7 @@ class TrellisSettings(bpy.types.PropertyGroup):
             seed=self.seed,
             sparse_structure=self.sparse_structure.to_params(),
             structured_latent=self.structured_latent.to_params(),
+            multi_image=self.multi_image,
             formats=tuple(kind for kind in IN_BLENDER if kind in self.formats),
             preview=backend.shows_previews,
             finishing=self.finish.to_finishing(),
@@ -237,6 +255,7 @@ class TrellisSettings(bpy.types.PropertyGroup):
 
 
 CLASSES = (
+    TrellisPicture,
     TrellisStageSettings,
     TrellisFinishSettings,
     *region_settings.CLASSES,

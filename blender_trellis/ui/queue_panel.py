@@ -3,7 +3,7 @@
 import bpy
 
 from ..jobs import session
-from .panels import TrellisPanel
+from .panels import Order, TrellisPanel
 from .widgets import draw_text, letters_across
 
 MANY = "{count} jobs were waiting when Blender closed"
@@ -22,7 +22,7 @@ class TRELLIS_PT_left(TrellisPanel, bpy.types.Panel):
     bl_label = "Waiting Jobs"
     bl_parent_id = "TRELLIS_PT_main"
     bl_options = {"HIDE_HEADER"}
-    bl_order = 0
+    bl_order = Order.LEFT
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -44,7 +44,7 @@ class TRELLIS_PT_queue(TrellisPanel, bpy.types.Panel):
     bl_label = "Queue"
     bl_parent_id = "TRELLIS_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
-    bl_order = 0
+    bl_order = Order.QUEUE
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:

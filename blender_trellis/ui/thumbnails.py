@@ -1,5 +1,8 @@
 """Small pictures of the chosen files, loaded once by Blender's previews and freed with the add-on."""
 
+from pathlib import Path
+
+import bpy
 import bpy.utils.previews
 
 _previews: "bpy.utils.previews.ImagePreviewCollection | None" = None
@@ -22,8 +25,6 @@ def end() -> None:
 
 def icon_of(path: str) -> int:
     """The icon of a picture file, 0 where there is none to show. path: absolute."""
-    from pathlib import Path
-
     if _previews is None or not path:
         return 0
     try:
@@ -34,3 +35,10 @@ def icon_of(path: str) -> int:
     if key not in _previews:
         _previews.load(key, path, "IMAGE")
     return _previews[key].icon_id
+
+
+def icon_of_picture(layout: bpy.types.UILayout, picture) -> int:
+    """The icon of a picture of the list, 0 where there is none to show."""
+    if picture.image is not None:
+        return layout.icon(picture.image)
+    return icon_of(bpy.path.abspath(picture.path))

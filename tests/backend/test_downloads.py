@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -49,7 +50,7 @@ def hub():
 
 
 @pytest.fixture
-def catalogue(tmp_path, hub) -> Path:
+def catalogue(tmp_path, hub, monkeypatch) -> Path:
     common = {"origin": "published", "label": "A model", "licence": "MIT", "about": "", "revision": COMMIT}
     rows = [
         {"name": "model", "kind": "model", "place": "model", "repository": "owner/model"}
@@ -66,19 +67,20 @@ def catalogue(tmp_path, hub) -> Path:
     ]
     path = tmp_path / "catalogue.json"
     path.write_text(json.dumps([common | row for row in rows]))
+    monkeypatch.setenv("TRELLIS_CATALOGUE", str(path))
     return path
 
 
 def command(catalogue: Path, hub: Hub | str, *words: str) -> list[str]:
     address = hub if isinstance(hub, str) else hub.address
-    options = ["--json", "--catalogue", str(catalogue), "--models", str(catalogue.parent / "models")]
+    options = ["--json", "--models", str(catalogue.parent / "models")]
     endpoint = ["--endpoint", address] if words[0] == "download" else []
     return [sys.executable, "-m", "backend", "models", *words, *options, *endpoint]
 
 
 def run(catalogue: Path, hub: Hub | str, *words: str) -> tuple[int, list[dict]]:
     """The exit code and the lines of the command, in this process."""
-    with contextlib.redirect_stdout(io.StringIO()) as told:
+    with mock.patch.dict(os.environ), contextlib.redirect_stdout(io.StringIO()) as told:
         code = main(command(catalogue, hub, *words)[4:])
     return code, [json.loads(line) for line in told.getvalue().splitlines()]
 

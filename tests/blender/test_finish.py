@@ -11,7 +11,7 @@ from tests.waiting import PATIENCE
 
 def _generate(picture) -> bpy.types.Collection:
     settings = bpy.context.scene.trellis
-    settings.source, settings.picture = "FILE", str(picture())
+    settings.picture = str(picture())
     bpy.ops.trellis.generate()
     assert session.pump_until_done(PATIENCE) and not session.status().fault
     return bpy.data.collections["crate"]

@@ -53,7 +53,25 @@ def test_what_waited_is_offered_again_and_made(addon, picture):
     assert session.pump_until_done(PATIENCE)
     assert {one.name for one in bpy.data.collections} == {"three", "two"}
     _written()
+    assert len(list(_folders()[0].glob("*.result"))) == 2
+    bpy.ops.wm.save_as_mainfile(filepath=str(user_folder() / "saved.blend"))
+    _written()
     assert _folders() == []
+
+
+def test_what_was_placed_but_not_saved_when_blender_died_comes_back(addon, picture):
+    _submit(picture())
+    assert session.pump_until_done(PATIENCE)
+    _written()
+    state = session._current()
+    state.keeper.close()  # and nothing else happens, as where the process is killed
+    state.keeper = type(state.keeper)(user_folder() / "queue")
+    session.stop_backend()
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    assert not bpy.data.objects
+    session.continue_left()
+    assert session.pump_until_done(PATIENCE) and not session.is_running()
+    assert {"crate", "crate Raw", "crate Gaussians"} <= {item.name for item in bpy.data.objects}
 
 
 def test_a_finished_result_that_was_not_placed_is_not_lost(addon, picture, monkeypatch):

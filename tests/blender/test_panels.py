@@ -1,10 +1,14 @@
 """What the panels draw, told by a layout that writes down what is put on it."""
 
+from types import SimpleNamespace
+
 import bpy
 import pytest
 
-from blender_trellis.jobs import session
+from blender_trellis.jobs import known_models, session
 from blender_trellis.ui import panels
+from blender_trellis.ui.input import panel as input_panel
+from blender_trellis.ui.input.pictures import put_picture
 from blender_trellis.ui.vary import panel as vary_panel
 from blender_trellis.ui.vary import request
 
@@ -29,7 +33,14 @@ class Layout:
         self.drawn.append((value, self.active and self.enabled))
 
     def operator(self, name, **_):
-        self.drawn.append((name, self.active))
+        self.drawn.append((name, self.active and self.enabled))
+        return SimpleNamespace()
+
+    def template_list(self, kind, *_, **__):
+        self.drawn.append((kind, True))
+
+    def icon(self, image):
+        return 1
 
     def template_ID(self, owner, name, **_):
         self.drawn.append((name, True))
@@ -63,13 +74,35 @@ def told(addon, picture):
 
 
 def test_a_setting_without_effect_is_grey_with_its_reason(told):
-    drawn = _drawn(panels._draw_input, told, 80)
+    drawn = _drawn(panels._draw_seed, told, 80)
     assert ("seed", False) in drawn and ("use_random_seed", False) in drawn
     assert ("Another seed changes next to nothing.", False) in drawn
     told.model = "another"
-    drawn = _drawn(panels._draw_input, told, 80)
-    assert ("seed", True) in drawn
-    assert {"prompt", "picture"} <= {name for name, _ in drawn}
+    assert ("seed", True) in _drawn(panels._draw_seed, told, 80)
+
+
+def test_what_the_model_does_not_take_is_grey(told):
+    """The starter takes pictures, another model nobody knows, the starter for text a sentence."""
+    drawn = _drawn(input_panel.draw_input, told)
+    assert ("prompt", False) in drawn and ("path", True) in drawn and ("trellis.use_render", True) in drawn
+    told.model = "another"
+    drawn = _drawn(input_panel.draw_input, told)
+    assert ("prompt", True) in drawn and ("path", True) in drawn
+    session._state.runner.hello = None
+    session._state.told = known_models.BUNDLED
+    told.model = "starter-text"
+    drawn = _drawn(input_panel.draw_input, told)
+    assert drawn == [("prompt", True), ("This model takes no pictures", True)]
+
+
+def test_several_pictures_are_a_list_that_is_grey_where_one_is_used(told):
+    put_picture(told, "/back.png", add=True)
+    drawn = _drawn(input_panel.draw_list, told)
+    assert ("TRELLIS_UL_pictures", True) in drawn and ("multi_image", False) in drawn
+    assert ("Only the first is used by this model", False) in drawn
+    told.model = "another"
+    drawn = _drawn(input_panel.draw_list, told)
+    assert ("multi_image", True) in drawn and len(drawn) == 5
 
 
 def test_a_stage_is_grey_until_it_has_settings_of_its_own(told):

@@ -39,6 +39,25 @@ def test_a_click_puts_the_object_into_the_scene(addon, picture):
     assert not session.status().fault
 
 
+def test_one_click_makes_as_many_results_as_were_asked_for(addon, picture):
+    settings = bpy.context.scene.trellis
+    settings.results, settings.seed = 3, 8
+    _press_generate(picture())
+    assert len(session.listed_jobs()) == 3
+    assert session.pump_until_done(PATIENCE)
+    assert sorted(one["trellis_seed"] for one in bpy.data.collections) == [8, 9, 10]
+
+
+def test_each_of_several_pictures_becomes_an_object_and_a_broken_one_stops_none(addon, picture):
+    paths = [picture(name="one.png"), picture(name="two.png")]
+    (paths[0].parent / "text.png").write_text("no picture")
+    files = [{"name": name} for name in ("one.png", "text.png", "two.png")]
+    with pytest.raises(RuntimeError, match='text.png" is no picture'):
+        bpy.ops.trellis.generate_from_files(directory=str(paths[0].parent), files=files)
+    assert session.pump_until_done(PATIENCE)
+    assert {one.name for one in bpy.data.collections} == {"one", "two"}
+
+
 def test_only_what_was_asked_for_is_made(addon, picture):
     bpy.context.scene.trellis.formats = {"gaussian"}
     _press_generate(picture())

@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 
 from blender_trellis.install import backend_install, python_environment
-from blender_trellis.install.backend_install import find_python, install, verify
+from blender_trellis.install.backend_install import Wanted, find_python, install, removable_bytes, remove
+from blender_trellis.install.health import check, lock_of
 from blender_trellis.install.python_environment import Environment, PipProgress, interpreter
 from blender_trellis.process.run_program import InstallCancelled, InstallError, run, scrubbed
 from tests.tiny_wheels import offline, write_index, write_wheel
+
+UV = Path(sys.executable).with_name("uv")
+CPU = Wanted("cpu", sys.executable)
 
 
 def quiet(fraction: float, words: str) -> None:
@@ -21,8 +25,10 @@ def quiet(fraction: float, words: str) -> None:
 
 
 @pytest.fixture
-def extension(tmp_path, monkeypatch) -> Path:
-    """An extension whose lock names a torch and a transformers of one line each."""
+def extension(request, tmp_path, monkeypatch) -> Path:
+    """An extension whose lock names a torch and a transformers of one line each; with uv, or "pip" alone."""
+    tool = getattr(request, "param", "uv")
+    monkeypatch.setattr(backend_install, "find_uv", lambda *_: str(UV) if tool == "uv" else "")
     root = tmp_path / "extension"
     for version in ("1.0", "2.0"):
         write_wheel(root / "store", "torch", version)
@@ -34,6 +40,11 @@ def extension(tmp_path, monkeypatch) -> Path:
         monkeypatch.setenv(name, value)
     write_lock(root, "1.0")
     return root
+
+
+def works(python: Path, extension: Path) -> str:
+    """What the check of an environment says."""
+    return check(python, lock_of(extension, "cpu")).sentence
 
 
 def write_lock(root: Path, torch: str) -> None:
@@ -79,39 +90,91 @@ def test_an_unfinished_installation_is_not_found(tmp_path):
 # --- installing
 
 
+@pytest.mark.parametrize("extension", ["uv", "pip"], indirect=True)
 def test_install_verify_and_upgrade(extension, tmp_path, monkeypatch):
     seen: list[tuple[float, str]] = []
     user = tmp_path / "user folder"
-    python = install(user, extension, "cpu", lambda *progress: seen.append(progress))
+    python = install(user, extension, CPU, lambda *progress: seen.append(progress))
     assert python == find_python("", user, extension, {})
-    assert "torch 1.0" in str(verify(python))
+    assert "torch 1.0" in works(python, extension)
     fractions = [fraction for fraction, _ in seen]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
-    assert any("torch" in words for _, words in seen)
+    assert any("torch" in words or "2 packages" in words for _, words in seen)
 
     with monkeypatch.context() as patch:
-        patch.setattr(backend_install, "build", None)  # what is right is left alone
-        assert install(user, extension, "cpu", quiet) == python
+        patch.setattr(backend_install, "_build", None)  # what is right is left alone
+        assert install(user, extension, CPU, quiet) == python
 
     write_lock(extension, "2.0")
-    assert "torch 2.0" in str(verify(install(user, extension, "cpu", quiet)))
-    assert [path.name for path in user.iterdir()] == ["backend-venv"]
+    assert works(python, extension) == (
+        "Its packages are of another version of the add-on (torch 1.0 instead of 2.0): repair it."
+    )
+    assert "torch 2.0" in works(install(user, extension, CPU, quiet), extension)
+    assert {path.name for path in user.iterdir()} <= {"backend-venv", "install.log", "uv-cache"}
+    assert "transformers" in (user / "install.log").read_text()
 
 
 def test_a_failed_installation_leaves_the_earlier_one(extension, tmp_path):
-    python = install(tmp_path, extension, "cpu", quiet)
+    python = install(tmp_path, extension, CPU, quiet)
     for torch, reason in (("9.9", r"torch==9\.9"), ("3.0", "libcudart is missing")):
         write_lock(extension, torch)
         with pytest.raises(InstallError, match=reason) as fault:
-            install(tmp_path, extension, "cpu", quiet)
-        assert fault.value.log
-        assert "torch 1.0" in str(verify(python))
+            install(tmp_path, extension, CPU, quiet)
+        assert fault.value.log or reason == "libcudart is missing"
+        write_lock(extension, "1.0")
+        assert "torch 1.0" in works(python, extension)
+
+
+def test_a_broken_environment_is_told_and_made_again(extension, tmp_path):
+    python = install(tmp_path, extension, CPU, quiet)
+    (module,) = python.parent.parent.rglob("torch.py")
+    module.unlink()
+    assert works(python, extension) == (
+        "Its packages cannot be imported (torch: ModuleNotFoundError: No module named 'torch'): repair it."
+    )
+    assert install(tmp_path, extension, CPU, quiet) == python
+    assert "torch 1.0" in works(python, extension)
+    shutil.rmtree(python.parent.parent / "lib")
+    assert "torch 1.0" in works(install(tmp_path, extension, CPU, quiet), extension)
+
+
+def test_a_cancelled_installation_is_taken_up_again(extension, tmp_path):
+    cancel = threading.Event()
+
+    def stop_late(fraction: float, words: str) -> None:
+        if fraction > 0.02:
+            cancel.set()
+
+    with pytest.raises(InstallCancelled):
+        install(tmp_path, extension, CPU, stop_late, cancel)
+    assert find_python("", tmp_path, extension, {}) is None
+    assert "torch 1.0" in works(install(tmp_path, extension, CPU, quiet), extension)
+
+
+def test_removing_gives_all_of_it_back(extension, tmp_path):
+    user = tmp_path / "user"
+    install(user, extension, CPU, quiet)
+    (user / "models").mkdir()
+    (user / "backend-venv" / "large").write_bytes(bytes(1 << 20))
+    taken = removable_bytes(user)
+    assert taken > 1 << 20
+    assert remove(user) == taken
+    assert {path.name for path in user.iterdir()} == {"models", "install.log"}
+    assert removable_bytes(user) == 0
+
+
+def test_a_folder_of_wheels_serves_without_any_index(extension, tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    with pytest.raises(InstallError, match="torch"):
+        install(tmp_path / "user", extension, CPU, quiet)
+    wanted = Wanted("cpu", sys.executable, str(extension / "store"))
+    assert "torch 1.0" in works(install(tmp_path / "user", extension, wanted, quiet), extension)
 
 
 def test_cancel_takes_effect_at_once_and_leaves_nothing_that_is_found(extension, tmp_path):
     cancel = threading.Event()
     with pytest.raises(InstallCancelled):
-        install(tmp_path, extension, "cpu", lambda *progress: cancel.set(), cancel=cancel)
+        install(tmp_path, extension, CPU, lambda *progress: cancel.set(), cancel)
     assert find_python("", tmp_path, extension, {}) is None
 
 
@@ -124,11 +187,12 @@ def test_a_silent_program_can_be_cancelled():
 
 def test_too_little_disk_is_said_before_anything_is_written(extension, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1 << 30))
-    with pytest.raises(InstallError, match=r"1\.0 GB free and the backend needs 4 GB"):
-        install(tmp_path / "user", extension, "cpu", quiet)
+    with pytest.raises(InstallError, match=r"1\.0 GB free and the backend needs 3\.0 GB"):
+        install(tmp_path / "user", extension, CPU, quiet)
     assert not (tmp_path / "user").exists()
 
 
+@pytest.mark.parametrize("extension", ["pip"], indirect=True)
 def test_pythons_that_cannot_make_environments(extension, tmp_path):
     """Debian's without ensurepip, one that is too old, one that is not there."""
     for code, words in ((1, "python3-venv"), (3, "older than 3.11")):
@@ -136,14 +200,30 @@ def test_pythons_that_cannot_make_environments(extension, tmp_path):
         python.write_text(f"#!/bin/sh\nexit {code}\n")
         python.chmod(0o755)
         with pytest.raises(InstallError, match=words):
-            install(tmp_path, extension, "cpu", quiet, base_python=str(python))
+            install(tmp_path, extension, Wanted("cpu", str(python)), quiet)
     with pytest.raises(InstallError, match="There is no Python"):
-        install(tmp_path, extension, "cpu", quiet, base_python=str(tmp_path / "nowhere"))
+        install(tmp_path, extension, Wanted("cpu", str(tmp_path / "nowhere")), quiet)
+    with pytest.raises(InstallError, match="Only uv can fetch a Python"):
+        install(tmp_path, extension, Wanted("cpu", ""), quiet)
+
+
+def test_uv_makes_the_environment_where_python_cannot(extension, tmp_path):
+    """A Python without venv and ensurepip, as Debian's."""
+    home = tmp_path / "bare"
+    subprocess.run([str(UV), "venv", "-q", "--no-project", "--python", sys.executable, str(home)], check=True)
+    bare = interpreter(home)
+    site = next((home / "lib").glob("python*/site-packages"))
+    (site / "sitecustomize.py").write_text(
+        "import sys; sys.modules['venv'] = sys.modules['ensurepip'] = None\n"
+    )
+    assert subprocess.run([str(bare), "-c", "import venv"], capture_output=True).returncode
+    python = install(tmp_path / "user", extension, Wanted("cpu", str(bare)), quiet)
+    assert "torch 1.0" in works(python, extension)
 
 
 def test_an_unknown_accelerator_is_named(extension, tmp_path):
     with pytest.raises(InstallError, match='"abacus"'):
-        install(tmp_path, extension, "abacus", quiet)
+        install(tmp_path, extension, Wanted("abacus"), quiet)
 
 
 # --- which build of torch
@@ -193,20 +273,30 @@ def test_without_the_small_build_the_processor_takes_the_large_one(monkeypatch):
         torch_commands(monkeypatch, "Windows", "cuda", own_sources=False, works=False)
 
 
+@pytest.mark.parametrize("extension", ["uv", "pip"], indirect=True)
 def test_an_index_for_torch_goes_before_everything(extension, tmp_path, monkeypatch):
     other = write_wheel(tmp_path / "elsewhere", "torch", "1.0+other")
     monkeypatch.setenv("TORCH_INDEX", write_index(tmp_path / "index", other))
-    assert "torch 1.0+other" in str(verify(install(tmp_path / "user", extension, "cpu", quiet)))
+    python = install(tmp_path / "user", extension, CPU, quiet)
+    assert "torch 1.0+other" in works(python, extension)
 
 
 # --- the parts
 
 
-def test_verify_says_none_for_an_interpreter_without_the_packages(tmp_path):
+def test_interpreters_without_the_packages_are_not_called_installed(tmp_path):
+    write_lock(tmp_path, "1.0")
+    lock = lock_of(tmp_path, "cpu")
     empty = tmp_path / "empty"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(empty)], check=True)
-    assert verify(interpreter(empty)) is None
-    assert verify(tmp_path / "nowhere") is None
+    health = check(interpreter(empty), lock)
+    assert not health.is_right
+    assert health.sentence == "2 of its 2 packages are missing (torch, transformers): repair it."
+    assert "does not start" in check(tmp_path / "nowhere", lock).sentence
+    liar = tmp_path / "liar"
+    liar.write_text("#!/bin/sh\necho not a Python >&2; exit 7\n")
+    liar.chmod(0o755)
+    assert "(not a Python)" in check(liar, lock).sentence
 
 
 def test_blenders_variables_do_not_reach_pip_but_its_settings_do():
@@ -253,5 +343,5 @@ def test_a_full_disk_is_one_sentence():
 
 def test_every_accelerator_has_a_lock():
     root = Path(__file__).resolve().parent.parent.parent
-    for accelerator in backend_install.NEEDED_BYTES:
-        assert (root / "backend" / "requirements" / f"{accelerator}.txt").is_file()
+    for accelerator in python_environment.ACCELERATORS:
+        assert lock_of(root, accelerator).is_file()

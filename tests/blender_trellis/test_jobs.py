@@ -12,6 +12,7 @@ from blender_trellis.protocol import (
     Array,
     Cancelled,
     Failed,
+    Finish,
     Finished,
     Generate,
     Heartbeat,
@@ -20,6 +21,7 @@ from blender_trellis.protocol import (
     Progress,
     ProtocolError,
     Result,
+    Vary,
 )
 
 DONE = Finished("a", 1.0, 1, "starter")
@@ -78,7 +80,7 @@ def test_parts_are_kept_and_the_last_of_a_kind_is_found():
     [(DONE, "finished"), (Failed("a", "bad_input", "No."), "failed"), (Cancelled("a"), "cancelled")],
 )
 def test_the_last_word_is_the_last(message, state):
-    job = apply(new_job(Generate("a")), message)
+    job = apply(new_job(Generate("a", formats=())), message)
     assert job.state == state and job.ended
     for late in (DONE, Failed("a", "internal", "x"), Cancelled("a"), Progress("a", "load", 1, 1)):
         assert apply(job, late) == job
@@ -229,3 +231,18 @@ def test_faults_of_parts_are_named(result, words):
         check_result(result)
     assert words in str(caught.value)
     assert caught.value.job == "a"
+
+
+@pytest.mark.parametrize(
+    "request_, lacking",
+    [
+        (Generate("a"), "mesh"),
+        (Generate("a", formats=("gaussian",)), "gaussian"),
+        (Generate("a", structure_only=True), "structure latent"),
+        (Finish("a"), "finished mesh"),
+        (Vary("a", onto="mesh"), "vertex colors"),
+    ],
+)
+def test_a_job_that_ends_without_its_results_has_failed(request_, lacking):
+    job = apply(new_job(request_), DONE)
+    assert job.failure == "protocol" and f"sent no {lacking}." in job.message

@@ -1,11 +1,13 @@
 """The buttons of candidates: make some, pick, finish what is picked, discard the rest."""
 
+from dataclasses import replace
+
 import bpy
 
 from ...backend_settings import backend_settings
 from ...faults import Fault
 from ...jobs import session
-from ...jobs.candidates import candidate_requests
+from ...jobs.candidates import of_seeds
 from ...jobs.placement import Placement
 from ..operators import why_not_generate
 from ..properties import SEED_MAX
@@ -32,9 +34,9 @@ class TRELLIS_OT_make_candidates(bpy.types.Operator):
             pictures = settings.read_pictures()
             settings.draw_seed()
             name = pictures[0].stem if pictures else settings.prompt.strip()[:40]
-            asked = settings.to_request(pictures, backend_settings())
+            asked = replace(settings.to_request(pictures, backend_settings()), structure_only=True)
             first, standing = session.next_candidate(), settings.to_standing()
-            for place, request in enumerate(candidate_requests(asked, settings.candidates, SEED_MAX)):
+            for place, request in enumerate(of_seeds(asked, settings.candidates, SEED_MAX)):
                 session.submit(request, Placement(name, standing=standing, candidate=first + place))
         except Fault as fault:
             self.report({"ERROR"}, str(fault))

@@ -3,7 +3,7 @@
 import bpy
 
 from ...jobs import session
-from ..panels import TrellisPanel
+from ..panels import Order, TrellisPanel
 
 ACROSS = 4  # numbers in a row
 
@@ -14,7 +14,7 @@ class TRELLIS_PT_candidates(TrellisPanel, bpy.types.Panel):
     bl_label = "Candidates"
     bl_parent_id = "TRELLIS_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
-    bl_order = 0
+    bl_order = Order.CANDIDATES
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout

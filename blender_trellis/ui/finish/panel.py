@@ -2,7 +2,7 @@
 
 import bpy
 
-from ..panels import TrellisPanel
+from ..panels import Order, TrellisPanel
 
 
 class TRELLIS_PT_finish(TrellisPanel, bpy.types.Panel):
@@ -11,7 +11,7 @@ class TRELLIS_PT_finish(TrellisPanel, bpy.types.Panel):
     bl_label = "Finish"
     bl_parent_id = "TRELLIS_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
-    bl_order = 2
+    bl_order = Order.FINISH
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout

@@ -6,7 +6,7 @@ from ...editing.region_objects import asset_of
 from ...faults import Fault
 from ...jobs import session
 from ...protocol import ModelInfo
-from ..panels import TrellisPanel
+from ..panels import Order, TrellisPanel
 from ..widgets import draw_reasons, draw_text, letters_across
 from .drawing import Taken, taken_by
 from .reasons import is_around_everything, why_not_now
@@ -20,7 +20,7 @@ class TRELLIS_PT_region(TrellisPanel):
     """A part of an asset, made anew."""
 
     bl_label = "Regenerate Region"
-    bl_order = 3
+    bl_order = Order.REGION
     bl_description = "Change a part of an asset and keep the rest exactly as it is"
     bl_parent_id = "TRELLIS_PT_main"
 

@@ -4,7 +4,7 @@ import bpy
 
 from ...jobs import session
 from ...protocol import ModelInfo
-from ..panels import TrellisPanel
+from ..panels import Order, TrellisPanel
 from ..widgets import draw_reasons, draw_text, letters_across
 from .reasons import model_of, why_not_encode, why_not_retexture, why_not_vary
 from .request import Selected, selected
@@ -15,7 +15,7 @@ class TRELLIS_PT_vary(TrellisPanel):
     """Variants of an asset or of any mesh."""
 
     bl_label = "Vary"
-    bl_order = 4
+    bl_order = Order.VARY
     bl_description = "Make variants of an asset or a mesh, or give a mesh new colors"
     bl_parent_id = "TRELLIS_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
