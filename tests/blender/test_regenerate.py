@@ -175,7 +175,7 @@ def test_an_edit_that_the_asset_cannot_take_is_added_beside(addon, picture, monk
         raise ZeroDivisionError("a bug")
 
     collection = _generated(picture)
-    monkeypatch.setattr(replace, "splice", broken)
+    monkeypatch.setattr(replace, "splice_steps", broken)
     before = _places(part(collection, "mesh"))
     _submit(_edit_of(collection), Placement("crate", edits=asset_id(collection)))
     assert "a bug" in session.status().fault and "added beside" in session.status().fault
