@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from backend.config import parse_config
 from backend.layers.dense_conv import DenseConv3d
 from backend.lifting.occupancy import OccupancyGuess, OccupancyGuessConfig
-from backend.lifting.surface import SurfaceGuess, SurfaceGuessConfig, shape_share, shape_starts
+from backend.lifting.outline import Outline
+from backend.lifting.solid import SolidGuess
+from backend.lifting.surface import COARSE_CELLS, SurfaceGuess, SurfaceGuessConfig, shape_share
 from backend.models.network import zero_
 from backend.models.sparse_structure_flow import unpatchify
 
@@ -49,13 +51,14 @@ class LiftingEncoderConfig:
 class LiftedCondition:
     """What the flows start from and attend to.
 
-    tokens (B, L, C) · structure_start (B, Cz, r, r, r) and latent_start (B, 8, R, R, R), normalised ·
-    aligned (B, Cz + C', r, r, r): the guessed structure and the volume, for a flow that takes them by cell.
+    tokens (B, L, C) · structure_start (B, Cz, r, r, r), normalised · solids: what each picture shows of its
+    object's solid · aligned (B, Cz + C', r, r, r): the guessed structure and the volume, for a flow that
+    takes them by cell.
     """
 
     tokens: Tensor
     structure_start: Tensor
-    latent_start: Tensor
+    solids: tuple[SolidGuess, ...]
     aligned: Tensor
 
 
@@ -145,14 +148,25 @@ class LiftingImageEncoder(nn.Module):
         if pixels.shape[-1] != size:
             pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
         planes, volumes = self.lift(pixels)
-        structure, latent = shape_starts(
-            self.structure_head,
-            self.surface_head,
-            self.occupancy(pixels, volumes[-1]),
-            self.colors(pixels, planes, volumes),
+        logits = self.occupancy(pixels, volumes[-1])
+        share, inside = shape_share(self.structure_head, self.surface_head, logits, self._fine)
+        structure = self.structure_head(share)
+        outlines = [
+            outline_of(self.config, one[3]).fitted(of[0]) for one, of in zip(pixels, inside, strict=True)
+        ]
+        grid = torch.stack([one.seen(self.color_grid) for one in outlines])[:, None]
+        colors = self.colors(pixels, planes, volumes, grid)
+        solids = tuple(
+            SolidGuess(inside[n, 0], colors[n], self.surface_head, structure[n : n + 1], outline)
+            for n, outline in enumerate(outlines)
         )
         aligned = self.aligned(structure, volumes)
-        return LiftedCondition(self.tokens(planes, volumes), structure, latent, aligned)
+        return LiftedCondition(self.tokens(planes, volumes), structure, solids, aligned)
+
+    @property
+    def _fine(self) -> int:
+        """Voxels a side of the structured latent."""
+        return 2 * self.config.volume_resolution
 
     def lift(self, pixels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Feature maps of the picture (B, 4, S, S) and of the volume, coarsest first."""
@@ -179,13 +193,17 @@ class LiftingImageEncoder(nn.Module):
         mirrored = guess.occupancy(self.lift(pixels.flip(-1))[1][-1]).flip(2)
         return (guess.occupancy(volume) + mirrored) / 2
 
-    def colors(self, pixels: Tensor, planes: list[Tensor], volumes: list[Tensor]) -> Tensor:
+    def colors(
+        self, pixels: Tensor, planes: list[Tensor], volumes: list[Tensor], grid: Tensor | None = None
+    ) -> Tensor:
         """Colour of the surface, were it there, in all voxels: (B, 3, R, R, R) in [−1, 1].
 
-        It is that of the pixel where the voxel falls, or of the nearest ones on the object, and a correction
-        for light and for what the picture does not show.
+        grid (B, 1, R³, 2): where they fall in the picture, if that is known. The colour is that of the pixel
+        where the voxel falls, or of the nearest ones on the object, and a correction for light and for what
+        the picture does not show.
         """
-        seen = _sample(spread_colors(*_foreground(pixels)), self.color_grid) * 2 - 1
+        places = self.color_grid if grid is None else grid
+        seen = _sample(spread_colors(*_foreground(pixels)), places) * 2 - 1
         fine = _sample(self.color_picture(planes[-1]), self.color_grid)
         hidden = self.color_block(unpatchify(self.color_expand(volumes[-1]), 2) + fine)
         return (seen + self.color_head(hidden)).clamp(-1, 1)
@@ -205,8 +223,7 @@ class LiftingImageEncoder(nn.Module):
         planes, volumes = self.lift(torch.cat([pixels, pixels.flip(-1)]))
         straight, mirrored = self.structure_head.occupancy(volumes[-1]).chunk(2)
         logits = (straight + mirrored.flip(2)) / 2
-        size = 2 * self.config.volume_resolution
-        share, _ = shape_share(self.structure_head, self.surface_head, logits, size)
+        share, _ = shape_share(self.structure_head, self.surface_head, logits, self._fine)
         guess = self.structure_head(torch.cat([share, share.flip(2)]))
         return self.tokens(planes, volumes), self.aligned(guess, volumes)
 
@@ -266,13 +283,27 @@ def projection_grid(resolution: int, elevation: float, fov: float) -> Tensor:
     side
     is 1 with the usual margin.
     """
+    return _projected(_cell_centres(resolution).flatten(1) / 2, elevation, fov)[0]
+
+
+def _projected(points: Tensor, elevation: float, fov: float) -> tuple[Tensor, Tensor]:
+    """Places (N, 2) as of `projection_grid` of points (3, N) of the unit cube, and their depths (N,)."""
     tilt, half = math.radians(elevation), math.radians(fov) / 2
     distance = math.sqrt(0.75) / math.sin(half)
-    x, y, z = (_cell_centres(resolution) / 2).flatten(1)
+    x, y, z = points
     depth = distance + y * math.cos(tilt) - z * math.sin(tilt)
     up = z * math.cos(tilt) + y * math.sin(tilt)
     scale = distance / (0.5 * _CROP_MARGIN)
-    return torch.stack([x / depth * scale, -up / depth * scale], dim=-1)
+    return torch.stack([x / depth * scale, -up / depth * scale], dim=-1), depth
+
+
+def outline_of(config: LiftingEncoderConfig, alpha: Tensor) -> Outline:
+    """The outline that a picture's alpha (S, S) gives what is decoded with this encoder's volume."""
+    cells = COARSE_CELLS * 2 * config.volume_resolution
+    axis = torch.linspace(-0.5, 0.5, cells + 1, device=alpha.device)
+    corners = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).flatten(1)
+    places, depths = _projected(corners, config.elevation, config.fov)
+    return Outline(alpha, places, depths * cells)
 
 
 def _cell_centres(resolution: int) -> Tensor:
@@ -282,8 +313,8 @@ def _cell_centres(resolution: int) -> Tensor:
 
 
 def _sample(plane: Tensor, grid: Tensor) -> Tensor:
-    """(B, C, h, w) at grid (R³, 2) -> (B, C, R, R, R)."""
-    size = round(grid.shape[0] ** (1 / 3))
+    """(B, C, h, w) at grid (R³, 2), or (B, 1, R³, 2), -> (B, C, R, R, R)."""
+    size = round(grid.shape[-2] ** (1 / 3))
     places = grid.to(plane.dtype).expand(plane.shape[0], 1, -1, -1)
     sampled = F.grid_sample(plane, places, mode="bilinear", padding_mode="zeros", align_corners=False)
     return sampled.reshape(*plane.shape[:2], size, size, size)

@@ -9,7 +9,6 @@ latent · n = 2r + 1 corners a side.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,14 +40,11 @@ def _starter_encoder() -> SLatEncoderConfig:
 
 @dataclass(frozen=True)
 class SurfaceGuessConfig:
-    """levels: the probabilities, ascending, of lying inside the solid at which a sheet of surface is drawn.
-
-    One level would be the likeliest surface, and right nowhere where depth is in doubt. Several stand for the
-    doubt: a wall that is thin where the picture tells and thick where it does not. Where the solid is nowhere
-    as sure of itself as `sure`, they are lowered in proportion. encoder: the latent encoder's.
+    """level: the probability of lying inside the solid at which its border is drawn. Where the solid is
+    nowhere as sure of itself as `sure`, it is lowered in proportion. encoder: the latent encoder's.
     """
 
-    levels: tuple[float, ...] = (0.5, 0.8)
+    level: float = 0.5
     sure: float = 0.25
     encoder: SLatEncoderConfig = dataclasses.field(default_factory=_starter_encoder)
 
@@ -70,52 +66,23 @@ class SurfaceGuess(nn.Module):
         self.register_buffer("mean", torch.zeros(config.encoder.latent_channels))
         self.register_buffer("std", torch.ones(config.encoder.latent_channels))
 
-    def forward(self, distance: Tensor, occupied: Tensor, colors: Tensor) -> Tensor:
-        """Normalised latents (B, C, r, r, r), 0 far from the occupied voxels.
-
-        distance (B, n, n, n) to the solid's border in cells, negative inside · occupied (B, 1, R, R, R) bool
-        · colors (B, 3, r, r, r) in [−1, 1].
-        """
-        size = colors.shape[-1]
-        wanted = F.max_pool3d(occupied.float(), occupied.shape[-1] // size)
-        wanted = F.max_pool3d(wanted, 3, stride=1, padding=1)[:, 0] > 0
-        result = colors.new_zeros(len(colors), len(self.mean), size, size, size, dtype=torch.float32)
-        for n in range(len(colors)):
-            coords = torch.argwhere(wanted[n]).int()
-            if len(coords) == 0:
-                continue
-            x, y, z = coords.long().unbind(1)
-            features = solid_features(distance[n], coords, colors[n, :, x, y, z].T)
-            latents = self.encoder(features, self.encoder.structure(coords))[0].float()
-            result[n, :, x, y, z] = ((latents - self.mean) / self.std).T
-        return result
-
-
-def shape_starts(
-    structure: OccupancyGuess, surface: SurfaceGuess, logits: Tensor, colors: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Logits of surface and solid (B, 2, R, R, R) and colours (B, 3, r, r, r) -> the latents of the structure
-    (B, Cz, …) and of what lies on it (B, C, r, r, r), both normalised.
-    """
-    share, sheets = shape_share(structure, surface, logits, colors.shape[-1])
-    return structure(share), surface(wall_distance(sheets), share > 0.5, colors)
-
 
 def shape_share(
     structure: OccupancyGuess, surface: SurfaceGuess, logits: Tensor, resolution: int
-) -> tuple[Tensor, list[Tensor]]:
-    """Logits of surface and solid (B, 2, R, R, R) -> how far voxels are occupied (B, 1, R, R, R), and the
-    distances to the sheets of the walls for a structured latent of that resolution.
+) -> tuple[Tensor, Tensor]:
+    """Logits of surface and solid (B, 2, R, R, R) -> how far voxels are occupied (B, 1, R, R, R), and how
+    likely they lie inside, 0.5 where the border most likely is, for a structured latent of that resolution.
     """
     crossed, solid = logits.split(1, dim=1)
     lowered = (structure.cut(solid).sigmoid() / surface.config.sure).clamp(max=1)
     inside, cells, size = solid.sigmoid(), COARSE_CELLS * resolution, crossed.shape[-1]
-    # Not the wall's own border: what is decoded from a wall lies further out than the wall was drawn.
+    # Not the solid's own border: what is occupied reaches further out, for as long as it is in doubt.
     border = border_distance(inside, lowered * structure.config.border_level, cells)
     share = structure.share(crossed, borders(border, size))
-    sheets = [border_distance(inside, lowered * level, cells) for level in surface.config.levels]
-    outside = borders(sheets[0], size)
-    return torch.maximum(share, missing(outside, share > 0.5, size // resolution).float()), sheets
+    level = lowered * surface.config.level
+    outside = borders(border_distance(inside, level, cells), size)
+    share = torch.maximum(share, missing(outside, share > 0.5, size // resolution).float())
+    return share, inside / (2 * level)
 
 
 def missing(border: Tensor, occupied: Tensor, side: int) -> Tensor:
@@ -132,18 +99,6 @@ def borders(distance: Tensor, resolution: int) -> Tensor:
     corners = distance[:, None]
     high = F.max_pool3d(corners, stride + 1, stride)
     return (high > 0) & (-F.max_pool3d(-corners, stride + 1, stride) < 0)
-
-
-def wall_distance(sheets: Sequence[Tensor]) -> Tensor:
-    """Distances to the sheets at ascending levels, as of `border_distance` -> to the walls between them,
-    negative inside a wall.
-
-    With one level the wall is the whole solid; with two it is hollow; with three there is a core again.
-    """
-    distance, *deeper = sheets
-    for number, border in enumerate(deeper):
-        distance = torch.minimum(distance, border) if number % 2 else torch.maximum(distance, -border)
-    return distance
 
 
 def border_distance(solid: Tensor, level: Tensor, cells: int) -> Tensor:
@@ -169,7 +124,6 @@ def solid_features(distance: Tensor, coords: Tensor, colors: Tensor) -> Tensor:
     steps = torch.arange(COARSE_CELLS + 1, device=coords.device)
     offsets = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), -1).flatten(0, 2)
     x, y, z = (coords.long()[:, None] * COARSE_CELLS + offsets).unbind(-1)
-    size = (distance.shape[0] - 1) / COARSE_CELLS
-    voxels = (distance[x, y, z] / COARSE_CELLS - THICKENING * size).clamp(-1, 1)
+    voxels = (distance[x, y, z] / COARSE_CELLS).clamp(-1, 1)
     tints = colors[:, None] * (voxels.abs() < 0.999)[..., None]
     return torch.cat([voxels, tints.flatten(1)], dim=1)

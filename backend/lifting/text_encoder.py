@@ -23,7 +23,8 @@ from backend.layers.stack import Stack
 from backend.layers.transformer import ModulatedCrossBlock, modulation
 from backend.lifting.image_encoder import ResBlock
 from backend.lifting.occupancy import OccupancyGuess, OccupancyGuessConfig
-from backend.lifting.surface import SurfaceGuess, SurfaceGuessConfig, shape_starts
+from backend.lifting.solid import SolidGuess
+from backend.lifting.surface import SurfaceGuess, SurfaceGuessConfig, shape_share
 from backend.models.minilm_text import PUBLISHED
 from backend.models.network import Network, xavier_linears_, zero_
 from backend.models.sparse_structure_flow import unpatchify
@@ -56,10 +57,10 @@ class LiftingTextConfig:
 
 @dataclass(frozen=True)
 class TextStarts:
-    """structure_start (B, Cz, r, r, r) and latent_start (B, 8, 2r, 2r, 2r), both normalised."""
+    """structure_start (B, Cz, r, r, r), normalised, and what each sentence tells of its object's solid."""
 
     structure_start: Tensor
-    latent_start: Tensor
+    solids: tuple[SolidGuess, ...]
 
 
 class _Refine(nn.Module):
@@ -131,9 +132,11 @@ class LiftingTextEncoder(Network[LiftingTextConfig]):
         """tokens (B, L, C), the last of which stands for the whole sentence."""
         volume = self.volume(tokens)
         logits = self.structure_head.occupancy(volume)
-        return TextStarts(
-            *shape_starts(self.structure_head, self.surface_head, logits, self.colors(volume, tokens))
-        )
+        colors = self.colors(volume, tokens)
+        share, inside = shape_share(self.structure_head, self.surface_head, logits, colors.shape[-1])
+        structure = self.structure_head(share)
+        solids = zip(inside[:, 0], colors, structure.split(1), strict=True)
+        return TextStarts(structure, tuple(SolidGuess(a, b, self.surface_head, c) for a, b, c in solids))
 
     def to_precision(self, dtype: torch.dtype) -> Self:
         """As for all networks; but the two guesses, whose weights files hold in half, compute in fp32.

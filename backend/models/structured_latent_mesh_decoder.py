@@ -25,7 +25,10 @@ COLOR_CHANNELS = 48
 
 @dataclass(frozen=True)
 class MeshHeadConfig:
+    """solid: what the voxels enclose is inside; the published decoders know nothing of it."""
+
     use_color: bool = False
+    solid: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class SLatMeshDecoderConfig(TrunkConfig):
 
     @property
     def head(self) -> MeshHeadConfig:
-        """The published fields of `representation_config`, checked."""
+        """The fields of `representation_config`, checked."""
         return parse_config(MeshHeadConfig, self.representation_config, "representation_config")
 
 

@@ -1,5 +1,5 @@
-"""How a trained starter is sampled best: where to cut the occupancy, and how far its flows go beyond the
-encoder's prediction. Chosen on pictures of training objects from directions that training never saw.
+"""How a trained starter is sampled best: where to cut the occupancy, and how far the first flow goes beyond
+the encoder's prediction. Chosen on pictures of training objects from directions that training never saw.
 
 R resolution.
 """
@@ -9,20 +9,16 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from backend.evaluation.cases import Case
-from backend.geometry.portrait import decoded_asset
 from backend.geometry.scene import occupancy
-from backend.measures.comparison import distances, f_score_of_distances, iou, surface_scores
-from backend.representations.structure import occupied_voxels
+from backend.measures.comparison import distances, f_score_of_distances, iou
 from backend.sampling import SamplerSettings
 from backend.trellis.conditioning import Condition
-from backend.trellis.decoding import Voxels
 from backend.trellis.generate import condition_on, generate
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings
@@ -67,38 +63,6 @@ def best_structure(
     return sampler, SHIFTS[variant], mean
 
 
-def best_latent(
-    networks: Networks,
-    cases: Sequence[Case],
-    structure: SamplerSettings,
-    shift: float,
-    until: float,
-    candidates: Sequence[SamplerSettings] = CANDIDATES,
-) -> tuple[SamplerSettings, float]:
-    """The sampler of the structured latent on structures that are sampled and shifted so, and the mean of the
-    meshes' F-scores at 0.05 and 0.02.
-    """
-    resolution = networks.config("slat_flow_model").resolution
-
-    def scores(case: Case) -> Score:
-        condition = _condition(networks, case)
-        logits = _logits(networks, condition, structure) + shift
-        voxels = Voxels(occupied_voxels(logits, resolution).int(), resolution, logits > 0)
-
-        def score(sampler: SamplerSettings) -> list[float]:
-            if len(voxels.coords) == 0:
-                return [0.0]
-            settings = Settings(structure, sampler, ("mesh",))
-            mesh = decoded_asset(_made("mesh", networks, condition, settings, [voxels]))
-            found = surface_scores(mesh, case.scene.mesh)
-            return [(found["fscore_005"] + found["fscore_002"]) / 2]
-
-        return score
-
-    sampler, _, mean = _best(cases, candidates, scores, until)
-    return sampler, mean
-
-
 def shift_scores(logits: np.ndarray, truth: np.ndarray) -> list[float]:
     """Means of IoU and voxel F-score of the structures that logits (R, R, R) give at every shift."""
     to_truth = distances(truth)
@@ -120,20 +84,9 @@ def _condition(networks: Networks, case: Case) -> Condition:
 @torch.inference_mode()
 def _logits(networks: Networks, condition: Condition, sampler: SamplerSettings) -> Tensor:
     """Occupancy logits (R, R, R) of a picture."""
-    latent = _made("structure_latent", networks, condition, Settings(sampler, sampler, ()))
-    return networks["sparse_structure_decoder"](latent)[0, 0]
-
-
-def _made(
-    kind: str,
-    networks: Networks,
-    condition: Condition,
-    settings: Settings,
-    voxels: Sequence[Voxels] | None = None,
-) -> Any:
-    """The output of that kind, on the way to which nothing further is made."""
-    events = generate(networks, condition, settings, torch.Generator().manual_seed(1), voxels)
-    return next(event.value for event in events if isinstance(event, Output) and event.kind == kind)
+    events = generate(networks, condition, Settings(sampler, sampler, ()), torch.Generator().manual_seed(1))
+    latents = (one.value for one in events if isinstance(one, Output) and one.kind == "structure_latent")
+    return networks["sparse_structure_decoder"](next(latents))[0, 0]
 
 
 def _best(

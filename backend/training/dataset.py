@@ -84,19 +84,6 @@ def stretched(asset: Asset, rng: np.random.Generator) -> Asset:
     return replace(asset, vertices=asset.vertices * factors)
 
 
-def solid(occupied: np.ndarray) -> np.ndarray:
-    """The surface's voxels (R, R, R) with all that they hide from the left, right, front, back and above.
-
-    Few assets are watertight and many have no bottom, so being enclosed is too much to ask.
-    """
-    hidden = np.ones_like(occupied)
-    for axis in range(3):
-        hidden &= np.flip(np.logical_or.accumulate(np.flip(occupied, axis), axis), axis)
-        if axis < 2:
-            hidden &= np.logical_or.accumulate(occupied, axis)
-    return hidden
-
-
 def surface_tints(scene: Scene, resolution: int) -> tuple[np.ndarray, np.ndarray]:
     """Colours (3, r, r, r) u8 of the surface nearest to each voxel, and which voxels are near it, bool."""
     tint, known = sampled_colors(scene.vertices, scene.faces, scene.corner_colors, resolution)

@@ -17,6 +17,7 @@ from backend.checkpoints.weights import ModelFolder, read_model
 from backend.errors import UserError
 from backend.image import on_black
 from backend.lifting.known_words import KnownWords
+from backend.lifting.solid import SolidGuess
 from backend.lifting.text_encoder import LiftingTextEncoder
 from backend.models.clip_text import ClipText, load_text_encoder
 from backend.models.dinov2 import load_image_encoder
@@ -38,20 +39,27 @@ class Condition:
 
     tokens: one (1, L, C) sequence for every picture. null: (1, L, C), the absence of a condition.
     structure_start (1, C, r, r, r), latent_start (1, C, R, R, R) in normalised space: latents from which the
-    samplers may start instead of pure noise; None where the model has none. aligned (1, C, r, r, r): what a
-    flow with a spatially aligned condition reads beside its input.
+    samplers may start instead of pure noise; None where the model has none. solid: what the guide tells of
+    the object's solid, which gives every sampled structure a start of its own. aligned (1, C, r, r, r): what
+    a flow with a spatially aligned condition reads beside its input.
     """
 
     tokens: tuple[Tensor, ...]
     null: Tensor
     structure_start: Tensor | None = None
     latent_start: Tensor | None = None
+    solid: SolidGuess | None = None
     aligned: Tensor | None = None
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the structured latent need not start from pure noise."""
+        return self.latent_start is not None or self.solid is not None
 
     def latent_start_at(self, coords: Tensor) -> Tensor | None:
         """The start of the structured latent (L, C) on the voxels coords (L, 3)."""
         if self.latent_start is None:
-            return None
+            return None if self.solid is None else self.solid.latents(coords)
         x, y, z = coords.long().unbind(1)
         return self.latent_start[0, :, x, y, z].T.contiguous()
 
@@ -143,7 +151,7 @@ class LiftingConditioner:
         lifted = [self.encoder(cutout_to_pixels(picture, self._device)) for picture in pictures]
         tokens, first = tuple(one.tokens for one in lifted), lifted[0]
         null = torch.zeros_like(tokens[0])
-        return Condition(tokens, null, first.structure_start, first.latent_start, first.aligned)
+        return Condition(tokens, null, first.structure_start, None, first.solids[0], first.aligned)
 
     def from_text(self, prompt: str) -> Condition:
         raise UserError(PICTURES_ONLY)
@@ -184,4 +192,4 @@ class LiftingTextConditioner:
         if self._known is not None:
             self._known.check(prompt)
         starts = self._lifting(condition.tokens[0])
-        return replace(condition, structure_start=starts.structure_start, latent_start=starts.latent_start)
+        return replace(condition, structure_start=starts.structure_start, solid=starts.solids[0])

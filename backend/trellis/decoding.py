@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from backend.errors import UserError
 from backend.layers.sparse import subdivide_coords
+from backend.lifting.solid import SolidGuess
+from backend.representations.enclosed import enclosed_voxels, with_inside, with_solid_signs
 from backend.representations.flexicubes import extract_mesh
 from backend.representations.gaussians import GaussianConfig, Gaussians, decode_gaussians
 from backend.representations.mesh import Mesh
@@ -53,12 +55,14 @@ class Voxels:
     """The sparse structure: occupied voxels coords (L, 3) int32, sorted, of a grid of `resolution`³.
 
     occupied: (R, R, R) bool at the resolution of the structure decoder, of which the coords are pooled where
-    the structured latent is coarser.
+    the structured latent is coarser, beside such as hold slivers of a solid. solid: whose surface they are,
+    where the model tells.
     """
 
     coords: Tensor
     resolution: int
     occupied: Tensor
+    solid: SolidGuess | None = None
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,23 @@ def silent(stage: Stage, done: int, of: int) -> None:
 
 
 @torch.inference_mode()
-def decode_structure(networks: Networks, latent: Tensor, report: Report = silent) -> Voxels:
-    """The voxels of a structure latent (1, C, r, r, r): where the decoder's logit is above 0."""
+def decode_structure(
+    networks: Networks, latent: Tensor, report: Report = silent, solid: SolidGuess | None = None
+) -> Voxels:
+    """The voxels of a structure latent (1, C, r, r, r): where the decoder's logit is above 0.
+
+    Where a guide tells of the object's solid, they are the surface of what solid the latent makes of it.
+    """
     networks.begin("decode_sparse_structure")
     with _reporting(networks["sparse_structure_decoder"], "decode_sparse_structure", report):
-        voxels = estimated_voxels(networks, latent)
-    return voxels
+        if solid is None:
+            return estimated_voxels(networks, latent)
+        logits = networks["sparse_structure_decoder"](torch.cat([latent, solid.start.to(latent)]))[:, 0]
+    require_finite("a structure", logits)
+    shape = solid.shaped(*logits.float())
+    resolution = networks.config("slat_flow_model").resolution
+    coords = occupied_voxels(shape.held.float() - 0.5, resolution).int()
+    return Voxels(coords, resolution, shape.occupied, solid.settled(shape))
 
 
 @torch.inference_mode()
@@ -131,6 +146,13 @@ def decode_rows(
         raw = decoder(latent.feats, decoder.structure(latent.coords))
     rows = raw[1].reshape(len(latent.coords), -1) if kind == "mesh" else raw
     require_finite(OUTPUTS[kind], rows)
+    if kind == "mesh" and decoder.config.head.solid:
+        resolution = decoder.config.resolution
+        within = enclosed_voxels(latent.coords, rows, resolution)
+        coords, more = with_inside(latent.coords, rows, within)
+        cubes = subdivide_coords(subdivide_coords(coords))
+        signed = with_solid_signs(cubes, more.reshape(len(cubes), -1), 4 * resolution)
+        return signed.reshape(len(coords), -1)[: len(rows)]
     return rows
 
 
@@ -142,8 +164,12 @@ def finish(
     rows: Tensor,
     report: Report = silent,
     close_border: bool = True,
+    within: Tensor | None = None,
 ) -> Mesh | Gaussians | RadianceField:
-    """Rows (L, K) on voxels coords (L, 3) -> what they describe; the mesh by FlexiCubes in its fine cubes."""
+    """Rows (L, K) on voxels coords (L, 3) -> what they describe; the mesh by FlexiCubes in its fine cubes.
+
+    within (S, S, S) bool: the voxels inside a solid beside these, by default what these enclose.
+    """
     decoder = networks[ROLES[kind]]
     if kind == "gaussian":
         return decode_gaussians(coords, rows, gaussian_config(decoder), decoder.offset_perturbation)
@@ -154,6 +180,9 @@ def finish(
         report("extract_mesh", 0, 1)
 
     check()
+    if decoder.config.head.solid:
+        within = enclosed_voxels(coords, rows, decoder.config.resolution) if within is None else within
+        coords, rows = with_inside(coords, rows, within)
     cubes = subdivide_coords(subdivide_coords(coords))
     features = rows.reshape(len(cubes), -1)
     return extract_mesh(cubes, features, 4 * decoder.config.resolution, close_border, check)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from backend.geometry.region import Region
+from backend.representations.enclosed import enclosed_voxels
 from backend.representations.mesh import Mesh
 from backend.representations.mixing import mixed_cubes, mixed_mesh, mixed_values, values_at
 from backend.trellis.asset import AssetLatents
@@ -30,7 +31,7 @@ from backend.trellis.decoding import (
     silent,
 )
 from backend.trellis.editing.layers import rows_as_they_were, values_as_they_were, with_history
-from backend.trellis.editing.region import check_masks, grown, masks_of, rows_of
+from backend.trellis.editing.region import check_masks, grown, masks_of, rows_of, voxels_of
 from backend.trellis.editing.removal import closed, without_region
 from backend.trellis.editing.resampling import check_difference, new_look, new_shape
 from backend.trellis.editing.settings import Change, EditSettings
@@ -70,7 +71,7 @@ def edit(
         condition = _condition(change, guide)
         yield Step("condition", 1, 1)
         if settings.mode != "look":
-            edited = yield from new_shape(change, condition)
+            edited, condition = yield from new_shape(change, condition)
     yield Output("structure_latent", edited.structure_latent)
     yield Output("voxels", Voxels(edited.coords, edited.resolution, edited.occupied))
     rows = rows_of(asset.coords, edited.coords, asset.resolution)
@@ -95,7 +96,7 @@ def _condition(change: Change, guide: Guide) -> Condition:
     condition = condition_on(change.networks, guide)
     if change.settings.start == "guide":
         return condition
-    return replace(condition, structure_start=change.asset.structure_latent, latent_start=None)
+    return replace(condition, structure_start=change.asset.structure_latent, latent_start=None, solid=None)
 
 
 def _changed(change: Change, edited: AssetLatents, rows: Tensor) -> Tensor:
@@ -131,7 +132,12 @@ def _decode(
             if after is not None:
                 mixed = mixed_cubes(mixed, after, own, kept, look)
             was = finish(networks, kind, asset.coords, before, report)
-            made = finish(networks, kind, new.coords, mixed, report)
+            inside = [
+                enclosed_voxels(one.coords, held, asset.resolution)
+                for one, held in ((asset, before), (new, mixed))
+            ]
+            within = torch.where(changed, inside[1], inside[0]) & ~voxels_of(edited)
+            made = finish(networks, kind, new.coords, mixed, report, within=within)
             assert isinstance(was, Mesh) and isinstance(made, Mesh)
             value, same = mixed_mesh(was, made, changed, look)
         else:

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from backend.checkpoints.model_info import nothing_found
+from backend.lifting.solid import SolidGuess
 from backend.trellis.conditioning import Condition
 from backend.trellis.decoding import (
     ROLES,
@@ -63,9 +64,12 @@ def generate(
         else:
             structure_noise(networks, settings.samples, generator)  # stage 2 gets what is drawn after it
             sampled = [structure.to(networks.device)]
-        voxels = yield from _voxels(networks, sampled, report)
+        voxels = yield from _voxels(networks, sampled, report, condition.solid)
     coords = [one.coords for one in voxels]
-    sampled = yield from sample_latents(networks, condition, coords, settings, generator, report)
+    solids = [one.solid for one in voxels]
+    sampled = yield from sample_latents(
+        networks, condition, coords, settings, generator, report, solids=solids
+    )
     mean, std = normalization(networks)
     latents = [
         StructuredLatent(one.coords, x * std + mean, one.resolution)
@@ -94,12 +98,12 @@ def normalization(networks: Networks) -> tuple[Tensor, Tensor]:
 
 
 def _voxels(
-    networks: Networks, latents: Sequence[Tensor], report: Report
+    networks: Networks, latents: Sequence[Tensor], report: Report, solid: SolidGuess | None
 ) -> Generator[Step | Output, None, list[Voxels]]:
     for sample, latent in enumerate(latents):
         yield Output("structure_latent", latent, sample)
     yield Step("decode_sparse_structure", 0, 1)
-    voxels = [decode_structure(networks, latent, report) for latent in latents]
+    voxels = [decode_structure(networks, latent, report, solid) for latent in latents]
     if any(len(one.coords) == 0 for one in voxels):
         raise EmptyStructure(nothing_found(networks.folder))
     for sample, one in enumerate(voxels):

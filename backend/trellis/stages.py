@@ -4,7 +4,7 @@ Source: arXiv 2412.01506 section 3.3. Noise of all samples is drawn at once, in 
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from backend.errors import UserError
 from backend.lifting.aligned_flow import AlignedStructureFlowModel
+from backend.lifting.solid import SolidGuess
 from backend.sampling import (
     ConditionalModel,
     Known,
@@ -128,8 +129,12 @@ def sample_latents(
     generator: torch.Generator,
     report: Report = silent,
     known: Known | None = None,
+    solids: Sequence[SolidGuess | None] = (),
 ) -> Generator[Step, None, list[Tensor]]:
-    """Stage 2, what is on each voxel: normalised latents (L, C) on each sample's voxels (L, 3)."""
+    """Stage 2, what is on each voxel: normalised latents (L, C) on each sample's voxels (L, 3).
+
+    solids: those that the samples' voxels are the surface of, as far as the model tells.
+    """
     yield Step("structured_latent", 0, 1)
     config, most = networks.config("slat_flow_model"), max(len(one) for one in coords)
     require_memory(networks, settings.formats, most)
@@ -143,9 +148,8 @@ def sample_latents(
     latents = []
     for sample, (one, rows) in enumerate(zip(coords, noise.split(lengths), strict=True)):
         on_voxels = partial(flow, structure=flow.structure(one))
-        latents.append(
-            (yield from sampler.run(on_voxels, rows, condition.latent_start_at(one), sample, known))
-        )
+        own = condition if not solids or solids[sample] is None else replace(condition, solid=solids[sample])
+        latents.append((yield from sampler.run(on_voxels, rows, own.latent_start_at(one), sample, known)))
     return latents
 
 

@@ -39,14 +39,14 @@ def vary(
     geometry, or with `shape` of all.
     """
     condition = condition_on(networks, guide)
-    if not shape and condition.latent_start is not None:
+    if not shape and condition.predicts:
         # The prediction's latents hold a shape of their own, which would shred on the asset's voxels.
         chosen = EditSettings(settings, "look", seed)
         for event in edit(networks, asset, condition, _EVERYTHING, chosen, report):
             yield replace(event, kept=None) if isinstance(event, Output) else event
         return
     asset = asset.to(networks.device)
-    if condition.latent_start is None:
+    if not condition.predicts:
         condition = _from_asset(condition, asset, *normalization(networks))
     voxels = None
     if not shape:

@@ -1,15 +1,19 @@
 """What needs a window: putting an asset into the scene that is open, and redrawing."""
 
+import math
 from collections.abc import Callable, Generator, Sequence
 
 import bpy
-from mathutils import Matrix
+from mathutils import Matrix, Vector
 
 from .asset import Asset
 from .collection import asset_steps, put_asset
 from .find_asset import find_asset, in_use
 from .replace import finish, fits, replace_steps
 from .standing import AT_CURSOR, Standing
+
+SENSOR = 72.0  # millimetres, of 3D views
+MARGIN = 1.1
 
 
 def has_to_wait(edits: str) -> str:
@@ -134,6 +138,23 @@ def _frame_selected(window: bpy.types.Window, colors: str) -> None:
         with bpy.context.temp_override(window=window, area=area, region=region):
             if bpy.ops.view3d.view_selected.poll() and bpy.context.mode == "OBJECT":
                 bpy.ops.view3d.view_selected()
+
+
+def frame_points(points: Sequence[Vector]) -> None:
+    """Turns 3D views, but for those that look through a camera, to points that no object stands for."""
+    low = Vector(min(point[axis] for point in points) for axis in range(3))
+    high = Vector(max(point[axis] for point in points) for axis in range(3))
+    radius = (high - low).length / 2
+    areas = (area for window in bpy.context.window_manager.windows for area in window.screen.areas)
+    for area in areas:
+        space = area.spaces.active
+        if area.type != "VIEW_3D" or space.region_3d.view_perspective == "CAMERA":
+            continue
+        region = next(region for region in area.regions if region.type == "WINDOW")
+        sides = sorted((max(region.width, 1), max(region.height, 1)))
+        half = SENSOR / 2 / space.lens * sides[0] / sides[1]  # tangent of half the smaller angle of view
+        space.region_3d.view_location = (low + high) / 2
+        space.region_3d.view_distance = MARGIN * radius * math.sqrt(1 + 1 / half**2)
 
 
 def redraw(views: bool = False) -> None:

@@ -22,10 +22,10 @@ class JobOperator(bpy.types.Operator):
 
 
 class TRELLIS_OT_generate_from_files(bpy.types.Operator):
-    """Choose several pictures and make an object of each; they wait in the queue"""
+    """Choose pictures and make a separate object of each; they wait in the queue"""
 
     bl_idname = "trellis.generate_from_files"
-    bl_label = "Generate from Several Pictures"
+    bl_label = "Generate from Each Picture"
 
     directory: bpy.props.StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
     files: bpy.props.CollectionProperty(

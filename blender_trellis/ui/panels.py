@@ -215,7 +215,7 @@ class TRELLIS_PT_backend(TrellisPanel):
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         for line in session.status().backend:
-            layout.label(text=line)
+            layout.label(text=translated(line), translate=False)
         layout.operator("trellis.stop_backend", icon="QUIT")
 
 

@@ -6,7 +6,6 @@ from ..jobs import session
 from .panels import Order, TrellisPanel
 from .widgets import draw_text, letters_across
 
-MANY = "{count} jobs were waiting when Blender closed"
 ICONS = {
     "queued": "TIME",
     "running": "PLAY",
@@ -31,7 +30,11 @@ class TRELLIS_PT_left(TrellisPanel, bpy.types.Panel):
     def draw(self, context: bpy.types.Context) -> None:
         box = self.layout.box()
         count = session.left_jobs()
-        said = MANY.format(count=count) if count > 1 else "One job was waiting when Blender closed"
+        said = (
+            f"{count} jobs were waiting when Blender closed"
+            if count > 1
+            else "One job was waiting when Blender closed"
+        )
         draw_text(box, said, "TIME", letters_across(context))
         row = box.row(align=True)
         row.operator("trellis.continue_left", icon="PLAY")

@@ -5,7 +5,7 @@ import bpy
 from ..extension_paths import EXTENSION, enabled_extension
 from ..jobs import session
 from ..jobs.hindrance import Hindrance
-from .widgets import draw_text
+from .widgets import draw_task, draw_text
 
 LABELS = {"free_parts": "Free Memory", "half_precision": "Use Half Precision"}
 
@@ -60,7 +60,7 @@ def draw_hindrance(layout: bpy.types.UILayout, found: Hindrance | None, letters:
         if task is None or task.done:
             box.operator("trellis.download_model", text="Download", icon="IMPORT").name = found.model
         else:
-            box.progress(factor=task.fraction, text=f"{task.title}: {task.words}")
+            draw_task(box, task, "models")
     else:
         box.operator("trellis.open_folder", icon="FILE_FOLDER")
 

@@ -4,13 +4,12 @@ import pytest
 import torch
 from training_recipe import tiny_recipe
 
-from backend.checkpoints.weights import build_model, read_model, write_model
+from backend.checkpoints.weights import read_model, write_model
 from backend.errors import UserError
 from backend.lifting.aligned_flow import AlignedStructureFlowModel
 from backend.sampling import conditioned, flow_euler, timesteps
 from backend.training.flows import FlowTraining, StructureExamples, fit_prior, structure_flow_part
 from backend.training.losses import flow_matching_loss, kept_cells
-from backend.training.starter.networks import MODELS, load_initial
 from backend.training.starter.recipe import Recipe
 from backend.training.starter.stored_examples import StoredExamples
 
@@ -84,23 +83,6 @@ def test_it_is_written_and_read_under_its_own_name(tmp_path):
     for change in ({"aligned_channels": 4}, {"out_channels": 4}):
         with pytest.raises(UserError, match="AlignedStructureFlowModel"):
             AlignedStructureFlowModel.from_args(tiny_recipe().structure_flow | change)
-
-
-def test_a_published_flow_becomes_one_that_corrects_nothing_yet(tmp_path):
-    arguments = {k: v for k, v in tiny_recipe().structure_flow.items() if k != "aligned_channels"}
-    published = build_model("SparseStructureFlowModel", arguments)
-    torch.nn.init.normal_(published.out_layer.weight)
-    path = tmp_path / MODELS["sparse_structure_flow_model"]
-    path.parent.mkdir()
-    write_model(published, path, half=False)
-    model = new_flow(awake=True)
-    prior = model.prior_head[0].weight.clone()
-    load_initial("structure_flow", model, tmp_path)
-    columns = published.input_layer.weight.shape[1]
-    assert torch.equal(model.input_layer.weight[:, :columns], published.input_layer.weight)
-    assert not model.input_layer.weight[:, columns:].any() and not model.out_layer.weight.any()
-    assert torch.equal(model.blocks[0].self_attn.to_qkv.weight, published.blocks[0].self_attn.to_qkv.weight)
-    assert torch.equal(model.prior_head[0].weight, prior)
 
 
 def test_the_prior_learns_how_far_the_guess_is_off():

@@ -17,11 +17,14 @@ def encoder() -> LiftingImageEncoder:
     return LiftingImageEncoder(tiny_recipe().lifting).eval()
 
 
-def test_it_hands_on_tokens_and_both_start_latents(encoder):
+def test_it_hands_on_tokens_and_what_both_stages_start_from(encoder):
     lifted = encoder(torch.rand(2, 4, 518, 518))
     assert lifted.tokens.shape == (2, 4**3 + 2 * 2, 64)
     assert lifted.structure_start.shape == (2, 8, 8, 8, 8)
-    assert lifted.latent_start.shape == (2, 8, 16, 16, 16)
+    solid = lifted.solids[1]
+    assert len(lifted.solids) == 2 and torch.equal(solid.start, lifted.structure_start[1:])
+    assert solid.inside.shape == (16, 16, 16) and solid.colors.shape == (3, 16, 16, 16)
+    assert solid.latents(torch.zeros(5, 3, dtype=torch.int32)).shape == (5, 8)
 
 
 def test_pictures_of_a_batch_do_not_mix(encoder):

@@ -56,16 +56,15 @@ def test_mesh_and_gaussians_lie_in_one_place(made):
     y_up = numpy.stack([splats[:, 0], splats[:, 2], -splats[:, 1]], axis=1)
     surface = mesh.sample(5000)
     assert numpy.abs(y_up.mean(0) - surface.mean(0)).max() < 0.1
-    # Not the ends: thin legs that the structure has may be too unsure for a mesh.
-    bulk = [0.1, 0.9]
-    assert numpy.abs(numpy.quantile(y_up, bulk, 0) - numpy.quantile(surface, bulk, 0)).max() < 0.15
+    ends = [0.01, 0.1, 0.9, 0.99]  # thin legs, too
+    assert numpy.abs(numpy.quantile(y_up, ends, 0) - numpy.quantile(surface, ends, 0)).max() < 0.1
 
 
 def test_the_mesh_reaches_as_far_as_the_gaussians(made):
     mesh = trimesh.load(made / "chair.glb", force="mesh")
     splats = read_ply(made / "chair.ply").position.numpy()
     y_up = numpy.stack([splats[:, 0], splats[:, 2], -splats[:, 1]], axis=1)
-    assert numpy.abs(y_up.min(0) - mesh.bounds[0]).max() < 0.15
+    assert numpy.abs(y_up.min(0) - mesh.bounds[0]).max() < 0.08
 
 
 def test_the_same_seed_gives_the_same_files(made, tmp_path, capsys):

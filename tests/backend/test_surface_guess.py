@@ -9,16 +9,16 @@ from backend.geometry.scene import make_scene, occupancy
 from backend.geometry.views import LONGEST_SIDE, fixed_view
 from backend.lifting.image_encoder import LiftingImageEncoder
 from backend.lifting.mesh_features import voxel_features
+from backend.lifting.solid import SolidGuess
 from backend.lifting.surface import (
     FEATURES,
+    THICKENING,
     border_distance,
     borders,
     missing,
-    shape_starts,
     solid_features,
-    wall_distance,
 )
-from backend.training.dataset import solid
+from backend.representations.enclosed import enclosed
 
 
 def ball(resolution: int, radius: float, softness: float = 0.02) -> torch.Tensor:
@@ -42,19 +42,6 @@ def test_a_higher_level_moves_the_border_inwards():
     probabilities = ball(32, 0.3)
     low, high = (border_distance(probabilities, torch.full((1, 1, 1, 1, 1), v), 32) for v in (0.3, 0.7))
     assert (low < 0).sum() > (high < 0).sum() > 0
-
-
-def test_levels_make_walls():
-    probabilities = ball(32, 0.3, softness=0.1)
-    levels = [torch.full((1, 1, 1, 1, 1), value) for value in (0.2, 0.5, 0.8)]
-    sheets = [border_distance(probabilities, level, 32) for level in levels]
-    outer, middle, inner = (sheet[0] < 0 for sheet in sheets)
-    assert torch.equal(wall_distance(sheets[:1])[0] < 0, outer)
-    hollow = wall_distance(sheets[:2])[0]
-    assert torch.equal(hollow < 0, outer & (hollow != 0) & ~middle)
-    cored = wall_distance(sheets)[0] < 0
-    assert cored[16, 16, 16] and not cored[0, 0, 0]
-    assert torch.equal(cored, (hollow < 0) | inner)
 
 
 def test_voxels_that_a_border_crosses_are_found():
@@ -86,38 +73,43 @@ def test_a_guessed_ball_has_the_features_of_a_true_one():
     ]
     guessed = solid_features(distance, torch.from_numpy(coords), torch.zeros(len(coords), 3)).numpy()
     assert guessed.shape == true.shape == (len(coords), FEATURES)
-    assert np.abs(guessed[:, :27] - true[:, :27]).mean() < 0.1
+    thin = np.clip(true[:, :27] + THICKENING * 16, -1, 1)  # as a surface is, a solid is not
+    assert np.abs(guessed[:, :27] - thin).mean() < 0.1
 
 
-def test_latents_lie_round_what_is_occupied_and_nowhere_else():
+def test_latents_lie_where_the_surface_is_and_nowhere_else():
     torch.manual_seed(0)
     encoder = LiftingImageEncoder(tiny_recipe().lifting).eval()
     for parameter in encoder.surface_head.parameters():  # the last layer starts at zero
         torch.nn.init.normal_(parameter, std=0.1)
-    logits = torch.full((2, 2, 16, 16, 16), -9.0)
-    logits[0, :, 4:8, 4:8, 4:8] = 5.0
-    colors = torch.zeros(2, 3, 16, 16, 16)
+    inside, everywhere = ball(16, 0.3, 0.02)[0, 0], torch.cartesian_prod(*[torch.arange(16)] * 3).int()
+    grey, white = (
+        SolidGuess(
+            inside, torch.full((3, 16, 16, 16), tint), encoder.surface_head, torch.zeros(1, 8, 8, 8, 8)
+        )
+        for tint in (0.0, 1.0)
+    )
     with torch.no_grad():
-        structure, latent = shape_starts(encoder.structure_head, encoder.surface_head, logits, colors)
-        red = shape_starts(encoder.structure_head, encoder.surface_head, logits, colors + 1)[1]
-    assert structure.shape == (2, 8, 8, 8, 8) and latent.shape == (2, 8, 16, 16, 16)
-    some = (latent[0] != 0).any(0)
-    assert some[3:9, 3:9, 3:9].all() and some.sum() <= 8**3
-    assert not torch.equal(latent[0], red[0])
+        latents, others = grey.latents(everywhere), white.latents(everywhere)
+    distance = ((everywhere + 0.5) / 16 - 0.5).norm(dim=1)
+    some = (latents != 0).any(1)
+    assert latents.shape == (16**3, 8)
+    assert some[(distance - 0.3).abs() < 0.02].all() and not some[(distance - 0.3).abs() > 0.15].any()
+    assert not torch.equal(latents, others)
 
 
 def test_solid_is_what_hides_behind_the_surface():
     shell = np.zeros((12, 12, 12), bool)
     shell[2:10, 2:10, 2:10] = True
     shell[3:9, 3:9, 3:9] = False
-    filled = solid(shell)
+    filled = enclosed(shell)
     assert filled[2:10, 2:10, 2:10].all() and filled.sum() == 8**3
     tent = shell.copy()
     tent[:, :, 2] = False  # no bottom, as many a house
-    assert solid(tent)[3:9, 3:9, 3:9].all()
+    assert enclosed(tent)[3:9, 3:9, 3:9].all()
     cup = shell.copy()
     cup[3:9, 3:9, 9] = False  # open above
-    assert not solid(cup)[4:8, 4:8, 4:8].any()
+    assert not enclosed(cup)[4:8, 4:8, 4:8].any()
 
 
 def test_a_border_fills_the_cells_that_hold_nothing_and_no_others():

@@ -20,9 +20,10 @@ from backend.errors import MissingModel, UserError
 from backend.geometry.mesh_files import Entry, read_catalogue
 from backend.lifting.text_encoder import LiftingTextConfig, LiftingTextEncoder
 from backend.models.minilm_text import PUBLISHED, TOKENS
+from backend.representations.enclosed import enclosed
 from backend.training import command
 from backend.training.calibrate import SAMPLING
-from backend.training.dataset import ObjectSource, solid
+from backend.training.dataset import ObjectSource
 from backend.training.encoders import shape_loss, unpacked
 from backend.training.loop import LoopConfig, Trainer
 from backend.training.losses import occupancy_loss
@@ -140,7 +141,7 @@ def test_prepared_data_is_made_once_and_for_these_weights_alone(run, tmp_path):
 def test_solids_are_stored_beside_the_surfaces_they_fill(run):
     surface = unpacked(run.objects.packed)
     filled = unpacked(run.objects.structures([0, 1], "packed_solid")[0])
-    assert torch.equal(filled[0, 0].bool(), torch.from_numpy(solid(surface[0, 0].bool().numpy())))
+    assert torch.equal(filled[0, 0].bool(), torch.from_numpy(enclosed(surface[0, 0].bool().numpy())))
     assert (filled >= surface).all() and (filled.sum((1, 2, 3, 4)) > 1.5 * surface.sum((1, 2, 3, 4))).all()
 
 
@@ -211,7 +212,7 @@ def test_a_colour_in_the_sentence_reaches_the_latents(run, tmp_path, monkeypatch
         red, blue = encoder.colors(volume, tokens)[:, :, *places.long().unbind(1)].mean(-1)
     assert red[0] > red[2] + 0.3 and blue[2] > blue[0] + 0.3
     assert torch.allclose(*starts.structure_start, atol=1e-5)
-    assert not torch.allclose(*starts.latent_start, atol=1e-3)
+    assert not torch.allclose(*(one.colors for one in starts.solids), atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -228,9 +229,11 @@ def test_the_encoder_survives_being_written_and_runs_in_half_precision(dtype, tm
         wanted, got = encoder(tokens), read(tokens)
         colors = encoder.colors(encoder.volume(tokens), tokens), read.colors(read.volume(tokens), tokens)
     assert read.blocks[0].cross_attn.to_q.weight.dtype == dtype
-    assert got.structure_start.dtype == got.latent_start.dtype == torch.float32
+    places = torch.zeros(5, 3, dtype=torch.int32)
+    latents = [one.solids[0].latents(places) for one in (wanted, got)]
+    assert got.structure_start.dtype == latents[1].dtype == torch.float32
     assert got.structure_start.shape == wanted.structure_start.shape == (1, 8, 8, 8, 8)
-    assert got.latent_start.shape == wanted.latent_start.shape == (1, 8, 16, 16, 16)
+    assert latents[0].shape == latents[1].shape == (5, 8)
     assert (colors[0] - colors[1]).abs().max() < 0.02
 
 

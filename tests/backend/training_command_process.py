@@ -32,5 +32,4 @@ if __name__ == "__main__":
     loops = {name: replace(loop, minutes=1.0) for name, loop in recipe.loops.items()}
     command.Recipe = lambda: replace(recipe, loops=loops)
     finish.best_structure = partial(finish.best_structure, candidates=CANDIDATES[:2])
-    finish.best_latent = partial(finish.best_latent, candidates=CANDIDATES[:2])
     sys.exit(command.main(sys.argv[1:]))

@@ -62,7 +62,7 @@ def test_it_comes_while_a_job_runs(settings, picture):
     bpy.ops.trellis.generate()
     settings.shows_cut_out = True
     while not session.cut_out().ended:
-        session._tick()
+        session.timer.tick()
     assert shown_cut_out(settings).pixels is not None and session.status().job
     session.cancel()
     assert session.pump_until_done(60)

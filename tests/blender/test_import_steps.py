@@ -61,14 +61,14 @@ def test_what_an_undo_brings_back_is_taken_away():
 @pytest.fixture
 def little_by_little(monkeypatch):
     """Every turn does one step."""
-    monkeypatch.setattr(session, "IMPORT_SECONDS", 0.0)
+    monkeypatch.setattr(session.results, "IMPORT_SECONDS", 0.0)
 
 
 def _half_way(picture) -> None:
     bpy.context.scene.trellis.picture = str(picture())
     bpy.ops.trellis.generate()
-    wait_until(lambda: session._current().importer.is_busy, meanwhile=session._tick)
-    session._tick()
+    wait_until(lambda: session.state.current().importer.is_busy, meanwhile=session.timer.tick)
+    session.timer.tick()
     assert any(HALF in block for block in _made())
 
 
@@ -86,7 +86,7 @@ def test_what_comes_in_between_begins_it_anew(addon, picture, little_by_little, 
         addon.unregister()
         assert not any(HALF in block for block in _made())
         addon.register()
-        session._current().keeper.left()
+        session.state.current().keeper.left()
         session.continue_left()
     assert session.pump_until_done(PATIENCE) and not session.status().fault
     names = {item.name for item in bpy.data.objects}
@@ -115,17 +115,17 @@ def test_an_edit_goes_in_little_by_little_and_keeps_what_is_done_meanwhile(
     settings.region.guide, settings.region.image = "PICTURE", guide
     bpy.context.view_layer.update()
     assert bpy.ops.trellis.regenerate_region() == {"FINISHED"}
-    wait_until(lambda: session._current().importer.is_busy, meanwhile=session._tick)
+    wait_until(lambda: session.state.current().importer.is_busy, meanwhile=session.timer.tick)
     mesh = part(collection, "mesh").data
     lowest = min(range(len(mesh.vertices)), key=lambda index: mesh.vertices[index].co.z)
     for _ in range(4):
-        session._tick()
+        session.timer.tick()
     assert part(collection, "mesh").data == mesh  # not before it is whole
     if event == "paint":
         mesh.vertices[lowest].co.z -= 0.125
         mesh.update()
         bpy.context.view_layer.update()
-        assert not session._current().importer.is_busy
+        assert not session.state.current().importer.is_busy
     elif event == "load":
         bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     assert session.pump_until_done(PATIENCE)

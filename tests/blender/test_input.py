@@ -27,7 +27,7 @@ def settings(addon):
 def several(settings, monkeypatch):
     """The settings, with a model that looks at several pictures."""
     told = (ModelInfo("views", ("pictures",), True, ("mesh",)), ModelInfo("one", ("pictures",)))
-    monkeypatch.setattr(session._state, "told", told)
+    monkeypatch.setattr(session.state.current(), "told", told)
     settings.model = "views"
     return settings
 

@@ -32,8 +32,8 @@ def _again(addon) -> None:
 
 
 def _written() -> None:
-    session._tick()
-    session._current().keeper._writer.submit(lambda: None).result()
+    session.timer.tick()
+    session.state.current().keeper._writer.submit(lambda: None).result()
 
 
 def test_what_waited_is_offered_again_and_made(addon, picture):
@@ -43,12 +43,12 @@ def test_what_waited_is_offered_again_and_made(addon, picture):
     bpy.context.scene.trellis.seed = 5
     _written()
     _again(addon)
-    assert session._current().keeper.left() == 3
+    assert session.state.current().keeper.left() == 3
     (tmp := picture(b"ball", "three.png")).unlink()  # the pictures are kept, not where they were
     assert not session.listed_jobs()  # nothing runs by itself
     session.continue_left()
     assert [one.name for one in session.listed_jobs()] == ["one", "three", "two"] and not tmp.exists()
-    wait_until(lambda: session.status().stage == "sparse_structure", meanwhile=session._tick)
+    wait_until(lambda: session.status().stage == "sparse_structure", meanwhile=session.timer.tick)
     session.cancel(session.listed_jobs()[0].id)
     assert session.pump_until_done(PATIENCE)
     assert {one.name for one in bpy.data.collections} == {"three", "two"}
@@ -63,7 +63,7 @@ def test_what_was_placed_but_not_saved_when_blender_died_comes_back(addon, pictu
     _submit(picture())
     assert session.pump_until_done(PATIENCE)
     _written()
-    state = session._current()
+    state = session.state.current()
     state.keeper.close()  # and nothing else happens, as where the process is killed
     state.keeper = type(state.keeper)(user_folder() / "queue")
     session.stop_backend()
@@ -78,11 +78,11 @@ def test_a_finished_result_that_was_not_placed_is_not_lost(addon, picture, monke
     with monkeypatch.context() as busy:
         busy.setattr("blender_trellis.jobs.arrivals._has_to_wait", lambda placement: "somebody sculpts")
         _submit(picture())
-        wait_until(lambda: session._current().arrived, meanwhile=session._tick)
+        wait_until(lambda: session.state.current().arrived, meanwhile=session.timer.tick)
         _written()
     _again(addon)
-    session._current().keeper.left()
-    (left,) = session._current().keeper.adopt()
+    session.state.current().keeper.left()
+    (left,) = session.state.current().keeper.adopt()
     assert left.job.state == "finished"
     session.continue_left()
     assert session.pump_until_done(PATIENCE) and not session.is_running()  # nothing is computed again
@@ -94,10 +94,10 @@ def test_discarded_jobs_are_gone(addon, picture):
     _submit(picture(b"slow"))
     _written()
     _again(addon)
-    assert session._current().keeper.left() == 1
+    assert session.state.current().keeper.left() == 1
     session.discard_left()
     _again(addon)
-    assert session._current().keeper.left() == 0 and _folders() == []
+    assert session.state.current().keeper.left() == 0 and _folders() == []
 
 
 def test_a_killed_blender_leaves_its_queue_and_a_living_one_keeps_it(addon, picture, tmp_path):
@@ -109,8 +109,8 @@ def test_a_killed_blender_leaves_its_queue_and_a_living_one_keeps_it(addon, pict
         blender_trellis.register()
         bpy.context.scene.trellis.picture = {str(picture(b"slow"))!r}
         bpy.ops.trellis.generate()
-        session._tick()
-        session._current().keeper._writer.submit(lambda: None).result()
+        session.timer.tick()
+        session.state.current().keeper._writer.submit(lambda: None).result()
         print("kept", flush=True)
         sys.stdin.read()
     """
@@ -121,11 +121,11 @@ def test_a_killed_blender_leaves_its_queue_and_a_living_one_keeps_it(addon, pict
         text=True,
     )
     assert any(line == "kept\n" for line in other.stdout)
-    assert len(_folders()) == 1 and session._current().keeper.left() == 0
+    assert len(_folders()) == 1 and session.state.current().keeper.left() == 0
     other.kill()
     other.wait()
     _again(addon)
-    assert session._current().keeper.left() == 1
+    assert session.state.current().keeper.left() == 1
     session.discard_left()
 
 
@@ -134,7 +134,7 @@ def test_a_damaged_queue_harms_nobody(addon, damage):
     folder = user_folder(create=True) / "queue" / "left"
     folder.mkdir(parents=True)
     (folder / "queue.json").write_bytes(damage)
-    assert session._current().keeper.left() == 0
+    assert session.state.current().keeper.left() == 0
     session.continue_left()
     assert not session.listed_jobs() and not session.status().fault
 
@@ -157,6 +157,6 @@ def test_a_full_disk_is_said_and_the_job_goes_on(addon, picture, monkeypatch):
     monkeypatch.setattr("blender_trellis.jobs.kept.keeper.write_request", full)
     monkeypatch.setattr("blender_trellis.jobs.kept.keeper.write_order", full)
     _submit(picture(b"steady"))
-    wait_until(lambda: "No space left" in session.status().fault, meanwhile=session._tick)
+    wait_until(lambda: "No space left" in session.status().fault, meanwhile=session.timer.tick)
     assert session.pump_until_done(PATIENCE)
     assert "crate" in bpy.data.collections

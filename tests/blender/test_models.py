@@ -53,8 +53,8 @@ def listed(hub, tmp_path, monkeypatch):
 
 
 def _pump_until_ended() -> None:
-    wait_until(lambda: session.task("models").done, meanwhile=session._tick)
-    session._tick()
+    wait_until(lambda: session.task("models").done, meanwhile=session.timer.tick)
+    session.timer.tick()
 
 
 def _where() -> str:
@@ -82,7 +82,7 @@ def test_a_model_is_downloaded_used_verified_and_deleted(listed):
 def test_a_stopped_download_goes_on(listed, hub):
     hub.gated, hub.gate = FLOW, threading.Event()
     bpy.ops.trellis.download_model(name="small")
-    wait_until(lambda: session.task("models").fraction > 0.3, meanwhile=session._tick)
+    wait_until(lambda: session.task("models").fraction > 0.3, meanwhile=session.timer.tick)
     assert session.task("models").words == "10 of 26 MB"
     bpy.ops.trellis.cancel_task(name="models")
     _pump_until_ended()

@@ -90,8 +90,8 @@ def test_what_the_model_does_not_take_is_grey(told):
     told.model = "another"
     drawn = _drawn(input_panel.draw_input, told, 80)
     assert ("prompt", True) in drawn and ("path", True) in drawn
-    session._state.runner.hello = None
-    session._state.told = known_models.BUNDLED
+    session.state.current().runner.hello = None
+    session.state.current().told = known_models.BUNDLED
     told.model = "starter-text"
     drawn = _drawn(input_panel.draw_input, told, 80)
     assert drawn == [("prompt", True), ("This model takes no pictures", True)]

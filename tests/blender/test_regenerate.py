@@ -94,7 +94,7 @@ def test_the_button_is_grey_for_what_was_not_generated(addon, picture):
 def test_pictures_that_are_not_kept_are_a_sentence(addon, picture, monkeypatch):
     from blender_trellis.backend_settings import BackendSettings
 
-    monkeypatch.setattr(session, "backend_settings", lambda: BackendSettings(keeps_pictures=False))
+    monkeypatch.setattr(session.results, "backend_settings", lambda: BackendSettings(keeps_pictures=False))
     collection = _generated(picture)
     assert not read_pictures(collection) and not bpy.data.images
     with pytest.raises(RuntimeError, match="are not kept with it"):

@@ -119,7 +119,7 @@ def test_a_cancelled_edit_leaves_the_asset_untouched(generated):
     before = _values(generated)
     _guide(b"slow")
     bpy.ops.trellis.regenerate_region()
-    wait_until(lambda: session.status().stage == "sparse_structure", meanwhile=session._tick)
+    wait_until(lambda: session.status().stage == "sparse_structure", meanwhile=session.timer.tick)
     assert "being changed" in reasons.why_not_now(bpy.context)
     bpy.ops.trellis.cancel()
     assert session.pump_until_done(PATIENCE) and not session.status().fault

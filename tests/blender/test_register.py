@@ -33,7 +33,7 @@ def test_register_twice_leaves_nothing():
         blender_trellis.unregister()
     assert _traces() == before
     assert not any("trellis" in trace.lower() for trace in before)
-    assert not bpy.app.timers.is_registered(session._tick)
+    assert not bpy.app.timers.is_registered(session.timer.tick)
 
 
 def test_import_needs_no_blender():
@@ -52,6 +52,6 @@ def test_registration_starts_no_process_and_no_thread(fake_python):
     try:
         assert not session.is_running()
         assert threading.active_count() == threads
-        assert not bpy.app.timers.is_registered(session._tick)
+        assert not bpy.app.timers.is_registered(session.timer.tick)
     finally:
         blender_trellis.unregister()

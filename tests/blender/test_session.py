@@ -89,7 +89,7 @@ def test_a_failed_job_says_why_and_leaves_the_scene(addon, picture, data, words)
 
 def test_cancel_ends_the_job_and_keeps_the_backend(addon, picture):
     _press_generate(picture(b"slow"))
-    wait_until(lambda: session.status().stage == "sparse_structure", meanwhile=session._tick)
+    wait_until(lambda: session.status().stage == "sparse_structure", meanwhile=session.timer.tick)
     bpy.ops.trellis.cancel()
     assert session.pump_until_done(PATIENCE)
     assert not bpy.data.objects and not session.status().fault
@@ -98,11 +98,11 @@ def test_cancel_ends_the_job_and_keeps_the_backend(addon, picture):
 
 def test_a_new_file_in_the_middle_of_a_job(addon, picture):
     _press_generate(picture(b"slow"))
-    session._tick()
+    session.timer.tick()
     bpy.ops.trellis.cancel()
     assert session.pump_until_done(PATIENCE)
     _press_generate(picture())
-    session._tick()
+    session.timer.tick()
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     assert session.pump_until_done(PATIENCE)
     assert "crate" in bpy.data.collections
@@ -133,7 +133,7 @@ def test_the_button_is_grey_for_a_reason(addon, picture, monkeypatch):
     bpy.context.scene.trellis.model = "starter-text"
     bpy.context.scene.trellis.formats = {"mesh"}
     assert "prompt" in operators.why_not_generate(bpy.context)
-    monkeypatch.setattr(session, "find_python", lambda *_: None)
+    monkeypatch.setattr(session.backend, "find_python", lambda *_: None)
     session.backend_python(fresh=True)
     assert "backend" in operators.why_not_generate(bpy.context)
 

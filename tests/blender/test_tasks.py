@@ -8,6 +8,7 @@ from pathlib import Path
 import bpy
 import pytest
 
+from blender_trellis.backend_settings import backend_settings
 from blender_trellis.extension_paths import user_folder
 from blender_trellis.faults import Fault
 from blender_trellis.install.backend_install import Wanted
@@ -16,7 +17,7 @@ from tests.waiting import PATIENCE, wait_until
 
 
 def _pump_until(condition) -> None:
-    wait_until(condition, meanwhile=session._tick)
+    wait_until(condition, meanwhile=session.timer.tick)
 
 
 def test_the_self_test_says_how_it_went(addon):
@@ -50,7 +51,7 @@ def test_an_installation_is_told_of_while_it_runs(addon, monkeypatch):
         go_on.wait(PATIENCE)
         return target / "python"
 
-    monkeypatch.setattr(session, "install", install)
+    monkeypatch.setattr(session.tasks, "install", install)
     session.install_backend(WANTED)
     _pump_until(lambda: session.task("install").fraction == 0.5)
     assert session.task("install").words == "half of cpu"
@@ -65,7 +66,7 @@ def test_an_installation_that_fails_says_why(addon, monkeypatch, error):
     def install(*_, **__):
         raise error
 
-    monkeypatch.setattr(session, "install", install)
+    monkeypatch.setattr(session.tasks, "install", install)
     session.install_backend(WANTED)
     _pump_until(lambda: session.task("install").done)
     assert session.task("install").error is error
@@ -98,13 +99,13 @@ def test_a_python_without_the_packages_is_not_called_installed(addon, monkeypatc
 def test_the_timer_ends_when_there_is_nothing_to_watch(addon):
     session.run_self_test("cpu", "torch")
     _pump_until(lambda: session.task("self-test").done)
-    assert session._tick() is None
+    assert session.timer.tick() is None
 
 
 def test_a_backend_elsewhere_needs_nothing_installed_here(addon, fake_python, picture, monkeypatch):
     monkeypatch.setenv("TRELLIS_PYTHON", "/nowhere/python")
-    chosen = replace(session.backend_settings(), command=f"'{fake_python}' serve")
-    monkeypatch.setattr(session, "backend_settings", lambda: chosen)
+    chosen = replace(backend_settings(), command=f"'{fake_python}' serve")
+    monkeypatch.setattr(session.backend, "backend_settings", lambda: chosen)
     assert session.has_backend()
     bpy.context.scene.trellis.picture = str(picture())
     assert bpy.ops.trellis.generate() == {"FINISHED"}
@@ -116,10 +117,10 @@ def test_an_idle_backend_ends_by_itself(addon, picture, monkeypatch):
     bpy.context.scene.trellis.picture = str(picture())
     bpy.ops.trellis.generate()
     assert session.pump_until_done(PATIENCE) and session.is_running()
-    chosen = replace(session.backend_settings(), idle_minutes=1)
-    monkeypatch.setattr(session, "backend_settings", lambda: chosen)
-    session._tick()
+    chosen = replace(backend_settings(), idle_minutes=1)
+    monkeypatch.setattr(session.timer, "backend_settings", lambda: chosen)
+    session.timer.tick()
     assert session.is_running()
-    session._state.runner._worked -= 61
-    assert session._tick() is None and not session.is_running()
+    session.state.current().runner._worked -= 61
+    assert session.timer.tick() is None and not session.is_running()
     assert session.status().backend == ("Ended after some idle time; starts when it is needed",)

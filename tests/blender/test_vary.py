@@ -57,8 +57,8 @@ def set_model(monkeypatch, **without_effect: str) -> None:
     """What the fake's model heeds, as if its backend had told so."""
     from dataclasses import replace
 
-    told = [replace(one, without_effect=without_effect) for one in session.known_models()]
-    monkeypatch.setattr(session, "known_models", lambda: tuple(told))
+    told = tuple(replace(one, without_effect=without_effect) for one in session.known_models())
+    monkeypatch.setattr(session.state.current(), "told", told)
 
 
 def test_variants_of_an_asset_stand_beside_it_each_its_own(asset, varied, monkeypatch):

@@ -4,6 +4,7 @@ import pytest
 
 from blender_trellis.jobs.job import apply, new_job, seconds_left, stage_seconds
 from blender_trellis.jobs.kept.stage_times import read_times, times_key, with_run, write_times
+from blender_trellis.jobs.results import Part
 from blender_trellis.protocol import Finished, Generate, Progress
 
 REQUEST = Generate("a", formats=("mesh",))
@@ -13,6 +14,7 @@ TOLD = [("load", 0, 0.0), ("condition", 0, 1.0), ("sparse_structure", 0, 3.0), (
 def run_of(job, told=TOLD, seconds=10.0):
     for stage, step, second in told:
         job = apply(job, Progress("a", stage, step, 4, second))
+    job = apply(job, Part("mesh", {}, {}, "a"))
     return apply(job, Finished("a", seconds, 1, "starter"))
 
 

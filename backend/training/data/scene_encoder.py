@@ -12,7 +12,8 @@ from backend.encoding.latent_encoders import LatentEncoder, StructureEncoder
 from backend.geometry.scene import Scene, occupancy
 from backend.lifting.mesh_features import voxel_features
 from backend.lifting.surface import FEATURES
-from backend.training.dataset import grown_coords, solid
+from backend.representations.enclosed import enclosed
+from backend.training.dataset import grown_coords
 
 
 class SceneEncoder:
@@ -26,7 +27,7 @@ class SceneEncoder:
     def structure(self, scene: Scene) -> dict[str, Tensor]:
         """latents (C, r, r, r) f32 · packed, packed_solid (R³ / 8,) u8, bits of surface and solid."""
         volume = occupancy(scene, self.structure_encoder.resolution)
-        packed, packed_solid = (torch.from_numpy(np.packbits(one)) for one in (volume, solid(volume)))
+        packed, packed_solid = (torch.from_numpy(np.packbits(one)) for one in (volume, enclosed(volume)))
         return {"latents": self.structure_encoder(volume), "packed": packed, "packed_solid": packed_solid}
 
     def latent(self, scene: Scene, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

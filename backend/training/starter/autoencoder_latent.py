@@ -71,6 +71,7 @@ def latent_part(recipe: Recipe, source: ObjectSource) -> Part[tuple[SurfaceSampl
         latents = sample_posterior(mean, logvar, generator)
         coords, chosen = sample.coords[sample.chosen], latents[sample.chosen]
         error, numbers = mesh_loss(module.mesh_decoder, coords, chosen, sample)
+        assert sample.gaussians is not None
         splats, more = gaussian_loss(module.gaussian_decoder, config, coords, chosen, sample.gaussians)
         kl = kl_divergence(mean, logvar)
         anchor = color_anchor(mean, sample.features)

@@ -14,7 +14,8 @@ from torch import Tensor
 from backend.geometry.render import CROP_MARGIN
 from backend.geometry.scene import Scene, occupancy, picture
 from backend.lifting.mesh_features import voxel_features
-from backend.training.dataset import ObjectSource, grown_coords, solid, surface_tints
+from backend.representations.enclosed import enclosed
+from backend.training.dataset import ObjectSource, grown_coords, surface_tints
 from backend.training.encoders import ColorBatch, ShapeBatch
 from backend.training.starter.recipe import Recipe
 
@@ -33,7 +34,7 @@ def shape_batch(recipe: Recipe, source: ObjectSource, step: int, size: int) -> S
 
     def row(scene: Scene, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         occupied = occupancy(scene, recipe.structure_resolution)
-        return _picture(recipe, scene, rng), np.packbits(occupied), np.packbits(solid(occupied))
+        return _picture(recipe, scene, rng), np.packbits(occupied), np.packbits(enclosed(occupied))
 
     return ShapeBatch(*_stacked(row(*source.scene(step, index)) for index in range(size)))
 

@@ -18,7 +18,7 @@ from backend.files import atomic_path
 from backend.geometry.mesh_files import spread_over_families
 from backend.measures.comparison import surface_scores
 from backend.sampling import SamplerSettings
-from backend.training.calibrate import SAMPLING, best_latent, best_structure
+from backend.training.calibrate import SAMPLING, best_structure
 from backend.training.export import pipeline_settings, write_folder
 from backend.training.run import write_json
 from backend.training.starter.networks import IMAGE_ENCODER, MODELS, NETWORKS
@@ -54,15 +54,12 @@ def export_calibrated(run: StarterRun, folder: Path, until: float = math.inf) ->
     """Finds the samplers and the occupancy's threshold on held-out views and writes the model folder."""
     entries = spread_over_families(run.source.entries, CALIBRATION, skip=SHOWN) or run.source.entries[:1]
     cases = [held_out_case(entry) for entry in entries]
-    middle = time.monotonic() + 0.7 * (until - time.monotonic()) if math.isfinite(until) else until
     export(run, folder, SAMPLING, 0.0)
     networks = Networks.open(folder, run.device, torch.float32)
-    structure, shift, score = best_structure(networks, cases, middle)
-    latent, mesh_score = best_latent(networks, cases, structure, shift, until)
+    structure, shift, score = best_structure(networks, cases, until)
     log.info("structure: %s, shift %.2f, voxel score %.3f", structure, shift, score)
-    log.info("structured latent: %s, mesh score %.3f", latent, mesh_score)
-    export(run, folder, {"sparse_structure_sampler": structure, "slat_sampler": latent}, shift)
-    return {"voxel_score": score, "shift": shift, "mesh_score": mesh_score}
+    export(run, folder, SAMPLING | {"sparse_structure_sampler": structure}, shift)
+    return {"voxel_score": score, "shift": shift}
 
 
 def measure(folder: Path, run: StarterRun, sheet: Path, until: float) -> dict[str, dict[str, float]]:
@@ -99,6 +96,7 @@ def export(
         "lifting": run.lifting,
         "structure_flow": run.structure_flow,
         "latent_flow": run.latent_flow,
+        "mesh_decoder": run.mesh_decoder,
     }
     networks: dict[str, Any] = {
         path: trained[part].get_submodule(attribute)

@@ -3,13 +3,10 @@
 import logging
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
 from torch import nn
 
 from backend.checkpoints.weights import read_model
 from backend.errors import UserError
-from backend.lifting.aligned_flow import AlignedStructureFlowModel
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +34,8 @@ NETWORKS = {
     "lifting": {"": IMAGE_ENCODER},
     "structure_flow": {"": MODELS["sparse_structure_flow_model"]},
     "latent_flow": {"": MODELS["slat_flow_model"]},
+    "mesh_decoder": {"": MODELS["slat_decoder_mesh"]},
 }
-_INPUT, _OUTPUT = "input_layer.weight", ("out_layer.weight", "out_layer.bias")
 _OWN = "structure_head.encoder."  # the structure encoder, which this training has made anew
 
 
@@ -53,11 +50,6 @@ def load_initial(name: str, whole: nn.Module, folder: Path, finished: bool = Fal
         module = whole.get_submodule(attribute)
         try:
             state, own = read_model(folder / path).state_dict(), module.state_dict()
-            if isinstance(module, AlignedStructureFlowModel) and len(own) > len(state):
-                # A published flow, which told all of the velocity, and now begins with no correction.
-                room = own[_INPUT].shape[1] - state[_INPUT].shape[1]
-                state = {**own, **state, _INPUT: F.pad(state[_INPUT], (0, room))}
-                state |= {key: torch.zeros_like(own[key]) for key in _OUTPUT}
             if not finished:
                 state |= {key: value for key, value in own.items() if key.startswith(_OWN)}
             module.load_state_dict(state)

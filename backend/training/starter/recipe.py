@@ -11,7 +11,10 @@ from backend.training.dataset import Variety
 from backend.training.flows import FlowTraining
 from backend.training.loop import LoopConfig
 
-PARTS = ("structure_autoencoder", "latent_autoencoder", "lifting", "colors", "structure_flow", "latent_flow")
+PARTS = (
+    "structure_autoencoder", "latent_autoencoder", "lifting", "colors", "structure_flow", "latent_flow",
+    "mesh_decoder",
+)  # fmt: skip
 
 
 def _structure_coder(widths: list[int], **ends: int) -> dict:
@@ -71,7 +74,10 @@ class Recipe:
     color_batch: int = 4
     latent_encoder: dict = field(default_factory=lambda: {**_trunk(128, 2, 2), "in_channels": FEATURES})
     mesh_decoder: dict = field(
-        default_factory=lambda: {**_trunk(256, 2, 2), "representation_config": {"use_color": True}}
+        default_factory=lambda: {
+            **_trunk(256, 2, 2),
+            "representation_config": {"use_color": True, "solid": True},
+        }
     )
     gaussian_decoder: dict = field(
         default_factory=lambda: {
@@ -115,6 +121,7 @@ class Recipe:
             "colors": LoopConfig(steps=20_000, learning_rate=8e-4, minutes=6),
             "structure_flow": LoopConfig(steps=50_000, learning_rate=5e-4, minutes=25, ema=0.998),
             "latent_flow": LoopConfig(steps=50_000, learning_rate=5e-4, minutes=8),
+            "mesh_decoder": LoopConfig(steps=20_000, learning_rate=5e-4, minutes=20),
         }
     )
 
@@ -128,7 +135,7 @@ class Recipe:
         """The same networks, in batches that keep a GPU busy, and minutes shared out for one."""
         if device.type == "cpu":
             return self
-        minutes = dict(zip(PARTS, (1.5, 4.0, 8.0, 1.5, 3.0, 1.5), strict=True))
+        minutes = dict(zip(PARTS, (1.5, 4.0, 8.0, 1.5, 3.0, 1.5, 2.0), strict=True))
         loops = {
             name: replace(loop, steps=10**6, minutes=minutes[name], ema=0.999, warm_up=200, log_every=50)
             for name, loop in self.loops.items()

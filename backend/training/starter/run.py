@@ -12,6 +12,7 @@ from backend.checkpoints.model_folder import open_folder
 from backend.lifting.aligned_flow import AlignedStructureFlowModel
 from backend.lifting.image_encoder import LiftingImageEncoder
 from backend.models.structured_latent_flow import SLatFlowModel
+from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
 from backend.training.data.feeding import ONE_THREAD, Workers, moved
 from backend.training.dataset import ObjectSource
 from backend.training.distributed import ALONE, World
@@ -37,6 +38,7 @@ from backend.training.starter.autoencoder_structure import (
     structure_part,
 )
 from backend.training.starter.batches import FeatureBatch, color_batch, feature_batch, shape_batch
+from backend.training.starter.mesh_solids import mesh_part
 from backend.training.starter.networks import load_initial
 from backend.training.starter.recipe import PARTS, Recipe
 from backend.training.starter.stored_examples import StoredExamples
@@ -84,6 +86,8 @@ class StarterRun(Run):
             part: Part = structure_part(recipe, source)
         elif name == "latent_autoencoder":
             part = latent_part(recipe, source)
+        elif name == "mesh_decoder":
+            part = mesh_part(recipe, source, self.latent_autoencoder)
         elif name == "lifting":
             encoder, module = self.structure.encoder, LiftingImageEncoder(recipe.lifting)
             part = shape_part(
@@ -148,6 +152,11 @@ class StarterRun(Run):
     def latent_autoencoder(self) -> LatentAutoencoder:
         """The autoencoder of the structured latent."""
         return self.trained("latent_autoencoder", LatentAutoencoder(self.recipe))
+
+    @cached_property
+    def mesh_decoder(self) -> SLatMeshDecoder:
+        """The mesh decoder, which has learned solids."""
+        return self.trained("mesh_decoder", SLatMeshDecoder.from_args(self.recipe.mesh_decoder))
 
     @cached_property
     def latents(self) -> LatentTargets:

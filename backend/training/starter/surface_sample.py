@@ -40,7 +40,7 @@ class SurfaceSample:
     chosen: Tensor
     distance: Tensor
     colors: Tensor
-    gaussians: GaussianTargets
+    gaussians: GaussianTargets | None = None  # None of a solid
 
 
 def surface_sample(
@@ -49,11 +49,7 @@ def surface_sample(
     """A random box of a scene on its true structure, grown as generated ones are."""
     resolution = recipe.resolution
     coords = grown_coords(scene, recipe.structure_resolution, resolution, rng)
-    box = coords[choose_box(coords, recipe.latent_voxels, rng)]
-    low, high = box.min(axis=0), box.max(axis=0)
-    part = np.flatnonzero(((coords >= low - MARGIN) & (coords <= high + MARGIN)).all(axis=1))
-    coords = coords[part]
-    chosen = np.flatnonzero(((coords >= low) & (coords <= high)).all(axis=1))
+    coords, chosen = boxed(coords, recipe.latent_voxels, rng)
     features = voxel_features(scene, coords, resolution)
     field, corners = fine_field(scene, coords[chosen], resolution)
     near = field.face[corners]
@@ -61,9 +57,8 @@ def surface_sample(
     colors = nearest_colors(
         points, near.reshape(-1), scene.vertices, scene.faces, scene.corner_colors, FINE_CELLS * resolution
     ).reshape(*near.shape, 3)
-    # A thin shell, not a solid: few assets are closed, many have parts inside, and the cubes know nothing of
-    # what lies beyond the voxels of the surface, so that a solid would end there in a second shell.
-    distance = voxel_distance(np.abs(field.distance), FINE_CELLS, resolution)[corners]
+    # Sheets and open shells, as most assets are, are shells of the thickening; what is closed is solid.
+    distance = voxel_distance(field.distance, FINE_CELLS, resolution)[corners]
     return SurfaceSample(
         torch.from_numpy(coords),
         torch.from_numpy(features),
@@ -84,6 +79,14 @@ def fine_field(
     field = surface_field(scene, FINE_CELLS * resolution, FINE_CELLS + 0.5, box)
     cubes = subdivide_coords(subdivide_coords(torch.from_numpy(coords).long()))
     return field, tuple((cubes[:, None] + CORNERS).numpy().transpose(2, 0, 1))
+
+
+def boxed(coords: np.ndarray, limit: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Coords (L, 3) of a random box and its surroundings, and the rows (M,) of them in the box."""
+    box = coords[choose_box(coords, limit, rng)]
+    low, high = box.min(axis=0), box.max(axis=0)
+    coords = coords[((coords >= low - MARGIN) & (coords <= high + MARGIN)).all(axis=1)]
+    return coords, np.flatnonzero(((coords >= low) & (coords <= high)).all(axis=1))
 
 
 def choose_box(coords: np.ndarray, limit: int, rng: np.random.Generator) -> np.ndarray:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backend.errors import UserError
+from backend.lifting.solid import SolidGuess
 from backend.representations.structure import occupied_voxels
 from backend.sampling import Known
 from backend.trellis.asset import AssetLatents
@@ -22,13 +23,15 @@ from backend.trellis.generate import normalization
 from backend.trellis.stages import Step, sample_latents, sample_structure
 
 _TRY = "try another picture, a larger region or more strength."
+_ALIGNED = 0.9
+"""Share of what an edit keeps that its picture must show where it is, or else its outline means nothing."""
 _SAME_VALUES, _SAME_VOXELS = 0.3, 0.99
 """Latents no farther off than this, in standard deviations, and voxels that agree so far, look the same."""
 
 
-def new_shape(change: Change, condition: Condition) -> Generator[Step, None, AssetLatents]:
+def new_shape(change: Change, condition: Condition) -> Generator[Step, None, tuple[AssetLatents, Condition]]:
     """Stage 1: the structure latent is sampled in the region's cells and read in the region's voxels; no
-    feats yet.
+    feats yet. With it the condition that tells of the solid that was found.
     """
     asset, masks, settings = change.asset, change.masks, change.settings
     cells = asset.structure_latent.shape[-1]
@@ -39,20 +42,24 @@ def new_shape(change: Change, condition: Condition) -> Generator[Step, None, Ass
         change.networks, condition, settings.sampling, change.random, change.report, known
     )
     yield Step("decode_sparse_structure", 0, 1)
-    found = decode_structure(change.networks, latent, change.report).occupied
+    kept = asset.occupied & ~masks.structure
+    voxels = decode_structure(change.networks, latent, change.report, _aligned(condition.solid, kept))
+    found = voxels.occupied
     if settings.mode == "add":
         found = found | asset.occupied
     occupied = torch.where(masks.structure, found, asset.occupied)
-    inside = torch.zeros_like(masks.voxels)
-    x, y, z = occupied_voxels(occupied.float() - 0.5, asset.resolution).unbind(1)
-    inside[x, y, z] = True
+    inside = voxels_of(asset) if settings.mode == "add" else torch.zeros_like(masks.voxels)
+    for some in (occupied_voxels(occupied.float() - 0.5, asset.resolution), voxels.coords.long()):
+        x, y, z = some.unbind(1)
+        inside[x, y, z] = True
     coords = torch.argwhere(torch.where(masks.voxels, inside, voxels_of(asset))).int()
     x, y, z = coords.long().unbind(1)
     if settings.mode == "replace" and not masks.voxels[x, y, z].any():
         raise UserError(f"The model found no shape in the region; {_TRY}")
     if settings.mode == "add" and len(coords) == len(asset.coords):
         raise UserError(f"The model found nothing to add in the region; {_TRY}")
-    return replace(asset, structure_latent=latent, occupied=occupied, coords=coords, feats=asset.feats[:0])
+    edited = replace(asset, structure_latent=latent, occupied=occupied, coords=coords, feats=asset.feats[:0])
+    return edited, replace(condition, solid=voxels.solid)
 
 
 def new_look(
@@ -93,6 +100,13 @@ def check_difference(change: Change, edited: AssetLatents, rows: Tensor) -> None
             "The result does not differ from the asset; give another picture or sentence, or raise the"
             " strength."
         )
+
+
+def _aligned(solid: SolidGuess | None, kept: Tensor) -> SolidGuess | None:
+    """The same without its picture's outline, if what is kept (R, R, R) does not lie on that."""
+    if solid is None or not kept.any() or solid.shows(kept) >= _ALIGNED:
+        return solid
+    return replace(solid, outline=None)
 
 
 def _start(change: Change, edited: AssetLatents, before: Tensor, condition: Condition) -> Tensor | None:

@@ -9,9 +9,11 @@ import numpy as np
 from bpy_extras import view3d_utils
 from mathutils import Matrix, Vector
 
+from ...backend_settings import backend_settings
 from ...jobs import session
 from ...jobs.candidates import Candidate
 from ...scene.placement import Bounds, foot_of, free_places
+from ...scene.window import frame_points
 from ..cube_drawing import Cubes
 
 COLOR = (0.62, 0.64, 0.68)
@@ -50,6 +52,7 @@ class _Memory:
         self.key: object = None
         self.places: dict[str, Matrix] = {}
         self.cubes: dict[str, Cubes] = {}
+        self.framed = 0  # how many the views were turned to
 
 
 _memory = _Memory()
@@ -70,6 +73,13 @@ def end() -> None:
     while _handles:
         bpy.types.SpaceView3D.draw_handler_remove(_handles.pop(), "WINDOW")
     _memory = _Memory()
+
+
+def _frame() -> None:
+    """Drawing may not turn views, a timer may."""
+    corners = [corner for one in drawn(bpy.context) for corner in one.corners()]
+    if corners:
+        frame_points(corners)
 
 
 def drawn(context: bpy.types.Context) -> tuple[Drawn, ...]:
@@ -101,7 +111,11 @@ def _box(candidate: Candidate) -> Bounds:
 
 
 def _draw_shapes() -> None:
-    for one in drawn(bpy.context):
+    found = drawn(bpy.context)
+    if len(found) > _memory.framed and backend_settings().frames_results:
+        bpy.app.timers.register(_frame)
+    _memory.framed = len(found)
+    for one in found:
         cubes = _memory.cubes.get(one.candidate.id)
         if cubes is None:
             cubes = _memory.cubes[one.candidate.id] = Cubes()

@@ -9,6 +9,7 @@ from ...faults import Fault
 from ...scene.files.kinds import IMAGES, KINDS
 from ...scene.files.write import write_asset
 from ...scene.find_asset import own_asset, part
+from ..widgets import report
 
 
 class TRELLIS_OT_export_asset(bpy.types.Operator, ExportHelper):
@@ -62,9 +63,9 @@ class TRELLIS_OT_export_asset(bpy.types.Operator, ExportHelper):
         try:
             files = write_asset(collection, path, self.kind, self.images)
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
-        self.report({"INFO"}, "Saved {files}".format(files=", ".join(file.name for file in files)))
+        report(self, "INFO", f"Saved {', '.join(file.name for file in files)}")
         return {"FINISHED"}
 
 

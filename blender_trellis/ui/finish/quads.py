@@ -11,6 +11,7 @@ from ...faults import Fault
 from ...scene.collection import SHARP_ANGLE
 from ...scene.find_asset import own_asset, part
 from ...scene.materials import COLOR_ATTRIBUTE, vertex_color_material
+from ..widgets import report
 
 
 class TRELLIS_OT_make_quads(bpy.types.Operator):
@@ -41,7 +42,7 @@ class TRELLIS_OT_make_quads(bpy.types.Operator):
         try:
             make_quads(item, self.faces, context)
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import bpy
 
 from ...protocol.pictures import PICTURE_SUFFIXES
+from ..widgets import report
 from .pictures import put_files
 
 
@@ -25,7 +26,7 @@ class DropOperator(bpy.types.Operator):
             if Path(file.name).suffix.lower() in PICTURE_SUFFIXES
         ]
         if not files:
-            self.report({"ERROR"}, "None of these files is a picture: drop PNG, JPEG or WebP files.")
+            report(self, "ERROR", "None of these files is a picture: drop PNG, JPEG or WebP files.")
             return {"CANCELLED"}
         put_files(context.scene.trellis, files)
         _show_tab(context.area)
@@ -50,7 +51,7 @@ class TRELLIS_OT_drop_and_generate(DropOperator):
         if taken != {"FINISHED"}:
             return taken
         if not bpy.ops.trellis.generate.poll():
-            self.report({"WARNING"}, "The picture is taken; the Generate button says what is still missing.")
+            report(self, "WARNING", "The picture is taken; the Generate button says what is still missing.")
             return taken
         return bpy.ops.trellis.generate()
 

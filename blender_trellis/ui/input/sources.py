@@ -8,6 +8,7 @@ from ...capture.clipboard import from_clipboard
 from ...capture.render import last_render
 from ...capture.viewport import viewport_picture
 from ...faults import Fault
+from ..widgets import report
 from .pictures import put_picture
 
 
@@ -31,7 +32,7 @@ class PictureOperator(bpy.types.Operator):
         try:
             put_picture(context.scene.trellis, self.take(context), self.add)
         except Fault as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -58,7 +59,7 @@ class TRELLIS_OT_open_pictures(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         names = [file.name for file in self.files if file.name]
         if not names:
-            self.report({"ERROR"}, "No picture is chosen: choose a picture file.")
+            report(self, "ERROR", "No picture is chosen: choose a picture file.")
             return {"CANCELLED"}
         for number, name in enumerate(names):
             put_picture(context.scene.trellis, Path(self.directory) / name, self.add or number > 0)

@@ -3,6 +3,7 @@
 import bpy
 
 from ...jobs import session
+from ...translations import translated
 from ..widgets import draw_outcome, draw_task, draw_text
 from .rows import Row, rows, size_in_words
 
@@ -52,7 +53,8 @@ def _draw_row(layout: bpy.types.UILayout, row: Row, letters: int) -> None:
         below = layout.column(align=True)
         below.active = False
         state = STATES[row.found.where] if row.found.where in ("arriving", "incomplete") else ""
-        details = (size_in_words(row.size_bytes), row.licence, row.takes, state)
+        said = (row.licence, translated(row.takes), translated(state))
+        details = (size_in_words(row.size_bytes), *said)
         draw_text(below, ", ".join(filter(None, details)), "BLANK1", letters)
         return
     split = layout.split(factor=0.22)
@@ -60,9 +62,9 @@ def _draw_row(layout: bpy.types.UILayout, row: Row, letters: int) -> None:
     split = split.split(factor=0.7)
     facts = split.row()
     facts.active = False
-    takes = f"{row.takes} → {row.gives}" if row.gives else row.about
+    takes = f"{translated(row.takes)} → {translated(row.gives)}" if row.gives else translated(row.about)
     columns = facts.split(factor=0.66)
-    columns.label(text=takes)
+    columns.label(text=takes, translate=False)
     columns = columns.split(factor=0.4)
     columns.label(text=size_in_words(row.size_bytes))
     columns.label(text=row.licence or row.origin)
@@ -76,7 +78,7 @@ def _draw_buttons(layout: bpy.types.UILayout, row: Row, short: bool) -> None:
         words = {"absent": "Download", "arriving": "Continue", "incomplete": "Complete"}[row.found.where]
         size = "" if row.found.where == "arriving" else f" {size_in_words(row.fetched_bytes)}"
         layout.operator(
-            "trellis.download_model", text="" if short else words + size, icon="IMPORT"
+            "trellis.download_model", text="" if short else translated(words) + size, icon="IMPORT"
         ).name = row.name
     else:
         verify = "" if short else STATES[row.found.where]

@@ -5,6 +5,7 @@ import bpy
 from ...backend_settings import backend_settings
 from ...catalogue.entries import entries, find_entry
 from ...jobs import session
+from ...translations import translated
 
 
 class ModelOperator(bpy.types.Operator):
@@ -78,7 +79,7 @@ class TRELLIS_OT_delete_model(ModelOperator):
         return context.window_manager.invoke_confirm(
             self,
             event,
-            title=f"Delete {self.label}?",
+            title=translated(f"Delete {self.label}?"),
             message="Its files go; it can be downloaded again.",
             confirm_text="Delete",
             icon="WARNING",

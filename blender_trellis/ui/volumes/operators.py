@@ -10,6 +10,7 @@ from ...scene.export import atomic, check_target
 from ...scene.volumes.object import volume_object
 from ...scene.volumes.vdb import write_vdb
 from ...volumes.field import SUFFIX, read_field
+from ..widgets import report
 
 
 class TRELLIS_OT_import_radiance_field(bpy.types.Operator, ImportHelper):
@@ -31,11 +32,11 @@ class TRELLIS_OT_import_radiance_field(bpy.types.Operator, ImportHelper):
             with atomic(target) as part:
                 write_vdb(part, field)
         except (Fault, OSError) as fault:
-            self.report({"ERROR"}, str(fault))
+            report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         volume_object(name, target, context)
         if context.scene.view_settings.view_transform != "Standard":
-            self.report({"INFO"}, "The view transform Standard shows the field's own colors")
+            report(self, "INFO", "The view transform Standard shows the field's own colors")
         return {"FINISHED"}
 
 

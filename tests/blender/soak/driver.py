@@ -75,7 +75,7 @@ class Soak:
 
     def recover(self, fault: Fault) -> None:
         """After a death of Blender: what was not in a saved file is made again, or was kept."""
-        session._current().keeper.left()
+        session.state.current().keeper.left()
         session.continue_left()
         self._pump(Fault(fault.number, fault.kind, fault.at, "nothing", 0))
         self._see()
@@ -96,12 +96,12 @@ class Soak:
         began, ticks, acted = time.monotonic(), 0, fault.action == "nothing"
         undone = None
         while True:
-            session._tick()
+            session.timer.tick()
             self._see()
             ticks += 1
             if ticks >= fault.ticks and not acted:
                 acted, undone = True, self._act(fault)
-            if not session._is_busy(session._current()) and acted:
+            if not session.timer.is_busy(session.state.current()) and acted:
                 break
             if time.monotonic() - began > SECONDS[self._which]:
                 raise Wrong(f"a job never ends: {self._states()}")
@@ -130,21 +130,21 @@ class Soak:
                 for collection in list(bpy.data.collections):
                     bpy.data.collections.remove(collection)
             case "kill":
-                process = session._current().runner._process
+                process = session.state.current().runner._process
                 if process is not None and process._process is not None:
                     process._process.kill()
             case "disable":
                 blender_trellis.unregister()
                 blender_trellis.register()
                 self._set()
-                session._current().keeper.left()
+                session.state.current().keeper.left()
                 session.continue_left()
             case "full_disk":
                 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
                 resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
                 return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
             case _ if fault.action == CRASH:
-                session._current().keeper._writer.submit(lambda: None).result()
+                session.state.current().keeper._writer.submit(lambda: None).result()
                 report("dies", fault)
                 os.kill(os.getpid(), signal.SIGKILL)
         return None

@@ -68,7 +68,7 @@ def show_tab() -> Iterator[float]:
 
 def child():
     """The backend's process."""
-    return session()._current().runner._process._process
+    return session().state.current().runner._process._process
 
 
 def kill_backend() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from blender_trellis import translations
 from blender_trellis.protocol.pictures import PNG
 from tests.waiting import wait_until
 
@@ -39,6 +40,37 @@ def test_batch_from_the_installed_extension(blender, installed, fake_python, tmp
 def test_wrong_arguments_are_exit_code_2(blender, installed):
     done = blender.run("--background", "--python", _script(installed), "--", "--wrong", **installed)
     assert done.returncode == 2 and "--input" in done.stderr
+
+
+LOOK_UP = """
+import importlib, json, sys, bpy
+view = bpy.context.preferences.view
+view.language, view.use_translate_interface = sys.argv[-1], True
+words = importlib.import_module("bl_ext.user_default.trellis.blender_trellis.translations")
+label = "The same seed and settings give the same result"
+fault = 'The picture "a.png" does not exist: choose another file.'
+said = [
+    bpy.app.translations.pgettext_iface(label),
+    bpy.app.translations.pgettext("Regenerate Region", "Operator"),
+    words.translated(fault),
+    words.translated("No sentence of ours."),
+]
+print("SAID", json.dumps(said))
+"""
+
+
+@pytest.mark.parametrize("language", ["ja_JP", "zh_HANS"])
+def test_texts_appear_in_the_language_of_blender(blender, installed, tmp_path, language):
+    script = tmp_path / "look_up.py"
+    script.write_text(LOOK_UP)
+    done = blender.run("--background", "--python", script, "--", language, LANG="C.UTF-8", **installed)
+    assert "SAID" in done.stdout, done.stdout + done.stderr
+    label, operator, fault, foreign = json.loads(done.stdout.split("SAID", 1)[1].splitlines()[0])
+    known = translations.texts(language)
+    assert label == known["The same seed and settings give the same result"]
+    assert operator == known["Regenerate Region"]
+    assert fault == known['The picture "{0}" does not exist: choose another file.'].replace("{0}", "a.png")
+    assert foreign == "No sentence of ours."
 
 
 def test_ctrl_c_finishes_the_object_that_is_being_made(blender, installed, fake_python, tmp_path):

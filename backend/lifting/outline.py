@@ -1,0 +1,195 @@
+"""The outline of a solid, by construction: what the picture shows is there, and nothing beside it.
+
+A view-aligned model knows where each place falls in its picture, but for size and shift, which the picture
+does not tell: they are fitted. What then falls beside the object is cut away. Where the picture shows it and
+the solid has nothing, a body is added: as deep as what is beside it, as thick as it is wide there, and round.
+Dims: n corners a side · S pixels a side · N places. Lengths are in cells of the corners' grid.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+_SCALES = tuple(0.88 + 0.04 * n for n in range(14))
+_SHIFTS = 6  # pixels to either side
+_LIKELY = 0.03  # less likely places do not count as part of the silhouette
+_LOST = 3.0  # how much more than overlap it weighs that the cube holds all that the picture shows
+_MIDDLE = 0.1  # half the depth of the slab in the cube's middle that should hold it, as a share of the cube
+_STEEPEST = 3.0  # cells by which a body is thickened at most where its depth changes
+_ROUNDS = 64  # of handing depths on from pixel to pixel
+_SLIMMEST, _THICKEST = 0.72, 12.0  # cells from the middle of a body to its border; slimmer ones slip through
+
+
+@dataclass(frozen=True)
+class Outline:
+    """alpha (S, S) in [0, 1] of the picture as cropped · places (n³, 2) in it of the corners, columns then
+    rows in [−1, 1] · depths (n³,) along the line of sight · scale and shift that were fitted.
+    """
+
+    alpha: Tensor
+    places: Tensor
+    depths: Tensor
+    scale: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    @torch.no_grad()
+    def fitted(self, inside: Tensor) -> Outline:
+        """The same, its places scaled and shifted to where a solid covers the picture's object best: inside
+        (R, R, R) is 0 outside of it and 1 deep inside.
+        """
+        solid = F.pad(F.avg_pool3d(inside.clamp(0, 1)[None, None], 2, 1), (1,) * 6)
+        side = round(len(self.places) ** (1 / 3))
+        if solid.shape[-1] != side:
+            solid = F.interpolate(solid, (side,) * 3, mode="trilinear", align_corners=True)
+        solid = solid[0, 0]
+        small = F.avg_pool2d(self.alpha[None], 2)[0]
+        size, likely = len(small), solid.flatten()
+        some, slab = likely > _LIKELY, self._slab(len(solid))
+        reach = range(-_SHIFTS // 2, _SHIFTS // 2 + 1)
+        shifted = torch.stack([small.roll((-y, -x), (0, 1)) for y in reach for x in reach])
+        best = (-math.inf, 1.0, 0)
+        for scale in _SCALES:
+            seen = _drawn(self.places[some] * scale, likely[some], size)
+            held = _drawn(self.places[slab] * scale, torch.ones_like(likely[slab]), size)
+            common = torch.minimum(seen, shifted).sum((1, 2)) / torch.maximum(seen, shifted).sum((1, 2))
+            lost = (shifted * (1 - held)).sum((1, 2)) / small.sum()
+            fit = common - _LOST * lost
+            best = max(best, (float(fit.max()), scale, int(fit.argmax())))
+        _, scale, number = best
+        y, x = (one - len(reach) // 2 for one in divmod(number, len(reach)))
+        found = replace(self, scale=scale, shift=(2 * x / size, 2 * y / size))
+        return replace(found, places=found.seen(self.places))
+
+    def seen(self, places: Tensor) -> Tensor:
+        """Where places (…, 2) of the camera that nothing was fitted to are in this picture."""
+        return places * self.scale + torch.tensor(self.shift, dtype=places.dtype, device=places.device)
+
+    def applied(self, distance: Tensor) -> Tensor:
+        """Signed distances (n, n, n) to a solid's border, negative inside -> those with this outline."""
+        shows = self.alpha > 0.5
+        if not shows.any() or shows.all():
+            return distance
+        beside = self.beside().flatten()
+        cut = torch.maximum(distance.flatten(), beside)
+        depth, half = self._bodies(cut)
+        body = torch.maximum((self.depths - self._sampled(depth)).abs() - self._sampled(half), beside)
+        return torch.minimum(cut, body).reshape(distance.shape)
+
+    def _slab(self, side: int) -> Tensor:
+        """The corners (n³,) bool near the cube's middle along Y."""
+        y = torch.linspace(-0.5, 0.5, side, device=self.places.device).abs() < _MIDDLE
+        return y[None, :, None].expand(side, side, side).flatten()
+
+    def beside(self) -> Tensor:
+        """How far each corner lies beside what the picture shows, negative on it: (n, n, n)."""
+        side = round(len(self.places) ** (1 / 3))
+        return self._sampled(self._from_the_object()).view(side, side, side)
+
+    def _from_the_object(self) -> Tensor:
+        """The same of the pixels: (S, S)."""
+        shows = self.alpha.cpu().numpy() > 0.5
+        far = ndimage.distance_transform_edt(~shows) - ndimage.distance_transform_edt(shows)
+        # Half a pixel between the nearest centres on either side, less where alpha says so.
+        edge = np.abs(far) <= 1
+        far = np.where(edge, 0.5 - self.alpha.cpu().numpy(), far - 0.5 * np.sign(far)) * self._pixel
+        width = ndimage.distance_transform_edt(shows)
+        line = shows & (width == ndimage.maximum_filter(width, 3)) & (width * self._pixel < 1)
+        if line.any():
+            far = np.minimum(far, ndimage.distance_transform_edt(~line) * self._pixel - _SLIMMEST)
+        return torch.from_numpy(far).to(self.places)
+
+    def _bodies(self, distance: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth of the middle and half the thickness (S, S), below 0 for none, of what must be added."""
+        size, shows = len(self.alpha), self.alpha > 0.5
+        inside = distance < 0
+        pixel, held = _pixels(self.places, size)
+        covered = self._covered(inside)
+        bare = shows & ~covered
+        nothing = self.alpha * 0 - size
+        if not bare.any():
+            return self.alpha * 0, nothing
+        taken = inside & held
+        count, total = (
+            self.alpha.new_zeros(size * size).index_add_(0, pixel[taken], values[taken]).view(size, size)
+            for values in (torch.ones_like(self.depths), self.depths)
+        )
+        depth = _handed_on(total / count.clamp(min=1), (count > 0) & shows, shows)
+        half = _half_thickness(shows) * self._pixel
+        near = F.max_pool2d(bare[None].float(), 3, 1, 1)[0] > 0
+        depth = _handed_on(depth, shows, shows | near)
+        # Where the depth changes fast, neighbouring pixels' bodies must still touch.
+        low, high = (sign * F.max_pool2d(sign * depth[None], 3, 1, 1)[0] for sign in (-1, 1))
+        half = half.clamp(_SLIMMEST, _THICKEST) + ((high - low) / 2).clamp(max=_STEEPEST)
+        return depth, torch.where(near, half, nothing)
+
+    def _covered(self, inside: Tensor) -> Tensor:
+        """Pixels (S, S) in which some of the solid's corners (n³,) falls, or between two of them."""
+        size = len(self.alpha)
+        seen = _drawn(self.places[inside], self.places.new_ones(int(inside.sum())), size)
+        reach = max(1, math.ceil(1 / self._pixel)) // 2 * 2 + 1
+        closed = -F.max_pool2d(-F.max_pool2d(seen[None], reach, 1, reach // 2), reach, 1, reach // 2)[0]
+        return closed > 0
+
+    @property
+    def _pixel(self) -> float:
+        """A pixel's width in cells."""
+        side = round(len(self.places) ** (1 / 3))
+        grid = self.places.view(side, side, side, 2)
+        middle = side // 2
+        cell = float(grid[middle, middle, middle, 0] - grid[middle - 1, middle, middle, 0])
+        return 2 / len(self.alpha) / cell
+
+    def _sampled(self, picture: Tensor) -> Tensor:
+        """Values (n³,) of a picture (S, S) where the corners fall, at its border for those beyond."""
+        found = F.grid_sample(
+            picture[None, None], self.places[None, None], padding_mode="border", align_corners=False
+        )
+        return found.flatten()
+
+
+def _handed_on(depth: Tensor, known: Tensor, shows: Tensor) -> Tensor:
+    """Depths (S, S), where not known the mean of those beside, along what the outline joins (harmonic)."""
+    if not known.any():
+        return torch.zeros_like(depth)
+    row, column = ndimage.distance_transform_edt(~known.cpu(), return_distances=False, return_indices=True)
+    value = torch.where(known, depth, depth[row, column])
+    kernel = depth.new_tensor([[0.5, 1, 0.5], [1, 0, 1], [0.5, 1, 0.5]])[None, None]
+    weight = shows.float()
+    around = F.conv2d(weight[None, None], kernel, padding=1)[0, 0].clamp(min=0.5)
+    for _ in range(_ROUNDS):
+        mean = F.conv2d((value * weight)[None, None], kernel, padding=1)[0, 0] / around
+        value = torch.where(shows & ~known, mean, value)
+    return value
+
+
+def _half_thickness(shows: Tensor) -> Tensor:
+    """Half the thickness (S, S) of a body as thick as it is wide, in pixels: a circle's over its width."""
+    edge = ndimage.distance_transform_edt(shows.cpu())
+    radius = edge
+    for _ in range(int(_THICKEST)):  # hands the widest width on to the edges
+        radius = np.maximum(radius, ndimage.grey_dilation(radius, (3, 3)) * shows.cpu().numpy())
+        radius = np.minimum(radius, 4 * edge)
+    half = np.sqrt(np.maximum(2 * radius * edge - edge**2, 0))
+    return torch.from_numpy(half).to(shows.device).float()
+
+
+def _drawn(places: Tensor, values: Tensor, size: int) -> Tensor:
+    """The largest of the values (N,) that fall into each pixel: (size, size), 0 where none does."""
+    pixel, held = _pixels(places, size)
+    seen = values.new_zeros(size * size)
+    return seen.scatter_reduce_(0, pixel[held], values[held], "amax").view(size, size)
+
+
+def _pixels(places: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The pixel (N,) of places (N, 2), and whether the picture holds it."""
+    cells = ((places + 1) / 2 * size).floor().long()
+    held = ((cells >= 0) & (cells < size)).all(1)
+    column, row = cells.clamp(0, size - 1).unbind(1)
+    return row * size + column, held

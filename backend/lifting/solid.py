@@ -1,0 +1,138 @@
+"""What an encoder guesses of an object's solid, and the surface that a sampled structure gives it.
+
+The structure's flow moves voxels about; the guess says smoothly where the border of a solid would lie. Where
+both differ the sample counts, and what the picture shows for certain, the outline, counts above both.
+R voxels a side of the structure · r of the structured latent · n = 2r + 1 corners · L voxels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from backend.lifting.outline import Outline
+from backend.lifting.surface import SurfaceGuess, border_distance, borders, missing, solid_features
+from backend.representations.enclosed import made_solid
+
+BORDER = 0.5  # what `inside` is where the border most likely lies
+_SAMPLED = 0.75  # how much the difference between a sample and the guess counts beside the guess
+_BLUR = 0.8  # voxels
+_SLIVER = -0.02  # cells; voxels that have no corner deeper inside need not be there
+_CRUMB = 8  # corners; smaller groups are no part of anything
+_GAP = 3  # corners; half the width of openings to what counts as hollow
+_FILLING = 0.5  # cells from the border where crumbs and tunnels were
+_FAR = 1.9  # cells; voxels farther from the surface than this at every corner hold none of it
+
+
+@dataclass(frozen=True)
+class Shape:
+    """occupied (R, R, R) bool: the structure's voxels · held: these, and others that hold slivers of the
+    surface · distance (n, n, n) to the solid's border in cells,
+    negative inside.
+    """
+
+    occupied: Tensor
+    held: Tensor
+    distance: Tensor
+
+
+@dataclass(frozen=True)
+class SolidGuess:
+    """inside (R, R, R): how likely each voxel lies inside, `BORDER` where the border is · colors (3, r, r, r)
+    in [−1, 1] · surface: what makes latents of a solid · start (1, Cz, …): the guess as a structure latent ·
+    outline: the picture's, if it is known · distance (n, n, n): to the border, once a shape is settled on.
+    """
+
+    inside: Tensor
+    colors: Tensor
+    surface: SurfaceGuess
+    start: Tensor
+    outline: Outline | None = None
+    distance: Tensor | None = None
+
+    @torch.no_grad()
+    def shaped(self, sampled: Tensor, guessed: Tensor) -> Shape:
+        """The shape of a sample; logits (R, R, R) of its structure and of the guess's own."""
+        filled = _filled(sampled > 0)
+        inside = self.inside + _SAMPLED * (filled - _filled(guessed > 0))
+        # A guess may be less sure of the middle of a solid than of what is round it.
+        inside = torch.maximum(inside, -F.max_pool3d(-filled[None], 5, 1, 2)[0])
+        distance, beside = self._distances(inside)
+        border, middle = borders(distance[None], len(sampled))[0, 0], _middles(distance, len(sampled))
+        occupied = (sampled > 0) & (beside < 0) | border & (middle < 0)
+        deepest = -F.max_pool3d(-_corners(distance, len(sampled)), 2, 1)[0, 0]
+        slivers = border & (deepest < _SLIVER)
+        side = len(sampled) // self.colors.shape[-1]
+        needed = missing(slivers[None, None], occupied[None, None], side)[0, 0]
+        return Shape(occupied, occupied | needed, distance)
+
+    def settled(self, shape: Shape) -> SolidGuess:
+        """The same with a shape's border for its own."""
+        return replace(self, distance=shape.distance)
+
+    @torch.no_grad()
+    def latents(self, coords: Tensor) -> Tensor:
+        """Normalised latents (L, C) of the surface on voxels (L, 3); a mere guess's are 0 far from it."""
+        distance = self._distances(self.inside)[0] if self.distance is None else self.distance
+        x, y, z = coords.long().unbind(1)
+        features = solid_features(distance, coords, self.colors[:, x, y, z].T)
+        encoder = self.surface.encoder
+        found = encoder(features, encoder.structure(coords))[0].float()
+        found = (found - self.surface.mean) / self.surface.std
+        if self.distance is not None:
+            return found
+        return found * (-F.max_pool3d(-distance.abs()[None], 3, 2)[0, x, y, z] < _FAR)[:, None]
+
+    def shows(self, occupied: Tensor) -> float:
+        """Share of voxels (R, R, R) bool that fall on what the picture shows; 0 where there is no picture."""
+        if self.outline is None or not occupied.any():
+            return 0.0
+        beside = _middles(self.outline.beside(), len(occupied))
+        return float((beside[occupied] < 1).float().mean())
+
+    def _distances(self, inside: Tensor) -> tuple[Tensor, Tensor]:
+        """From the border (n, n, n) in cells, and voxels' (R, R, R) from what the picture shows."""
+        cells = 2 * self.colors.shape[-1]
+        level = inside.new_full((1,) * 5, BORDER)
+        distance = border_distance(inside.clamp(0, 1)[None, None], level, cells)[0]
+        if self.outline is None:
+            return closed(distance, torch.full_like(distance, -cells)), inside.new_full(inside.shape, -1.0)
+        beside = self.outline.beside()
+        return closed(self.outline.applied(distance), beside), _middles(beside, len(inside))
+
+
+def closed(distance: Tensor, beside: Tensor) -> Tensor:
+    """Distances (n, n, n) without crumbs, hollows and tunnels, but those that the picture looks through:
+    beside (n, n, n) is below 0 where it shows the object.
+    """
+    inside = distance.detach().cpu().numpy() < 0
+    whole = made_solid(inside, beside.cpu().numpy() < -1, _GAP, _CRUMB)
+    more, less = (torch.from_numpy(one).to(distance.device) for one in (whole & ~inside, inside & ~whole))
+    return torch.where(more, -_FILLING, torch.where(less, _FILLING, distance))
+
+
+def _middles(corners: Tensor, size: int) -> Tensor:
+    """Values (n, n, n) at corners -> their means in the middle of (size, size, size) voxels."""
+    return F.avg_pool3d(_corners(corners, size), 2, 1)[0, 0]
+
+
+def _corners(corners: Tensor, size: int) -> Tensor:
+    """The same values at the corners of (size, size, size) voxels: (1, 1, …)."""
+    if len(corners) == size + 1:
+        return corners[None, None]
+    return F.interpolate(corners[None, None], (size + 1,) * 3, mode="trilinear", align_corners=True)
+
+
+def _filled(occupied: Tensor) -> Tensor:
+    """How far voxels (R, R, R) bool, and what they enclose however small the holes between them, fill space:
+    (R, R, R) in [0, 1], smooth.
+    """
+    padded = np.pad(occupied.cpu().numpy(), 2)
+    closed = ndimage.binary_erosion(ndimage.binary_fill_holes(ndimage.binary_dilation(padded)))
+    solid = (padded | closed)[2:-2, 2:-2, 2:-2].astype(np.float32)
+    return torch.from_numpy(ndimage.gaussian_filter(solid, _BLUR)).to(occupied.device)

@@ -1,0 +1,48 @@
+"""What panels ask of the jobs; nothing here changes anything."""
+
+import bpy
+
+from ..cut_out import Asked
+from ..status import Growing, Listed, Status, growing_of, listed, status_of
+from .state import current
+
+
+def status() -> Status:
+    """How things stand."""
+    state = current()
+    return status_of(state.runner, state.placements, state.fault, state.log)
+
+
+def remedy() -> str:
+    """What mends the last fault."""
+    return current().remedy
+
+
+def listed_jobs() -> tuple[Listed, ...]:
+    """The jobs that have ended, run and wait, in this order."""
+    state = current()
+    return (*(one.listed for one in state.ended), *listed(state.runner, state.placements))
+
+
+def growing() -> Growing | None:
+    """The object that is being made, as far as it can be shown."""
+    state = current()
+    return growing_of(state.runner, state.placements)
+
+
+def cut_out() -> Asked | None:
+    """The latest cut-out that was asked for."""
+    return current().runner.cut_out
+
+
+def left_jobs() -> int:
+    """How many jobs were waiting when Blender closed; they are offered where there is a window."""
+    return 0 if bpy.app.background else current().keeper.left()
+
+
+def is_being_edited(asset: str) -> bool:
+    """Whether an edit of the asset with this id runs or waits, so that another would start from what goes."""
+    state = current()
+    finished = (placement for _, placement in state.finished())
+    placements = (*state.placements.values(), *finished)
+    return any(one.edits == asset for one in placements)

@@ -1,0 +1,99 @@
+"""What operators do with jobs: send, order, cancel, retry and forget them."""
+
+from collections.abc import Hashable
+
+from ...protocol import CutOut, LoadModel, Making
+from ...scene.window import redraw
+from ..cut_out import Asked
+from ..kept.stage_times import times_key
+from ..placement import Placement
+from .backend import choose_launch
+from .results import keep, prepare, times
+from .state import current
+from .timer import wake
+
+
+def submit(request: Making, placement: Placement) -> str:
+    """Sends a request; `placement` says where its result goes. Gives the job's name back."""
+    state = current()
+    dismiss()
+    choose_launch(state)
+    job = state.runner.submit(request, times(state).get(times_key(request), {}))
+    state.placements[job] = placement
+    wake()
+    return job
+
+
+def ask_cut_out(request: CutOut, key: Hashable) -> None:
+    """Asks what the model will see of a picture; `cut_out` tells, with this key."""
+    state = current()
+    choose_launch(state)
+    state.runner.ask_cut_out(request, key)
+    wake()
+
+
+def refuse_cut_out(key: Hashable, fault: str) -> None:
+    """Tells under this key of a picture that cannot even be read."""
+    current().runner.cut_out = Asked("", key, fault=fault, ended=True)
+    redraw()
+
+
+def cancel(job: str = "") -> None:
+    """Gives up a job, or the one that runs and all that wait."""
+    runner = current().runner
+    for one in (*runner.queue.waiting, runner.queue.running):
+        if one is not None and job in ("", one.id):
+            runner.cancel(one.id)
+    wake()
+
+
+def move(job: str, by: int) -> None:
+    """Lets a waiting job run so many places later, or earlier."""
+    current().runner.move(job, by)
+    wake()
+
+
+def retry(job: str) -> None:
+    """Sends the request of a job that has ended again."""
+    ended = next((one for one in current().ended if one.listed.id == job), None)
+    if ended is not None:
+        forget(job)
+        submit(ended.request, ended.placement)
+
+
+def continue_left() -> None:
+    """Goes on with the jobs that were waiting when Blender closed; finished ones go into the scene."""
+    state = current()
+    state.keeper.left()
+    for one in state.keeper.adopt():
+        if one.job.state == "finished":
+            prepare(state, one.job, one.placement)
+        elif not isinstance(one.job.request, LoadModel):
+            submit(one.job.request, one.placement)
+    keep(state)
+    discard_left()
+
+
+def discard_left() -> None:
+    """Drops the jobs that were waiting when Blender closed."""
+    current().keeper.forget_left()
+    wake()
+
+
+def forget(job: str = "") -> None:
+    """Takes a job that has ended off the list, or all of them."""
+    state = current()
+    state.ended = tuple(one for one in state.ended if job not in ("", one.listed.id))
+    redraw()
+
+
+def dismiss() -> None:
+    """Forgets the last fault."""
+    state = current()
+    state.fault, state.log, state.remedy = "", (), ""
+
+
+def tell_fault(sentence: str) -> None:
+    """Shows why something was refused, in place of the last fault."""
+    current().note_fault(sentence)
+    redraw()

@@ -1,0 +1,81 @@
+"""What becomes of jobs that end: candidates, results that go into the scene, faults, kept files."""
+
+from dataclasses import replace
+
+from ...backend_settings import backend_settings
+from ...extension_paths import extension_version, user_folder
+from ...protocol import LoadModel
+from ...scene.window import redraw
+from ..arrivals import arrival_of
+from ..candidates import candidate_of
+from ..job import Job, stage_seconds
+from ..kept.stage_times import Times, read_times, with_run, write_times
+from ..placement import Placement
+from ..status import Ended, Listed, label
+from .state import Coming, State
+
+IMPORT_SECONDS = 0.02  # a turn of an import
+KEPT_JOBS = 12
+WITH_SETTINGS = ("missing_model", "out_of_memory")  # failures that the preferences may mend
+
+
+def end_job(state: State, job: Job) -> None:
+    """Lists a job as ended and passes on what it made, or why it failed."""
+    placement = state.placements.pop(job.id)
+    assert not isinstance(job.request, LoadModel), "only requests with a placement are sent"
+    sentence = job.message.partition("\n")[0]
+    kept = Ended(Listed(job.id, label(placement), job.state, sentence), job.request, placement)
+    state.ended = (*state.ended, kept)[-KEPT_JOBS:]
+    if job.state == "finished":
+        state.times = with_run(times(state), job.request, stage_seconds(job))
+        write_times(user_folder(create=True), state.times)
+        if placement.candidate:
+            found = (*state.candidates, candidate_of(job, placement))
+            state.candidates = tuple(sorted(found, key=lambda one: one.number))
+            redraw(views=True)
+        else:
+            prepare(state, job, placement)
+    elif job.state == "failed":
+        sentence, *lines = job.message.splitlines()
+        state.note_fault(sentence, tuple(lines))
+        state.remedy = job.remedy or ("preferences" if job.failure in WITH_SETTINGS else "")
+
+
+def times(state: State) -> Times:
+    """How long stages took so far, in this session and before."""
+    if state.times is None:
+        state.times = read_times(user_folder())
+    return state.times
+
+
+def prepare(state: State, job: Job, placement: Placement) -> None:
+    """Gets a finished result ready for the scene; what takes time is done in another thread."""
+    keeps, version = backend_settings().keeps_pictures, extension_version()
+    work = state.preparer.submit(arrival_of, job, placement, keeps, version)
+    state.coming.append(Coming(job, placement, work))
+
+
+def place_arrived(state: State) -> None:
+    """One turn of bringing finished results into the scene, in the order in which they finished."""
+    while state.coming and state.coming[0].arrival.done():
+        state.arrived.append(state.coming.pop(0).arrival.result())
+    if not state.arrived:
+        return
+    waited, before = bool(state.waiting), state.arrived
+    state.arrived, told = state.importer.turn(before, IMPORT_SECONDS)
+    waits = {one.job.id for one in state.arrived}
+    placed = [(one.job, one.placement) for one in before if one.job.id not in waits]
+    state.unsaved = (*state.unsaved, *placed)
+    state.waiting = told if state.arrived else ""
+    if waited or told:
+        state.fault, state.log = told, ()
+
+
+def keep(state: State) -> None:
+    """Writes the jobs down that are in no scene yet, for the case that Blender ends."""
+    here = [(job, state.placements[job.id]) for job in state.runner.queue.jobs if job.id in state.placements]
+    state.keeper.keep([*state.unsaved, *state.finished(), *here])
+    state.unsaved = tuple((replace(job, parts=()), where) for job, where in state.unsaved)[-KEPT_JOBS:]
+    if state.keeper.fault not in ("", state.keeping):
+        state.note_fault(state.keeper.fault)
+    state.keeping = state.keeper.fault
