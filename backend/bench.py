@@ -7,10 +7,9 @@ import argparse
 import json
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,99 +23,28 @@ from backend.background.remove import remove_background
 from backend.checkpoints.published_models import random_models
 from backend.checkpoints.weights import open_folder
 from backend.errors import UserError
+from backend.finishing.chain import finish_mesh
+from backend.finishing.settings import PRESETS, FinishSettings
 from backend.image import cut_out, open_picture
 from backend.layers.engines import ENGINES, Engine, choose_engine
+from backend.machine.clock import Clock
 from backend.machine.device import choose_device, choose_dtype
-from backend.machine.matrix_peak import matrix_peak, operation_counter
+from backend.machine.matrix_peak import matrix_peak
 from backend.machine.memory import peak_memory_bytes
 from backend.models.dinov2 import DinoV2, DinoV2Config
 from backend.representations.gaussians import write_ply
 from backend.representations.glb import write_glb
+from backend.texturing.settings import TextureSettings
+from backend.texturing.texture import texture_mesh
 from backend.trellis.conditioning import Condition, PictureConditioner
 from backend.trellis.decoding import ROLES, EmptyStructure, Voxels
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings, Step
 from blender_trellis.batch.options import steps
-from blender_trellis.protocol import Stage
 
 TEXT_TOKENS = (1, 77, 768)
 PROMPT = "a wooden chair"
-
-
-@dataclass(frozen=True)
-class Timing:
-    """One stage: wall time, passes through its network, matrix operations, the card's high-water mark."""
-
-    stage: str
-    seconds: float = 0.0
-    forward_passes: int = 0
-    operations: int = 0
-    device_memory_bytes: int = 0
-    detail: str = ""
-
-
-class Clock:
-    """Gives the time since the last notice to the stage that ran; waits for the device before it looks.
-
-    Counting the operations adds some microseconds to each of torch's calls.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._stage = ""
-        self._since = time.perf_counter()
-        self._operations = operation_counter()
-        self._counted = 0
-        self._timings: dict[str, Timing] = {}
-
-    def __enter__(self) -> "Clock":
-        self._operations.__enter__()
-        return self
-
-    def __exit__(self, *fault: Any) -> None:
-        self._operations.__exit__(*fault)
-
-    def notice(self, stage: str) -> None:
-        """From now on it is this stage that runs."""
-        if stage == self._stage:
-            return
-        on_card = self._device.type == "cuda"
-        if on_card:
-            torch.cuda.synchronize(self._device)
-        now, counted = time.perf_counter(), self._operations.get_total_flops()
-        if self._stage:
-            memory = torch.cuda.max_memory_allocated(self._device) if on_card else 0
-            self._add(now - self._since, counted - self._counted, memory)
-        if on_card:
-            torch.cuda.reset_peak_memory_stats(self._device)
-        self._stage, self._since, self._counted = stage, now, counted
-
-    def report(self, stage: Stage, done: int, of: int) -> None:
-        """As `generate` reports from within long computations."""
-        self.notice(stage)
-
-    def count_passes(self, network: torch.nn.Module) -> Any:
-        """Count the passes through a network from now on; the handle ends it."""
-        return network.register_forward_hook(lambda *_: self._count_pass())
-
-    def timings(self, details: dict[str, str]) -> list[Timing]:
-        """All stages in the order in which they began, with what is to be said of them."""
-        self.notice("")
-        return [replace(one, detail=details.get(one.stage, "")) for one in self._timings.values()]
-
-    def _add(self, seconds: float, operations: int, memory: int) -> None:
-        before = self._timings.get(self._stage, Timing(self._stage))
-        self._timings[self._stage] = replace(
-            before,
-            seconds=round(before.seconds + seconds, 4),
-            operations=before.operations + operations,
-            device_memory_bytes=max(before.device_memory_bytes, memory),
-        )
-
-    def _count_pass(self) -> None:
-        before = self._timings.get(self._stage, Timing(self._stage))
-        self._timings[self._stage] = replace(before, forward_passes=before.forward_passes + 1)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -147,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     wanted.add_argument("--voxels", type=int, default=8192, help="voxels of stage 2 with random weights")
     wanted.add_argument("--image", type=Path, help="a picture (default: a drawn one)")
+    wanted.add_argument("--finish", default="film", choices=PRESETS, help="default: film; raw: not at all")
+    wanted.add_argument("--texture", type=int, default=2048, help="texels a side (default: 2048)")
     wanted.add_argument("--json", action="store_true", help="print one JSON object")
     return wanted
 
@@ -225,6 +155,9 @@ def _run(
             shape = [Voxels(coords, resolution, torch.empty(0))]
         outputs = _follow(clock, run(voxels=shape, report=clock.report))
     _write(clock, outputs)
+    finishing = FinishSettings.preset(options.finish)
+    if "mesh" in outputs and not options.random_weights and not finishing.changes_nothing:
+        _finish(clock, outputs, finishing, options.texture)  # random weights draw no surface
     voxels = len(outputs["structured_latent"].coords)
     return outputs, {"voxels": voxels, "steps": [settings.structure.steps, settings.latent.steps]}
 
@@ -250,6 +183,18 @@ def _write(clock: Clock, outputs: dict[str, Any]) -> None:
         if "mesh" in outputs:
             clock.notice("export_glb")
             write_glb(Path(folder) / "mesh.glb", outputs["mesh"])
+
+
+def _finish(clock: Clock, outputs: dict[str, Any], settings: FinishSettings, size: int) -> None:
+    """Each step of finishing a stage, and of a texture."""
+
+    def report(kind: str) -> Callable[[str, int, int], None]:
+        return lambda step, done, of: clock.notice(f"{kind}_{step}")
+
+    with suppress(UserError):  # a mesh without a surface cannot be finished
+        clock.notice("finish")
+        mesh, _ = finish_mesh(outputs["mesh"], settings, report("finish"))
+        texture_mesh(mesh, TextureSettings(size), outputs.get("gaussian"), report=report("texture"))
 
 
 def _condition(networks: Networks, options: argparse.Namespace) -> Condition:
