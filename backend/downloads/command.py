@@ -23,6 +23,7 @@ from blender_trellis.catalogue.installed import lacking, presence
 from blender_trellis.protocol.fields import to_json
 
 PROGRESS_SECONDS = 0.25
+PROGRESS_SHARE = 0.05  # of the whole, that is told at once however soon it comes
 
 
 def main(argv: Sequence[str]) -> int:
@@ -74,14 +75,15 @@ class _Out:
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
-        self._told = (0.0, "")
+        self._told = (0.0, "", 0)
 
     def amount(self, amount: Amount) -> None:
         now = time.monotonic()
-        soon = now - self._told[0] < PROGRESS_SECONDS
-        if soon and amount.file == self._told[1] and amount.done < amount.total:
+        when, file, done = self._told
+        soon = now - when < PROGRESS_SECONDS and amount.done - done < PROGRESS_SHARE * amount.total
+        if soon and amount.file == file and amount.done < amount.total:
             return
-        self._told = (now, amount.file)
+        self._told = (now, amount.file, amount.done)
         if self._as_json:
             self._line(asdict(amount))
         else:
