@@ -69,7 +69,7 @@ def test_the_products_own_glb_gives_its_colours_again(tmp_path):
     g = torch.Generator().manual_seed(0)
     mesh = Mesh(
         torch.rand(40, 3, generator=g) - 0.5,
-        torch.randint(40, (20, 3), generator=g),
+        torch.stack([torch.randperm(40, generator=g)[:3] for _ in range(20)]),
         torch.rand(40, 3, generator=g),
     )
     mesh.colors[:20] *= 0.1  # where linear light in 8 bits would be too coarse
