@@ -11,6 +11,7 @@ factory settings and an empty home.
 import argparse
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,7 +140,8 @@ def _session():
 def _settled(picture: str) -> Iterator[float]:
     """The add-on's tab with a picture chosen, in a scene without the cube."""
     bpy.data.objects.remove(bpy.data.objects["Cube"])
-    bpy.context.scene.trellis.picture = str(ROOT / "docs" / "pictures" / picture)
+    chosen = shutil.copy(ROOT / "docs" / "pictures" / picture, Path.home())
+    bpy.context.scene.trellis.picture = str(chosen)
     with _sidebar() as area:
         area.spaces.active.show_region_ui = True
     yield 1.0
