@@ -53,7 +53,8 @@ def until(done) -> Iterator[float]:
 
 
 def is_idle() -> bool:
-    return not session().status().job
+    """Whether no job runs or waits, and all that was made is in the scene."""
+    return not session().timer.is_busy(session().state.current())
 
 
 def show_tab() -> Iterator[float]:
