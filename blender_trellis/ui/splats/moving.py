@@ -64,6 +64,8 @@ def _moments() -> tuple[list, ...]:
 def _draw() -> None:
     context = bpy.context
     _note_move(context)
+    if not bpy.app.timers.is_registered(_tick):
+        return  # no view moves, and large scenes need not be searched at every redraw
     for item in context.visible_objects:
         if SHOWN_AS in item and is_gaussian(item):
             draw_points(_points_of(item), item.matrix_world, PIXELS)
