@@ -19,8 +19,8 @@ from backend.models.structured_latent_vae import SLatGaussianDecoder
 from backend.representations.gaussians import SH_C0, GaussianConfig, covariance, decode_gaussians
 
 REACH = 0.7  # voxels from a voxel's centre; the decoder cannot move a Gaussian farther
-WIDTH = 0.34  # of a voxel, along the surface
-THICKNESS = 0.10  # of a voxel, across it
+WIDTH = 0.29  # of a voxel, along the surface
+THICKNESS = 0.08  # of a voxel, across it
 
 
 @dataclass(frozen=True)
