@@ -50,7 +50,7 @@ class TRELLIS_PT_main(TrellisPanel):
         layout = self.layout
         letters = letters_across(context)
         settings = context.scene.trellis
-        if not session.has_backend():
+        if not session.has_backend() or session.needs_repair():
             draw_install(layout, letters)
         draw_input(layout, settings, letters)
         layout.menu("TRELLIS_MT_models", text=label_of(settings.model), icon="MESH_ICOSPHERE")

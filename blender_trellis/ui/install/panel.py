@@ -38,16 +38,7 @@ def draw_install(layout: bpy.types.UILayout, letters: int) -> None:
 def _draw_missing(layout: bpy.types.UILayout, letters: int) -> None:
     draw_text(layout, "The backend, which computes the models, is not installed yet.", "INFO", letters)
     draw_text(layout, translated(needs(wanted())), "BLANK1", letters)
-    if not bpy.app.online_access and not backend_settings().wheels:
-        draw_text(
-            layout,
-            "Installing downloads packages, which Blender's preferences do not allow yet.",
-            "ERROR",
-            letters,
-        )
-        layout.operator(
-            "screen.userpref_show", text="Allow Online Access…", icon="PREFERENCES"
-        ).section = "SYSTEM"
+    _draw_online_access(layout, letters)
     row = layout.row(align=True)
     row.scale_y = 1.3
     row.operator("trellis.install_backend", icon="IMPORT")
@@ -55,11 +46,29 @@ def _draw_missing(layout: bpy.types.UILayout, letters: int) -> None:
         row.operator("trellis.remove_backend", text="", icon="TRASH")
 
 
+def _draw_online_access(layout: bpy.types.UILayout, letters: int) -> None:
+    """Why nothing can be downloaded, and the button that leads there, where that is so."""
+    if bpy.app.online_access or backend_settings().wheels:
+        return
+    sentence = "Installing downloads packages, which Blender's preferences do not allow yet."
+    draw_text(layout, sentence, "ERROR", letters)
+    allow = layout.operator("screen.userpref_show", text="Allow Online Access…", icon="PREFERENCES")
+    allow.section = "SYSTEM"
+
+
 def _draw_found(layout: bpy.types.UILayout, python: Path, letters: int) -> None:
     """An interpreter: what was found out about it, and what can be done with one that was installed here."""
-    health = session.backend_health()
+    health = None if session.needs_repair() else session.backend_health()
     ours = environment_folder(user_folder()) in python.parents
-    if health is None:
+    if session.needs_repair():
+        sentence = (
+            "The extension was updated and needs other packages than are installed: repair the backend."
+        )
+        column = layout.column()
+        column.alert = True
+        draw_text(column, sentence, "ERROR", letters)
+        _draw_online_access(layout, letters)
+    elif health is None:
         draw_text(layout, "Looking at the backend", "SORTTIME", letters)
     elif health.is_right:
         told = "The backend is installed" if ours else "The backend runs in another Python"
