@@ -90,10 +90,11 @@ def _draw_fault(layout: bpy.types.UILayout, status: "session.Status", letters: i
     row.alert = True
     draw_text(row, status.fault, "ERROR", letters)
     row.operator("trellis.dismiss", text="", icon="X", emboss=False)
-    row = box.row(align=True)
+    column = box.column(align=True)
+    row = column.row(align=True)  # of two: a third would be cut off in a sidebar of the usual width
     row.operator("trellis.copy_fault", icon="COPYDOWN")
     row.operator("trellis.open_log", icon="TEXT")
-    row.operator("trellis.open_folder", icon="FILE_FOLDER")
+    column.operator("trellis.open_folder", icon="FILE_FOLDER")
     draw_remedy(box, session.remedy())
 
 
