@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from blender_trellis.install import backend_install, python_environment
-from blender_trellis.install.backend_install import Wanted, find_python, install, removable_bytes, remove
+from blender_trellis.install.backend_install import (
+    Wanted,
+    find_python,
+    install,
+    is_outdated,
+    removable_bytes,
+    remove,
+)
 from blender_trellis.install.health import check, lock_of
 from blender_trellis.install.python_environment import Environment, PipProgress, interpreter
 from blender_trellis.process.run_program import InstallCancelled, InstallError, run, scrubbed
@@ -105,11 +112,15 @@ def test_install_verify_and_upgrade(extension, tmp_path, monkeypatch):
         patch.setattr(backend_install, "_build", None)  # what is right is left alone
         assert install(user, extension, CPU, quiet) == python
 
+    assert not is_outdated(python, user, extension)
     write_lock(extension, "2.0")
+    assert is_outdated(python, user, extension)
+    assert not is_outdated(Path(sys.executable), user, extension)  # somebody's own
     assert works(python, extension) == (
         "Its packages are of another version of the add-on (torch 1.0 instead of 2.0): repair it."
     )
     assert "torch 2.0" in works(install(user, extension, CPU, quiet), extension)
+    assert not is_outdated(python, user, extension)
     assert {path.name for path in user.iterdir()} <= {"backend-venv", "install.log", "uv-cache"}
     assert "transformers" in (user / "install.log").read_text()
 
