@@ -48,6 +48,12 @@ class StructureExamples:
     null: Tensor | None = None
     aligned: Tensor | None = None
 
+    @property
+    def places(self) -> tuple[Tensor, Tensor]:
+        """What is given of all places, and their latents."""
+        assert self.aligned is not None
+        return self.aligned, self.latents
+
 
 @dataclass(frozen=True)
 class LatentExamples:
@@ -60,6 +66,11 @@ class LatentExamples:
     latents: tuple[Tensor, ...]
     null: Tensor | None = None
     aligned: tuple[Tensor, ...] = ()
+
+    @property
+    def places(self) -> tuple[Tensor, Tensor]:
+        """As above, of all objects together."""
+        return torch.cat(self.aligned), torch.cat(self.latents)
 
 
 def as_it_is(batch: Any) -> Any:

@@ -52,8 +52,8 @@ def look_batch(recipe: Recipe, source: ObjectSource, step: int, size: int) -> Lo
         border = solid_border(recipe, scene, rng)
         coords.append(border.coords)
         features.append(border.features(border.coords).half())
-    found = (torch.from_numpy(np.stack(column)) for column in (pictures, solids))
-    return LookBatch(*found, tuple(coords), tuple(features))
+    shown, packed = (torch.from_numpy(np.stack(column)) for column in (pictures, solids))
+    return LookBatch(shown, packed, tuple(coords), tuple(features))
 
 
 def color_batch(recipe: Recipe, source: ObjectSource, step: int) -> ColorBatch:

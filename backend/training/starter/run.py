@@ -126,13 +126,7 @@ class StarterRun(Run):
             lambda number: examples(moved(batch(number), self.device)),
         )
         if self._lacks("structure_flow"):
-
-            def pairs(number: int) -> tuple[torch.Tensor, torch.Tensor]:
-                one = kept(number)
-                assert one.aligned is not None
-                return one.aligned, one.latents
-
-            fit_prior(module.to(self.device), pairs, recipe.prior_steps)
+            fit_prior(module.to(self.device), lambda number: kept(number).places, recipe.prior_steps)
         if self.device.type != "cpu":
             return structure_flow_part(module, batch, recipe.flow, examples)
         # The encoder takes a processor as long as the flow does, so its answers come again.
@@ -153,12 +147,7 @@ class StarterRun(Run):
             self.folder / "looks", LatentExamples, lambda number: examples(moved(batch(number), self.device))
         )
         if self._lacks("latent_flow"):
-
-            def pairs(number: int) -> tuple[torch.Tensor, torch.Tensor]:
-                one = kept(number)
-                return torch.cat(one.aligned), torch.cat(one.latents)
-
-            fit_prior(module.to(self.device), pairs, recipe.prior_steps)
+            fit_prior(module.to(self.device), lambda number: kept(number).places, recipe.prior_steps)
         if self.device.type != "cpu":
             return latent_flow_part(module, batch, recipe.flow, examples)
         return latent_flow_part(module, kept, recipe.flow)

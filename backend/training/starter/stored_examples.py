@@ -25,8 +25,8 @@ class StoredExamples(Generic[Examples]):
 
     def __init__(self, folder: Path, kind: type[Examples], make: Callable[[int], Examples]):
         self._folder = folder
-        self._kind = kind
-        self._make = make
+        self._kind: type[Examples] = kind
+        self._make: Callable[[int], Examples] = make
 
     def __call__(self, number: int) -> Examples:
         number = self.stored(number)
@@ -35,11 +35,7 @@ class StoredExamples(Generic[Examples]):
             self._folder.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as temporary:
                 save_file(_flat(self._make(number)), temporary)
-        parts: dict[str, Any] = {}
-        for name, tensor in sorted(load_file(path).items()):
-            field, *rest = name.split(".")
-            parts[field] = (*parts.get(field, ()), tensor) if rest else tensor
-        return self._kind(**parts)
+        return self._kind(**_nested(load_file(path)))
 
     def stored(self, number: int) -> int:
         """Which examples stand for a number."""
@@ -51,11 +47,24 @@ class StoredExamples(Generic[Examples]):
 
 def _flat(examples: StructureExamples | LatentExamples) -> dict[str, Tensor]:
     """Tensors by field, those of a tuple with their number; numbers with a fraction in half precision."""
-    table = {}
+    table: dict[str, Tensor] = {}
     for field in fields(examples):
         value = getattr(examples, field.name)
         many = numbered(field.name, value) if isinstance(value, tuple) else {field.name: value}
-        table |= {name: one for name, one in many.items() if one is not None}
+        table.update({name: one for name, one in many.items() if one is not None})
     return {
         name: (one.half() if one.is_floating_point() else one).contiguous() for name, one in table.items()
+    }
+
+
+def _nested(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """The reverse of `_flat`."""
+    alone = {name: one for name, one in tensors.items() if "." not in name}
+    many = {name.split(".")[0] for name in tensors if "." in name}
+    return alone | {
+        name: tuple(
+            tensors[f"{name}.{number}"]
+            for number in range(sum(one.startswith(f"{name}.") for one in tensors))
+        )
+        for name in many
     }
