@@ -18,7 +18,8 @@ from backend.finishing.settings import FinishSettings
 from backend.representations.mesh import Mesh
 
 Report = Callable[[str, int, int], None]
-"""Told of a step's name, how many steps are done and how many there are; may raise to stop."""
+"""Told of a step's name, how many steps are done and how many there are, often the same again; may raise to
+stop."""
 
 
 def silent(step: str, done: int, of: int) -> None:
@@ -35,10 +36,12 @@ def finish_mesh(mesh: Mesh, settings: FinishSettings, report: Report = silent) -
     before = facts_of(raw)
     if settings.changes_nothing:
         return mesh, FinishReport(before, before, ())
-    steps = _steps(raw, before, settings)
+    told = ("", 0, 0)
+    steps = _steps(raw, before, settings, lambda: report(*told))
     arrays, done = raw, []
     for number, (name, step) in enumerate(steps):
-        report(name, number, len(steps))
+        told = (name, number, len(steps))
+        report(*told)
         count = len(arrays.faces)
         arrays, detail = step(arrays)
         done.append(StepReport(name, count, len(arrays.faces), detail))
@@ -53,7 +56,9 @@ def finish_mesh(mesh: Mesh, settings: FinishSettings, report: Report = silent) -
 _Step = tuple[str, Callable[[ArrayMesh], tuple[ArrayMesh, str]]]
 
 
-def _steps(raw: ArrayMesh, before: MeshFacts, settings: FinishSettings) -> list[_Step]:
+def _steps(
+    raw: ArrayMesh, before: MeshFacts, settings: FinishSettings, wait: Callable[[], None]
+) -> list[_Step]:
     steps: list[_Step] = []
     if settings.whole:
         steps.append(("whole", lambda mesh: _whole(mesh, before, settings)))
@@ -62,7 +67,7 @@ def _steps(raw: ArrayMesh, before: MeshFacts, settings: FinishSettings) -> list[
     if settings.crumbs:
         steps.append(("crumbs", lambda mesh: _crumbs(mesh, settings)))
     if settings.faces:
-        steps.append(("faces", lambda mesh: (reduce_faces(mesh, settings.faces), "")))
+        steps.append(("faces", lambda mesh: (reduce_faces(mesh, settings.faces, wait), "")))
     if settings.watertight:
         steps.append(("watertight", _watertight))
     return steps
