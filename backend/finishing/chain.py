@@ -63,7 +63,7 @@ def _steps(
     if settings.whole:
         steps.append(("whole", lambda mesh: _whole(mesh, before, settings)))
     if settings.outside:
-        steps.append(("outside", lambda mesh: _outside(mesh, redrawn=settings.whole and mesh is not raw)))
+        steps.append(("outside", lambda mesh: _outside(mesh, raw, before, settings)))
     if settings.crumbs:
         steps.append(("crumbs", lambda mesh: _crumbs(mesh, settings)))
     if settings.faces:
@@ -74,14 +74,25 @@ def _steps(
 
 
 def _whole(mesh: ArrayMesh, facts: MeshFacts, settings: FinishSettings) -> tuple[ArrayMesh, str]:
-    if is_sound(mesh, facts):
-        return mesh, "whole already"
-    return rebuild(mesh, settings.resolution, settings.gap), f"drawn again in {settings.resolution}³ cubes"
+    words = f"drawn again in {settings.resolution}³ cubes"
+    if not is_sound(mesh, facts):
+        made, tunnels = rebuild(mesh, settings.resolution, settings.gap)
+        return made, f"{words}, {_tunnels(tunnels)}" if tunnels else words
+    made, tunnels = rebuild(mesh, settings.resolution, 1.0, least_open=0.0) if facts.genus else (mesh, 0)
+    return (made, f"{words}, {_tunnels(tunnels)}") if tunnels else (mesh, "whole already")
 
 
-def _outside(mesh: ArrayMesh, redrawn: bool) -> tuple[ArrayMesh, str]:
-    if redrawn:
+def _tunnels(count: int) -> str:
+    return f"{count} hidden tunnel{'s' * (count > 1)} closed"
+
+
+def _outside(
+    mesh: ArrayMesh, raw: ArrayMesh, facts: MeshFacts, settings: FinishSettings
+) -> tuple[ArrayMesh, str]:
+    if settings.whole and mesh is not raw:
         return mesh, "drawn from outside, so nothing is hidden"
+    if settings.whole and facts.components == 1:
+        return mesh, "all is seen"  # else it would not have been sound
     outer = remove_hidden(mesh)
     return outer, "all is seen" if outer is mesh else "what no outside view reaches removed"
 
