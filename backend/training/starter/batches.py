@@ -42,11 +42,10 @@ def shape_batch(recipe: Recipe, source: ObjectSource, step: int, size: int) -> S
     return ShapeBatch(*_stacked(row(*source.scene(step, index)) for index in range(size)))
 
 
-def look_batch(recipe: Recipe, source: ObjectSource, step: int, size: int) -> LookBatch:
-    """`size` scenes as the encoder sees them, and the borders of their solids, as guesses have them."""
+def look_batch(recipe: Recipe, scenes: Iterable[tuple[Scene, np.random.Generator]]) -> LookBatch:
+    """Scenes as the encoder sees them, and the borders of their solids, as guesses have them."""
     pictures, solids, coords, features = [], [], [], []
-    for index in range(size):
-        scene, rng = source.scene(step, index)
+    for scene, rng in scenes:
         pictures.append(_picture(recipe, scene, rng))
         solids.append(np.packbits(enclosed(occupancy(scene, recipe.structure_resolution))))
         border = solid_border(recipe, scene, rng)

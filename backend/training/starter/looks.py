@@ -6,6 +6,8 @@ the colours that the encoder gives it: right where the picture shows them, in do
 B batch · L voxels.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,14 +17,17 @@ from backend.lifting.solid import given_on_voxels
 from backend.lifting.surface import CORNERS_A_VOXEL
 from backend.training.encoders import pixels, unpacked
 from backend.training.flows import LatentExamples
-from backend.training.starter.autoencoder_latent import LatentTargets
 from backend.training.starter.batches import LookBatch
 
 HIDDEN = 0.25  # of what `Outline.behind` measures, from which the picture tells nothing of a voxel
 
 
-def look_examples(lifting: LiftingImageEncoder, latents: LatentTargets, batch: LookBatch) -> LatentExamples:
-    """The batch as the flow takes it."""
+def look_examples(
+    lifting: LiftingImageEncoder, latents: Callable[[Tensor, Tensor], Tensor], batch: LookBatch
+) -> LatentExamples:
+    """The batch as the flow takes it; `latents` makes normalised ones (L, C) of coords (L, 3) and features
+    (L, C_in).
+    """
     pictures = pixels(batch.pictures)
     planes, volumes = lifting.lift(pictures)
     solids = F.avg_pool3d(unpacked(batch.packed_solid), 3, 1, 1)

@@ -135,7 +135,11 @@ class StarterRun(Run):
     def _latent_flow(self) -> Part[Any]:
         recipe, lifting = self.recipe, self.lifting
         config = recipe.loops["latent_flow"]
-        batch = partial(look_batch, recipe, self.source, size=recipe.latent_flow_batch)
+
+        def batch(number: int) -> LookBatch:
+            return look_batch(
+                recipe, (self.source.scene(number, index) for index in range(recipe.latent_flow_batch))
+            )
 
         @torch.no_grad()
         def examples(batch: LookBatch) -> LatentExamples:
