@@ -31,7 +31,7 @@ from blender_trellis.protocol import (
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 1.0  # for the running job to notice that nobody waits for it
-ANSWER_SECONDS = 0.5  # after which a cancel is answered though the job has not noticed it yet
+ANSWER_SECONDS = 0.25  # after which a cancel is answered though the job has not noticed it yet
 STUCK_SECONDS = 30.0  # after which a job that was given up must no longer keep the next one waiting
 UNREADABLE_FRAMES = 16  # in a row, after which the stream is taken to be no protocol at all
 WAITING_JOBS = 256
