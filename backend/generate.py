@@ -28,7 +28,12 @@ from backend.trellis.asset import hash_of_guide, latents_of, write_latents
 from backend.trellis.engine import TrellisEngine
 from backend.trellis.finish import FinishedMesh
 from backend.trellis.outputs import checked, radiance_field_arrays
-from blender_trellis.batch.options import add_background_option, add_generation_options, request_of
+from blender_trellis.batch.options import (
+    add_background_option,
+    add_encoding_option,
+    add_generation_options,
+    request_of,
+)
 from blender_trellis.batch.outcomes import Outcome, exit_code, make_all, report, table
 from blender_trellis.batch.plan import Item, NoPictures, Plan, plan_batch
 from blender_trellis.batch.progress_bar import ProgressBar
@@ -90,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
         help="texels a side of a texture for the mesh, baked of"
         " Gaussians and pictures (default: vertex colours)",
     )
+    add_encoding_option(wanted)
     wanted.add_argument("--json", action="store_true", help="print the report as JSON")
     add_background_option(wanted)
     add_generation_options(wanted, Generate(job=""))
@@ -137,7 +143,7 @@ def _make(
     outputs = dict(parts)
     if "finished_mesh" in outputs:
         outputs["mesh"] = outputs.pop("finished_mesh")
-    outcome.files += write_results(outputs, stem)
+    outcome.files += write_results(outputs, stem, options.encoding)
     guide_hash = summary.picture_hash or hash_of_guide([], options.prompt)
     write_latents(latents, latents_of(outputs, options.model, summary.model_hash, guide_hash))
     outcome.files.append(latents.name)
@@ -174,11 +180,17 @@ def texture_size(text: str) -> int:
         ) from error
 
 
-def write_results(outputs: Mapping[str, Any], stem: Path) -> list[str]:
-    """Write the mesh, Gaussians and radiance field among the outputs; the names of the files."""
+def write_results(outputs: Mapping[str, Any], stem: Path, encoding: str = "png") -> list[str]:
+    """Write the mesh, Gaussians and radiance field among the outputs; the names of the files.
+
+    encoding: of the mesh's texture.
+    """
     kinds = [kind for kind in outputs if kind in FORMATS]
     for kind in kinds:
-        _WRITERS[kind](_path(kind, stem), outputs[kind])
+        if kind == "mesh":
+            _write_mesh(_path(kind, stem), outputs[kind], encoding)
+        else:
+            _WRITERS[kind](_path(kind, stem), outputs[kind])
     return [_path(kind, stem).name for kind in kinds]
 
 
@@ -186,11 +198,11 @@ def _path(kind: str, stem: Path) -> Path:
     return stem.with_name(stem.name + FORMATS[kind].suffix)
 
 
-def _write_mesh(path: Path, mesh: Mesh | FinishedMesh) -> None:
+def _write_mesh(path: Path, mesh: Mesh | FinishedMesh, encoding: str) -> None:
     if isinstance(mesh, Mesh):
         write_glb(path, mesh)
     elif mesh.texture is not None:
-        write_textured_glb(path, mesh.texture)
+        write_textured_glb(path, mesh.texture, encoding)
     else:
         write_glb(path, mesh.mesh, sharp=True)
 
@@ -201,8 +213,7 @@ def _write_field(path: Path, field: RadianceField) -> None:
 
 
 _WRITERS: dict[str, Callable[[Path, Any], None]] = {
-    "mesh": _write_mesh,
     "gaussian": write_ply,
     "radiance_field": _write_field,
 }
-"""Writes the file of each format, which appears whole or not at all."""
+"""Writes the file of each format beside the mesh, which appears whole or not at all."""

@@ -240,7 +240,7 @@ def run(
         return 2
     made = tuple(name for name in MADE if name in {one for names in options.formats for one in names})
     settings = replace(shared.request_of(options, made or MADE), finishing=shared.finishing_of(options))
-    written = in_blender.Written(output, preview_name, library)
+    written = in_blender.Written(output, preview_name, library, options.encoding)
     maker = in_blender.Maker(in_blender.with_settings(settings), written, journal)
     try:
         outcomes = make_works(options, works, output, maker, hands)

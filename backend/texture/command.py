@@ -22,8 +22,9 @@ from backend.representations.obj_files import write_obj
 from backend.texture.comparison import compare
 from backend.texture.mesh_source import read_mesh
 from backend.texturing.projection import picture_views
-from backend.texturing.settings import ENCODINGS, MATERIALS, Symmetry, TextureSettings
+from backend.texturing.settings import MATERIALS, Symmetry, TextureSettings
 from backend.texturing.texture import texture_mesh
+from blender_trellis.batch.options import add_encoding_option
 
 PICTURE_SIDE = 1024
 
@@ -100,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--delight", action="store_true", help="divide soft shading out of the pictures")
     add("--material", choices=MATERIALS, default=TextureSettings.material)
     add("--format", choices=("glb", "obj"), default="glb")
-    add("--encoding", choices=ENCODINGS, default="png", help="of the texture in a .glb file")
+    add_encoding_option(wanted)
     add(
         "--compare",
         type=int,

@@ -50,7 +50,10 @@ def texture_mesh(
     _check(mesh)
     report("unwrap", 0, 1)
     vertices, faces = (part.detach().cpu().numpy() for part in (mesh.vertices.float(), mesh.faces))
-    cut = unwrap(vertices, faces, settings.size, settings.padding) if uv is None else whole(faces, uv)
+    if uv is None:
+        cut = unwrap(vertices, faces, settings.size, settings.padding, lambda: report("unwrap", 0, 1))
+    else:
+        cut = whole(faces, uv)
     report("unwrap", 1, 1)
     report("bake", 0, 2 + len(pictures))
     normals = vertex_normals(mesh).detach().float().cpu()[torch.from_numpy(cut.origin)]

@@ -102,6 +102,8 @@ def _parse(text: bytes, line: _Line) -> dict[str, Any]:
     except RecursionError as error:
         raise line.fault("it is nested too deeply; write one JSON object a line.") from error
     except ValueError as error:
+        if "integer string conversion" in str(error):
+            raise line.fault("it holds a number of thousands of digits; write a shorter one.") from error
         raise line.fault(f"it is no JSON object ({error}); write one a line.") from error
     if not isinstance(said, dict):
         raise line.fault("it is no JSON object; write one a line.")

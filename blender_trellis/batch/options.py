@@ -8,6 +8,7 @@ from ..protocol import Background, Finishing, FinishPreset, Format, Generate, Me
 
 STEPS_MAX = 1000
 TEXTURE_SIZES = (0, 512, 1024, 2048, 4096)
+ENCODINGS = ("png", "jpeg", "webp")
 GUIDANCE_MAX = 100.0
 SEED_END = 1 << 63
 
@@ -57,6 +58,17 @@ def add_finishing_options(wanted: argparse.ArgumentParser, defaults: Finishing) 
         default=defaults.texture,
         metavar="PIXELS",
         help=f"side of a texture, 0 for colours of vertices (default: {defaults.texture})",
+    )
+    add_encoding_option(wanted)
+
+
+def add_encoding_option(wanted: argparse.ArgumentParser) -> None:
+    """Adds how the texture is stored in a .glb file."""
+    wanted.add_argument(
+        "--encoding",
+        choices=ENCODINGS,
+        default=ENCODINGS[0],
+        help=f"of the texture in a .glb file (default: {ENCODINGS[0]})",
     )
 
 

@@ -40,11 +40,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Written:
-    """Where the files of all objects go."""
+    """Where the files of all objects go, and how a .glb stores its texture: as png, jpeg or webp."""
 
     folder: Path
     preview_name: str = ""
     library: AssetLibrary | None = None
+    encoding: str = "png"
 
 
 def open_runner(python: str, models: Path | None) -> JobRunner:
@@ -130,7 +131,7 @@ class Maker:
             bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
             matrix = None if asked.matrix is None else Matrix(asked.matrix) @ frame_matrix(asset)
             collection = add_asset(asset, bpy.context.scene, bpy.context.view_layer, matrix)
-            paths = export_asset(asset, collection, base, kinds, preview)
+            paths = export_asset(asset, collection, base, kinds, preview, self._written.encoding)
             if "latents" in kinds and asset.latents is not None:
                 paths.append(base.with_name(base.name + SUFFIX))
                 write_latents(paths[-1], asset.latents)
@@ -166,7 +167,8 @@ class Maker:
             return request_for(work, self._template, self._written.folder)
 
     def _hash(self, work: Work, request: Request) -> str:
-        return request_hash(request, (*(work.files or ()), self._written.preview_name))
+        written = self._written
+        return request_hash(request, (*(work.files or ()), written.preview_name, written.encoding))
 
 
 def _run(runner: JobRunner, request: Request, bar: ProgressBar) -> Job:

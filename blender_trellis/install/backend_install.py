@@ -55,8 +55,8 @@ def find_python(
     """
     for chosen in (environ.get("TRELLIS_PYTHON", ""), preference):
         if chosen.strip():
-            path = Path(chosen.strip()).expanduser()
-            return interpreter(path) if path.is_dir() else path
+            path = Path(os.path.expanduser(chosen.strip()))
+            return interpreter(path) if os.path.isdir(path) else path
     folders = [user_folder / ENVIRONMENT] if user_folder else []
     for folder in (*folders, extension_root / ".venv"):
         if interpreter(folder).exists():

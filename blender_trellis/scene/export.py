@@ -19,6 +19,7 @@ from ..splats.files import TO_FILE
 from ..splats.ply import write_ply
 from ..splats.values import Splats
 from .asset import Asset
+from .files.kinds import IMAGES
 from .files.kinds import KINDS as FILES
 from .gaussians.object import is_gaussian
 from .preview import render_preview
@@ -71,15 +72,17 @@ def export_asset(
     base: Path,
     kinds: tuple[str, ...],
     preview_name: str = "",
+    encoding: str = "png",
 ) -> list[Path]:
-    """Writes `base`.glb, .ply, .png (the preview) and .blend, as far as asked for and as the asset has them.
+    """Writes `base`.glb, .ply, .png (the preview) and .blend, as far as asked for and as the asset has them;
+    in the .glb the texture is stored as png, jpeg or webp.
 
     `collection` is the asset in the current scene. Raises Fault; what had been written before it stays.
     """
     written: list[Path] = []
     if "glb" in kinds and asset.mesh is not None:
         with atomic(_target(base, "glb"), written) as path:
-            _write_glb(collection, path)
+            _write_glb(collection, path, encoding)
     if "ply" in kinds and asset.gaussian is not None:
         with atomic(_target(base, "ply"), written) as path:
             write_ply(path, Splats.plain(asset.gaussian).moved(TO_FILE))
@@ -131,11 +134,12 @@ def atomic(final: Path, written: list[Path] | None = None) -> Iterator[Path]:
         written.append(final)
 
 
-def _write_glb(collection: bpy.types.Collection, path: Path) -> None:
+def _write_glb(collection: bpy.types.Collection, path: Path, encoding: str) -> None:
     for item in bpy.context.view_layer.objects:
         # Without the Empty, which would be one more node: the exporter keeps where the mesh stands.
         item.select_set(item.name in collection.objects and item.type == "MESH" and not is_gaussian(item))
-    FILES["GLB"].write(path, "AUTO")
+    images = next(name for name, label in IMAGES.items() if label.lower() == encoding)
+    FILES["GLB"].write(path, images)
     for item in collection.objects:
         item.select_set(True)
 

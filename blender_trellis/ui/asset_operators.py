@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import bpy
 
@@ -9,9 +10,11 @@ from ..faults import Fault
 from ..jobs import session
 from ..jobs.placement import Placement
 from ..jobs.request_store import unpack_request, with_pictures
+from ..jobs.sent_arrays import sent
 from ..protocol import Edit, Making
 from ..scene.find_asset import ASSET, asset_of_object
 from ..scene.latents import GUIDE, PICTURE, read_pictures, read_request
+from ..scene.raw_arrays import texture_arrays
 from .widgets import report
 
 
@@ -41,7 +44,10 @@ class TRELLIS_OT_regenerate_this(bpy.types.Operator):
 
 
 def request_of(holder: bpy.types.ID) -> Making:
-    """What the asset was asked for with, pictures and all. Fault where that is not kept with it."""
+    """What the asset was asked for with, pictures and all. Fault where that is not kept with it.
+
+    An edit reads the texture of what it keeps from the asset as it stands, which has kept it.
+    """
     request = unpack_request(read_request(holder))
     pictures = read_pictures(holder, GUIDE if isinstance(request, Edit) else PICTURE)
     files = [data for _, data in pictures]
@@ -50,6 +56,8 @@ def request_of(holder: bpy.types.ID) -> Making:
             f'The pictures that "{holder.name}" was made from are not kept with it, or were changed: choose '
             "them again and press Generate."
         )
+    if isinstance(request, Edit) and request.finishing.texture and isinstance(holder, bpy.types.Collection):
+        request = replace(request, arrays={**request.arrays, **sent(texture_arrays(holder))})
     return with_pictures(request, files)
 
 

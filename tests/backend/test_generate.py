@@ -53,10 +53,13 @@ def test_a_texture_on_request(tiny_model, picture, tmp_path, capsys):
         output,
         "--texture",
         "256",
+        "--encoding",
+        "jpeg",
         "--formats",
         "mesh,gaussian",
     )
     assert code == 0, report
+    assert b'"mimeType":"image/jpeg"' in (output / "disc.glb").read_bytes()
     (mesh,) = trimesh.load(output / "disc.glb").geometry.values()
     assert len(mesh.faces) > 100 and mesh.visual.uv.shape == (len(mesh.vertices), 2)
     assert mesh.visual.material.baseColorTexture.size == (256, 256)

@@ -64,6 +64,15 @@ def test_several_seeds_of_each_picture(fake_python, pictures, tmp_path):
     assert not list(out.glob("*.glb"))
 
 
+def test_the_texture_in_a_glb_file_is_stored_as_asked(fake_python, pictures, tmp_path):
+    out = tmp_path / "out"
+    arguments = ("--input", pictures(a=b"ball"), "--output", out, "--glb", "--texture", "512")
+    for encoding in ("webp", "jpeg"):
+        done = run(*arguments, "--encoding", encoding, "--resume")
+        assert done.returncode == 0, done.stderr
+        assert f'"mimeType":"image/{encoding}"'.encode() in (out / "a.glb").read_bytes()
+
+
 def test_after_a_kill_nothing_is_redone_and_nothing_is_lost(fake_python, pictures, tmp_path):
     out = tmp_path / "out"
     folder = pictures(a=b"ball", b=b"steady", c=b"ball")

@@ -135,6 +135,24 @@ def test_an_edit_changes_its_asset_and_can_be_made_again(addon, picture):
     assert twin["trellis_history"] == collection["trellis_history"]
 
 
+def test_an_edit_that_is_made_again_reads_the_texture_of_what_it_kept(addon, picture):
+    settings = bpy.context.scene.trellis
+    settings.picture = str(picture(b"ball"))
+    settings.finish.preset, settings.finish.texture = "game", "512"
+    bpy.ops.trellis.generate()
+    assert session.pump_until_done(PATIENCE)
+    collection = bpy.data.collections["crate"]
+    edit = _edit_of(collection, finishing=settings.finish.to_finishing())
+    _submit(edit, Placement("crate", edits=asset_id(collection)))
+    assert not session.status().fault
+    again = request_of(collection).arrays
+    shape = again["finished_texture"].shape
+    assert shape == (512, 512, 3)
+    pixels = np.frombuffer(bytes(again["finished_texture"].data), np.uint8).reshape(shape)
+    assert np.abs(pixels.astype(int) - (200, 40, 90)).max() <= 1  # as the backend sent it
+    assert again["finished_faces"].shape[0] == len(part(collection, "finished").data.polygons)
+
+
 def test_the_result_of_an_edit_whose_asset_is_gone_is_not_lost(addon, picture):
     collection = _generated(picture)
     edit, name = _edit_of(collection), asset_id(collection)

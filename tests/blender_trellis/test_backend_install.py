@@ -82,6 +82,8 @@ def test_the_interpreter_is_looked_for_in_order(tmp_path):
     assert find_python("", None, root, {}) == checkout
     assert find_python(" /opt/python ", user, root, {}) == Path("/opt/python")
     assert find_python("/opt/python", user, root, {"TRELLIS_PYTHON": "/usr/bin/p"}) == Path("/usr/bin/p")
+    for nowhere in ("~nobody-there/python", "x" * 5000):  # the fault names it where it is started
+        assert find_python(nowhere, user, root, {}) == Path(nowhere)
 
 
 def test_an_environments_folder_stands_for_its_interpreter(tmp_path):

@@ -57,6 +57,7 @@ def test_names_that_nobody_gave_are_distinct(tmp_path):
         ('{"do": "generate", "seed": NaN}', "NaN is no JSON number"),
         ('{"do": "generate", "do": "vary"}', 'says "do" twice'),
         ("[" * 100_000, "nested too deeply"),
+        ('{"do": "generate", "seed": ' + "9" * 5000 + "}", "thousands of digits; write a shorter one"),
         ({"picture": "a.png"}, 'does not say what to "do": generate or vary or edit'),
         ({"do": "paint"}, '"do" is "paint"; choose of generate, vary, edit'),
         (GOOD | {"strength": 1}, '"strength" is nothing that generate knows'),
