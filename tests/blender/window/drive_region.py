@@ -206,7 +206,7 @@ def added_and_moved() -> Iterator[float]:
         area = bpy.context.area
         with bpy.context.temp_override(region=next(one for one in area.regions if one.type == "WINDOW")):
             bpy.ops.view3d.view_selected()
-        area.spaces.active.shading.color_type = "VERTEX"
+        area.spaces.active.shading.color_type = "TEXTURE"
         bpy.ops.trellis.add_region("INVOKE_DEFAULT", True)
     yield 2.0
     box = bpy.context.object
