@@ -7,6 +7,7 @@ N Gaussians · S picture size.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
@@ -17,29 +18,54 @@ from backend.representations.gaussians import SH_C0, Gaussians, covariance
 
 LOW_PASS = 0.1  # pixels², added to the projected covariance
 _CUT = 3.0  # standard deviations
+_FAINTEST = 1.0 / 255.0  # less opacity than this is left out
+
+
+@dataclass(frozen=True)
+class SplatImage:
+    """color (S, S, 3) f32 in [0, 1], premultiplied by cover (S, S) · depth (S, S) of what covers, along the
+    view: its mean times cover.
+    """
+
+    color: np.ndarray
+    cover: np.ndarray
+    depth: np.ndarray
 
 
 def render_gaussians(gaussians: Gaussians, view: View, size: int) -> np.ndarray:
     """(S, S, 3) f32 in [0, 1]: what the view's camera sees, the origin in the middle, as `render_whole` shows
     meshes.
     """
-    points = gaussians.position.double().numpy()
-    rotation, depth = _camera(points, view)
-    focal = size * focal_length(view)
-    camera = points @ rotation.T
-    centre = np.stack([camera[:, 0], -camera[:, 1]], axis=1) / depth[:, None] * focal + size / 2
-    cov = _projected(covariance(gaussians).double().numpy(), rotation, camera, depth, focal)
+    return draw_gaussians(gaussians, _axes(view), view.distance, focal_length(view), size).color
+
+
+def draw_gaussians(
+    gaussians: Gaussians,
+    axes: np.ndarray,
+    distance: float,
+    focal: float,
+    size: int,
+    centre: tuple[float, float] = (0.5, 0.5),
+) -> SplatImage:
+    """What a camera with axes (3, 3), rows right, up and ahead, sees that far from the origin, which falls
+    on the centre (column, row); that and the focal length are in widths of the picture.
+    """
+    camera = gaussians.position.double().numpy() @ axes.T
+    depth = np.maximum(camera[:, 2] + distance, 1e-2)
+    focal *= size
+    place = np.stack([camera[:, 0], -camera[:, 1]], axis=1) / depth[:, None] * focal + np.array(centre) * size
+    cov = _projected(covariance(gaussians).double().numpy(), axes, camera, depth, focal)
     color = np.clip(gaussians.color_dc.double().numpy() * SH_C0 + 0.5, 0, 1)
     order = np.argsort(depth)
     opacity = gaussians.opacity[:, 0].double().numpy()
-    return _composite(centre[order], cov[order], color[order], opacity[order], size)
+    image, light = _composite(place[order], cov[order], color[order], opacity[order], depth[order], size)
+    return SplatImage(image[..., :3], 1 - light, image[..., 3])
 
 
-def _camera(points: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
-    """Rows right, up, ahead (3, 3) and the depth (N,) of every point."""
+def _axes(view: View) -> np.ndarray:
+    """Rows right, up, ahead (3, 3) of a camera on the −Y side."""
     c, s = math.cos(view.elevation), math.sin(view.elevation)
-    rotation = np.array([[1.0, 0.0, 0.0], [0.0, s, c], [0.0, c, -s]])
-    return rotation, np.maximum(points @ rotation[2] + view.distance, 1e-2)
+    return np.array([[1.0, 0.0, 0.0], [0.0, s, c], [0.0, c, -s]])
 
 
 def _projected(
@@ -57,25 +83,32 @@ def _projected(
 
 
 @njit(nogil=True, cache=True)
-def _composite(centre, cov, color, opacity, size):
-    image = np.zeros((size, size, 3), np.float32)
+def _composite(centre, cov, color, opacity, depth, size):
+    image = np.zeros((size, size, 4), np.float32)
     light = np.ones((size, size), np.float32)
     for n in range(centre.shape[0]):
         xx, xy, yy = cov[n]
         det = xx * yy - xy * xy
-        if det <= 1e-12:
+        if det <= 1e-12 or opacity[n] < _FAINTEST:
             continue
-        reach_x, reach_y = _CUT * math.sqrt(xx), _CUT * math.sqrt(yy)
+        farthest = 2.0 * math.log(opacity[n] / _FAINTEST) + 1e-9
+        cut = min(_CUT, math.sqrt(farthest))
+        reach_x, reach_y = cut * math.sqrt(xx), cut * math.sqrt(yy)
         u, v = centre[n]
         for row in range(max(0, int(v - reach_y)), min(size - 1, int(v + reach_y)) + 1):
             for column in range(max(0, int(u - reach_x)), min(size - 1, int(u + reach_x)) + 1):
+                if light[row, column] < 1e-4:
+                    continue
                 dx, dy = column + 0.5 - u, row + 0.5 - v
                 power = (yy * dx * dx - 2.0 * xy * dx * dy + xx * dy * dy) / det
+                if power > farthest:
+                    continue
                 alpha = min(0.99, opacity[n] * math.exp(-0.5 * power))
-                if alpha < 1.0 / 255.0 or light[row, column] < 1e-4:
+                if alpha < _FAINTEST:
                     continue
                 share = alpha * light[row, column]
                 for channel in range(3):
                     image[row, column, channel] += share * color[n, channel]
+                image[row, column, 3] += share * depth[n]
                 light[row, column] -= share
-    return image
+    return image, light

@@ -6,6 +6,7 @@ at any moment; all of its memory goes with it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import io
@@ -14,9 +15,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -50,15 +52,17 @@ def in_child(
         stderr=subprocess.PIPE,
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
-    request: bytes | None = _written(arrays, {"function": function, "options": dict(options)})
+    request = _written(arrays, {"function": function, "options": dict(options)})
+    # `communicate` would not go on with its input after its first timeout.
+    threading.Thread(target=_send, args=(child.stdin, request), daemon=True).start()
+    child.stdin = None
     with child:
         try:
             while True:
                 try:
-                    answer, said = child.communicate(request, timeout=_WAIT_SECONDS)
+                    answer, said = child.communicate(timeout=_WAIT_SECONDS)
                     break
                 except subprocess.TimeoutExpired:
-                    request = None  # which the child has been sent
                     wait()
         except BaseException:
             child.kill()
@@ -69,6 +73,12 @@ def in_child(
         words = said.decode("utf-8", "replace").strip()
         raise RuntimeError(f"{function} ended with {child.returncode}: {words}")
     return _read(io.BytesIO(answer))[0]
+
+
+def _send(pipe: IO[bytes], request: bytes) -> None:
+    with contextlib.suppress(OSError):  # a child that is gone is told of by its exit code
+        with pipe:
+            pipe.write(request)
 
 
 def _written(arrays: Sequence[np.ndarray], told: Mapping[str, Any]) -> bytes:

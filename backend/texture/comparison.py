@@ -14,14 +14,13 @@ import torch
 import torch.nn.functional as F
 
 from backend.geometry.render import focal_length
-from backend.geometry.splat_render import render_gaussians
-from backend.geometry.views import feature_views, fixed_view, turn
+from backend.geometry.views import feature_views
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh, TexturedMesh
-from backend.representations.rotations import quaternions, rotation_matrices
 from backend.texturing.camera import Camera
 from backend.texturing.preview import render_texture, uv_seen
 from backend.texturing.settings import TextureSettings
+from backend.texturing.splat_views import drawn
 from backend.texturing.texture import texture_mesh
 
 VIEWS, VIEW_SIZE, JUDGED = 100, 512, 8
@@ -108,15 +107,8 @@ def _targets(mesh: TexturedMesh, camera: Camera, wanted: np.ndarray) -> tuple[to
 def _shots(gaussians: Gaussians, count: int, size: int, seed: int) -> Iterator[Shot]:
     for view in feature_views(count, np.random.default_rng(seed)):
         camera = Camera(view.azimuth, view.elevation, view.distance, focal_length(view))
-        matrix = torch.tensor(turn(view.azimuth).T.copy(), dtype=gaussians.position.dtype)
-        turned = replace(
-            gaussians,
-            position=gaussians.position @ matrix.T,
-            rotation=quaternions(matrix @ rotation_matrices(gaussians.rotation)),
+        seen = drawn(gaussians, camera, size)
+        yield (
+            camera,
+            np.concatenate([seen[..., :3] / np.maximum(seen[..., 3:4], 1e-3), seen[..., 3:4]], axis=-1),
         )
-        straight = replace(fixed_view(0.0, view.elevation, view.fov), distance=view.distance)
-        color = render_gaussians(turned, straight, size)
-        # White ones show how far they cover each pixel.
-        white = replace(turned, color_dc=torch.full_like(turned.color_dc, 100.0))
-        cover = render_gaussians(white, straight, size)[..., :1]
-        yield camera, np.concatenate([color / np.maximum(cover, 1e-3), cover], axis=-1)

@@ -33,6 +33,12 @@ class Camera:
         """The eye (3,)."""
         return camera_position(self._view) @ turn(self.azimuth).T
 
+    @property
+    def axes(self) -> np.ndarray:
+        """Rows right, up and ahead (3, 3)."""
+        c, s = math.cos(self.elevation), math.sin(self.elevation)
+        return np.array([[1.0, 0.0, 0.0], [0.0, s, c], [0.0, c, -s]]) @ turn(self.azimuth).T
+
     def project(self, points: np.ndarray) -> np.ndarray:
         """Points (V, 3) -> (V, 3) f64: column and row in widths of the square, and inverse depth."""
         projected = project(points.astype(np.float64) @ turn(self.azimuth), self._view)

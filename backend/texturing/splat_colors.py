@@ -19,21 +19,26 @@ _SOFTENING = 0.7
 _WIDEST = 0.1  # the farthest that a splat reaches
 
 
-def splat_colors(points: np.ndarray, gaussians: Gaussians) -> tuple[np.ndarray, np.ndarray]:
-    """Colours (P, 3) f32 in [0, 1] at points (P, 3), and the summed density (P,): 0 where no splat is near.
+def splat_colors(
+    surface: np.ndarray, gaussians: Gaussians, wanted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (P, 3) f32 in [0, 1] at those of a surface's points (Q, 3) whose indices (P,) are wanted, and
+    the summed density (P,): 0 where no splat is near.
 
     The density of a splat at a point is its opacity times its fall-off there.
     """
+    points = surface[wanted]
     colors, total = np.zeros((len(points), 3), np.float32), np.zeros(len(points), np.float32)
     if len(points) == 0 or len(gaussians) == 0:
         return colors, total
-    low, side = points.min(axis=0), max(float(np.ptp(points, axis=0).max()), 1e-6)
-    cells = np.minimum((points - low) * (_CELLS / side), _CELLS - 1).astype(np.int32)
+    low, side = surface.min(axis=0), max(float(np.ptp(surface, axis=0).max()), 1e-6)
+    cells = np.minimum((surface - low) * (_CELLS / side), _CELLS - 1).astype(np.int32)
     keys = (cells[:, 0] * _CELLS + cells[:, 1]) * _CELLS + cells[:, 2]
+    occupied = int(np.count_nonzero(np.bincount(keys)))
+    keys = keys[wanted]
     order = np.argsort(keys, kind="stable")
     starts = np.searchsorted(keys[order], np.arange(_CELLS**3 + 1)).astype(np.int64)
     sums = np.zeros((len(points), 4), np.float32)
-    occupied = int((np.diff(starts) > 0).sum())
     splats = _splats(gaussians, low, side, occupied)
     _accumulate(points[order].astype(np.float32), starts, sums, *splats)
     total[order] = sums[:, 3]

@@ -16,6 +16,7 @@ from backend.texturing.painting import evened, painted, place
 from backend.texturing.projection import PictureView
 from backend.texturing.settings import MATERIALS, TextureSettings
 from backend.texturing.splat_colors import splat_colors
+from backend.texturing.splat_views import seen_colors
 from backend.texturing.texels import Texels, corner_values, image_of, texels_of
 from backend.texturing.unwrap import Unwrapped, unwrap, whole
 
@@ -25,6 +26,8 @@ Report = Callable[[str, int, int], None]
 _GREY = 0.8
 # A density of splats that counts as much as the colour of the mesh.
 _EQUAL_DENSITY = 0.02
+# Views that see a place with this weight tell its colour alone; a view straight at it weighs 1.
+_CLEAR_SIGHT = 0.25
 
 
 def silent(step: str, done: int, of: int) -> None:
@@ -40,7 +43,7 @@ def texture_mesh(
     uv: np.ndarray | None = None,
     former: Former | None = None,
 ) -> TexturedMesh:
-    """Bake the base colour of a mesh: of Gaussians near each texel, of its vertices where none are, and of
+    """Bake the base colour of a mesh: of its Gaussians, of its vertices where none are, and of
     the pictures where they show it.
 
     uv (F, 3, 2): an artist's own coordinates of each corner, which are kept. former: the texture before an
@@ -105,7 +108,9 @@ def _vertex_colors(mesh: Mesh) -> np.ndarray | None:
 
 
 def _surface_colors(mesh: Mesh, cut: Unwrapped, texels: Texels, gaussians: Gaussians | None) -> np.ndarray:
-    """Colours (P, 3) of splats near the texels; of the mesh, or grey, as far as no splats are near."""
+    """Colours (P, 3) that the splats show at the texels; where no view sees those, of splats near them; of
+    the mesh, or grey, as far as no splats are near.
+    """
     own = _vertex_colors(mesh)
     if own is None:
         colors = np.full((len(texels.place), 3), _GREY, np.float32)
@@ -113,6 +118,10 @@ def _surface_colors(mesh: Mesh, cut: Unwrapped, texels: Texels, gaussians: Gauss
         colors = corner_values(own[cut.origin], cut.faces, texels)
     if gaussians is None:
         return colors
-    splats, density = splat_colors(texels.position, gaussians)
+    vertices, faces = mesh.vertices.detach().cpu().float().numpy(), mesh.faces.cpu().numpy()
+    seen, sight = seen_colors(texels, gaussians, vertices, faces)
+    hidden = np.flatnonzero(sight < _CLEAR_SIGHT)
+    splats, density = splat_colors(texels.position, gaussians, hidden)
     share = (density / (density + (_EQUAL_DENSITY if own is not None else 1e-9)))[:, None]
-    return colors + (splats - colors) * share
+    colors[hidden] += (splats - colors[hidden]) * share
+    return colors + (seen - colors) * np.minimum(sight / _CLEAR_SIGHT, 1)[:, None]

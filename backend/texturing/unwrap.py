@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 MOST_FACES = 500_000
 # The time that charts take grows faster than the faces of a piece; smaller pieces would add many seams.
 _PIECE = 1500
-# Few charts leave large gaps where they are not packed with care, which many charts would take too long for.
-_FEW_CHARTS, _CAREFUL_SIZE = 100, 512
+# Charts leave large gaps where they are not packed with care. So that this takes seconds, it is done on a
+# grid of about 1.5 times so many cells a side, and not for more charts than the finest finished mesh has.
+_MOST_CHARTS, _CAREFUL_SIZE = 4000, 640
 # From so many faces on, charts take about a second, in which xatlas lets nothing else run in its process.
 _MANY_FACES = 10_000
 
@@ -78,7 +79,7 @@ def charted(
     atlas.generate(xatlas.ChartOptions(), options)
     parts = [atlas.get_mesh(number) for number in range(len(pieces))]
     origins = [np.unique(faces[piece])[part[0]] for piece, part in zip(pieces, parts, strict=True)]
-    if atlas.chart_count <= _FEW_CHARTS:
+    if atlas.chart_count <= _MOST_CHARTS:
         tight = _packed_tightly(atlas, size, padding)
         parts = [tight.get_mesh(number) for number in range(len(pieces))]
         origins = [origin[part[0]] for origin, part in zip(origins, parts, strict=True)]
@@ -139,7 +140,8 @@ def _packed_tightly(atlas: "xatlas.Atlas", size: int, padding: int) -> "xatlas.A
         _, triangles, uv = atlas.get_mesh(number)
         tight.add_uv_mesh((uv * shape).astype(np.float32), triangles)
     options = xatlas.PackOptions()
-    options.resolution, options.bilinear, options.bruteForce = _CAREFUL_SIZE, False, True
-    options.padding = math.ceil(padding * 1.5 * _CAREFUL_SIZE / size)  # what comes out is larger by a half
+    cells = min(_CAREFUL_SIZE, size)
+    options.resolution, options.bilinear, options.bruteForce = cells, False, True
+    options.padding = math.ceil(padding * 1.5 * cells / size)  # what comes out is larger by a half
     tight.generate(xatlas.ChartOptions(), options)
     return tight

@@ -30,6 +30,13 @@ def test_arrays_and_numbers_go_there_and_back():
     assert both.tolist() == [[3, 6, 9], [12, 15, 18]] and column.tolist() == [3, 5, 7]
 
 
+def test_what_does_not_fit_into_a_pipe_arrives_however_often_is_waited(monkeypatch):
+    monkeypatch.setattr("backend.machine.child._WAIT_SECONDS", 0.001)
+    many = np.arange(1 << 20, dtype=np.float64)
+    doubled, _ = in_child(HERE + "sums", (many, many), {"times": 1}, patient)
+    assert np.array_equal(doubled, 2 * many)
+
+
 def test_its_faults_are_told():
     with pytest.raises(RuntimeError, match="nobody thought of that"):
         in_child(HERE + "fail", (np.zeros(1),), {}, patient)

@@ -57,8 +57,8 @@ def splats(positions: np.ndarray, colors: np.ndarray, scale: float) -> Gaussians
 
 
 def six_sided_splats(half: float) -> Gaussians:
-    """A layer of Gaussians on each side of a cube, in that side's colour."""
-    steps = (np.arange(20) + 0.5) / 20 * 2 * half - half
+    """An opaque layer of Gaussians on each side of a cube, in that side's colour."""
+    steps = (np.arange(60) + 0.5) / 60 * 2 * half - half
     a, b = (grid.ravel() for grid in np.meshgrid(steps, steps))
     positions, colors = [], []
     for axis in range(3):
@@ -84,11 +84,11 @@ def texel_facts(textured, size):
 def test_a_cube_of_six_colours_gets_each_on_its_own_side():
     textured = texture_mesh(mesh_of(cube()), TextureSettings(size=128), six_sided_splats(0.4))
     colors, places, normals = texel_facts(textured, 128)
-    inner = np.sort(np.abs(places), axis=1)[:, 1] < 0.36  # away from the edges, where two sides are near
+    inner = np.sort(np.abs(places), axis=1)[:, 1] < 0.35  # away from the edges, over which splats stand out
     assert inner.sum() > 3000
     side = np.abs(normals).argmax(1) + 3 * (normals.sum(1) < 0)
     assert set(side[inner]) == set(range(6))
-    assert np.abs(colors - SIX[side])[inner].max() < 0.01
+    assert np.abs(colors - SIX[side])[inner].max() < 0.02
 
 
 def test_vertex_colours_are_baked_where_there_are_no_splats():
@@ -103,8 +103,12 @@ def test_vertex_colours_are_baked_where_there_are_no_splats():
     ).all()
 
 
-def test_texels_are_spread_evenly_and_use_the_texture():
+@pytest.mark.parametrize("boxes", [0, 120])  # a few charts, hundreds of them
+def test_texels_are_spread_evenly_and_use_the_texture(boxes):
     shape = trimesh.creation.torus(0.3, 0.12, major_sections=64, minor_sections=32)
+    if boxes:
+        sides = np.random.default_rng(0).uniform(0.02, 0.1, (boxes, 3))
+        shape = trimesh.util.concatenate([trimesh.creation.box(extents=one) for one in sides])
     vertices, faces = np.asarray(shape.vertices), np.asarray(shape.faces)
     cut = unwrap(vertices, faces, 2048, 2)
     assert (cut.origin[cut.faces] == faces).all()

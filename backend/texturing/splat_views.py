@@ -1,0 +1,133 @@
+"""The colours that Gaussians show from outside: views of them from all sides, put back onto the surface.
+
+What is seen of splats is a blend of many along each ray, which their colours at one point do not tell.
+P texels · V vertices · F faces · Z size of a view.
+"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+from numba import njit
+
+from backend.geometry.splat_render import draw_gaussians
+from backend.geometry.views import FEATURE_FOV, View, feature_views
+from backend.representations.gaussians import Gaussians
+from backend.texturing.camera import Camera, around
+from backend.texturing.texels import Texels
+
+VIEWS = 24
+_SIZES = 256, 384  # of a view, in pixels a side: a quarter of the texture, within these
+_AT_ONCE = 4  # views that are drawn
+_FRAME = 0.02, 0.02, 0.98, 0.98  # what the object fills of a view
+_GRAZING = 0.15  # least cosine between the view and the surface
+_COVERED = 0.5
+# How far before or behind the surface the splats may lie on average, in longest sides of the mesh: those
+# farther off belong to something else behind a place without any.
+_NEAR = 0.15
+_BIAS = 0.004
+
+
+def seen_colors(
+    texels: Texels,
+    gaussians: Gaussians,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (P, 3) f32 in [0, 1] of the Gaussians as views from around the mesh (V, 3), (F, 3) see them at
+    the texels, and the summed weight of those views (P,): 0 where none sees the surface or splats are.
+
+    A view that looks straight at the surface weighs 1.
+    """
+    sums = np.zeros((len(texels.place), 4), np.float32)
+    if len(gaussians) == 0 or len(texels.place) == 0:
+        return sums[:, :3], sums[:, 3]
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    middle, side = (low + high) / 2, max(float((high - low).max()), 1e-9)
+    vertices = (vertices - middle) / side
+    position = ((texels.position - middle) / side).astype(np.float32)
+    normals = _face_normals(vertices, faces)
+    splats = _moved(gaussians, middle, side)
+    size = int(np.clip(texels.size // 4, *_SIZES))
+
+    def view_from(view: View) -> tuple[Camera, np.ndarray, np.ndarray]:
+        camera = around(vertices, view.azimuth, view.elevation, FEATURE_FOV, _FRAME)
+        return camera, drawn(splats, camera, size), camera.depths(vertices, faces, size)[1]
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for camera, shown, inverse in pool.map(view_from, feature_views(VIEWS, np.random.default_rng(0))):
+            frame = np.concatenate([camera.axes, camera.position[None]]).astype(np.float32)
+            lens = np.array([camera.focal, *camera.centre], np.float32) * size
+            _gather(position, texels.face, normals, frame, lens, shown, inverse, sums)
+    return sums[:, :3] / np.maximum(sums[:, 3:], 1e-9), sums[:, 3]
+
+
+def drawn(gaussians: Gaussians, camera: Camera, size: int) -> np.ndarray:
+    """(Z, Z, 5) f32: colours, multiplied by how far splats cover the pixel · that · their mean depth, too."""
+    seen = draw_gaussians(gaussians, camera.axes, camera.distance, camera.focal, size, camera.centre)
+    return np.concatenate([seen.color, seen.cover[..., None], seen.depth[..., None]], axis=-1)
+
+
+def _face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Unit normals (F, 3) f32, 0 where a face has no area: smooth ones would call seen what turns away."""
+    a, b, c = (vertices[faces[:, i]].astype(np.float64) for i in range(3))
+    normals = np.cross(b - a, c - a)
+    return (normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)).astype(np.float32)
+
+
+def _moved(gaussians: Gaussians, middle: np.ndarray, side: float) -> Gaussians:
+    """The splats in the frame in which the mesh fills the unit cube."""
+    parts = (gaussians.position.cpu().double(), gaussians.scale.cpu().double())
+    return replace(
+        gaussians,
+        position=(parts[0] - parts[0].new_tensor(middle)) / side,
+        scale=parts[1] / side,
+        color_dc=gaussians.color_dc.cpu(),
+        opacity=gaussians.opacity.cpu(),
+        rotation=gaussians.rotation.cpu().double(),
+    )
+
+
+@njit(nogil=True, cache=True)
+def _gather(points, face, normals, frame, lens, shown, inverse, sums):
+    """Adds what a view shows of each point that it sees to sums: colour times weight, and weight.
+
+    frame: rows right, up, ahead and the eye · lens: focal length and where the middle falls, in pixels.
+    """
+    size = inverse.shape[0]
+    for p in range(points.shape[0]):
+        x, y, z = points[p, 0] - frame[3, 0], points[p, 1] - frame[3, 1], points[p, 2] - frame[3, 2]
+        normal = normals[face[p]]
+        cosine = -(normal[0] * x + normal[1] * y + normal[2] * z) / math.sqrt(x * x + y * y + z * z)
+        if cosine < _GRAZING:
+            continue
+        ahead = frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z
+        right = frame[0, 0] * x + frame[0, 1] * y + frame[0, 2] * z
+        up = frame[1, 0] * x + frame[1, 1] * y + frame[1, 2] * z
+        column, row = right / ahead * lens[0] + lens[1] - 0.5, lens[2] - up / ahead * lens[0] - 0.5
+        left, top = int(math.floor(column)), int(math.floor(row))
+        if left < 0 or top < 0 or left >= size - 1 or top >= size - 1:
+            continue
+        slope = math.sqrt(max(1.0 - cosine * cosine, 0.0)) / cosine
+        farthest = 1.0 / (ahead - _BIAS - slope * ahead / lens[0])
+        nearest = inverse[int(row + 0.5), int(column + 0.5)]
+        if nearest > farthest:
+            continue
+        h, v = column - left, row - top
+        a, b, c, d = (1 - h) * (1 - v), h * (1 - v), (1 - h) * v, h * v
+        above, below = shown[top], shown[top + 1]
+        right_of = left + 1
+        cover = a * above[left, 3] + b * above[right_of, 3] + c * below[left, 3] + d * below[right_of, 3]
+        if cover < _COVERED:
+            continue
+        depth = a * above[left, 4] + b * above[right_of, 4] + c * below[left, 4] + d * below[right_of, 4]
+        if abs(depth / cover - ahead) > _NEAR:
+            continue
+        weight = cosine * cosine
+        for k in range(3):
+            value = a * above[left, k] + b * above[right_of, k] + c * below[left, k] + d * below[right_of, k]
+            sums[p, k] += weight * value / cover
+        sums[p, 3] += weight
