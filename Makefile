@@ -4,9 +4,11 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 VENV_BLENDER := .venv-blender/bin/python
+BPY ?= 5.0
+VENV_BPY := .venv-bpy-$(BPY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-backend test-blender soak bench selftest build extension-repo train-starter check format clean
+.PHONY: help setup demo test test-backend test-blender test-bpy soak bench selftest build extension-repo train-starter check format clean
 
 help:           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */  \1\t/p' Makefile | expand -t 18
@@ -24,6 +26,14 @@ test-backend: setup  ## tests that need no Blender
 
 test-blender: setup  ## tests inside Blender
 	$(VENV_BLENDER) -m pytest tests/blender
+
+test-bpy: setup $(VENV_BPY)/installed  ## tests inside another Blender: make test-bpy BPY=4.2 (or 5.0)
+	$(VENV_BPY)/bin/python -m pytest tests/blender --ignore=tests/blender/window $(ARGS)
+
+$(VENV_BPY)/installed:
+	$(VENV_BLENDER) -m venv --clear $(VENV_BPY)
+	$(VENV_BPY)/bin/python -m pip install --quiet "bpy==$(BPY).*" pytest
+	touch $@
 
 soak: setup     ## 1,000 injected faults in Blender, with a fake and the real backend (ARGS="--seed 2 --faults 100 --real 0")
 	$(VENV_BLENDER) tests/blender/soak/soak.py $(ARGS)

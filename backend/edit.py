@@ -9,14 +9,14 @@ from typing import Any, get_args
 
 import numpy as np
 
-from backend.background import remove_background
+from backend.background.choice import cut_out_as
 from backend.errors import UserError
 from backend.files import check_ordinary, check_target, make_writable_folder
 from backend.generate import formats, write_results
 from backend.geometry.mesh_files import SUFFIXES as MESH_SUFFIXES
 from backend.geometry.mesh_files import load_asset
 from backend.geometry.region import Region, read_region
-from backend.image import cut_out, open_picture, read_picture_file
+from backend.image import open_picture, read_picture_file
 from backend.machine.device import choose_device, choose_dtype
 from backend.sampling import SamplerSettings
 from backend.trellis.asset import (
@@ -34,7 +34,7 @@ from backend.trellis.generate import Guide
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import checked
 from backend.trellis.stages import Output, Settings, Step
-from blender_trellis.batch.options import add_generation_options
+from blender_trellis.batch.options import add_background_option, add_generation_options
 from blender_trellis.batch.progress_bar import ProgressBar
 from blender_trellis.protocol import FORMATS, EditMode, Generate
 
@@ -150,7 +150,7 @@ def guide_of(options: argparse.Namespace) -> Guide:
         return options.prompt
     if not options.picture:
         raise UserError("There is neither a picture nor a prompt; give what the whole object should be.")
-    return [cut_out(open_picture(path), remove_background) for path in options.picture]
+    return [cut_out_as(options.background, open_picture(path)) for path in options.picture]
 
 
 def _read_region(path: Path) -> Region:
@@ -171,6 +171,7 @@ def options_of(command: str, text: str) -> argparse.ArgumentParser:
     wanted = asset_options(command, text)
     add = wanted.add_argument
     add("--picture", type=Path, action="append", help="what the whole object should be; may come again")
+    add_background_option(wanted)
     add("--prompt", default="", help="the same as a sentence, for text models")
     add("--strength", type=float, help="1 invents, less stays near what is there (default: the model's)")
     return wanted

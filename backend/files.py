@@ -37,6 +37,12 @@ def atomic_path(final: Path) -> Iterator[Path]:
         _flush_folder(final.parent)
 
 
+def lacks_room(error: BaseException) -> bool:
+    """Whether a disk was full, the one for temporary files included."""
+    no_folder = isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error)
+    return no_folder or (isinstance(error, OSError) and error.errno in _NO_SPACE)
+
+
 def write_bytes(final: Path, data: bytes) -> None:
     """Write a whole file through `atomic_path`."""
     with atomic_path(final) as temporary:

@@ -28,7 +28,12 @@ from backend.trellis.asset import hash_of_guide, latents_of, write_latents
 from backend.trellis.engine import TrellisEngine
 from backend.trellis.finish import FinishedMesh
 from backend.trellis.outputs import checked, radiance_field_arrays
-from blender_trellis.batch.options import add_encoding_option, add_generation_options, request_of
+from blender_trellis.batch.options import (
+    add_background_option,
+    add_encoding_option,
+    add_generation_options,
+    request_of,
+)
 from blender_trellis.batch.outcomes import Outcome, exit_code, make_all, report, table
 from blender_trellis.batch.plan import Item, NoPictures, Plan, plan_batch
 from blender_trellis.batch.progress_bar import ProgressBar
@@ -92,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_encoding_option(wanted)
     wanted.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_background_option(wanted)
     add_generation_options(wanted, Generate(job=""))
     return wanted
 

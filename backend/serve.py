@@ -14,6 +14,7 @@ import numpy
 
 from backend.background.choice import seen_by_model
 from backend.errors import MissingModel, NotEnoughMemory, UserError
+from backend.files import lacks_room
 from backend.machine.memory import is_out_of_memory, memory_bytes
 from backend.server.cancellation import Cancelled as JobCancelled
 from backend.server.channel import Channel, take_pipes
@@ -45,6 +46,7 @@ SENTENCE_LENGTH = 4000
 OUT_OF_MEMORY = (
     "The memory was not enough; close other programs, choose another device, or ask for fewer formats."
 )
+NO_ROOM = "The disk is full, or temporary files cannot be written: free some space there, then try again."
 INTERNAL = (
     "The backend met a fault of its own ({}); please report it together with the log, which has the details."
 )
@@ -88,26 +90,29 @@ class Server:
             final = self._final_message(pending)
             log.info("%s: %s", pending.name, type(final).__name__)
             self._job = None
-            self._requests.done(pending)
-            self._tell_memory()  # as it is after the job, which the add-on judges its growth by
-            self._channel.send(final)
+            if self._requests.done(pending):
+                self._tell_memory()  # as it is after the job, which the add-on judges its growth by
+                self._channel.send(final)
 
     def _cut_out(self) -> None:
         """Answers what asks for cut-outs, also while a job runs."""
         while pending := self._requests.next_cut_out():
             final = self._final_message(pending)
-            self._requests.done(pending)
-            self._channel.send(final)
+            if self._requests.done(pending):
+                self._channel.send(final)
 
     def _beat(self) -> None:
         while not self._requests.ended.wait(HEARTBEAT_SECONDS):
             self._tell_memory()
-            if self._job is not None and self._job.cancelled.is_set():
+            job = self._job
+            if job is not None and job.cancelled.is_set():
                 self._interruption.ask()  # again, where a library has swallowed the first one
+                self._requests.leave_if_stuck(job)
 
     def _tell_memory(self) -> None:
         job = self._job
-        self._channel.send(Heartbeat(_since(self._began), memory_bytes(), job.name if job else ""))
+        name = job.name if job is not None and job.answered is None else ""
+        self._channel.send(Heartbeat(_since(self._began), memory_bytes(), name))
 
     def _final_message(self, pending: PendingJob) -> Final:
         began = time.monotonic()
@@ -125,6 +130,8 @@ class Server:
             log.exception("The job %s failed.", pending.name)
             if is_out_of_memory(error):
                 return _failed(pending, "out_of_memory", OUT_OF_MEMORY)
+            if lacks_room(error):
+                return _failed(pending, "bad_input", NO_ROOM)
             return _failed(pending, "internal", INTERNAL.format(type(error).__name__))
 
     def _do(self, pending: PendingJob, began: float) -> Loaded | Finished:
@@ -168,6 +175,7 @@ class Server:
             self._interruption.forbid()
             self._check(pending)
             packed = {name: _array(values) for name, values in arrays.items()}
+            self._check(pending)  # which may have been answered in the meantime
             self._channel.send(Result(pending.name, kind, info, packed))
 
         return on_result

@@ -129,6 +129,7 @@ def add_library_options(wanted: argparse._ArgumentGroup) -> None:
 def add_generation_options(wanted: argparse.ArgumentParser) -> None:
     """Options on how objects are made, and with what; some default to what the preferences say."""
     shared.add_generation_options(wanted, Generate(job="", device="", precision="", engine=""))
+    shared.add_background_option(wanted)
     shared.add_finishing_options(wanted, READY_TO_USE)
     wanted.add_argument(
         "--formats",

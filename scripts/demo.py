@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     wanted.add_argument("--output", type=Path, default=ROOT / "out", metavar="FOLDER")
     batch.add_generation_options(wanted)
     options = wanted.parse_args(arguments)
-    if options.image.is_dir():
+    if os.path.isdir(options.image):
         sys.stderr.write(f'"{options.image}" is a folder: choose one picture, or use scripts/batch.py.\n')
         return 2
     works = batch.works_of([Item(options.image.stem, (options.image,))], options.seed)

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import fast_simplification
 import numpy as np
 
 from backend.finishing.arrays import ArrayMesh, face_areas, parts, vertex_normals
 from backend.finishing.closing import close_mesh, is_closed
 from backend.finishing.parts import remove_crumbs
+from backend.machine.child import in_child
 
 _SPARE = 0.004  # of the budget, for the repair of edges that collapsing left crowded
 _HASTE = (3, 3, 7, 12)  # how readily edges collapse; in haste the budget is kept where care does not reach it
 _STEP = 0.12  # of a face's width; the height that the whole range of a colour stands for
 _WIDTH = 2.3  # squared width of a face of area 1 with sides of one length
 _SPLINTER = 0.002  # of the largest part's area; a part below it that collapsing pinched off goes
+_MANY_FACES = 300_000  # from which on collapsing takes half a second, in which nothing else of a process runs
 
 
-def reduce_faces(mesh: ArrayMesh, faces: int) -> ArrayMesh:
-    """At most `faces` faces (0: all of them), closed if they were; fine where shape or colour changes."""
+def reduce_faces(mesh: ArrayMesh, faces: int, wait: Callable[[], None] = lambda: None) -> ArrayMesh:
+    """At most `faces` faces (0: all of them), closed if they were; fine where shape or colour changes.
+
+    `wait` is called again and again and may raise to stop.
+    """
     if faces == 0 or len(mesh.faces) <= faces:
         return mesh
     closed = is_closed(mesh.faces)
     fewer = mesh
     for haste in _HASTE:
-        fewer = _collapsed(fewer, round(faces * (1 - _SPARE)) if closed else faces, haste)
+        fewer = _collapsed(fewer, round(faces * (1 - _SPARE)) if closed else faces, haste, wait)
         if closed:
             fewer = close_mesh(fewer)
         if len(fewer.faces) <= faces:
@@ -33,23 +40,31 @@ def reduce_faces(mesh: ArrayMesh, faces: int) -> ArrayMesh:
     return fewer
 
 
-def _collapsed(mesh: ArrayMesh, faces: int, haste: int) -> ArrayMesh:
+def _collapsed(mesh: ArrayMesh, faces: int, haste: int, wait: Callable[[], None]) -> ArrayMesh:
     """Which edges collapse is decided with the colours as a relief: their borders are creases then."""
     points = mesh.vertices.astype(np.float32)
     if mesh.colors is None:
-        vertices, fewer = fast_simplification.simplify(points, mesh.faces, target_count=faces, agg=haste)
+        vertices, fewer = _simplified(points, mesh.faces, faces, haste, False, wait)
         return ArrayMesh(vertices.astype(np.float64), fewer.astype(np.int32)).keep(np.ones(len(fewer), bool))
     width = np.sqrt(_WIDTH * face_areas(mesh).sum() / faces)
     height = (_STEP * width * _main_shade(mesh.colors))[:, None]
     relief = (mesh.vertices + height * vertex_normals(mesh)).astype(np.float32)
-    _, _, collapses = fast_simplification.simplify(
-        relief, mesh.faces, target_count=faces, agg=haste, return_collapses=True
-    )
+    _, _, collapses = _simplified(relief, mesh.faces, faces, haste, True, wait)
     vertices, fewer, merged = fast_simplification.replay_simplification(points, mesh.faces, collapses)
     counts = np.maximum(np.bincount(merged, minlength=len(vertices)), 1)
     colors = np.stack([np.bincount(merged, one, len(vertices)) / counts for one in mesh.colors.T], axis=1)
     made = ArrayMesh(vertices.astype(np.float64), fewer.astype(np.int32), colors.astype(np.float32))
     return made.keep(np.ones(len(fewer), bool))
+
+
+def _simplified(
+    points: np.ndarray, faces: np.ndarray, count: int, haste: int, told: bool, wait: Callable[[], None]
+) -> tuple[np.ndarray, ...]:
+    """Vertices and faces, and where it is to be told which edges collapsed."""
+    options = {"target_count": count, "agg": haste, "return_collapses": told}
+    if len(faces) < _MANY_FACES:
+        return fast_simplification.simplify(points, faces, **options)
+    return in_child("fast_simplification:simplify", (points, faces), options, wait)
 
 
 def _main_shade(colors: np.ndarray) -> np.ndarray:

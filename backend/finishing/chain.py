@@ -18,7 +18,8 @@ from backend.finishing.settings import FinishSettings
 from backend.representations.mesh import Mesh
 
 Report = Callable[[str, int, int], None]
-"""Told of a step's name, how many steps are done and how many there are; may raise to stop."""
+"""Told of a step's name, how many steps are done and how many there are, often the same again; may raise to
+stop."""
 
 
 def silent(step: str, done: int, of: int) -> None:
@@ -35,10 +36,12 @@ def finish_mesh(mesh: Mesh, settings: FinishSettings, report: Report = silent) -
     before = facts_of(raw)
     if settings.changes_nothing:
         return mesh, FinishReport(before, before, ())
-    steps = _steps(raw, before, settings)
+    told = ("", 0, 0)
+    steps = _steps(raw, before, settings, lambda: report(*told))
     arrays, done = raw, []
     for number, (name, step) in enumerate(steps):
-        report(name, number, len(steps))
+        told = (name, number, len(steps))
+        report(*told)
         count = len(arrays.faces)
         arrays, detail = step(arrays)
         done.append(StepReport(name, count, len(arrays.faces), detail))
@@ -53,30 +56,43 @@ def finish_mesh(mesh: Mesh, settings: FinishSettings, report: Report = silent) -
 _Step = tuple[str, Callable[[ArrayMesh], tuple[ArrayMesh, str]]]
 
 
-def _steps(raw: ArrayMesh, before: MeshFacts, settings: FinishSettings) -> list[_Step]:
+def _steps(
+    raw: ArrayMesh, before: MeshFacts, settings: FinishSettings, wait: Callable[[], None]
+) -> list[_Step]:
     steps: list[_Step] = []
     if settings.whole:
         steps.append(("whole", lambda mesh: _whole(mesh, before, settings)))
     if settings.outside:
-        steps.append(("outside", lambda mesh: _outside(mesh, redrawn=settings.whole and mesh is not raw)))
+        steps.append(("outside", lambda mesh: _outside(mesh, raw, before, settings)))
     if settings.crumbs:
         steps.append(("crumbs", lambda mesh: _crumbs(mesh, settings)))
     if settings.faces:
-        steps.append(("faces", lambda mesh: (reduce_faces(mesh, settings.faces), "")))
+        steps.append(("faces", lambda mesh: (reduce_faces(mesh, settings.faces, wait), "")))
     if settings.watertight:
         steps.append(("watertight", _watertight))
     return steps
 
 
 def _whole(mesh: ArrayMesh, facts: MeshFacts, settings: FinishSettings) -> tuple[ArrayMesh, str]:
-    if is_sound(mesh, facts):
-        return mesh, "whole already"
-    return rebuild(mesh, settings.resolution, settings.gap), f"drawn again in {settings.resolution}³ cubes"
+    words = f"drawn again in {settings.resolution}³ cubes"
+    if not is_sound(mesh, facts):
+        made, tunnels = rebuild(mesh, settings.resolution, settings.gap)
+        return made, f"{words}, {_tunnels(tunnels)}" if tunnels else words
+    made, tunnels = rebuild(mesh, settings.resolution, 1.0, least_open=0.0) if facts.genus else (mesh, 0)
+    return (made, f"{words}, {_tunnels(tunnels)}") if tunnels else (mesh, "whole already")
 
 
-def _outside(mesh: ArrayMesh, redrawn: bool) -> tuple[ArrayMesh, str]:
-    if redrawn:
+def _tunnels(count: int) -> str:
+    return f"{count} hidden tunnel{'s' * (count > 1)} closed"
+
+
+def _outside(
+    mesh: ArrayMesh, raw: ArrayMesh, facts: MeshFacts, settings: FinishSettings
+) -> tuple[ArrayMesh, str]:
+    if settings.whole and mesh is not raw:
         return mesh, "drawn from outside, so nothing is hidden"
+    if settings.whole and facts.components == 1:
+        return mesh, "all is seen"  # else it would not have been sound
     outer = remove_hidden(mesh)
     return outer, "all is seen" if outer is mesh else "what no outside view reaches removed"
 

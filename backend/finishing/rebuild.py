@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array, diags_array
+from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import cg
 from skimage.measure import marching_cubes
 
@@ -17,34 +18,59 @@ from backend.finishing.arrays import ArrayMesh, links, vertex_normals
 from backend.finishing.nearest import nearest_on_faces
 from backend.finishing.openness import openness, walls_of
 from backend.finishing.outside import BEYOND, close_distances, reached, spread
+from backend.finishing.tunnels import without_tunnels
 
 _OFFSET = 0.6  # cells; the surface is drawn this far outside the raw one and then laid onto it
 _SKIN = 0.1  # cells; how far outside it stays, so that single sheets get two sides
 _REACH = 1.5  # cells; a vertex farther from the raw surface spans a gap
 _FACING = 0.5  # cosine between the two surfaces' normals below which a vertex is not laid onto the raw one
-_OPEN = 0.12  # share of the directions from which a place must be seen that the surface may be drawn around
+OPEN = 0.12
+"""Share of the directions from which a place must be seen that the surface may be drawn around."""
+_THIN = 4.25  # cells; half the width of tunnels that are closed where nobody looks through
+_ROUNDING = 0.5  # cells; how much nearer a line of corners comes to a surface than the line itself
 _PLAIN = 0.18  # share below which a vertex looks into a pit, which is spanned instead
 _LOOK = 3.0  # cells before the surface at which its openness is read
 _ROUNDS = 4
 
 
-def rebuild(mesh: ArrayMesh, resolution: int, gap: float) -> ArrayMesh:
-    """The closed surface; `gap` in cells of the longest side / `resolution`. Empty if there is no face."""
+def rebuild(mesh: ArrayMesh, resolution: int, gap: float, least_open: float = OPEN) -> tuple[ArrayMesh, int]:
+    """The closed surface, and how many tunnels were closed that nobody looks through.
+
+    gap: in cells of the longest side / `resolution`. least_open: share of the directions from which a place
+    must be seen that the surface may be drawn around. Empty if there is no face.
+    """
     if len(mesh.faces) == 0:
-        return mesh
-    grid = _Grid.around(mesh.vertices, resolution, gap)
+        return mesh, 0
+    band = max(gap + BEYOND, _THIN)
+    grid = _Grid.around(mesh.vertices, resolution, band)
     vertices = grid.to_cells(mesh.vertices)
     distance, nearest = close_distances(vertices, mesh.faces, grid.size)
     with ThreadPoolExecutor(1) as pool:
         opened = pool.submit(openness, walls_of(distance))
-        spread(distance, nearest, vertices, mesh.faces, gap + BEYOND)
+        spread(distance, nearest, vertices, mesh.faces, band)
         open_share = opened.result()
-    outside, to_centre = reached(distance, gap, open_share >= _OPEN)
-    field = _field(distance, to_centre, outside, gap)
-    points, faces, _, _ = marching_cubes(field, 0.0, gradient_direction="descent", allow_degenerate=False)
+    outside, to_centre = reached(distance, gap, open_share >= least_open)
+    points, faces = _drawn(_field(distance, to_centre, outside, gap))
+    closed = 0
+    if _handles(points, faces):
+        outside, closed = without_tunnels(outside, distance, band, gap - _ROUNDING)
+        points, faces = _drawn(_field(distance, to_centre, outside, gap)) if closed else (points, faces)
+    del outside, to_centre
     raw = ArrayMesh(vertices, mesh.faces, mesh.colors)
-    laid = _lay(points.astype(np.float64), faces.astype(np.int32), raw, nearest, open_share)
-    return ArrayMesh(grid.from_cells(laid.vertices), laid.faces, laid.colors)
+    laid = _lay(points, faces, raw, nearest, open_share)
+    return ArrayMesh(grid.from_cells(laid.vertices), laid.faces, laid.colors), closed
+
+
+def _drawn(field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (V, 3) f64 in cells and faces (F, 3) i32 of the surface where the field is 0."""
+    points, faces, _, _ = marching_cubes(field, 0.0, gradient_direction="descent", allow_degenerate=False)
+    return points.astype(np.float64), faces.astype(np.int32)
+
+
+def _handles(points: np.ndarray, faces: np.ndarray) -> int:
+    """Of all parts of a closed surface together, by Euler's formula."""
+    count = connected_components(links(faces, len(points)), directed=False)[0]
+    return count - (len(points) - len(faces) // 2) // 2
 
 
 @dataclass(frozen=True)
@@ -56,10 +82,10 @@ class _Grid:
     size: int
 
     @classmethod
-    def around(cls, vertices: np.ndarray, resolution: int, gap: float) -> _Grid:
+    def around(cls, vertices: np.ndarray, resolution: int, band: float) -> _Grid:
         low, high = vertices.min(axis=0), vertices.max(axis=0)
         cell = max(float((high - low).max()) / resolution, 1e-30)
-        margin = int(np.ceil(gap + BEYOND)) + 2
+        margin = int(np.ceil(band)) + 2
         size = resolution + 2 * margin + 1
         return cls((low + high) / 2 - cell * (size - 1) / 2, cell, size)
 

@@ -31,6 +31,8 @@ from blender_trellis.protocol import (
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 1.0  # for the running job to notice that nobody waits for it
+ANSWER_SECONDS = 0.25  # after which a cancel is answered though the job has not noticed it yet
+STUCK_SECONDS = 30.0  # after which a job that was given up must no longer keep the next one waiting
 UNREADABLE_FRAMES = 16  # in a row, after which the stream is taken to be no protocol at all
 WAITING_JOBS = 256
 WAITING_BYTES = 1 << 30
@@ -46,6 +48,7 @@ class PendingJob:
     job: Job
     cancelled: threading.Event = field(default_factory=threading.Event)
     running: bool = False
+    answered: float | None = None  # when it got its final message, if that was before it had ended
 
     @property
     def name(self) -> str:
@@ -97,10 +100,23 @@ class RequestQueue:
         waiting.put(None)  # for who else waits
         return None
 
-    def done(self, pending: PendingJob) -> None:
-        """The job is about to get its final message; its name is free again."""
+    def done(self, pending: PendingJob) -> bool:
+        """The job has ended and its name is free again. Whether it has still to get its final message."""
         with self._lock:
-            del self._pending[pending.name]
+            if pending.answered is None:
+                del self._pending[pending.name]
+            return pending.answered is None
+
+    def leave_if_stuck(self, running: PendingJob) -> None:
+        """Ends the process where a job that was given up long ago keeps another one waiting."""
+        given_up = running.answered
+        with self._lock:
+            waits = any(not isinstance(one.job, CutOut) and not one.running for one in self._pending.values())
+        if given_up is None or time.monotonic() - given_up < STUCK_SECONDS or not waits:
+            return
+        log.error("%s was given up and does not end; leaving it.", running.name)
+        logging.shutdown()
+        os._exit(1)
 
     def _read(self) -> None:
         unreadable = 0
@@ -135,9 +151,22 @@ class RequestQueue:
             pending.cancelled.set()
             if not pending.running:
                 del self._pending[name]
-        if pending.running:
-            return self._interrupt()  # its own thread sends the final message
-        self._send(Cancelled(name))
+        if not pending.running:
+            return self._send(Cancelled(name))
+        self._interrupt()  # then its own thread sends the final message
+        late = threading.Timer(ANSWER_SECONDS, self._answer, (pending,))
+        late.daemon = True
+        late.start()
+
+    def _answer(self, pending: PendingJob) -> None:
+        """The final message of a job that was cancelled and is still within one call of a library."""
+        with self._lock:
+            if self._pending.get(pending.name) is not pending:
+                return
+            del self._pending[pending.name]
+            pending.answered = time.monotonic()
+        log.info("%s: Cancelled, and ends with the call that it is in", pending.name)
+        self._send(Cancelled(pending.name))
 
     def _admit(self, pending: PendingJob) -> None:
         with self._lock:

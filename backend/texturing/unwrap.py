@@ -5,6 +5,7 @@ V vertices · F faces · W vertices after cutting along the seams.
 
 import importlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backend.errors import UserError
+from backend.machine.child import in_child
 
 if TYPE_CHECKING:
     import xatlas
@@ -22,6 +24,8 @@ _PIECE = 1500
 # Charts leave large gaps where they are not packed with care. So that this takes seconds, it is done on a
 # grid of about 1.5 times so many cells a side, and not for more charts than the finest finished mesh has.
 _MOST_CHARTS, _CAREFUL_SIZE = 4000, 640
+# From so many faces on, charts take about a second, in which xatlas lets nothing else run in its process.
+_MANY_FACES = 4_000
 
 
 @dataclass(frozen=True)
@@ -35,16 +39,34 @@ class Unwrapped:
     uv: np.ndarray
 
 
-def unwrap(vertices: np.ndarray, faces: np.ndarray, size: int, padding: int) -> Unwrapped:
+def unwrap(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    size: int,
+    padding: int,
+    wait: Callable[[], None] = lambda: None,
+) -> Unwrapped:
     """Charts of a mesh (V, 3), (F, 3) in a texture of `size` texels a side, about `padding` apart.
 
-    Faces without area get a place as well. Raises UserError for more than MOST_FACES faces.
+    Faces without area get a place as well. `wait` is called again and again and may raise to stop. Raises
+    UserError for more than MOST_FACES faces.
     """
     if len(faces) > MOST_FACES:
         raise UserError(
             f"The mesh has {len(faces):,} faces, too many to unwrap; "
             f"simplify it to at most {MOST_FACES:,} first."
         )
+    _library()
+    if len(faces) < _MANY_FACES:
+        return Unwrapped(*charted(vertices, faces, size, padding))
+    options = {"size": size, "padding": padding}
+    return Unwrapped(*in_child(f"{__name__}:{charted.__name__}", (vertices, faces), options, wait))
+
+
+def charted(
+    vertices: np.ndarray, faces: np.ndarray, size: int, padding: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Origin (W,), faces (F, 3) and uv (W, 2) as Unwrapped has them."""
     xatlas = _library()
     atlas = xatlas.Atlas()
     centres = vertices[faces].mean(axis=1)
@@ -67,7 +89,7 @@ def unwrap(vertices: np.ndarray, faces: np.ndarray, size: int, padding: int) -> 
         start += len(copies)
     # The atlas is almost square; each of its sides fills one of the texture.
     uv = np.concatenate([part[2] for part in parts]).clip(0, 1).astype(np.float32)
-    return Unwrapped(np.concatenate(origins).astype(np.int64), joined, uv)
+    return np.concatenate(origins).astype(np.int64), joined, uv
 
 
 def whole(faces: np.ndarray, uv: np.ndarray) -> Unwrapped:

@@ -103,23 +103,21 @@ def decode_structure(
     """
     networks.begin("decode_sparse_structure")
     with _reporting(networks["sparse_structure_decoder"], "decode_sparse_structure", report):
-        if solid is None:
-            return estimated_voxels(networks, latent)
-        logits = networks["sparse_structure_decoder"](torch.cat([latent, solid.start.to(latent)]))[:, 0]
-    require_finite("a structure", logits)
-    shape = solid.shaped(*logits.float())
-    resolution = networks.config("slat_flow_model").resolution
-    coords = occupied_voxels(shape.held.float() - 0.5, resolution).int()
-    return Voxels(coords, resolution, shape.occupied, solid.settled(shape))
+        return estimated_voxels(networks, latent, solid)
 
 
 @torch.inference_mode()
-def estimated_voxels(networks: Networks, latent: Tensor) -> Voxels:
+def estimated_voxels(networks: Networks, latent: Tensor, solid: SolidGuess | None = None) -> Voxels:
     """The same of an estimate, in the middle of sampling: no network leaves the device for it."""
     resolution = networks.config("slat_flow_model").resolution
-    logits = networks["sparse_structure_decoder"](latent)[0, 0]
+    latents = latent if solid is None else torch.cat([latent, solid.start.to(latent)])
+    logits = networks["sparse_structure_decoder"](latents)[:, 0]
     require_finite("a structure", logits)
-    return Voxels(occupied_voxels(logits, resolution).int(), resolution, logits > 0)
+    if solid is None:
+        return Voxels(occupied_voxels(logits[0], resolution).int(), resolution, logits[0] > 0)
+    shape = solid.shaped(*logits.float())
+    coords = occupied_voxels(shape.held.float() - 0.5, resolution).int()
+    return Voxels(coords, resolution, shape.occupied, solid.settled(shape))
 
 
 @torch.inference_mode()

@@ -175,7 +175,7 @@ def _with_previews(events: Iterator[Step | Output], networks: Networks) -> Itera
         now = time.monotonic()
         if event.step == event.steps or spent > PREVIEW_SHARE * (now - began) or not _has_room(networks):
             continue
-        preview = estimated_voxels(networks, event.x0)
+        preview = estimated_voxels(networks, event.x0, event.solid)
         spent += time.monotonic() - now
         if len(preview.coords):
             yield Output("preview", preview)

@@ -100,7 +100,8 @@ def finished(
             ),
             gaussians,
             picture_views(list(pictures), aligned) if finishing.project_picture else (),
-            lambda _, step, steps: report("bake_texture", step, steps),
+            # The end of unwrapping is not that of the stage.
+            lambda part, step, steps: report("bake_texture", step if part == "bake" else 0, steps),
             former=former,
         )
     return Output("finished_mesh", FinishedMesh(done, texture), about=_facts(told))

@@ -58,7 +58,8 @@ class Step:
     """`step` of `steps` of a stage are done, over all samples.
 
     After a sampler's step, x is what it has come to and x0 the estimate of the data: of the structure latent
-    (1, C, r, r, r), or of the normalised structured latent (L, C).
+    (1, C, r, r, r), or of the normalised structured latent (L, C). solid: what shapes the voxels of such a
+    structure, where the guide tells.
     """
 
     stage: Stage
@@ -67,6 +68,7 @@ class Step:
     sample: int = 0
     x: Tensor | None = None
     x0: Tensor | None = None
+    solid: SolidGuess | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def sample_structure(
     )
     flow = networks["sparse_structure_flow_model"]
     contexts = structure_contexts(flow, condition, known)
-    sampler = _Sampler("sparse_structure", flow, contexts, settings, report)
+    solid = condition.solid if known is None else None
+    sampler = _Sampler("sparse_structure", flow, contexts, settings, report, solid)
     noise = structure_noise(networks, settings.samples, generator).to(networks.device)
     latents = []
     for sample, one in enumerate(noise.split(1)):
@@ -178,7 +181,9 @@ class _Sampler:
         contexts: Contexts,
         settings: Settings,
         report: Report,
+        solid: SolidGuess | None = None,
     ) -> None:
+        self._solid = solid
         self._stage: Stage = stage
         self._flow = flow
         self._contexts = contexts
@@ -210,7 +215,7 @@ class _Sampler:
             for one in steps:
                 x, done = one.after, done + 1
                 estimate = predict_x0(one.before, one.t, one.velocity, settings.sigma_min)
-                yield Step(self._stage, done, of, sample, x, estimate)
+                yield Step(self._stage, done, of, sample, x, estimate, self._solid)
         return x
 
     def _velocity(self, model: ConditionalModel) -> Velocity:

@@ -1,5 +1,6 @@
 """An asset to start from, of any file: its latents, or a mesh that Blender opens."""
 
+import os
 from pathlib import Path
 
 import bpy
@@ -26,7 +27,7 @@ def read_asset(path: Path) -> StoredLatents | MeshSource:
         raise Fault(
             f'"{path}" is no asset that can be opened: give NAME{SUFFIX}, or one of {", ".join(SUFFIXES)}.'
         )
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise Fault(f'The asset "{path}" does not exist or is no file: choose another one.')
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..faults import Fault
-from ..protocol import FORMATS
+from ..protocol import FORMATS, Background
 from ..protocol.fields import is_text
 from .options import GUIDANCE_MAX, SEED_END, STEPS_MAX
 from .plan import distinct_name, name_key
@@ -25,7 +25,7 @@ LARGEST_FILE = 64 << 20
 NAME_BYTES = 200  # file systems take 255, of which suffixes need some
 FORMAT_NAMES = (*(name for name, one in FORMATS.items() if one.in_blender), *FILES)
 
-_ANY = ("do", "name", "picture", "prompt", "seed", "model", "steps", "guidance", "formats")
+_ANY = ("do", "name", "picture", "background", "prompt", "seed", "model", "steps", "guidance", "formats")
 _LATER = ("asset", "strength")
 KEYS: Mapping[str, tuple[str, ...]] = {
     "generate": _ANY,
@@ -102,6 +102,8 @@ def _parse(text: bytes, line: _Line) -> dict[str, Any]:
     except RecursionError as error:
         raise line.fault("it is nested too deeply; write one JSON object a line.") from error
     except ValueError as error:
+        if "integer string conversion" in str(error):
+            raise line.fault("it holds a number of thousands of digits; write a shorter one.") from error
         raise line.fault(f"it is no JSON object ({error}); write one a line.") from error
     if not isinstance(said, dict):
         raise line.fault("it is no JSON object; write one a line.")
@@ -249,6 +251,7 @@ def _shown(value: Any) -> str:
 _CHECKS: Mapping[str, Check] = {
     "name": _name,
     "picture": _paths,
+    "background": _one_of(get_args(Background)),
     "prompt": _text,
     "asset": _text,
     "region": _region,

@@ -58,7 +58,7 @@ class Journal:
         if outcome.error or outcome.request_hash != request_hash or not outcome.files:
             return False
         paths = [self._path.parent / Path(file).name for file in outcome.files]
-        return all(path.is_file() and path.stat().st_size for path in paths)
+        return all(os.path.isfile(path) and path.stat().st_size for path in paths)
 
     def note(self, outcome: Outcome) -> None:
         """Adds a line. Raises Fault where that cannot be written."""

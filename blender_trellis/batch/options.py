@@ -4,7 +4,7 @@ import argparse
 import math
 from typing import get_args
 
-from ..protocol import Finishing, FinishPreset, Format, Generate, Memory, SamplingParams
+from ..protocol import Background, Finishing, FinishPreset, Format, Generate, Memory, SamplingParams
 
 STEPS_MAX = 1000
 TEXTURE_SIZES = (0, 512, 1024, 2048, 4096)
@@ -29,6 +29,17 @@ def add_generation_options(wanted: argparse.ArgumentParser, defaults: Generate) 
         help="whether networks leave a graphics card after their stage: for want of room, never, always",
     )
     add("--engine", default=defaults.engine, choices=("torch", "cuda"), help="torch, or cuda's libraries")
+
+
+def add_background_option(wanted: argparse.ArgumentParser) -> None:
+    """Adds how the background of pictures goes."""
+    wanted.add_argument(
+        "--background",
+        default="auto",
+        choices=get_args(Background),
+        help="how what is behind the object goes: by the picture's transparency, else a background remover, "
+        "else its plain color (auto); by one of these alone; or not at all (keep) (default: auto)",
+    )
 
 
 def add_finishing_options(wanted: argparse.ArgumentParser, defaults: Finishing) -> None:
@@ -76,6 +87,7 @@ def request_of(options: argparse.Namespace, formats: tuple[Format, ...]) -> Gene
         precision=options.precision,
         engine=options.engine,
         memory=options.memory,
+        background=options.background,
         seed=options.seed,
         sparse_structure=sampling,
         structured_latent=sampling,

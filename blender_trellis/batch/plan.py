@@ -55,7 +55,7 @@ def plan_batch(inputs: Sequence[Path], views: bool = False) -> Plan:
     pictures: list[Path] = []
     skipped: list[Skipped] = []
     for path in inputs:
-        if path.is_dir():
+        if os.path.isdir(path):  # which, unlike pathlib, has an answer for every name
             found = _list_folder(path)
             pictures += (entry for entry, reason in found.items() if not reason)
             skipped += (Skipped(entry, reason) for entry, reason in found.items() if reason)
@@ -63,7 +63,7 @@ def plan_batch(inputs: Sequence[Path], views: bool = False) -> Plan:
             pictures.append(path)
     if views and pictures:
         first = inputs[0]
-        name = first.resolve().name if first.is_dir() else first.stem
+        name = first.resolve().name if os.path.isdir(first) else first.stem
         return Plan((Item(name, tuple(pictures)),), tuple(skipped))
     names = _distinct_names(pictures)
     items = (Item(name, (picture,)) for name, picture in zip(names, pictures, strict=True))

@@ -76,6 +76,7 @@ def _common(work: Work, template: Generate) -> dict[str, Any]:
     return common | {
         "model": work.model or template.model,
         "prompt": work.prompt,
+        "background": work.background or template.background,
         "seed": template.seed if work.seed is None else work.seed,
         "sparse_structure": sampling(template.sparse_structure),
         "structured_latent": sampling(template.structured_latent),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ..protocol import EditMode, Format
+from ..protocol import Background, EditMode, Format
 from .options import SEED_END
 from .plan import Item, distinct_name, name_key
 
@@ -23,6 +23,7 @@ class Work(Item):
 
     do: Do = "generate"
     prompt: str = ""
+    background: Background | None = None  # how that of the pictures goes
     asset: Path | None = None
     of: str = ""
     model: str = ""

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,10 @@ PROGRAMS = (
     ("xclip", "-selection", "clipboard", "-t", "image/png", "-o"),
 )
 """What fetches pixels on Linux where this Blender cannot: of Wayland, then of X11."""
+NO_PROGRAM = (
+    "This Blender cannot take pictures from the clipboard by itself: install xclip, or wl-clipboard for "
+    "Wayland, or save the picture and choose its file."
+)
 SECONDS = 5.0
 
 
@@ -35,7 +40,8 @@ def from_clipboard(context: bpy.types.Context) -> Path | bpy.types.Image:
         return named
     image = _pasted(context) or _fetched()
     if image is None:
-        raise Fault(NO_PICTURE)
+        lacks_program = sys.platform == "linux" and not any(shutil.which(one[0]) for one in PROGRAMS)
+        raise Fault(NO_PROGRAM if lacks_program else NO_PICTURE)
     return image
 
 

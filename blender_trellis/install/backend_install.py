@@ -17,15 +17,17 @@ from pathlib import Path
 from ..faults import Fault
 from ..process.run_program import InstallError, remove_folder
 from .accelerator import SPARE, in_words, size_of, suggested_accelerator
-from .health import check, lock_of
+from .health import check, lock_for, lock_of
 from .python_environment import (
     ACCELERATORS,
     Environment,
     OnProgress,
     build,
+    hash_of,
     interpreter,
     is_current,
     mark_of,
+    read_mark,
     write_mark,
 )
 from .uv_environment import CACHE, PYTHONS, build_with_uv, folder_bytes
@@ -53,8 +55,8 @@ def find_python(
     """
     for chosen in (environ.get("TRELLIS_PYTHON", ""), preference):
         if chosen.strip():
-            path = Path(chosen.strip()).expanduser()
-            return interpreter(path) if path.is_dir() else path
+            path = Path(os.path.expanduser(chosen.strip()))
+            return interpreter(path) if os.path.isdir(path) else path
     folders = [user_folder / ENVIRONMENT] if user_folder else []
     for folder in (*folders, extension_root / ".venv"):
         if interpreter(folder).exists():
@@ -143,6 +145,13 @@ def _removable(user_folder: Path) -> list[Path]:
 def environment_folder(user_folder: Path) -> Path:
     """Where the installed environment is."""
     return user_folder / ENVIRONMENT
+
+
+def is_outdated(python: Path, user_folder: Path, extension_root: Path) -> bool:
+    """Whether `install` made this interpreter's environment for other packages than this extension's."""
+    folder = environment_folder(user_folder)
+    mark = read_mark(folder) if folder in python.parents else None
+    return mark is not None and mark.get("locks") != hash_of((lock_for(python, extension_root),))
 
 
 def _environment(

@@ -55,12 +55,17 @@ def interpreter(folder: Path) -> Path:
 
 def mark_of(environment: Environment) -> dict[str, str]:
     """What the finished environment says about itself."""
-    text = "\n".join(lock.read_text(encoding="utf-8") for lock in environment.locks)
     return {
         "accelerator": environment.accelerator,
         "torch_index": environment.torch_index,
-        "locks": hashlib.sha256(text.encode()).hexdigest(),
+        "locks": hash_of(environment.locks),
     }
+
+
+def hash_of(locks: tuple[Path, ...]) -> str:
+    """Equal for equal lock files."""
+    text = "\n".join(lock.read_text(encoding="utf-8") for lock in locks)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_mark(folder: Path) -> dict[str, str] | None:

@@ -15,9 +15,9 @@ MOST = 8
 
 @dataclass(frozen=True)
 class Candidate:
-    """One structure. `number` is what people see; `request` made it."""
+    """One structure, and the finished job that made it. `number` is what people see."""
 
-    id: str
+    job: Job
     number: int
     request: Generate
     placement: Placement
@@ -26,6 +26,11 @@ class Candidate:
     latent: np.ndarray  # (C, r, r, r) float32
     model_hash: str
     picked: bool = False
+
+    @property
+    def id(self) -> str:
+        """That of its job."""
+        return self.job.id
 
     def filled(self) -> np.ndarray:
         """The voxels (R, R, R) bool."""
@@ -50,7 +55,7 @@ def candidate_of(job: Job, placement: Placement) -> Candidate:
     assert isinstance(job.request, Generate) and isinstance(job.summary, Finished)
     assert voxels is not None and structure is not None, "the backend ends no such job without them"
     return Candidate(
-        job.id,
+        job,
         placement.candidate,
         job.request,
         placement,

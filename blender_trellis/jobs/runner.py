@@ -72,7 +72,7 @@ class JobRunner:
         self.queue = self.queue.moved(name, by)
 
     def cancel(self, name: str) -> None:
-        """Gives a job up; the running one ends within a sampling step, or with its process."""
+        """Gives a job up; the running one is answered within a second, or ends with its process."""
         self.queue, running = self.queue.cancel(name)
         if running and self._process is not None:
             self._cancel_since = self._cancel_since or time.monotonic()

@@ -12,6 +12,7 @@ log = logging.getLogger(__name__)
 LINE_BYTES = 4096
 FILE_BYTES = 8 << 20  # then a new file is begun, and one old one kept
 LINES_KEPT = 60
+REMARK = "[add-on] "
 
 
 class BackendLog:
@@ -37,7 +38,7 @@ class BackendLog:
 
     def note(self, sentence: str) -> None:
         """A remark of the add-on's own, among the backend's lines."""
-        self._add(f"[add-on] {sentence}\n".encode())
+        self._add(f"{REMARK}{sentence}\n".encode())
 
     def tail(self, lines: int = 12) -> str:
         """The last lines, one string with line breaks."""

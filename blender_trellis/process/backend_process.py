@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 from ..faults import Fault
 from ..protocol import (
@@ -28,7 +27,8 @@ from ..protocol import (
     ToBackend,
     encode,
 )
-from .backend_log import BackendLog
+from .backend_log import REMARK, BackendLog
+from .listening import Listening, hello_behind_noise
 from .message_queue import MessageQueue
 from .process_tree import end_tree, kill_tree
 
@@ -199,22 +199,25 @@ class BackendProcess:
 
     def _receive(self) -> None:
         assert self._process and self._process.stdout
-        stream = _Listening(self._process.stdout, self._hear)
+        stream = Listening(self._process.stdout, self._hear)
         reader = Reader(stream)
         greeted, unreadable = False, 0
         while not self._fault:
             try:
                 message = reader.read()
             except ProtocolError as error:
-                unreadable += 1
-                if not error.recoverable:
-                    return self._log.note(str(error))  # it ended in the middle of a frame
-                self._doubt(error)
-                if not greeted and not self._banner:
-                    self._banner = stream.line.decode("utf-8", "replace").strip()[:BANNER_LETTERS]
-                if unreadable >= (BANNER_LINES if self._by_command and not greeted else UNREADABLE_FRAMES):
-                    return self._give_up(f"It sent what is no message: {error}{self._said()}")
-                continue
+                message = None if greeted else hello_behind_noise(stream.line)
+                if message is None:
+                    unreadable += 1
+                    if not error.recoverable:
+                        return self._log.note(str(error))  # it ended in the middle of a frame
+                    self._doubt(error)
+                    if not greeted and not self._banner:
+                        self._banner = stream.line.decode("utf-8", "replace").strip()[:BANNER_LETTERS]
+                    banner = self._by_command and not greeted
+                    if unreadable >= (BANNER_LINES if banner else UNREADABLE_FRAMES):
+                        return self._give_up(f"It sent what is no message: {error}{self._said()}")
+                    continue
             if message is None:
                 return None
             if not isinstance(message, FromBackend):
@@ -265,8 +268,11 @@ class BackendProcess:
         assert self._process is not None
         code = _returncode(self._process)
         if self._by_command and code == 255:
+            lines = [line for line in self._log.tail().splitlines() if not line.startswith(REMARK)]
+            said = f' It said "{lines[-1]}".' if lines else ""
             return (
-                "The connection to it failed or broke off (exit code 255): check the network and try again."
+                "The connection to it failed or broke off (exit code 255): "
+                f"check the network, and that it asks for no password.{said}"
             )
         if self._by_command and code in (126, 127):
             return f"Its program was not found or may not be run (exit code {code}).{self._said()}"
@@ -275,25 +281,6 @@ class BackendProcess:
     def _give_up(self, fault: str) -> None:
         self._fault = fault
         self.kill()
-
-
-class _Listening:
-    """Tells of every piece that comes, so that a long array on a slow line is a sign of life."""
-
-    def __init__(self, stream: IO[bytes], heard: Callable[[], None]):
-        self._stream = stream
-        self._heard = heard
-        self.line = b""  # the latest one
-
-    def readline(self, limit: int) -> bytes:
-        self.line = self._stream.readline(limit)
-        self._heard()
-        return self.line
-
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        self._heard()
-        return data
 
 
 def _misfit(message: FromBackend, greeted: bool) -> str:

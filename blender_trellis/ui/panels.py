@@ -50,7 +50,7 @@ class TRELLIS_PT_main(TrellisPanel):
         layout = self.layout
         letters = letters_across(context)
         settings = context.scene.trellis
-        if not session.has_backend():
+        if not session.has_backend() or session.needs_repair():
             draw_install(layout, letters)
         draw_input(layout, settings, letters)
         layout.menu("TRELLIS_MT_models", text=label_of(settings.model), icon="MESH_ICOSPHERE")
@@ -90,10 +90,11 @@ def _draw_fault(layout: bpy.types.UILayout, status: "session.Status", letters: i
     row.alert = True
     draw_text(row, status.fault, "ERROR", letters)
     row.operator("trellis.dismiss", text="", icon="X", emboss=False)
-    row = box.row(align=True)
+    column = box.column(align=True)
+    row = column.row(align=True)  # of two: a third would be cut off in a sidebar of the usual width
     row.operator("trellis.copy_fault", icon="COPYDOWN")
     row.operator("trellis.open_log", icon="TEXT")
-    row.operator("trellis.open_folder", icon="FILE_FOLDER")
+    column.operator("trellis.open_folder", icon="FILE_FOLDER")
     draw_remedy(box, session.remedy())
 
 

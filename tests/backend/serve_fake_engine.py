@@ -1,16 +1,19 @@
 """The real server of jobs with an engine that needs no models, run as a program by test_serve.py.
 
-    python serve_fake_engine.py [JOBS AT A TIME]
+    python serve_fake_engine.py [JOBS AT A TIME [SECONDS AFTER WHICH A JOB IS STUCK]]
 
 The prompt of a request says what the engine does with it.
 """
 
 import ctypes
+import errno
 import os
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -31,6 +34,7 @@ class FakeEngine:
     """Counts to ten for every job, and does what the prompt says on the way.
 
     "slow" is in its first step until it is given up, "steady" tells of its first step again and again.
+    "held" is within one call until another job waits, "stuck" for ever.
     "deep" and "swallowing" finish a mesh for ever and report nothing; the latter catches errors too.
     """
 
@@ -77,6 +81,14 @@ class FakeEngine:
     def memory(self):
         raise MemoryError
 
+    def full_disk(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def no_temporary_folder(self):
+        with mock.patch("tempfile._candidate_tempdir_list", lambda: [__file__]):
+            tempfile.tempdir = None
+            tempfile.gettempdir()
+
     def allocator(self):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
 
@@ -85,6 +97,10 @@ class FakeEngine:
         os.write(1, b"a stray write to descriptor 1\n")
         ctypes.CDLL(None).puts(b"a stray line of a C library")
         ctypes.CDLL(None).fflush(None)
+
+    def held(self):
+        while not any(not one.running for one in list(self._requests._pending.values())):
+            time.sleep(0.01)
 
     def stuck(self):
         time.sleep(1000)
@@ -112,4 +128,6 @@ if __name__ == "__main__":
     interruption.install()
     requests, channel = open_pipes(interruption.ask)
     server = Server(FakeEngine(requests), requests, channel, interruption)
-    sys.exit(server.run(*map(int, sys.argv[1:])))
+    if len(sys.argv) > 2:
+        backend.server.request_queue.STUCK_SECONDS = float(sys.argv[2])
+    sys.exit(server.run(*map(int, sys.argv[1:2])))

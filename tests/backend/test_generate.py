@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from backend.generate import main
 from backend.image.decode import FORMATS, open_picture
 from backend.representations.gaussians import read_ply
+from backend.vary import main as vary
 from blender_trellis.protocol.pictures import PICTURE_SUFFIXES
 
 
@@ -65,6 +66,23 @@ def test_a_texture_on_request(tiny_model, picture, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(picture), "--output", str(output), "--texture", "1000"])
     assert "choose 512" in capsys.readouterr().err
+
+
+def test_the_background_goes_as_one_says(tiny_model, tmp_path, capsys):
+    """A clear frame of two pixels cuts nothing out by itself; who keeps it says that it does."""
+    framed = Image.new("RGBA", (100, 100), (9, 9, 9, 0))
+    framed.paste((200, 50, 50, 255), (2, 2, 98, 98))
+    framed.save(path := tmp_path / "framed.png")
+    options = ("--model", tiny_model, "--output", tmp_path / "out", "--formats", "gaussian")
+    code, report = generate(capsys, path, *options)
+    assert code == 2 and "nothing but a plain background" in report["objects"][0]["error"]
+    code, report = generate(capsys, path, *options, "--background", "alpha")
+    assert code == 0, report
+    latents = tmp_path / "out" / "framed.latents.safetensors"
+    asked = ["--picture", path, *options, "--device", "cpu", "--precision", "fp32", "--steps", "1"]
+    assert vary([str(latents), *map(str, asked)]) == 2
+    assert "nothing but a plain background" in capsys.readouterr().err
+    assert vary([str(latents), *map(str, asked), "--background", "alpha"]) == 0
 
 
 def bad_pictures(folder: Path, good: Path) -> dict[str, Path]:

@@ -71,7 +71,8 @@ def test_a_card_of_4_gb_runs_small_objects_and_names_what_larger_ones_need(needs
     found = shortage("TRELLIS-image-large", "cuda:0", half, half, "auto", int(CARD[4]))
     # 64 · 32768 rows of 96 · (12 + 4) + 132 bytes, and 182 MB of weights
     assert found.sentence.startswith(
-        "TRELLIS-image-large needs 3.7 GB of memory on cuda:0 for making the mesh, and 3.6 GB are free: "
+        "TRELLIS-image-large needs about 3.7 GB of memory on cuda:0 for making the mesh, "
+        "and 3.6 GB are free: "
     )
     assert found.remedy == "" and "choose a smaller model" in found.sentence
 
@@ -80,7 +81,7 @@ def test_what_stays_on_the_card_is_counted_and_may_leave(needs):
     _, half = needs(FEWEST_VOXELS)
     found = shortage("TRELLIS-image-large", "cuda:0", half, half, "keep", int(CARD[4]))
     assert found.remedy == "free_parts" and "Memory: Automatic" in found.sentence
-    assert "needs 4.5 GB" in found.sentence
+    assert "needs about 4.5 GB" in found.sentence
     assert shortage("TRELLIS-image-large", "cuda:0", half, half, "keep", int(CARD[24])) is None
 
 
@@ -120,7 +121,7 @@ def test_a_request_that_does_not_fit_is_refused_before_it_begins(tiny_model, mon
     networks = Networks.open(tiny_model, torch.device("cpu"), torch.float32)
     require_memory(networks, FORMATS)
     monkeypatch.setattr(check, "available_memory_bytes", lambda: 1000)
-    with pytest.raises(NotEnoughMemory, match="needs .* GB of memory for .*, and 0.0 GB are free"):
+    with pytest.raises(NotEnoughMemory, match="needs about .* GB of memory for .*, and 0.0 GB are free"):
         require_memory(networks, FORMATS)
 
 

@@ -147,6 +147,8 @@ def test_loads_a_model_and_names_a_missing_one(child):
         ("bug", "internal", "ValueError"),
         ("memory", "out_of_memory", "memory was not enough"),
         ("allocator", "out_of_memory", "memory was not enough"),
+        ("full_disk", "bad_input", "free some space"),
+        ("no_temporary_folder", "bad_input", "free some space"),
         ("long_sentence", "bad_input", "xxx"),
     ],
 )
@@ -157,7 +159,9 @@ def test_a_failed_job_has_one_last_word_and_the_next_one_runs(child, prompt, kin
     assert words in failed.message
     assert child.next(*FINAL).job == "b"
     log = child.end()[1]
-    assert ("Traceback" in log) == (kind in ("internal", "out_of_memory"))
+    assert ("Traceback" in log) == (
+        prompt in ("bug", "memory", "allocator", "full_disk", "no_temporary_folder")
+    )
 
 
 def test_stray_output_goes_to_the_log(child):
@@ -199,10 +203,41 @@ def test_a_cancel_waits_for_the_step_where_something_could_be_left_half_done(chi
     assert isinstance(child.next(*FINAL), Finished)
 
 
-def test_ctrl_c_ends_the_server_as_before(child):
-    child.send(Generate("a", prompt="stuck"))
+def in_its_call(child: Child) -> None:
+    """Wait until the running job has told of its last step."""
     while child.next(Progress).step < 10:
         pass
+
+
+def test_a_cancel_is_answered_within_a_call_that_cannot_be_left(child):
+    child.send(Generate("a", prompt="held"))
+    in_its_call(child)
+    child.send(Cancel("a"))
+    assert isinstance(child.next(*FINAL), Cancelled)  # the call goes on, as no other job waits
+    child.send(Generate("a", seed=5), Shutdown())  # its name is free again, and its answer is the last word
+    assert [message.job for message in child.rest() if isinstance(message, (Result, *FINAL))] == ["a"]
+
+
+def test_a_job_that_never_ends_makes_room_for_the_next_one():
+    """The process ends, so that whoever has started it starts it again; nothing is heard of the next job."""
+    child = Child("1", "0.01")
+    try:
+        child.send(Generate("a", prompt="stuck"))
+        in_its_call(child)
+        child.send(Cancel("a"))
+        assert child.next(*FINAL).job == "a"
+        child.next(Heartbeat)
+        assert child.process.poll() is None, "nobody waits yet"
+        child.send(Generate("b"))
+        assert not [message for message in child.rest() if isinstance(message, (Progress, *FINAL))]
+        assert child.process.wait(PATIENCE) == 1
+    finally:
+        child.close()
+
+
+def test_ctrl_c_ends_the_server_as_before(child):
+    child.send(Generate("a", prompt="stuck"))
+    in_its_call(child)
     child.process.send_signal(signal.SIGINT)
     child.rest()
     assert child.process.wait(PATIENCE) != 0
@@ -252,8 +287,7 @@ def test_the_end_of_stdin_ends_a_running_job(child):
 
 def test_the_end_of_stdin_ends_even_a_job_that_hears_nothing(child):
     child.send(Generate("a", prompt="stuck"))
-    while child.next(Progress).step < 10:
-        pass
+    in_its_call(child)
     assert child.end()[0] == 0
 
 

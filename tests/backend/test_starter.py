@@ -5,12 +5,19 @@ from pathlib import Path
 
 import numpy
 import pytest
+import torch
 import trimesh
 
+from backend.background.choice import cut_out_as
 from backend.checkpoints.find_model import WEIGHTS
 from backend.checkpoints.model_folder import open_folder
 from backend.generate import main
+from backend.image import open_picture
 from backend.representations.gaussians import read_ply
+from backend.trellis.decoding import estimated_voxels
+from backend.trellis.generate import generate
+from backend.trellis.networks import Networks
+from backend.trellis.stages import Output, Settings, Step
 
 STARTER = WEIGHTS / "starter"
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "chair.png"
@@ -72,3 +79,23 @@ def test_the_same_seed_gives_the_same_files(made, tmp_path, capsys):
     assert main([str(PICTURE), *options]) == 0
     assert json.loads(capsys.readouterr().out)["made"] == 1
     assert (tmp_path / "chair.ply").read_bytes() == (made / "chair.ply").read_bytes()
+
+
+def test_an_estimate_shows_the_solid_that_comes_of_it():
+    """The last step's estimate is the sample itself, but for the noise that no step takes away."""
+    networks = Networks.open("starter", torch.device("cpu"), torch.float32, "torch")
+    folder = networks.folder
+    settings = Settings(folder.structure_sampler.merged({"steps": 2}), folder.slat_sampler, ("mesh",))
+    guide = [cut_out_as("auto", open_picture(PICTURE))]
+    for event in generate(networks, guide, settings, torch.Generator().manual_seed(3)):
+        if isinstance(event, Output) and event.kind == "voxels":
+            made = set(map(tuple, event.value.coords.tolist()))
+            break
+        if isinstance(event, Step) and event.stage == "sparse_structure":
+            last = event
+    shown, raw = (
+        set(map(tuple, estimated_voxels(networks, last.x0, solid).coords.tolist()))
+        for solid in (last.solid, None)
+    )
+    assert len(shown & made) > 0.999 * len(shown | made)
+    assert len(raw & made) < 0.97 * len(raw | made)

@@ -114,7 +114,7 @@ class FakeBackend:
         if data == b"bad":
             return self.send(p.Failed(request.job, "bad_input", f"{request.picture_names[0]} is no picture."))
         if data == b"large":
-            sentence = "starter needs 9.0 GB of memory on cuda:0 for shaping, and 3.0 GB are free."
+            sentence = "starter needs about 9.0 GB of memory on cuda:0 for shaping, and 3.0 GB are free."
             return self.send(p.Failed(request.job, "out_of_memory", sentence, "half_precision"))
         if data == b"deaf":
             time.sleep(1000)

@@ -132,6 +132,10 @@ def test_all_and_none(fake_python, pictures, tmp_path):
         (("--jobs", "FILE", "--output", "OUT", "--seeds", "2"), "go with --input"),
         (("--jobs", "FILE", "--input", "FILE", "--output", "OUT"), "not allowed with"),
         (("--input", "FILE", "--output", "OUT", "--formats", "gaussian,glb"), "Nothing would be written"),
+        (("--input", "x" * 5000, "--output", "OUT"), "File name too long"),
+        (("--input", "FILE", "--output", "x" * 5000), "cannot be written"),
+        (("--input", "FILE", "--output", "OUT", "--asset-library", "x" * 5000), "cannot be written"),
+        (("--jobs", "x" * 5000, "--output", "OUT"), "cannot be read"),
     ],
 )
 def test_arguments_that_make_no_sense(fake_python, tmp_path, arguments, words):

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from blender_trellis.batch.jobs_file import read_jobs
+from blender_trellis.batch.options import request_of
+from blender_trellis.batch.requests import request_for
 from blender_trellis.protocol.pictures import PNG
+from scripts import batch
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -272,3 +276,13 @@ def test_parts_of_a_batch_at_once_and_one_report_of_all(fake_python, pictures, t
 
 def json_lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_background_goes_as_the_batch_says_unless_a_job_says_otherwise(pictures):
+    jobs = pictures(a=b"ball") / "jobs.jsonl"
+    said = {"do": "generate", "picture": "a.png"}
+    jobs.write_text("\n".join(map(json.dumps, (said, said | {"background": "keep"}))))
+    options = ["--jobs", str(jobs), "--output", "out", "--background", "plain"]
+    template = request_of(batch.parser().parse_args(options), ("mesh",))
+    asked = [request_for(work, template, jobs.parent).request for work in read_jobs(jobs)]
+    assert [request.background for request in asked] == ["plain", "keep"]

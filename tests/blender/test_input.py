@@ -132,8 +132,12 @@ def test_a_clipboards_pixels_come_by_a_program_where_blender_cannot(settings, tm
     assert bpy.ops.trellis.paste_picture() == {"FINISHED"}
     image = active_picture(settings).image
     assert image.name == "Clipboard" and tuple(image.size) == (3, 2) and image.packed_file
-    program.unlink()
+    program.write_text("#!/bin/sh\necho no picture")
     with pytest.raises(Fault, match="The clipboard holds no picture"):
+        clipboard.from_clipboard(bpy.context)
+    program.unlink()
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(Fault, match="install xclip"):
         clipboard.from_clipboard(bpy.context)
 
 

@@ -90,6 +90,35 @@ def test_a_finished_result_that_was_not_placed_is_not_lost(addon, picture, monke
     assert {"crate", "crate Raw", "crate Gaussians"} <= {item.name for item in bpy.data.objects}
 
 
+def test_candidates_that_were_shown_come_back_to_be_picked(addon, picture):
+    settings = bpy.context.scene.trellis
+    settings.picture, settings.candidates = str(picture()), 3
+    bpy.ops.trellis.make_candidates()
+    assert session.pump_until_done(PATIENCE)
+    shown = session.candidates()
+    _written()
+    _again(addon)
+    assert not session.candidates() and session.state.current().keeper.left() == 3
+    bpy.ops.trellis.make_candidates()  # other ones were made in the meantime
+    assert session.pump_until_done(PATIENCE)
+    session.stop_backend()
+    session.continue_left()
+    back = session.candidates()[3:]
+    assert [one.number for one in session.candidates()] == [1, 2, 3, 4, 5, 6]
+    assert [one.request.seed for one in back] == [one.request.seed for one in shown]
+    for one, before in zip(back, shown, strict=True):
+        assert (one.coords == before.coords).all() and (one.latent == before.latent).all()
+    assert not session.is_running()  # nothing is computed again
+    bpy.ops.trellis.pick_candidate(candidate=back[1].id)
+    bpy.ops.trellis.finish_picked()
+    assert session.pump_until_done(PATIENCE)
+    assert bpy.data.collections["crate"]["trellis_seed"] == shown[1].request.seed
+    bpy.ops.trellis.discard_candidates()
+    bpy.ops.wm.save_as_mainfile(filepath=str(user_folder() / "saved.blend"))
+    _written()
+    assert _folders() == []
+
+
 def test_discarded_jobs_are_gone(addon, picture):
     _submit(picture(b"slow"))
     _written()

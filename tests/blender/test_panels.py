@@ -1,18 +1,26 @@
 """What the panels draw, told by a layout that writes down what is put on it."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import bpy
 import pytest
 
+from blender_trellis.extension_paths import user_folder
+from blender_trellis.install.backend_install import environment_folder
+from blender_trellis.install.health import lock_of
+from blender_trellis.install.python_environment import hash_of, interpreter, write_mark
 from blender_trellis.jobs import session
 from blender_trellis.jobs.cut_out import Asked
 from blender_trellis.jobs.kept import known_models
 from blender_trellis.ui import panels
 from blender_trellis.ui.input import panel as input_panel
 from blender_trellis.ui.input.pictures import put_picture
+from blender_trellis.ui.install import panel as install_panel
 from blender_trellis.ui.vary import panel as vary_panel
 from blender_trellis.ui.vary import request
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Layout:
@@ -138,6 +146,24 @@ def test_variants_show_what_the_model_heeds_and_why_a_button_is_grey(told):
     names = [name for name, _ in _drawn(vary_panel.draw_buttons, bpy.context, chosen, 200)]
     assert names == ["trellis.vary", "trellis.retexture", "trellis.make_editable"]
     assert _drawn(vary_panel.draw_guide, settings, chosen, info)[0] == ("OWN", False)
+
+
+def test_packages_of_an_earlier_version_are_told_with_the_button_that_mends_them(addon, monkeypatch):
+    monkeypatch.delenv("TRELLIS_PYTHON")
+    monkeypatch.setattr(session.backend, "extension_root", lambda: ROOT)
+    python = interpreter(environment_folder(user_folder(create=True)))
+    python.parent.mkdir(parents=True)
+    python.touch()
+    said = ("The extension was updated", "Looking at the backend")
+    for locks, sentence in (("of an earlier version", said[0]), (hash_of((lock_of(ROOT, "cpu"),)), said[1])):
+        write_mark(python.parent.parent, {"accelerator": "cpu", "locks": locks})
+        session.backend_python(fresh=True)
+        assert session.needs_repair() == (sentence == said[0])
+        drawn = _drawn(install_panel.draw_install, 200)
+        assert [text for text, _ in drawn if text.startswith(said)][0].startswith(sentence)
+        assert ("trellis.install_backend", True) in drawn
+        # Without online access the button is grey, and the way to it stands above.
+        assert (("screen.userpref_show", True) in drawn) == (sentence == said[0])
 
 
 def test_the_cut_out_stands_beside_the_picture_and_its_fault_below(told):

@@ -11,7 +11,7 @@ from blender_trellis.jobs import session
 from blender_trellis.protocol import Edit
 from blender_trellis.scene.find_asset import part
 from blender_trellis.scene.latents import DATA, LATENTS, read_latents
-from blender_trellis.ui.region import panel, reasons
+from blender_trellis.ui.region import drawing, panel, reasons
 from tests.waiting import PATIENCE, wait_until
 
 
@@ -63,6 +63,24 @@ def _sent(monkeypatch) -> list[Edit]:
         session, "submit", lambda request, place: (sent.append(request), submit(request, place))
     )
     return sent
+
+
+def test_what_was_made_anew_is_not_covered_until_its_region_moves(generated):
+    def covered() -> bool:
+        bpy.context.view_layer.update()
+        assert drawing.taken_by(generated, bpy.context.view_layer) is not None
+        return not drawing.is_settled()
+
+    assert covered()
+    _guide(b"another")
+    assert bpy.ops.trellis.regenerate_region() == {"FINISHED"}
+    assert session.pump_until_done(PATIENCE) and not session.status().fault
+    assert not covered() and not covered()
+    box = bpy.context.object
+    box.location.z += 0.01
+    assert covered()
+    box.location.z -= 0.01
+    assert covered()
 
 
 def test_one_click_changes_the_same_asset(generated, monkeypatch):

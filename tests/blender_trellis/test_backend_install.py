@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from blender_trellis.install import backend_install, python_environment
-from blender_trellis.install.backend_install import Wanted, find_python, install, removable_bytes, remove
+from blender_trellis.install.backend_install import (
+    Wanted,
+    find_python,
+    install,
+    is_outdated,
+    removable_bytes,
+    remove,
+)
 from blender_trellis.install.health import check, lock_of
 from blender_trellis.install.python_environment import Environment, PipProgress, interpreter
 from blender_trellis.process.run_program import InstallCancelled, InstallError, run, scrubbed
@@ -75,6 +82,8 @@ def test_the_interpreter_is_looked_for_in_order(tmp_path):
     assert find_python("", None, root, {}) == checkout
     assert find_python(" /opt/python ", user, root, {}) == Path("/opt/python")
     assert find_python("/opt/python", user, root, {"TRELLIS_PYTHON": "/usr/bin/p"}) == Path("/usr/bin/p")
+    for nowhere in ("~nobody-there/python", "x" * 5000):  # the fault names it where it is started
+        assert find_python(nowhere, user, root, {}) == Path(nowhere)
 
 
 def test_an_environments_folder_stands_for_its_interpreter(tmp_path):
@@ -105,11 +114,15 @@ def test_install_verify_and_upgrade(extension, tmp_path, monkeypatch):
         patch.setattr(backend_install, "_build", None)  # what is right is left alone
         assert install(user, extension, CPU, quiet) == python
 
+    assert not is_outdated(python, user, extension)
     write_lock(extension, "2.0")
+    assert is_outdated(python, user, extension)
+    assert not is_outdated(Path(sys.executable), user, extension)  # somebody's own
     assert works(python, extension) == (
         "Its packages are of another version of the add-on (torch 1.0 instead of 2.0): repair it."
     )
     assert "torch 2.0" in works(install(user, extension, CPU, quiet), extension)
+    assert not is_outdated(python, user, extension)
     assert {path.name for path in user.iterdir()} <= {"backend-venv", "install.log", "uv-cache"}
     assert "transformers" in (user / "install.log").read_text()
 

@@ -29,7 +29,9 @@ def test_jobs_are_read_with_paths_relative_to_their_file(tmp_path):
         tmp_path,
         GOOD | {"name": "chair", "seed": 8, "formats": "mesh, glb", "steps": 4, "guidance": 1},
         {"do": "vary", "asset": "chair", "prompt": "red", "strength": 0.5, "shape": True, "model": "m"},
-        EDIT | {"picture": ["b.png", "/abs/c.png"], "mode": "add", "margin": 0, "growth": 4, "jumps": 50},
+        EDIT
+        | {"picture": ["b.png", "/abs/c.png"], "mode": "add", "margin": 0, "growth": 4, "jumps": 50}
+        | {"background": "keep"},
     )
     assert (chair.name, chair.pictures, chair.seed) == ("chair", (tmp_path / "a.png",), 8)
     assert (chair.formats, chair.files, chair.steps, chair.guidance) == (("mesh",), ("glb",), 4, 1.0)
@@ -39,6 +41,7 @@ def test_jobs_are_read_with_paths_relative_to_their_file(tmp_path):
     assert (edited.name, edited.asset, edited.region) == ("x_edited", tmp_path / "x.glb", tmp_path / "r.json")
     assert edited.pictures == (tmp_path / "b.png", Path("/abs/c.png"))
     assert (edited.mode, edited.margin, edited.growth, edited.jumps) == ("add", 0, 4, 50)
+    assert (chair.background, edited.background) == (None, "keep")
 
 
 def test_names_that_nobody_gave_are_distinct(tmp_path):
@@ -54,6 +57,7 @@ def test_names_that_nobody_gave_are_distinct(tmp_path):
         ('{"do": "generate", "seed": NaN}', "NaN is no JSON number"),
         ('{"do": "generate", "do": "vary"}', 'says "do" twice'),
         ("[" * 100_000, "nested too deeply"),
+        ('{"do": "generate", "seed": ' + "9" * 5000 + "}", "thousands of digits; write a shorter one"),
         ({"picture": "a.png"}, 'does not say what to "do": generate or vary or edit'),
         ({"do": "paint"}, '"do" is "paint"; choose of generate, vary, edit'),
         (GOOD | {"strength": 1}, '"strength" is nothing that generate knows'),
@@ -68,6 +72,7 @@ def test_names_that_nobody_gave_are_distinct(tmp_path):
         (GOOD | {"name": ""}, "give a text"),
         (GOOD | {"formats": ["obj"]}, '"formats" is "obj"; choose of mesh, gaussian, blend'),
         (GOOD | {"formats": []}, '"formats" is []'),
+        (GOOD | {"background": "white"}, "choose of auto, alpha, remover, plain, keep"),
         (GOOD | {"prompt": "a chair"}, "both a picture and a prompt"),
         (GOOD | {"picture": []}, "empty list"),
         (GOOD | {"picture": [1]}, '"picture" is 1; give a text'),

@@ -217,7 +217,8 @@ FAR = f'"{sys.executable}" -E -s "{ROOT}/tests/blender/fake_backend.py"'
 def test_a_backend_behind_a_command_serves_jobs(tmp_path, monkeypatch):
     monkeypatch.setenv("TRELLIS_MODELS", "/here/only")
     banner = "echo 'Welcome to gpubox'; seq 40; echo '{\"type\": \"motd\"}'\n"
-    lines = banner + 'test "$*" = "gpubox trellis-backend" || exit 9\n' + _slowly(FAR)
+    title = r"printf '\033]0;gpubox\007'" + "\n"  # which a shell's start-up file says without a line's end
+    lines = banner + title + 'test "$*" = "gpubox trellis-backend" || exit 9\n' + _slowly(FAR)
     runner = JobRunner(CommandLaunch(_elsewhere(tmp_path, lines), tmp_path / "log"))
     done = runner.pump_until_done(runner.submit(_request()), timeout=PATIENCE)
     assert done.state == "finished" and done.part("mesh") is not None, done.message
@@ -227,14 +228,15 @@ def test_a_backend_behind_a_command_serves_jobs(tmp_path, monkeypatch):
 
 def test_a_connection_that_dies_fails_its_job_and_the_next_one_connects_again(tmp_path):
     marker = tmp_path / "died"
-    dies = f"if [ ! -e {marker} ]; then touch {marker}; exit 255; fi\n"
+    told = "Permission denied (publickey)."
+    dies = f"if [ ! -e {marker} ]; then touch {marker}; echo '{told}' >&2; exit 255; fi\n"
     runner = JobRunner(CommandLaunch(_elsewhere(tmp_path, dies + _slowly(FAR)), tmp_path / "log"))
     first, second = runner.submit(_request()), runner.submit(_request())
     lost = runner.pump_until_done(first, timeout=PATIENCE)
     assert (lost.state, lost.failure) == ("failed", "backend_died")
     assert lost.message.splitlines()[0] == (
         "The backend stopped. The connection to it failed or broke off (exit code 255): "
-        "check the network and try again."
+        f'check the network, and that it asks for no password. It said "{told}".'
     )
     assert runner.pump_until_done(second, timeout=PATIENCE).state == "finished"
     runner.close()

@@ -69,7 +69,7 @@ def shortage(model: str, device: str, need: Need, halved: Need, setting: str, fr
         remedy, words = "half_precision", "take half precision and Memory: Automatic"
     where = "memory" if device == "cpu" else f"memory on {device}"
     return Shortage(
-        f"{model} needs {most / 1e9:.1f} GB of {where} for {WORDS.get(stage, stage)}, and "
+        f"{model} needs about {most / 1e9:.1f} GB of {where} for {WORDS.get(stage, stage)}, and "
         f"{free / 1e9:.1f} GB are free: {words}.",
         remedy,
     )

@@ -6,7 +6,7 @@ and loading files may do what they like in the meantime.
 
 from ..status import Growing, Listed, Status
 from .asking import cut_out, growing, is_being_edited, left_jobs, listed_jobs, remedy, status
-from .backend import backend_python, has_backend, is_running, known_devices
+from .backend import backend_python, has_backend, is_running, known_devices, needs_repair
 from .choosing import candidates, discard_candidates, finish_picked, next_candidate, pick
 from .doing import (
     ask_cut_out,
@@ -66,6 +66,7 @@ __all__ = [
     "listed_jobs",
     "model_info",
     "move",
+    "needs_repair",
     "next_candidate",
     "pick",
     "pump_until_done",

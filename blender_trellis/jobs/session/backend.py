@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ...backend_settings import backend_settings
 from ...extension_paths import extension_root, user_folder
-from ...install.backend_install import find_python
+from ...install.backend_install import find_python, is_outdated
 from ..launch import CommandLaunch, Launch
 from .state import State, current
 
@@ -16,7 +16,9 @@ def backend_python(fresh: bool = False) -> Path | None:
     """The backend's interpreter, None while there is none. Looked for every other second, or now."""
     state = current()
     if fresh or time.monotonic() - state.python_known > PYTHON_SECONDS:
-        state.python = find_python(backend_settings().python, user_folder(), extension_root())
+        python = find_python(backend_settings().python, user_folder(), extension_root())
+        state.python = python
+        state.is_outdated = python is not None and is_outdated(python, user_folder(), extension_root())
         state.python_known = time.monotonic()
     return state.python
 
@@ -24,6 +26,11 @@ def backend_python(fresh: bool = False) -> Path | None:
 def has_backend() -> bool:
     """Whether there is something to start: a command, or an interpreter."""
     return bool(backend_settings().command) or backend_python() is not None
+
+
+def needs_repair() -> bool:
+    """Whether the installed packages are of another version of the extension, which was updated since."""
+    return not backend_settings().command and backend_python() is not None and current().is_outdated
 
 
 def is_running() -> bool:

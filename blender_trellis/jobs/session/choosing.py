@@ -7,6 +7,7 @@ from ...scene.window import redraw
 from ..candidates import Candidate, complete
 from .doing import cancel, submit
 from .state import current
+from .timer import wake
 
 
 def candidates() -> tuple[Candidate, ...]:
@@ -46,4 +47,5 @@ def discard_candidates() -> None:
     state.candidates = ()
     for name in [name for name, placement in state.placements.items() if placement.candidate]:
         cancel(name)
+    wake()
     redraw(views=True)

@@ -8,7 +8,7 @@ from ..cut_out import Asked
 from ..kept.stage_times import times_key
 from ..placement import Placement
 from .backend import choose_launch
-from .results import keep, prepare, times
+from .results import add_candidate, keep, prepare, times
 from .state import current
 from .timer import wake
 
@@ -62,11 +62,16 @@ def retry(job: str) -> None:
 
 
 def continue_left() -> None:
-    """Goes on with the jobs that were waiting when Blender closed; finished ones go into the scene."""
+    """Goes on with the jobs that were waiting when Blender closed; finished ones go into the scene.
+
+    Candidates are shown again, to be picked.
+    """
     state = current()
     state.keeper.left()
     for one in state.keeper.adopt():
-        if one.job.state == "finished":
+        if one.job.state == "finished" and one.placement.candidate:
+            add_candidate(state, one.job, one.placement)
+        elif one.job.state == "finished":
             prepare(state, one.job, one.placement)
         elif not isinstance(one.job.request, LoadModel):
             submit(one.job.request, one.placement)

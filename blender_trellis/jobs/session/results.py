@@ -30,15 +30,23 @@ def end_job(state: State, job: Job) -> None:
         state.times = with_run(times(state), job.request, stage_seconds(job))
         write_times(user_folder(create=True), state.times)
         if placement.candidate:
-            found = (*state.candidates, candidate_of(job, placement))
-            state.candidates = tuple(sorted(found, key=lambda one: one.number))
-            redraw(views=True)
+            add_candidate(state, job, placement)
         else:
             prepare(state, job, placement)
     elif job.state == "failed":
         sentence, *lines = job.message.splitlines()
         state.note_fault(sentence, tuple(lines))
         state.remedy = job.remedy or ("preferences" if job.failure in WITH_SETTINGS else "")
+
+
+def add_candidate(state: State, job: Job, placement: Placement) -> None:
+    """Shows a structure beside the others, to be picked or not; numbers are given once."""
+    taken = {one.number for one in state.candidates}
+    if placement.candidate in taken:
+        placement = replace(placement, candidate=max(taken) + 1)
+    found = (*state.candidates, candidate_of(job, placement))
+    state.candidates = tuple(sorted(found, key=lambda one: one.number))
+    redraw(views=True)
 
 
 def times(state: State) -> Times:
@@ -74,7 +82,8 @@ def place_arrived(state: State) -> None:
 def keep(state: State) -> None:
     """Writes the jobs down that are in no scene yet, for the case that Blender ends."""
     here = [(job, state.placements[job.id]) for job in state.runner.queue.jobs if job.id in state.placements]
-    state.keeper.keep([*state.unsaved, *state.finished(), *here])
+    shown = [(one.job, one.placement) for one in state.candidates]
+    state.keeper.keep([*state.unsaved, *state.finished(), *shown, *here])
     state.unsaved = tuple((replace(job, parts=()), where) for job, where in state.unsaved)[-KEPT_JOBS:]
     if state.keeper.fault not in ("", state.keeping):
         state.note_fault(state.keeper.fault)

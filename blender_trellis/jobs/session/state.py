@@ -57,7 +57,8 @@ class State:
         self.told: tuple[ModelInfo, ...] | None = None  # the known models; None until they are read
         self.stored: object = None  # the backend's greeting that has been stored
         self.python: Path | None = None
-        self.python_known = float("-inf")
+        self.is_outdated = False  # whether the installed packages are those of another version
+        self.python_known = float("-inf")  # when both were looked for
         self.checked: tuple[Path, float] | None = None  # the interpreter that was looked at, and when
 
     def finished(self) -> Iterator[tuple[Job, Placement]]:

@@ -33,7 +33,7 @@ def why_not_install() -> str:
     if task is not None and not task.done:
         return "It is being installed"
     if not bpy.app.online_access and not backend_settings().wheels:
-        return "Allow online access first, with the button beside this one"
+        return "Allow online access first, in the preferences under System"
     return ""
 
 

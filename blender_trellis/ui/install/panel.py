@@ -38,36 +38,42 @@ def draw_install(layout: bpy.types.UILayout, letters: int) -> None:
 def _draw_missing(layout: bpy.types.UILayout, letters: int) -> None:
     draw_text(layout, "The backend, which computes the models, is not installed yet.", "INFO", letters)
     draw_text(layout, translated(needs(wanted())), "BLANK1", letters)
-    if not bpy.app.online_access and not backend_settings().wheels:
-        draw_text(
-            layout,
-            "Installing downloads packages, which Blender's preferences do not allow yet.",
-            "ERROR",
-            letters,
-        )
-        layout.operator(
-            "screen.userpref_show", text="Allow Online Access…", icon="PREFERENCES"
-        ).section = "SYSTEM"
+    _draw_online_access(layout, letters)
     row = layout.row(align=True)
     row.scale_y = 1.3
     row.operator("trellis.install_backend", icon="IMPORT")
+    # Where another Python or a folder of packages is named.
+    row.operator("trellis.open_preferences", text="", icon="PREFERENCES")
     if has_leftovers(user_folder()):
         row.operator("trellis.remove_backend", text="", icon="TRASH")
 
 
+def _draw_online_access(layout: bpy.types.UILayout, letters: int) -> None:
+    """Why nothing can be downloaded, and the button that leads there, where that is so."""
+    if bpy.app.online_access or backend_settings().wheels:
+        return
+    sentence = "Installing downloads packages, which Blender's preferences do not allow yet."
+    draw_text(layout, sentence, "ERROR", letters)
+    allow = layout.operator("screen.userpref_show", text="Allow Online Access…", icon="PREFERENCES")
+    allow.section = "SYSTEM"
+
+
 def _draw_found(layout: bpy.types.UILayout, python: Path, letters: int) -> None:
     """An interpreter: what was found out about it, and what can be done with one that was installed here."""
-    health = session.backend_health()
     ours = environment_folder(user_folder()) in python.parents
-    if health is None:
-        draw_text(layout, "Looking at the backend", "SORTTIME", letters)
-    elif health.is_right:
+    health = None if session.needs_repair() else session.backend_health()
+    if health is not None and health.is_right:
         told = "The backend is installed" if ours else "The backend runs in another Python"
         draw_text(layout, f"{translated(told)}: {health.sentence}", "CHECKMARK", letters)
+    elif health is None and not session.needs_repair():
+        draw_text(layout, "Looking at the backend", "SORTTIME", letters)
     else:
+        wrong = "The extension was updated and needs other packages than are installed: repair the backend."
         column = layout.column()
         column.alert = True
-        draw_text(column, translated(health.sentence), "ERROR", letters)
+        draw_text(column, wrong if health is None else translated(health.sentence), "ERROR", letters)
+        if ours:
+            _draw_online_access(layout, letters)
     if not ours:
         draw_text(layout, str(python), "BLANK1", letters)
         return
@@ -86,7 +92,8 @@ def _draw_outcome(layout: bpy.types.UILayout, task: TaskState, letters: int) -> 
     column.alert = not task.cancelled
     draw_text(column, translated(str(task.error)), "INFO" if task.cancelled else "ERROR", letters)
     if not task.cancelled:
-        row = layout.row(align=True)
+        column = layout.column(align=True)
+        row = column.row(align=True)
         row.operator("trellis.copy_outcome", icon="COPYDOWN").name = "install"
         row.operator("trellis.open_install_log", icon="TEXT")
-        row.operator("trellis.open_folder", icon="FILE_FOLDER")
+        column.operator("trellis.open_folder", icon="FILE_FOLDER")

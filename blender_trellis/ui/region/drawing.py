@@ -33,6 +33,7 @@ class _Memory:
     def __init__(self):
         self.latents_key: object = None
         self.latents: StoredLatents | None = None
+        self.former: object = None  # the key of the latents that an edit in these regions has replaced
         self.key: object = None
         self.taken: Taken | str = ""  # or why it cannot be told
         self.cubes = Cubes()
@@ -67,9 +68,12 @@ def taken_by(collection: bpy.types.Collection, view_layer: bpy.types.ViewLayer) 
     if not sources:
         return None
     carrier = collection.get(DATA)
-    latents_key = (collection.session_uid, carrier.get(LATENTS) if carrier is not None else None)
-    key = (latents_key, *(source.stamp for source in sources))
+    packed = carrier.get(LATENTS) if carrier is not None else None
+    latents_key = (collection.session_uid, packed, collection.get("trellis_history"))
+    stamps = tuple(source.stamp for source in sources)
+    key = (latents_key, stamps)
     if key != _memory.key:
+        _memory.former = _replaced(_memory.key, key, _memory.former)
         _memory.key, _memory.drawn = key, False
         try:
             if latents_key != _memory.latents_key or _memory.latents is None:
@@ -81,6 +85,18 @@ def taken_by(collection: bpy.types.Collection, view_layer: bpy.types.ViewLayer) 
     if isinstance(_memory.taken, str):
         raise Fault(_memory.taken)
     return _memory.taken
+
+
+def is_settled() -> bool:
+    """Whether what the regions take was just made anew: it is looked at then, until a region moves."""
+    return _memory.former is not None
+
+
+def _replaced(before, now, former):
+    """The key of the latents that an edit has replaced in regions that stayed; None where none has."""
+    if before is None or before[1] != now[1] or before[0][0] != now[0][0] or now[0] == former:
+        return None
+    return before[0]
 
 
 def _take(shape: RegionShape, latents: StoredLatents) -> Taken:
@@ -99,7 +115,7 @@ def _draw() -> None:
         taken = taken_by(collection, context.view_layer)
     except Fault:
         return  # which the panel says
-    if taken is None or not taken.own.any():
+    if taken is None or is_settled() or not taken.own.any():
         return
     if not _memory.drawn:
         _memory.cubes.fill(taken.own)

@@ -3,6 +3,7 @@
 python driver.py SEED FIRST END HOME fake|real [recover]
 """
 
+import contextlib
 import faulthandler
 import os
 import resource
@@ -22,7 +23,9 @@ import blender_trellis  # noqa: E402
 from blender_trellis.jobs import runner, session  # noqa: E402
 from blender_trellis.protocol.pictures import PNG  # noqa: E402
 
-SECONDS = {"fake": 30.0, "real": 240.0}  # within which all jobs have ended
+SECONDS = {"fake": 30.0, "real": 240.0}  # after which a job that does not come on hangs
+SILENT_SECONDS = {"fake": 3.0, "real": 30.0}
+FINISHED = {True: ("game", "512"), False: ("raw", "0")}
 
 
 class Wrong(Exception):
@@ -35,6 +38,7 @@ class Soak:
     def __init__(self, home: Path, which: str):
         self._home, self._which = home, which
         self._listed: dict[str, session.Listed] = {}  # jobs as they were last seen
+        self._finished = False  # whether meshes get a texture now
         self._seen: set[str] = set()  # assets that were in the scene, also where a new file was opened since
 
     def prepare(self) -> None:
@@ -51,7 +55,7 @@ class Soak:
         )
         python.chmod(python.stat().st_mode | stat.S_IXUSR)
         os.environ |= {"TRELLIS_PYTHON": str(python), "HOME": str(self._home)}
-        runner.CANCEL_SECONDS, runner.SILENT_SECONDS = 1.0, 3.0 if self._which == "fake" else 60.0
+        runner.CANCEL_SECONDS, runner.SILENT_SECONDS = 1.0, SILENT_SECONDS[self._which]
         bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
         blender_trellis.register()
         self._set()
@@ -59,11 +63,13 @@ class Soak:
     def _set(self) -> None:
         settings = bpy.context.scene.trellis
         settings.formats = {"mesh"}
-        settings.finish.preset, settings.finish.texture = "raw", "0"
+        settings.finish.preset, settings.finish.texture = FINISHED[self._finished]
 
     def live_through(self, fault: Fault) -> None:
         """One fault; raises Wrong."""
         self._seen, self._listed = set(), {}
+        self._finished = self._which == "real" and fault.finished
+        self._set()
         session.forget()
         session.dismiss()
         names = [fault.picture, f"h{fault.number}.png"]
@@ -93,23 +99,24 @@ class Soak:
         path.unlink()
 
     def _pump(self, fault: Fault) -> None:
-        began, ticks, acted = time.monotonic(), 0, fault.action == "nothing"
-        undone = None
-        while True:
-            session.timer.tick()
-            self._see()
-            ticks += 1
-            if ticks >= fault.ticks and not acted:
-                acted, undone = True, self._act(fault)
-            if not session.timer.is_busy(session.state.current()) and acted:
-                break
-            if time.monotonic() - began > SECONDS[self._which]:
-                raise Wrong(f"a job never ends: {self._states()}")
-            time.sleep(0.01)
-        if undone is not None:
-            undone()
+        ticks, acted = 0, fault.action == "nothing"
+        came_on, before = time.monotonic(), None
+        with contextlib.ExitStack() as stack:  # of what an action has changed until the jobs have ended
+            while session.timer.is_busy(session.state.current()) or not acted:
+                session.timer.tick()
+                self._see()
+                ticks += 1
+                if ticks >= fault.ticks and not acted:
+                    acted = True
+                    self._act(fault, stack)
+                now = session.listed_jobs()
+                if now != before:
+                    came_on, before = time.monotonic(), now
+                if time.monotonic() - came_on > SECONDS[self._which]:
+                    raise Wrong(f"a job never ends: {self._states()}")
+                time.sleep(0.01)
 
-    def _act(self, fault: Fault):
+    def _act(self, fault: Fault, stack: contextlib.ExitStack) -> None:
         match fault.action:
             case "cancel":
                 session.cancel(next(iter(self._running()), ""))
@@ -142,12 +149,11 @@ class Soak:
             case "full_disk":
                 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
                 resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-                return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+                stack.callback(resource.setrlimit, resource.RLIMIT_FSIZE, (soft, hard))
             case _ if fault.action == CRASH:
                 session.state.current().keeper._writer.submit(lambda: None).result()
                 report("dies", fault)
                 os.kill(os.getpid(), signal.SIGKILL)
-        return None
 
     def _running(self) -> list[str]:
         return [job.id for job in session.listed_jobs() if job.state in ("queued", "running")]

@@ -10,7 +10,6 @@ LIES = ("lie_index", "lie_shape", "lie_type", "lie_nan", "lie_name", "lie_empty"
 """Results that are wrong; the job must fail."""
 BROKEN = ("die", "crash", "truncate", "stall", "closed", "noise", "huge", "first_word", "hang", "deaf")
 """A backend that breaks down; the job must end, and the next one must be made."""
-ON_A_REAL_ONE = ("none", "slow", "twice", "garbage", "lie_index", "lie_nan", "die", "crash", "truncate")
 ACTIONS = ("nothing",) * 6 + (
     "cancel",
     "new_file",
@@ -21,7 +20,7 @@ ACTIONS = ("nothing",) * 6 + (
     "full_disk",
     "reload",
 )
-ACTIONS_ON_A_REAL_ONE = ("nothing", "cancel", "new_file", "kill", "kill", "undo", "full_disk")
+ACTIONS_ON_A_REAL_ONE = ("nothing", "kill", *ACTIONS[5:])
 CRASH = "blender_dies"  # what the driver does to itself; the queue has to be there afterwards
 
 
@@ -36,6 +35,11 @@ class Fault:
     ticks: int
 
     @property
+    def finished(self) -> bool:
+        """Whether its mesh is also closed and gets a texture, on a real backend."""
+        return self.number % 3 == 0
+
+    @property
     def picture(self) -> str:
         """The name of the job's picture, by which the backend knows what to do."""
         return f"f{self.number}_{self.kind}-{self.at}.png"
@@ -44,7 +48,7 @@ class Fault:
 def fault_of(seed: int, number: int, real: bool) -> Fault:
     """The fault of this number."""
     draw = random.Random(f"{seed} {number} {real}")
-    kinds = ON_A_REAL_ONE if real else draw.choice((HARMLESS, LIES, BROKEN))
+    kinds = draw.choice((HARMLESS, LIES, BROKEN))
     action = CRASH if draw.random() < 0.02 else draw.choice(ACTIONS_ON_A_REAL_ONE if real else ACTIONS)
     ticks = draw.randrange(1, 400) if real else draw.randrange(1, 30)
     return Fault(number, draw.choice(kinds), draw.randrange(0, 14), action, ticks)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 DRIVER = Path(__file__).with_name("driver.py")
-SILENT_SECONDS = {"fake": 60.0, "real": 400.0}  # without a line, after which Blender hangs
+SILENT_SECONDS = {"fake": 120.0, "real": 1500.0}  # without a line, after which Blender itself hangs
 
 
 @dataclass

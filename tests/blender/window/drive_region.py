@@ -18,6 +18,7 @@ import bpy
 import numpy as np
 from bpy_extras import view3d_utils
 from mathutils import Vector
+from mathutils.kdtree import KDTree
 
 sys.path.insert(0, str(Path(__file__).parent))
 from driving import (
@@ -60,6 +61,63 @@ def state() -> dict[str, object]:
         rows = np.concatenate([places.reshape(-1, 3), looks.reshape(-1, width)], axis=1)
         vertices[kind] = (keys, rows)
     return {"digest": digest.hexdigest(), **vertices}
+
+
+def texture() -> tuple[np.ndarray, np.ndarray]:
+    """Of the finished mesh: its faces' middles (F, 3), and the texels (F, 3) there, 0 to 1."""
+    mesh = find_asset().part(bpy.data.collections[NAME], "finished").data
+    nodes = mesh.materials[0].node_tree.nodes
+    image = next(node.image for node in nodes if node.type == "TEX_IMAGE")
+    pixels = np.empty(len(image.pixels), np.float32)
+    image.pixels.foreach_get(pixels)
+    pixels = pixels.reshape(image.size[1], image.size[0], -1)
+    corners, uv = np.empty(3 * len(mesh.polygons), np.int32), np.empty(6 * len(mesh.polygons), np.float32)
+    mesh.loops.foreach_get("vertex_index", corners)
+    mesh.uv_layers.active.data.foreach_get("uv", uv)
+    places = np.empty(3 * len(mesh.vertices), np.float32)
+    mesh.vertices.foreach_get("co", places)
+    column, row = (uv.reshape(-1, 3, 2).mean(axis=1) * image.size).astype(int).T
+    return places.reshape(-1, 3)[corners.reshape(-1, 3)].mean(axis=1), pixels[row, column, :3]
+
+
+def same_texture(before: tuple[np.ndarray, np.ndarray], below: float) -> float:
+    """The share of the faces below a height that have the texel they had, to 8 bits, at the same place."""
+    places, colors = texture()
+    tree = KDTree(len(places))
+    for number, place in enumerate(places):
+        tree.insert(place, number)
+    tree.balance()
+    kept = [(place, color) for place, color in zip(*before, strict=True) if place[2] < below]
+    same = 0
+    for place, color in kept:
+        _, number, distance = tree.find(place)
+        same += distance < 1e-5 and np.abs(colors[number] - color).max() < 1.5 / 255
+    return same / len(kept)
+
+
+def rendered() -> dict[str, float]:
+    """What F12 gives: how much of the picture the asset fills, and how far its colours spread."""
+    scene = bpy.context.scene
+    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+    camera.location, camera.rotation_euler = (0, -3, 0), (np.pi / 2, 0, 0)
+    sun = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))
+    sun.rotation_euler = (0.8, 0, 0.3)
+    for one in (camera, sun):
+        scene.collection.objects.link(one)
+    scene.camera = camera
+    scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 4, False
+    scene.render.resolution_x = scene.render.resolution_y = 128
+    scene.render.film_transparent = True
+    scene.render.filepath = str(Path(PLAN["shots"]) / "render.png")
+    bpy.ops.render.render(write_still=True)
+    image = bpy.data.images.load(scene.render.filepath)
+    pixels = np.empty(len(image.pixels), np.float32)
+    image.pixels.foreach_get(pixels)
+    pixels = pixels.reshape(-1, 4)
+    shown = pixels[pixels[:, 3] > 0.9, :3]
+    for one in (camera, sun):
+        bpy.data.objects.remove(one)
+    return {"share": len(shown) / len(pixels), "spread": float(shown.std(axis=0).max())}
 
 
 def same_outside(before: dict, after: dict, low: float, high: float) -> dict[str, object]:
@@ -171,15 +229,17 @@ def removed_undone_redone() -> Iterator[float]:
     box = bpy.context.object
     lower = box.location.z - box.scale.z
     bpy.context.scene.trellis.region.mode = "remove"
-    before = state()
+    before, painted = state(), texture()
     yield from regenerate("3_removed")
     after = state()
+    report["texture_kept"] = same_texture(painted, lower - 0.15)
     # A voxel of the model, and what of the surface may adapt around it.
     report["removed"] = same_outside(before, after, lower - 0.1, 9.0)
     with window_context():
         bpy.ops.ed.undo()
     yield 0.5
     report["undone"] = state()["digest"] == before["digest"]
+    report["texture_undone"] = same_texture(painted, 9.0)
     with window_context():
         bpy.ops.ed.redo()
     yield 0.5
@@ -187,11 +247,13 @@ def removed_undone_redone() -> Iterator[float]:
 
 
 def edited_after_reopening() -> Iterator[float]:
-    before = state()
+    before, painted = state(), texture()
     bpy.ops.wm.save_as_mainfile(filepath=PLAN["blend"])
     bpy.ops.wm.open_mainfile(filepath=PLAN["blend"], load_ui=False)
     yield 2.0
     report["reopened"] = state()["digest"] == before["digest"]
+    report["texture_reopened"] = same_texture(painted, 9.0)
+    report["rendered"] = rendered()
     box = bpy.data.objects["Region"]
     bpy.context.view_layer.objects.active = box
     box.location.z, box.scale.z = -0.3, 0.1
