@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import fast_simplification
 import numpy as np
 
 from backend.finishing.arrays import ArrayMesh, face_areas, parts, vertex_normals
 from backend.finishing.closing import close_mesh, is_closed
+from backend.finishing.collapse import collapsed, collapsed_as
 from backend.finishing.parts import remove_crumbs
 from backend.machine.child import in_child
 
@@ -44,27 +44,32 @@ def _collapsed(mesh: ArrayMesh, faces: int, haste: int, wait: Callable[[], None]
     """Which edges collapse is decided with the colours as a relief: their borders are creases then."""
     points = mesh.vertices.astype(np.float32)
     if mesh.colors is None:
-        vertices, fewer = _simplified(points, mesh.faces, faces, haste, False, wait)
+        vertices, fewer = _in_child_if_large(collapsed, (points, mesh.faces), faces, haste, wait)
         return ArrayMesh(vertices.astype(np.float64), fewer.astype(np.int32)).keep(np.ones(len(fewer), bool))
     width = np.sqrt(_WIDTH * face_areas(mesh).sum() / faces)
     height = (_STEP * width * _main_shade(mesh.colors))[:, None]
     relief = (mesh.vertices + height * vertex_normals(mesh)).astype(np.float32)
-    _, _, collapses = _simplified(relief, mesh.faces, faces, haste, True, wait)
-    vertices, fewer, merged = fast_simplification.replay_simplification(points, mesh.faces, collapses)
+    vertices, fewer, merged = _in_child_if_large(
+        collapsed_as, (relief, points, mesh.faces), faces, haste, wait
+    )
     counts = np.maximum(np.bincount(merged, minlength=len(vertices)), 1)
     colors = np.stack([np.bincount(merged, one, len(vertices)) / counts for one in mesh.colors.T], axis=1)
     made = ArrayMesh(vertices.astype(np.float64), fewer.astype(np.int32), colors.astype(np.float32))
     return made.keep(np.ones(len(fewer), bool))
 
 
-def _simplified(
-    points: np.ndarray, faces: np.ndarray, count: int, haste: int, told: bool, wait: Callable[[], None]
+def _in_child_if_large(
+    function: Callable[..., tuple[np.ndarray, ...]],
+    arrays: tuple[np.ndarray, ...],
+    count: int,
+    haste: int,
+    wait: Callable[[], None],
 ) -> tuple[np.ndarray, ...]:
-    """Vertices and faces, and where it is to be told which edges collapsed."""
-    options = {"target_count": count, "agg": haste, "return_collapses": told}
-    if len(faces) < _MANY_FACES:
-        return fast_simplification.simplify(points, faces, **options)
-    return in_child("fast_simplification:simplify", (points, faces), options, wait)
+    if len(arrays[-1]) < _MANY_FACES:
+        return function(*arrays, count, haste)
+    return in_child(
+        f"{function.__module__}:{function.__name__}", arrays, {"count": count, "haste": haste}, wait
+    )
 
 
 def _main_shade(colors: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from ..faults import Fault
 from ..process.backend_process import BackendProcess
 from ..process.growth import Growth
-from ..protocol import Cancel, CutOut, Decoded, Failed, Hello, Making, ProtocolError
+from ..protocol import Cancel, CutOut, Decoded, Failed, Hello, Making, Progress, ProtocolError
 from .cut_out import Asked, answered
 from .job import Job, JobQueue, new_job
 from .launch import CommandLaunch, Launch
@@ -39,6 +39,7 @@ class JobRunner:
         self.told = ""  # why there is no backend, where nobody has asked for its end
         self._clock = clock
         self._worked = clock()  # when there was last a job
+        self._heard = clock()  # when the running one last told how far it is
         self._growth = Growth()
         self._launch = launch
         self._process: BackendProcess | None = None
@@ -89,6 +90,12 @@ class JobRunner:
         return self._process is not None and self._process.hello is None
 
     @property
+    def unheard_seconds(self) -> float:
+        """How long ago the running job last told how far it is; 0 before its first word."""
+        job = self.queue.running
+        return self._clock() - self._heard if job is not None and job.stage else 0.0
+
+    @property
     def memory_bytes(self) -> int:
         """What the backend takes."""
         return self._process.memory_bytes if self._process is not None else 0
@@ -103,6 +110,8 @@ class JobRunner:
         """Takes what has come, starts what can start; gives back the jobs that ended, and forgets them."""
         if self._process is not None:
             for message in self._process.poll():
+                if isinstance(message, Progress):
+                    self._heard = self._clock()
                 self.queue = self.queue.apply(message)
                 self.cut_out = answered(self.cut_out, message)
             self.hello = self._process.hello or self.hello

@@ -78,15 +78,15 @@ def status_of(
     backend = _backend_lines(runner)
     if job is None:
         return Status(fault=fault, log=log, backend=backend)
-    left = seconds_left(job)
+    left, since = seconds_left(job), runner.unheard_seconds
     return Status(
         job.id,
         label(placements[job.id]),
         job.fraction,
         job.stage,
         "Starting the backend" if runner.is_starting else job.message,
-        round(job.seconds),
-        None if left is None else round(left),
+        round(job.seconds + since),
+        None if left is None else round(max(left - since, 0.0)),
         fault,
         log,
         backend,

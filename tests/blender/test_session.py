@@ -284,3 +284,17 @@ def test_the_second_run_knows_how_long_it_takes(addon, picture):
     _press_generate(picture())
     assert session.status().left is not None
     assert session.pump_until_done(PATIENCE)
+
+
+def test_the_seconds_go_on_while_a_job_says_nothing(addon, picture):
+    bpy.context.scene.trellis.picture = str(picture(b"slow"))
+    bpy.ops.trellis.generate()
+    wait_until(lambda: session.status().stage == "sparse_structure", meanwhile=session.timer.tick)
+    runner = session.state.current().runner
+    shown = []
+    for silent in (0.0, 7.0):
+        runner._clock = lambda silent=silent: runner._heard + silent
+        shown.append(session.status().seconds)
+    assert shown[1] == shown[0] + 7
+    session.cancel()
+    assert session.pump_until_done(PATIENCE) and session.status().seconds == 0

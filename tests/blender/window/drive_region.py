@@ -18,7 +18,6 @@ import bpy
 import numpy as np
 from bpy_extras import view3d_utils
 from mathutils import Vector
-from mathutils.kdtree import KDTree
 
 sys.path.insert(0, str(Path(__file__).parent))
 from driving import (
@@ -80,19 +79,10 @@ def texture() -> tuple[np.ndarray, np.ndarray]:
     return places.reshape(-1, 3)[corners.reshape(-1, 3)].mean(axis=1), pixels[row, column, :3]
 
 
-def same_texture(before: tuple[np.ndarray, np.ndarray], below: float) -> float:
-    """The share of the faces below a height that have the texel they had, to 8 bits, at the same place."""
-    places, colors = texture()
-    tree = KDTree(len(places))
-    for number, place in enumerate(places):
-        tree.insert(place, number)
-    tree.balance()
-    kept = [(place, color) for place, color in zip(*before, strict=True) if place[2] < below]
-    same = 0
-    for place, color in kept:
-        _, number, distance = tree.find(place)
-        same += distance < 1e-5 and np.abs(colors[number] - color).max() < 1.5 / 255
-    return same / len(kept)
+def same_texture(before: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Whether every face lies where it did and has the texel that it had."""
+    same_faces = len(before[0]) == len((now := texture())[0])
+    return same_faces and all(np.allclose(*pair, atol=1e-3) for pair in zip(before, now, strict=True))
 
 
 def rendered() -> dict[str, float]:
@@ -206,7 +196,7 @@ def added_and_moved() -> Iterator[float]:
         area = bpy.context.area
         with bpy.context.temp_override(region=next(one for one in area.regions if one.type == "WINDOW")):
             bpy.ops.view3d.view_selected()
-        area.spaces.active.shading.color_type = "VERTEX"
+        area.spaces.active.shading.color_type = "TEXTURE"
         bpy.ops.trellis.add_region("INVOKE_DEFAULT", True)
     yield 2.0
     box = bpy.context.object
@@ -232,14 +222,14 @@ def removed_undone_redone() -> Iterator[float]:
     before, painted = state(), texture()
     yield from regenerate("3_removed")
     after = state()
-    report["texture_kept"] = same_texture(painted, lower - 0.15)
+    report["texture_changed"] = not same_texture(painted)
     # A voxel of the model, and what of the surface may adapt around it.
     report["removed"] = same_outside(before, after, lower - 0.1, 9.0)
     with window_context():
         bpy.ops.ed.undo()
     yield 0.5
     report["undone"] = state()["digest"] == before["digest"]
-    report["texture_undone"] = same_texture(painted, 9.0)
+    report["texture_undone"] = same_texture(painted)
     with window_context():
         bpy.ops.ed.redo()
     yield 0.5
@@ -252,7 +242,7 @@ def edited_after_reopening() -> Iterator[float]:
     bpy.ops.wm.open_mainfile(filepath=PLAN["blend"], load_ui=False)
     yield 2.0
     report["reopened"] = state()["digest"] == before["digest"]
-    report["texture_reopened"] = same_texture(painted, 9.0)
+    report["texture_reopened"] = same_texture(painted)
     report["rendered"] = rendered()
     box = bpy.data.objects["Region"]
     bpy.context.view_layer.objects.active = box
