@@ -7,6 +7,7 @@ P texels · V vertices · F faces · Z size of a view.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -36,11 +37,12 @@ def seen_colors(
     gaussians: Gaussians,
     vertices: np.ndarray,
     faces: np.ndarray,
+    wait: Callable[[], None] = lambda: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Colours (P, 3) f32 in [0, 1] of the Gaussians as views from around the mesh (V, 3), (F, 3) see them at
     the texels, and the summed weight of those views (P,): 0 where none sees the surface or splats are.
 
-    A view that looks straight at the surface weighs 1.
+    A view that looks straight at the surface weighs 1. `wait` is called after each and may raise to stop.
     """
     sums = np.zeros((len(texels.place), 4), np.float32)
     if len(gaussians) == 0 or len(texels.place) == 0:
@@ -57,11 +59,16 @@ def seen_colors(
         camera = around(vertices, view.azimuth, view.elevation, FEATURE_FOV, _FRAME)
         return camera, drawn(splats, camera, size), camera.depths(vertices, faces, size)[1]
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for camera, shown, inverse in pool.map(view_from, feature_views(VIEWS, np.random.default_rng(0))):
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        views = feature_views(VIEWS, np.random.default_rng(0))
+        for camera, shown, inverse in pool.map(view_from, views):
             frame = np.concatenate([camera.axes, camera.position[None]]).astype(np.float32)
             lens = np.array([camera.focal, *camera.centre], np.float32) * size
             _gather(position, texels.face, normals, frame, lens, shown, inverse, sums)
+            wait()
+    finally:
+        pool.shutdown(cancel_futures=True)
     return sums[:, :3] / np.maximum(sums[:, 3:], 1e-9), sums[:, 3]
 
 

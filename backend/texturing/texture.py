@@ -61,7 +61,7 @@ def texture_mesh(
     report("bake", 0, 2 + len(pictures))
     normals = vertex_normals(mesh).detach().float().cpu()[torch.from_numpy(cut.origin)]
     texels = texels_of(vertices[cut.origin], normals.numpy(), cut.faces, cut.uv, settings.size)
-    colors = _surface_colors(mesh, cut, texels, gaussians)
+    colors = _surface_colors(mesh, cut, texels, gaussians, lambda: report("bake", 0, 2 + len(pictures)))
     remarks: tuple[str, ...] = ()
     if settings.project_picture and pictures:
         placed, remarks = place(pictures, vertices, faces, _vertex_colors(mesh))
@@ -107,7 +107,9 @@ def _vertex_colors(mesh: Mesh) -> np.ndarray | None:
     return None if mesh.colors is None else mesh.colors.detach().float().cpu().clamp(0, 1).numpy()
 
 
-def _surface_colors(mesh: Mesh, cut: Unwrapped, texels: Texels, gaussians: Gaussians | None) -> np.ndarray:
+def _surface_colors(
+    mesh: Mesh, cut: Unwrapped, texels: Texels, gaussians: Gaussians | None, wait: Callable[[], None]
+) -> np.ndarray:
     """Colours (P, 3) that the splats show at the texels; where no view sees those, of splats near them; of
     the mesh, or grey, as far as no splats are near.
     """
@@ -119,7 +121,7 @@ def _surface_colors(mesh: Mesh, cut: Unwrapped, texels: Texels, gaussians: Gauss
     if gaussians is None:
         return colors
     vertices, faces = mesh.vertices.detach().cpu().float().numpy(), mesh.faces.cpu().numpy()
-    seen, sight = seen_colors(texels, gaussians, vertices, faces)
+    seen, sight = seen_colors(texels, gaussians, vertices, faces, wait)
     hidden = np.flatnonzero(sight < _CLEAR_SIGHT)
     splats, density = splat_colors(texels.position, gaussians, hidden)
     share = (density / (density + (_EQUAL_DENSITY if own is not None else 1e-9)))[:, None]

@@ -25,7 +25,7 @@ _PIECE = 1500
 # grid of about 1.5 times so many cells a side, and not for more charts than the finest finished mesh has.
 _MOST_CHARTS, _CAREFUL_SIZE = 4000, 640
 # From so many faces on, charts take about a second, in which xatlas lets nothing else run in its process.
-_MANY_FACES = 10_000
+_MANY_FACES = 4_000
 
 
 @dataclass(frozen=True)
