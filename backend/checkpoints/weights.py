@@ -17,7 +17,7 @@ from backend.config import config_args, read_json
 from backend.errors import UserError
 from backend.files import atomic_path
 from backend.layers.engines import TORCH, Engine
-from backend.lifting.aligned_flow import AlignedStructureFlowModel
+from backend.lifting.aligned_flow import AlignedSLatFlowModel, AlignedStructureFlowModel
 from backend.lifting.image_encoder import LiftingImageEncoder
 from backend.lifting.text_encoder import LiftingTextEncoder
 from backend.models.network import HALVED, Network
@@ -53,7 +53,7 @@ _PUBLISHED = (
 
 Published = Network[Any] | LiftingImageEncoder
 
-_OWN = (AlignedStructureFlowModel, LiftingImageEncoder, LiftingTextEncoder)
+_OWN = (AlignedSLatFlowModel, AlignedStructureFlowModel, LiftingImageEncoder, LiftingTextEncoder)
 
 MODEL_CLASSES: dict[str, type[Published]] = {
     **{model.__name__: model for model in (*_PUBLISHED, *_OWN)},

@@ -1,10 +1,10 @@
-"""A structure flow that sees what the encoder guesses, cell by cell, and learns the remainder.
+"""Flows that see what the encoder guesses, place by place, and learn the remainder.
 
-The published flow hears of the picture through cross-attention alone, and so has to learn where things are.
-This one gets the encoder's volume at its place, and what a region edit keeps. From the volume it also tells
+The published flows hear of the picture through cross-attention alone, and so have to learn where things are.
+These get at each place what the encoder says of it, and what a region edit keeps. From that they also tell
 how sure the guess is: a normal distribution of every number of the latent. The velocity that carries noise to
 that distribution is known in closed form, and the transformer corrects it, as far as there is doubt.
-B batch · C channels · R resolution.
+B batch · L voxels · C channels · R resolution.
 """
 
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from backend.config import require
 from backend.models.flow_transformer import Context, FlowConfig, TimeModulation
 from backend.models.network import zero_
 from backend.models.sparse_structure_flow import SparseStructureFlowModel
+from backend.models.structured_latent_flow import FlowStructure, SLatFlowConfig, SLatFlowModel
 
 _LEAST, _MOST = -7.0, 1.0  # logarithm of the variance; latents have a deviation of about 1
 _FIRST = -1.0
@@ -23,11 +24,19 @@ _FIRST = -1.0
 
 @dataclass(frozen=True)
 class AlignedFlowConfig(FlowConfig):
-    """aligned_channels: of the encoder's volume, which has the flow's resolution and begins with the guessed
-    latent. prior_channels: between the volume and the distribution that is read from it.
+    """aligned_channels: of what the encoder says at a place, which begins with the guessed latent.
+    prior_channels: between that and the distribution that is read from it.
     """
 
     aligned_channels: int = 72
+    prior_channels: int = 64
+
+
+@dataclass(frozen=True)
+class AlignedLatentFlowConfig(SLatFlowConfig):
+    """As above."""
+
+    aligned_channels: int = 73
     prior_channels: int = 64
 
 
@@ -41,23 +50,16 @@ class AlignedStructureFlowModel(SparseStructureFlowModel):
 
     def __init__(self, config: AlignedFlowConfig):
         super().__init__(config)
-        latent, volume = config.in_channels, config.aligned_channels
-        require(volume >= latent, f"{type(self).__name__}: aligned_channels must hold a guessed latent.")
-        require(config.out_channels == latent, f"{type(self).__name__}: out_channels must be in_channels.")
-        self.input_layer = nn.Linear((4 * latent + volume + 1) * config.patch_size**3, config.model_channels)
-        nn.init.xavier_uniform_(self.input_layer.weight)
-        nn.init.zeros_(self.input_layer.bias)
-        hidden = config.prior_channels
+        inputs = _inputs(config, type(self).__name__) * config.patch_size**3
+        self.input_layer = _input_layer(inputs, config.model_channels)
+        latent, volume, hidden = config.in_channels, config.aligned_channels, config.prior_channels
         self.prior_head = nn.Sequential(
-            nn.Conv3d(volume, hidden, 1), nn.SiLU(), nn.Conv3d(hidden, 2 * latent, 1)
+            nn.Conv3d(volume, hidden, 1), nn.SiLU(), _doubtful(nn.Conv3d(hidden, 2 * latent, 1))
         )
-        zero_(self.prior_head[-1])
-        nn.init.constant_(self.prior_head[-1].bias[latent:], _FIRST)
 
     def prior(self, volume: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance (B, in_channels, R, R, R) of the latent by the volume alone."""
-        change, spread = self.prior_head(volume).float().chunk(2, dim=1)
-        return volume[:, : self.config.in_channels].float() + change, spread.clamp(_LEAST, _MOST).exp()
+        return _prior(self.prior_head, volume, self.config.in_channels)
 
     def aligned_context(
         self, cond: Tensor, volume: Tensor | None, data: Tensor | None = None, kept: Tensor | None = None
@@ -65,25 +67,104 @@ class AlignedStructureFlowModel(SparseStructureFlowModel):
         """Condition (B, Lc, cond_channels), volume (B, aligned_channels, R, R, R) or None for none, and of a
         latent `data` (B, in_channels, R, R, R) the cells where `kept` (B, 1, R, R, R) is 1.
         """
-        size, latent = (self.config.resolution,) * 3, self.config.in_channels
         if volume is None:
-            volume = cond.new_zeros(len(cond), self.config.aligned_channels, *size)
-        known = volume.new_zeros(len(volume), latent + 1, *size)
-        if data is not None and kept is not None:
-            known = torch.cat([data * kept, kept.to(data.dtype).expand(len(data), -1, *size)], dim=1)
-        mean, variance = self.prior(volume)
-        aligned = torch.cat([volume, known.to(volume.dtype), mean.detach(), variance.detach()], dim=1)
+            volume = cond.new_zeros(len(cond), self.config.aligned_channels, *(self.config.resolution,) * 3)
+        aligned = _aligned(volume, self.prior(volume), data, kept)
         return replace(self.context(cond), aligned=aligned)
 
     def forward(self, x: Tensor, t: Tensor | TimeModulation, context: Context) -> Tensor:
         """x (B, in_channels, R, R, R), t as the published flow takes it, an `aligned_context` -> velocity."""
         time = self.embed_time(t)
-        assert context.aligned is not None and time.t is not None
-        beside = context.aligned.to(x.dtype).expand(len(x), -1, -1, -1, -1)
+        beside = _beside(context, x)
         correction = super().forward(torch.cat([x, beside], dim=1), time, context)
-        mean, variance = beside[:, -2 * self.config.in_channels :].chunk(2, dim=1)
-        t = time.t.to(x.dtype).view(-1, 1, 1, 1, 1)
-        # x is normal with mean (1 − t)·m and this variance, and so is all that x tells of data and noise.
-        total = (1 - t) ** 2 * variance + t**2
-        known = (x - (1 - t) * mean) * (t - (1 - t) * variance) / total - mean
-        return known + (variance / total).sqrt() * correction
+        return _corrected(correction, x, beside, time)
+
+
+class AlignedSLatFlowModel(SLatFlowModel):
+    """As the published flow, but its input layer reads of every voxel: the noisy latent · what the encoder
+    says of it, 0 for guidance's null · the latent to keep, 0 where free · 1 where kept · mean and variance.
+    """
+
+    Config = AlignedLatentFlowConfig
+    config: AlignedLatentFlowConfig
+
+    def __init__(self, config: AlignedLatentFlowConfig):
+        super().__init__(config)
+        self.input_layer = _input_layer(_inputs(config, type(self).__name__), self.input_layer.out_features)
+        latent, given, hidden = config.in_channels, config.aligned_channels, config.prior_channels
+        self.prior_head = nn.Sequential(
+            nn.Linear(given, hidden), nn.SiLU(), _doubtful(nn.Linear(hidden, 2 * latent))
+        )
+
+    def prior(self, given: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance (L, in_channels) of the latents by what is given of each voxel alone."""
+        return _prior(self.prior_head, given, self.config.in_channels)
+
+    def on_voxels(
+        self, context: Context, given: Tensor, data: Tensor | None = None, kept: Tensor | None = None
+    ) -> Context:
+        """A context with what is given of the voxels (L, aligned_channels), zeros for nothing, and of latents
+        `data` (L, in_channels) those where `kept` (L, 1) is 1.
+        """
+        return replace(context, aligned=_aligned(given, self.prior(given), data, kept))
+
+    def forward(
+        self, feats: Tensor, t: Tensor | TimeModulation, context: Context, structure: FlowStructure
+    ) -> Tensor:
+        """As the published flow, under a context that is `on_voxels`."""
+        time = self.embed_time(t)
+        beside = _beside(context, feats)
+        correction = super().forward(torch.cat([feats, beside], dim=1), time, context, structure)
+        return _corrected(correction, feats, beside, time)
+
+
+def _inputs(config: AlignedFlowConfig | AlignedLatentFlowConfig, name: str) -> int:
+    """Channels that the input layer reads of a place."""
+    latent, given = config.in_channels, config.aligned_channels
+    require(given >= latent, f"{name}: aligned_channels must hold a guessed latent.")
+    require(config.out_channels == latent, f"{name}: out_channels must be in_channels.")
+    return 4 * latent + given + 1
+
+
+def _input_layer(channels_in: int, channels: int) -> nn.Linear:
+    layer = nn.Linear(channels_in, channels)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _doubtful(layer: nn.Linear | nn.Conv3d) -> nn.Linear | nn.Conv3d:
+    """The last layer of a prior, which begins with the guess itself and some doubt."""
+    zero_(layer)
+    assert layer.bias is not None
+    nn.init.constant_(layer.bias[len(layer.bias) // 2 :], _FIRST)
+    return layer
+
+
+def _prior(head: nn.Module, given: Tensor, latent: int) -> tuple[Tensor, Tensor]:
+    change, spread = head(given).float().chunk(2, dim=1)
+    return given[:, :latent].float() + change, spread.clamp(_LEAST, _MOST).exp()
+
+
+def _aligned(given: Tensor, prior: tuple[Tensor, Tensor], data: Tensor | None, kept: Tensor | None) -> Tensor:
+    mean, variance = prior
+    known = torch.cat([torch.zeros_like(mean), torch.zeros_like(mean[:, :1])], dim=1)
+    if data is not None and kept is not None:
+        known = torch.cat([data * kept, kept.to(data.dtype).expand(len(data), *kept.shape[1:])], dim=1)
+    return torch.cat([given, known.to(given.dtype), mean.detach(), variance.detach()], dim=1)
+
+
+def _beside(context: Context, x: Tensor) -> Tensor:
+    assert context.aligned is not None
+    return context.aligned.to(x.dtype).expand(len(x), *context.aligned.shape[1:])
+
+
+def _corrected(correction: Tensor, x: Tensor, beside: Tensor, time: TimeModulation) -> Tensor:
+    """The velocity: what is known of it, and the transformer's part."""
+    assert time.t is not None
+    mean, variance = beside[:, -2 * x.shape[1] :].chunk(2, dim=1)
+    t = time.t.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
+    # x is normal with mean (1 − t)·m and this variance, and so is all that x tells of data and noise.
+    total = (1 - t) ** 2 * variance + t**2
+    known = (x - (1 - t) * mean) * (t - (1 - t) * variance) / total - mean
+    return known + (variance / total).sqrt() * correction

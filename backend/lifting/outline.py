@@ -24,6 +24,7 @@ _LOST = 3.0  # how much more than overlap it weighs that the cube holds all that
 _MIDDLE = 0.1  # half the depth of the slab in the cube's middle that should hold it, as a share of the cube
 _STEEPEST = 3.0  # cells by which a body is thickened at most where its depth changes
 _ROUNDS = 64  # of handing depths on from pixel to pixel
+_DEEP = 8.0  # voxels
 _SLIMMEST, _THICKEST = 0.72, 12.0  # cells from the middle of a body to its border; slimmer ones slip through
 
 
@@ -91,6 +92,21 @@ class Outline:
         """How far each corner lies beside what the picture shows, negative on it: (n, n, n)."""
         side = round(len(self.places) ** (1 / 3))
         return self._sampled(self._from_the_object()).view(side, side, side)
+
+    def behind(self, voxels: Tensor, resolution: int) -> Tensor:
+        """How far voxels (L, 3) of a grid lie behind the first of them along the line of sight, from 0 to 1
+        for `_DEEP` voxels and more: (L,).
+        """
+        side = round(len(self.places) ** (1 / 3))
+        cells = (side - 1) // resolution
+        x, y, z = (voxels.long() * cells + cells // 2).unbind(1)
+        corner = (x * side + y) * side + z
+        depth = self.depths[corner]
+        pixel, held = _pixels(self.places[corner], resolution)
+        first = depth.new_full((resolution**2,), math.inf)
+        first.scatter_reduce_(0, pixel[held], depth[held], "amin")
+        found = torch.where(held, depth - first[pixel], 0.0) / cells
+        return ((found - 1) / _DEEP).clamp(0, 1)
 
     def _from_the_object(self) -> Tensor:
         """The same of the pixels: (S, S)."""

@@ -19,6 +19,7 @@ from backend.lifting.outline import Outline
 from backend.lifting.surface import SurfaceGuess, border_distance, borders, missing, solid_features
 from backend.representations.enclosed import made_solid
 
+VOXELS_A_CELL = 2  # of the structured latent, in a cell of the volume
 BORDER = 0.5  # what `inside` is where the border most likely lies
 _SAMPLED = 0.75  # how much the difference between a sample and the guess counts beside the guess
 _BLUR = 0.8  # voxels
@@ -88,6 +89,14 @@ class SolidGuess:
             return found
         return found * (-F.max_pool3d(-distance.abs()[None], 3, 2)[0, x, y, z] < _FAR)[:, None]
 
+    def behind(self, coords: Tensor) -> Tensor:
+        """How far voxels (L, 3) of the structured latent are hidden behind others from the picture's camera:
+        (L,) in [0, 1]; all 0 where there is no picture.
+        """
+        if self.outline is None:
+            return torch.zeros(len(coords), device=coords.device)
+        return self.outline.behind(coords, self.colors.shape[-1])
+
     def shows(self, occupied: Tensor) -> float:
         """Share of voxels (R, R, R) bool that fall on what the picture shows; 0 where there is no picture."""
         if self.outline is None or not occupied.any():
@@ -104,6 +113,14 @@ class SolidGuess:
             return closed(distance, torch.full_like(distance, -cells)), inside.new_full(inside.shape, -1.0)
         beside = self.outline.beside()
         return closed(self.outline.applied(distance), beside), _middles(beside, len(inside))
+
+
+def given_on_voxels(guess: Tensor, volume: Tensor, behind: Tensor, coords: Tensor) -> Tensor:
+    """What an aligned flow of the structured latent reads of its voxels (L, 3): the guessed latents (L, C),
+    the volume (1, C', r, r, r), whose cells hold several voxels, and how far each is hidden (L,).
+    """
+    x, y, z = (coords.long() // VOXELS_A_CELL).unbind(1)
+    return torch.cat([guess, volume[0, :, x, y, z].T.to(guess), behind[:, None].to(guess)], dim=1)
 
 
 def closed(distance: Tensor, beside: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backend.lifting.aligned_flow import AlignedStructureFlowModel
+from backend.lifting.aligned_flow import AlignedSLatFlowModel, AlignedStructureFlowModel
 from backend.models.sparse_structure_flow import SparseStructureFlowModel
 from backend.models.structured_latent_flow import SLatFlowModel
 from backend.training.data.feeding import moved
@@ -48,15 +48,29 @@ class StructureExamples:
     null: Tensor | None = None
     aligned: Tensor | None = None
 
+    @property
+    def places(self) -> tuple[Tensor, Tensor]:
+        """What is given of all places, and their latents."""
+        assert self.aligned is not None
+        return self.aligned, self.latents
+
 
 @dataclass(frozen=True)
 class LatentExamples:
-    """tokens (B, L, C) · of each object coords (L, 3) i32 and latents (L, C) · null as above."""
+    """tokens (B, L, C) · of each object coords (L, 3) i32 and latents (L, C) · null as above · of each object
+    what is given of its voxels (L, C'), for a flow that takes it.
+    """
 
     tokens: Tensor
     coords: tuple[Tensor, ...]
     latents: tuple[Tensor, ...]
     null: Tensor | None = None
+    aligned: tuple[Tensor, ...] = ()
+
+    @property
+    def places(self) -> tuple[Tensor, Tensor]:
+        """As above, of all objects together."""
+        return torch.cat(self.aligned), torch.cat(self.latents)
 
 
 def as_it_is(batch: Any) -> Any:
@@ -98,17 +112,21 @@ def structure_flow_part(
 
 
 def fit_prior(
-    module: AlignedStructureFlowModel, examples: Callable[[int], StructureExamples], steps: int
+    module: AlignedStructureFlowModel | AlignedSLatFlowModel,
+    pairs: Callable[[int], tuple[Tensor, Tensor]],
+    steps: int,
 ) -> None:
-    """Fits the distribution that the flow corrects, before the flow begins: it learns fast, and is needed."""
+    """Fits the distribution that the flow corrects, before the flow begins: it learns fast, and is needed.
+
+    `pairs` gives by number what is said of a latent's places, and the latent.
+    """
     optimizer = torch.optim.AdamW(module.prior_head.parameters(), PRIOR_RATE)
     for step in range(steps):
-        given = moved(examples(step % PRIOR_EXAMPLES), next(module.parameters()).device)
-        assert given.aligned is not None
-        mean, variance = module.prior(given.aligned.float())
+        given, latent = moved(pairs(step % PRIOR_EXAMPLES), next(module.parameters()).device)
+        mean, variance = module.prior(given.float())
         optimizer.param_groups[0]["lr"] = PRIOR_RATE * (1 - step / steps)
         optimizer.zero_grad()
-        F.gaussian_nll_loss(mean, given.latents.float(), variance).backward()
+        F.gaussian_nll_loss(mean, latent.float(), variance).backward()
         optimizer.step()
 
 
@@ -123,12 +141,36 @@ def latent_flow_part(
     def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
         with torch.no_grad():
             given = examples(batch)
-        tokens = drop_condition(given.tokens.float(), settings.drop, generator, given.null)
-        errors = []
-        for one, coords, x0 in zip(tokens, given.coords, given.latents, strict=True):
-            x, t, noise = noised_latent(x0, 1, settings.time_mean, settings.time_std, generator)
-            velocity = module(x, TIME_SCALE * t, module.context(one[None]), module.structure(coords))
-            errors.append(flow_matching_loss(velocity, x0, noise))
+        errors = [
+            _latent_loss(module, settings, given, number, generator) for number in range(len(given.coords))
+        ]
         return torch.stack(errors).mean(), {"voxels": float(sum(map(len, given.coords)))}
 
     return Part("latent_flow", module, batch, loss)
+
+
+def _latent_loss(
+    module: SLatFlowModel,
+    settings: FlowTraining,
+    given: LatentExamples,
+    number: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """The loss of one object of the examples."""
+    coords, x0 = given.coords[number], given.latents[number].float()
+    # Both conditions are left out together.
+    state = generator.get_state()
+    tokens = given.tokens[number : number + 1].float()
+    tokens = drop_condition(tokens, settings.drop, generator, given.null)
+    x, t, noise = noised_latent(x0, 1, settings.time_mean, settings.time_std, generator)
+    context, structure = module.context(tokens), module.structure(coords)
+    if not isinstance(module, AlignedSLatFlowModel):
+        return flow_matching_loss(module(x, TIME_SCALE * t, context, structure), x0, noise)
+    again = torch.Generator().set_state(state)
+    aligned = drop_condition(given.aligned[number].float()[None], settings.drop, again)[0]
+    cells = kept_cells(1, module.config.resolution, settings.known, generator).to(x0.device)
+    kept = cells[0, 0][tuple(coords.long().T)][:, None]
+    velocity = module(x, TIME_SCALE * t, module.on_voxels(context, aligned, x0, kept), structure)
+    mean, variance = module.prior(aligned)
+    error = flow_matching_loss(velocity, x0, noise, kept)
+    return error + PRIOR_WEIGHT * F.gaussian_nll_loss(mean, x0, variance)

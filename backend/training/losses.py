@@ -58,7 +58,9 @@ def flow_matching_loss(velocity: Tensor, x0: Tensor, noise: Tensor, kept: Tensor
     """Mean squared distance to the velocity (1 − σ)·ε − x0, where nothing is `kept` (B, 1, …), 0 or 1."""
     error = F.mse_loss(velocity.float(), (1 - SIGMA_MIN) * noise - x0, reduction="none")
     return (
-        error.mean() if kept is None else (error.mean(1, keepdim=True) * (1 - kept)).sum() / (1 - kept).sum()
+        error.mean()
+        if kept is None
+        else (error.mean(1, keepdim=True) * (1 - kept)).sum() / (1 - kept).sum().clamp(min=1)
     )
 
 

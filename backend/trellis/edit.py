@@ -33,7 +33,7 @@ from backend.trellis.decoding import (
 from backend.trellis.editing.layers import rows_as_they_were, values_as_they_were, with_history
 from backend.trellis.editing.region import check_masks, grown, masks_of, rows_of, voxels_of
 from backend.trellis.editing.removal import closed, without_region
-from backend.trellis.editing.resampling import check_difference, new_look, new_shape
+from backend.trellis.editing.resampling import check_difference, new_look, new_shape, on_own_shape
 from backend.trellis.editing.settings import Change, EditSettings
 from backend.trellis.generate import Guide, condition_on
 from backend.trellis.networks import Networks
@@ -70,7 +70,9 @@ def edit(
         yield Step("condition", 0, 1)
         condition = _condition(change, guide)
         yield Step("condition", 1, 1)
-        if settings.mode != "look":
+        if settings.mode == "look":
+            condition = on_own_shape(change, condition)
+        else:
             edited, condition = yield from new_shape(change, condition)
     yield Output("structure_latent", edited.structure_latent)
     yield Output("voxels", Voxels(edited.coords, edited.resolution, edited.occupied))

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from backend.errors import UserError
-from backend.lifting.aligned_flow import AlignedStructureFlowModel
-from backend.lifting.solid import SolidGuess
+from backend.lifting.aligned_flow import AlignedSLatFlowModel, AlignedStructureFlowModel
+from backend.lifting.solid import SolidGuess, given_on_voxels
 from backend.sampling import (
     ConditionalModel,
     Known,
@@ -109,11 +109,13 @@ def sample_structure(
     flow = networks["sparse_structure_flow_model"]
     contexts = structure_contexts(flow, condition, known)
     solid = condition.solid if known is None else None
-    sampler = _Sampler("sparse_structure", flow, contexts, settings, report, solid)
+    sampler = _Sampler("sparse_structure", flow, settings, report, solid)
     noise = structure_noise(networks, settings.samples, generator).to(networks.device)
     latents = []
     for sample, one in enumerate(noise.split(1)):
-        latents.append((yield from sampler.run(flow, one, condition.structure_start, sample, known)))
+        latents.append(
+            (yield from sampler.run(flow, contexts, one, condition.structure_start, sample, known))
+        )
     return latents
 
 
@@ -145,14 +147,22 @@ def sample_latents(
         "structured_latent", flow_working_bytes(most, config.model_channels, networks.dtype.itemsize)
     )
     flow = networks["slat_flow_model"]
-    sampler = _Sampler("structured_latent", flow, _contexts(flow.context, condition), settings, report)
+    sampler = _Sampler("structured_latent", flow, settings, report)
+    contexts = _contexts(flow.context, condition)
     lengths = [len(one) for one in coords]
     noise = torch.randn(sum(lengths), flow.config.in_channels, generator=generator).to(networks.device)
     latents = []
     for sample, (one, rows) in enumerate(zip(coords, noise.split(lengths), strict=True)):
         on_voxels = partial(flow, structure=flow.structure(one))
         own = condition if not solids or solids[sample] is None else replace(condition, solid=solids[sample])
-        latents.append((yield from sampler.run(on_voxels, rows, own.latent_start_at(one), sample, known)))
+        start = own.latent_start_at(one)
+        latents.append(
+            (
+                yield from sampler.run(
+                    on_voxels, _on_voxels(flow, contexts, own, one, start, known), rows, start, sample, known
+                )
+            )
+        )
     return latents
 
 
@@ -167,18 +177,44 @@ def structure_contexts(flow: nn.Module, condition: Condition, known: Known | Non
     return [conditional(tokens) for tokens in condition.tokens], null
 
 
+def _on_voxels(
+    flow: nn.Module,
+    contexts: Contexts,
+    condition: Condition,
+    coords: Tensor,
+    start: Tensor | None,
+    known: Known | None,
+) -> Contexts:
+    """The contexts of stage 2 on voxels (L, 3) that start from latents (L, C): an aligned flow reads there
+    what the encoder says of each, and what it must keep.
+    """
+    if not isinstance(flow, AlignedSLatFlowModel):
+        return contexts
+    if start is None or condition.aligned is None or condition.solid is None:
+        raise UserError("This model makes the look of an object from a picture's guess; give a picture.")
+    given = given_on_voxels(
+        start, condition.aligned[:, start.shape[1] :], condition.solid.behind(coords), coords
+    )
+    data = None if known is None else known.data
+    kept = None if known is None else (~known.free).float()
+    conditions, null = contexts
+    return (
+        [flow.on_voxels(one, given, data, kept) for one in conditions],
+        flow.on_voxels(null, torch.zeros_like(given), data, kept),
+    )
+
+
 def _contexts(context: Callable[[Tensor], Any], condition: Condition) -> Contexts:
     return [context(tokens) for tokens in condition.tokens], context(condition.null)
 
 
 class _Sampler:
-    """Samples one stage's latents under one condition."""
+    """Samples one stage's latents."""
 
     def __init__(
         self,
         stage: Literal["sparse_structure", "structured_latent"],
         flow: nn.Module,
-        contexts: Contexts,
         settings: Settings,
         report: Report,
         solid: SolidGuess | None = None,
@@ -186,7 +222,6 @@ class _Sampler:
         self._solid = solid
         self._stage: Stage = stage
         self._flow = flow
-        self._contexts = contexts
         chosen = settings.structure if stage == "sparse_structure" else settings.latent
         self._settings = chosen
         self._times = timesteps(chosen.steps, chosen.rescale_t, chosen.strength)
@@ -200,11 +235,17 @@ class _Sampler:
         self._one_pass = parallel and stage == "sparse_structure"
 
     def run(
-        self, model: ConditionalModel, noise: Tensor, start: Tensor | None, sample: int, known: Known | None
+        self,
+        model: ConditionalModel,
+        contexts: Contexts,
+        noise: Tensor,
+        start: Tensor | None,
+        sample: int,
+        known: Known | None,
     ) -> Generator[Step, None, Tensor]:
         """Integrate one sample from noise, or from a start latent noised to t = strength."""
         settings = self._settings
-        velocity = self._velocity(model)
+        velocity = self._velocity(model, *contexts)
         x = self._noised(start, noise)
         done, of = sample * settings.steps, self._samples * settings.steps
         if known is None:
@@ -218,8 +259,7 @@ class _Sampler:
                 yield Step(self._stage, done, of, sample, x, estimate, self._solid)
         return x
 
-    def _velocity(self, model: ConditionalModel) -> Velocity:
-        contexts, null = self._contexts
+    def _velocity(self, model: ConditionalModel, contexts: list[Any], null: Any) -> Velocity:
         in_turn = len(contexts) == 1 or self._multi_picture == "stochastic"
         if self._one_pass and in_turn and self._settings.cfg_strength != 0.0:
             pairs = [context.beside(null) for context in contexts]

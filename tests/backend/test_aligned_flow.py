@@ -88,8 +88,7 @@ def test_it_is_written_and_read_under_its_own_name(tmp_path):
 def test_the_prior_learns_how_far_the_guess_is_off():
     model, (_, volume) = new_flow(), given(4)
     noise = torch.randn(4, LATENT, *(SIZE,) * 3, generator=torch.Generator().manual_seed(3))
-    example = StructureExamples(torch.zeros(4, 6, 64), volume[:, :LATENT] + 0.3 + 0.2 * noise, None, volume)
-    fit_prior(model, lambda number: example, 150)
+    fit_prior(model, lambda number: (volume, volume[:, :LATENT] + 0.3 + 0.2 * noise), 150)
     mean, variance = (one.detach() for one in model.prior(volume))
     assert (mean - volume[:, :LATENT]).mean() == pytest.approx(0.3, abs=0.05)
     assert variance.sqrt().mean() == pytest.approx(0.2, rel=0.2)
@@ -134,10 +133,10 @@ def test_examples_are_made_once_and_come_again(tmp_path):
         made.append(number)
         return StructureExamples(*(torch.full((1, 2), float(number)) for _ in range(2)), None, torch.ones(1))
 
-    stored = StoredExamples(tmp_path / "stored", make)
+    stored = StoredExamples(tmp_path / "stored", StructureExamples, make)
     first = [float(stored(number).tokens[0, 0]) for number in range(600)]
     assert first[:160] == list(range(160)) and len(set(made)) == len(made) < 260
-    again = StoredExamples(tmp_path / "stored", make)
+    again = StoredExamples(tmp_path / "stored", StructureExamples, make)
     assert [float(again(number).tokens[0, 0]) for number in range(600)] == first
     assert len(set(made)) == len(made)
 

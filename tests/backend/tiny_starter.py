@@ -33,7 +33,7 @@ def write_tiny_starter(folder: Path, seed: int = 0) -> Path:
         MODELS["sparse_structure_flow_model"]: ("AlignedStructureFlowModel", recipe.structure_flow),
         MODELS["slat_decoder_mesh"]: ("SLatMeshDecoder", recipe.mesh_decoder),
         MODELS["slat_decoder_gs"]: ("SLatGaussianDecoder", recipe.gaussian_decoder),
-        MODELS["slat_flow_model"]: ("SLatFlowModel", recipe.latent_flow),
+        MODELS["slat_flow_model"]: ("AlignedSLatFlowModel", recipe.latent_flow),
         ENCODERS["structure"]: ("SparseStructureEncoder", recipe.structure_encoder),
         ENCODERS["latent"]: ("SLatEncoder", recipe.latent_encoder),
     }

@@ -52,7 +52,13 @@ def tiny_recipe(**changes: object) -> Recipe:
         },
         prior_steps=2,
         structure_flow_batch=2,
-        latent_flow={**recipe.latent_flow, **_SMALL, "cond_channels": 64, "io_block_channels": [16]},
+        latent_flow={
+            **recipe.latent_flow,
+            **_SMALL,
+            "cond_channels": 64,
+            "io_block_channels": [16],
+            "aligned_channels": 25,
+        },
         latent_flow_batch=1,
         loops={name: loop for name in recipe.loops},
     )

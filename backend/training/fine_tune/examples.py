@@ -48,14 +48,15 @@ class Examples:
         aligned = torch.stack([self.conditions.row(entry, "aligned", k) for entry, k in drawn])
         return StructureExamples(tokens, torch.stack(latents), null, aligned)
 
-    def latent(self, number: int) -> LatentExamples:
-        """A condition with the structured latent of its object."""
+    def latent(self, number: int, with_aligned: bool = False) -> LatentExamples:
+        """A condition with the structured latent of its object, and what is given of its voxels."""
         drawn = self._draw(number, 1)
         tokens, null = self._conditions(drawn)
         ((entry, k),) = drawn
         pose = k % self.poses
         coords, latent = self.latents.read(entry, f"coords.{pose}", f"latent.{pose}")
-        return LatentExamples(tokens, (coords,), (latent,), null)
+        given = self.latents.read(entry, f"given.{pose}") if with_aligned else ()
+        return LatentExamples(tokens, (coords,), (latent,), null, given)
 
     def _conditions(self, drawn: list[tuple[Entry, int]]) -> tuple[Tensor, Tensor]:
         tokens = torch.stack([self.conditions.row(entry, "tokens", k) for entry, k in drawn])

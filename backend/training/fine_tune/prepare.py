@@ -6,6 +6,7 @@ Each kind of record has a pass of its own, so that only the encoders of one kind
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,15 @@ class Preparation:
             "normalization": list(self.folder.slat_normalization),
         }
         return self._records("latent", origin, self.targets.latents)
+
+    def looks(self, lifting: Path | None = None) -> Records:
+        """Structured latents of solids with what the encoder, a trained one's checkpoint or the folder's own,
+        says of their voxels.
+        """
+        lifting = lifting or self.folder.path / str(self.folder.image_cond_model)
+        encoders = [digest(weights_of(one)) for one in (lifting, latent_encoder(self.folder))]
+        assert isinstance(self.targets, ViewAlignedTargets)
+        return self._records("looks", {"encoders": encoders}, partial(self.targets.looks, lifting))
 
     def pixels(self, size: int) -> Records:
         """Pictures: pixels (K, 4, size, size) u8."""

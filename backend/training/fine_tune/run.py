@@ -20,7 +20,7 @@ from backend.checkpoints.weights import read_model
 from backend.encoding.latent_encoders import weights_of
 from backend.files import make_writable_folder
 from backend.geometry.mesh_files import Entry
-from backend.lifting.aligned_flow import AlignedStructureFlowModel
+from backend.lifting.aligned_flow import AlignedSLatFlowModel, AlignedStructureFlowModel
 from backend.training.data.records import OutOfTime, digest
 from backend.training.distributed import ALONE, World
 from backend.training.encoders import picture_part
@@ -96,22 +96,25 @@ class FineTuneRun(Run):
         settings, preparation = self.settings, self.preparation
         path = checkpoint_of(self.model, name)
         module = read_model(path, torch.float32, self.device).train().requires_grad_(True)
+        takes = isinstance(module, AlignedStructureFlowModel | AlignedSLatFlowModel)
         if name == LIFTING:
             conditions, latents = preparation.pixels(module.config.image_size), preparation.structures()
         else:
             recompute = self._is_large(name) if settings.recompute is None else settings.recompute
             module.config = replace(module.config, use_checkpoint=recompute)
             conditions = preparation.tokens(self._encoder)
-            latents = preparation.structures() if name == "structure_flow" else preparation.latents()
+            if name == "structure_flow":
+                latents = preparation.structures()
+            else:
+                latents = preparation.looks(self._encoder) if takes else preparation.latents()
         poses = preparation.targets.poses
         examples = Examples(preparation.entries, conditions, latents, poses, settings.seed)
         if name == LIFTING:
             return picture_part(module, partial(examples.pictures, size=settings.lifting_batch))
         if name == "structure_flow":
-            takes = isinstance(module, AlignedStructureFlowModel)
             batch = partial(examples.structures, size=settings.structure_batch, with_aligned=takes)
             return structure_flow_part(module, batch, settings.flow)
-        return latent_flow_part(module, examples.latent, settings.flow)
+        return latent_flow_part(module, partial(examples.latent, with_aligned=takes), settings.flow)
 
     def config(self, name: str) -> LoopConfig:
         settings, large = self.settings, self._is_large(name)

@@ -6,14 +6,16 @@ what makes a record of one object:
 
 `structures` latents (P, C, r, r, r) f32; if view-aligned also packed and packed_solid (P, R³ / 8) u8, bits of
 surface and solid, and tints (P, 3, r, r, r) u8 where near (P, r, r, r) bool · `latents` for every pose n
-coords.n (L, 3) i32 and latent.n (L, C) f32, normalised · `pictures` K cut-out pictures, picture k of pose k
-modulo the number of poses, as every picture reaches the image encoder.
+coords.n (L, 3) i32 and latent.n (L, C) f32, normalised · `looks` the same of solids, with given.n (L, C') f32
+· `pictures` K cut-out pictures, picture k of pose k modulo the number of poses, as every picture reaches the
+image encoder.
 L voxels · C channels · r, R resolutions · P poses · K pictures.
 """
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from torch import Tensor
 from backend.background import remove_background
 from backend.checkpoints.find_model import models_folder
 from backend.checkpoints.model_folder import ModelFolder
+from backend.checkpoints.weights import read_model
 from backend.encoding.latent_encoders import LatentEncoder, StructureEncoder
 from backend.encoding.view_features import averaged_features
 from backend.errors import UserError
@@ -36,6 +39,9 @@ from backend.models.dinov2 import load_image_encoder
 from backend.training.data.records import Make, numbered
 from backend.training.data.scene_encoder import SceneEncoder
 from backend.training.dataset import surface_tints
+from backend.training.starter.batches import look_batch
+from backend.training.starter.looks import look_examples
+from backend.training.starter.recipe import Recipe
 
 PICTURE_ENCODER = "dinov2_vitl14_reg"
 """Whose features the published structured latent is made of, also in the text models."""
@@ -114,6 +120,34 @@ class ViewAlignedTargets:
             made = [encoder.latent(scene, rng) for scene, rng in self._scenes(entry, asset)]
             coords, latents = zip(*made, strict=True)
             return numbered("coords", coords) | numbered("latent", latents)
+
+        return make
+
+    def looks(self, lifting: Path) -> Make:
+        """Latents of solids' borders, and what an aligned flow is given of their voxels by that encoder."""
+        encoder, module = SceneEncoder(self.folder, self.device), read_model(lifting).requires_grad_(False)
+        recipe = replace(
+            Recipe(),
+            structure_resolution=encoder.structure_encoder.resolution,
+            resolution=encoder.resolution,
+            picture_size=module.config.image_size,
+            lifting=module.config,
+        )
+
+        def latents(coords: Tensor, features: Tensor) -> Tensor:
+            return encoder.latent_encoder(coords.numpy(), features)
+
+        def make(entry: Entry, asset: Asset) -> dict[str, Tensor]:
+            made = look_examples(module, latents, look_batch(recipe, self._scenes(entry, asset)))
+            return {
+                name: one
+                for kind, values in (
+                    ("coords", made.coords),
+                    ("latent", made.latents),
+                    ("given", made.aligned),
+                )
+                for name, one in numbered(kind, values).items()
+            }
 
         return make
 

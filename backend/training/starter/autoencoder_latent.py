@@ -12,13 +12,18 @@ from backend.lifting.mesh_features import voxel_features
 from backend.lifting.surface import CORNERS_A_VOXEL
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
 from backend.models.structured_latent_vae import SLatEncoder, SLatGaussianDecoder
-from backend.representations.gaussians import GaussianConfig
 from backend.training.dataset import ObjectSource, grown_coords
 from backend.training.loop import Part
 from backend.training.losses import kl_divergence, sample_posterior
 from backend.training.starter.gaussian_targets import gaussian_loss
 from backend.training.starter.recipe import Recipe
-from backend.training.starter.surface_sample import SurfaceSample, gaussian_places, mesh_loss, surface_sample
+from backend.training.starter.surface_sample import (
+    SurfaceSample,
+    gaussian_config,
+    gaussian_places,
+    mesh_loss,
+    surface_sample,
+)
 
 INITIAL_LOGVAR = -4.0
 COLOR_GAIN = 2.0  # latent units for the way from grey to white
@@ -57,7 +62,7 @@ class LatentTargets:
 def latent_part(recipe: Recipe, source: ObjectSource) -> Part[tuple[SurfaceSample, ...]]:
     """The joint training of encoder, mesh decoder and Gaussian decoder."""
     module = LatentAutoencoder(recipe)
-    config = GaussianConfig.from_json(recipe.gaussian_decoder["representation_config"], recipe.resolution)
+    config = gaussian_config(recipe)
     places = gaussian_places(module.gaussian_decoder.offset_perturbation, config)
 
     def batch(number: int) -> tuple[SurfaceSample, ...]:
@@ -71,7 +76,6 @@ def latent_part(recipe: Recipe, source: ObjectSource) -> Part[tuple[SurfaceSampl
         latents = sample_posterior(mean, logvar, generator)
         coords, chosen = sample.coords[sample.chosen], latents[sample.chosen]
         error, numbers = mesh_loss(module.mesh_decoder, coords, chosen, sample)
-        assert sample.gaussians is not None
         splats, more = gaussian_loss(module.gaussian_decoder, config, coords, chosen, sample.gaussians)
         kl = kl_divergence(mean, logvar)
         anchor = color_anchor(mean, sample.features)

@@ -13,18 +13,21 @@ from torch import Tensor
 
 from backend.geometry.render import CROP_MARGIN
 from backend.geometry.scene import Scene, occupancy, picture
-from backend.lifting.mesh_features import voxel_features
 from backend.representations.enclosed import enclosed
-from backend.training.dataset import ObjectSource, grown_coords, surface_tints
+from backend.training.dataset import ObjectSource, surface_tints
 from backend.training.encoders import ColorBatch, ShapeBatch
+from backend.training.starter.mesh_solids import solid_border
 from backend.training.starter.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class FeatureBatch:
-    """pictures (B, 4, S, S) u8 · of each object coords (L, 3) i32 and surface features (L, C_in) f16."""
+class LookBatch:
+    """pictures (B, 4, S, S) u8 · packed_solid (B, R³ / 8) u8, bits of the solids · of each object coords
+    (L, 3) i32 of its solid's border and features (L, C_in) f16 of that.
+    """
 
     pictures: Tensor
+    packed_solid: Tensor
     coords: tuple[Tensor, ...]
     features: tuple[Tensor, ...]
 
@@ -39,17 +42,17 @@ def shape_batch(recipe: Recipe, source: ObjectSource, step: int, size: int) -> S
     return ShapeBatch(*_stacked(row(*source.scene(step, index)) for index in range(size)))
 
 
-def feature_batch(recipe: Recipe, source: ObjectSource, step: int, size: int) -> FeatureBatch:
-    """`size` scenes as the encoder sees them, and features of their voxels, grown as generated ones are."""
-    pictures, coords, features = [], [], []
-    for index in range(size):
-        scene, rng = source.scene(step, index, surface=True)
+def look_batch(recipe: Recipe, scenes: Iterable[tuple[Scene, np.random.Generator]]) -> LookBatch:
+    """Scenes as the encoder sees them, and the borders of their solids, as guesses have them."""
+    pictures, solids, coords, features = [], [], [], []
+    for scene, rng in scenes:
         pictures.append(_picture(recipe, scene, rng))
-        places = grown_coords(scene, recipe.structure_resolution, recipe.resolution, rng)
-        coords.append(torch.from_numpy(places))
-        found = voxel_features(scene, places, recipe.resolution).astype(np.float16)
-        features.append(torch.from_numpy(found))
-    return FeatureBatch(torch.from_numpy(np.stack(pictures)), tuple(coords), tuple(features))
+        solids.append(np.packbits(enclosed(occupancy(scene, recipe.structure_resolution))))
+        border = solid_border(recipe, scene, rng)
+        coords.append(border.coords)
+        features.append(border.features(border.coords).half())
+    shown, packed = (torch.from_numpy(np.stack(column)) for column in (pictures, solids))
+    return LookBatch(shown, packed, tuple(coords), tuple(features))
 
 
 def color_batch(recipe: Recipe, source: ObjectSource, step: int) -> ColorBatch:

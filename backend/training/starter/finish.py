@@ -97,6 +97,7 @@ def export(
         "structure_flow": run.structure_flow,
         "latent_flow": run.latent_flow,
         "mesh_decoder": run.mesh_decoder,
+        "gaussian_decoder": run.gaussian_decoder,
     }
     networks: dict[str, Any] = {
         path: trained[part].get_submodule(attribute)

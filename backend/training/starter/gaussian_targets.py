@@ -19,8 +19,9 @@ from backend.models.structured_latent_vae import SLatGaussianDecoder
 from backend.representations.gaussians import SH_C0, GaussianConfig, covariance, decode_gaussians
 
 REACH = 0.7  # voxels from a voxel's centre; the decoder cannot move a Gaussian farther
-WIDTH = 0.34  # of a voxel, along the surface
-THICKNESS = 0.10  # of a voxel, across it
+WIDTH = 0.29  # of a voxel, along the surface
+LONGEST, LONG_WEIGHT = 0.34, 3.0  # of a voxel, and how much what is longer counts
+THICKNESS = 0.08  # of a voxel, across it
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ def gaussian_loss(
     color = ((tint - targets.color).abs().mean(-1) * seen).sum() / total
     across, along = extents(covariance(splats), targets.normal)
     flat = (across * voxels - THICKNESS).abs() + (along * voxels - WIDTH).abs()
-    shape = (flat * seen).sum() / total
+    # The mean width along the surface alone would allow needles, which stick out of an outline.
+    long = (splats.scale.amax(1) * voxels - LONGEST).clamp(min=0)
+    shape = ((flat + LONG_WEIGHT * long) * seen).sum() / total
     opacity = F.binary_cross_entropy(splats.opacity[:, 0].clamp(1e-4, 1 - 1e-4), seen * 0.96 + 0.02)
     numbers = {"place": place.detach(), "tint": color.detach(), "opacity": opacity.detach()}
     return 2 * place + color + 0.5 * shape + 0.3 * opacity, numbers

@@ -35,6 +35,7 @@ NETWORKS = {
     "structure_flow": {"": MODELS["sparse_structure_flow_model"]},
     "latent_flow": {"": MODELS["slat_flow_model"]},
     "mesh_decoder": {"": MODELS["slat_decoder_mesh"]},
+    "gaussian_decoder": {"": MODELS["slat_decoder_gs"]},
 }
 _OWN = "structure_head.encoder."  # the structure encoder, which this training has made anew
 

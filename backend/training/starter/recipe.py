@@ -13,7 +13,7 @@ from backend.training.loop import LoopConfig
 
 PARTS = (
     "structure_autoencoder", "latent_autoencoder", "lifting", "colors", "structure_flow", "latent_flow",
-    "mesh_decoder",
+    "mesh_decoder", "gaussian_decoder",
 )  # fmt: skip
 
 
@@ -107,6 +107,7 @@ class Recipe:
     latent_flow: dict = field(
         default_factory=lambda: {
             **flow_sizes(32, 160, 3, 2),
+            "aligned_channels": 73,
             "num_io_res_blocks": 2,
             "io_block_channels": [64],
             "use_skip_connection": True,
@@ -122,6 +123,7 @@ class Recipe:
             "structure_flow": LoopConfig(steps=50_000, learning_rate=5e-4, minutes=25, ema=0.998),
             "latent_flow": LoopConfig(steps=50_000, learning_rate=5e-4, minutes=8),
             "mesh_decoder": LoopConfig(steps=20_000, learning_rate=5e-4, minutes=20),
+            "gaussian_decoder": LoopConfig(steps=20_000, learning_rate=5e-4, minutes=8),
         }
     )
 
@@ -135,7 +137,7 @@ class Recipe:
         """The same networks, in batches that keep a GPU busy, and minutes shared out for one."""
         if device.type == "cpu":
             return self
-        minutes = dict(zip(PARTS, (1.5, 4.0, 8.0, 1.5, 3.0, 1.5, 2.0), strict=True))
+        minutes = dict(zip(PARTS, (1.5, 4.0, 8.0, 1.5, 3.0, 1.5, 2.0, 1.0), strict=True))
         loops = {
             name: replace(loop, steps=10**6, minutes=minutes[name], ema=0.999, warm_up=200, log_every=50)
             for name, loop in self.loops.items()

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from backend.checkpoints.model_folder import open_folder
-from backend.lifting.aligned_flow import AlignedStructureFlowModel
+from backend.lifting.aligned_flow import AlignedSLatFlowModel, AlignedStructureFlowModel
 from backend.lifting.image_encoder import LiftingImageEncoder
-from backend.models.structured_latent_flow import SLatFlowModel
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
+from backend.models.structured_latent_vae import SLatGaussianDecoder
 from backend.training.data.feeding import ONE_THREAD, Workers, moved
 from backend.training.dataset import ObjectSource
 from backend.training.distributed import ALONE, World
@@ -37,8 +37,9 @@ from backend.training.starter.autoencoder_structure import (
     fold_latent_scale,
     structure_part,
 )
-from backend.training.starter.batches import FeatureBatch, color_batch, feature_batch, shape_batch
-from backend.training.starter.mesh_solids import mesh_part
+from backend.training.starter.batches import LookBatch, color_batch, look_batch, shape_batch
+from backend.training.starter.looks import look_examples
+from backend.training.starter.mesh_solids import gaussian_part, mesh_part
 from backend.training.starter.networks import load_initial
 from backend.training.starter.recipe import PARTS, Recipe
 from backend.training.starter.stored_examples import StoredExamples
@@ -88,6 +89,8 @@ class StarterRun(Run):
             part = latent_part(recipe, source)
         elif name == "mesh_decoder":
             part = mesh_part(recipe, source, self.latent_autoencoder)
+        elif name == "gaussian_decoder":
+            part = gaussian_part(recipe, source, self.latent_autoencoder)
         elif name == "lifting":
             encoder, module = self.structure.encoder, LiftingImageEncoder(recipe.lifting)
             part = shape_part(
@@ -118,25 +121,40 @@ class StarterRun(Run):
 
         module = AlignedStructureFlowModel.from_args(recipe.structure_flow)
         kept = StoredExamples(
-            self.folder / "lifted", lambda number: examples(moved(batch(number), self.device))
+            self.folder / "lifted",
+            StructureExamples,
+            lambda number: examples(moved(batch(number), self.device)),
         )
         if self._lacks("structure_flow"):
-            fit_prior(module.to(self.device), kept, recipe.prior_steps)
+            fit_prior(module.to(self.device), lambda number: kept(number).places, recipe.prior_steps)
         if self.device.type != "cpu":
             return structure_flow_part(module, batch, recipe.flow, examples)
         # The encoder takes a processor as long as the flow does, so its answers come again.
         return structure_flow_part(module, kept, recipe.flow)
 
-    def _latent_flow(self) -> Part[FeatureBatch]:
-        recipe, latents, lifting = self.recipe, self.latents, self.lifting
+    def _latent_flow(self) -> Part[Any]:
+        recipe, lifting = self.recipe, self.lifting
+        config = recipe.loops["latent_flow"]
 
-        def examples(batch: FeatureBatch) -> LatentExamples:
-            tokens = lifting.tokens(*lifting.lift(pixels(batch.pictures)))
-            return LatentExamples(tokens, batch.coords, tuple(map(latents, batch.coords, batch.features)))
+        def batch(number: int) -> LookBatch:
+            return look_batch(
+                recipe, (self.source.scene(number, index) for index in range(recipe.latent_flow_batch))
+            )
 
-        batch = partial(feature_batch, recipe, self.source, size=recipe.latent_flow_batch)
-        module = SLatFlowModel.from_args(recipe.latent_flow)
-        return latent_flow_part(module, batch, recipe.flow, examples)
+        @torch.no_grad()
+        def examples(batch: LookBatch) -> LatentExamples:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
+                return look_examples(lifting, self.latents, batch)
+
+        module = AlignedSLatFlowModel.from_args(recipe.latent_flow)
+        kept = StoredExamples(
+            self.folder / "looks", LatentExamples, lambda number: examples(moved(batch(number), self.device))
+        )
+        if self._lacks("latent_flow"):
+            fit_prior(module.to(self.device), lambda number: kept(number).places, recipe.prior_steps)
+        if self.device.type != "cpu":
+            return latent_flow_part(module, batch, recipe.flow, examples)
+        return latent_flow_part(module, kept, recipe.flow)
 
     @cached_property
     def structure(self) -> StructureAutoencoder:
@@ -159,6 +177,12 @@ class StarterRun(Run):
         return self.trained("mesh_decoder", SLatMeshDecoder.from_args(self.recipe.mesh_decoder))
 
     @cached_property
+    def gaussian_decoder(self) -> SLatGaussianDecoder:
+        """The Gaussian decoder, which has learned solids."""
+        decoder = SLatGaussianDecoder.from_args(self.recipe.gaussian_decoder)
+        return self.trained("gaussian_decoder", decoder)
+
+    @cached_property
     def latents(self) -> LatentTargets:
         """The latent encoder with its normalisation, which is measured once and kept in the folder."""
         if self.initial is not None and self._lacks("latent_autoencoder"):
@@ -179,9 +203,9 @@ class StarterRun(Run):
         return self.trained("structure_flow", AlignedStructureFlowModel.from_args(self.recipe.structure_flow))
 
     @cached_property
-    def latent_flow(self) -> SLatFlowModel:
+    def latent_flow(self) -> AlignedSLatFlowModel:
         """The flow of the structured latent."""
-        return self.trained("latent_flow", SLatFlowModel.from_args(self.recipe.latent_flow))
+        return self.trained("latent_flow", AlignedSLatFlowModel.from_args(self.recipe.latent_flow))
 
     def trained(self, name: str, module: Module) -> Module:
         """As every run does; a part that is not trained here is the initial model's."""

@@ -40,7 +40,7 @@ class SurfaceSample:
     chosen: Tensor
     distance: Tensor
     colors: Tensor
-    gaussians: GaussianTargets | None = None  # None of a solid
+    gaussians: GaussianTargets
 
 
 def surface_sample(
@@ -98,6 +98,11 @@ def choose_box(coords: np.ndarray, limit: int, rng: np.random.Generator) -> np.n
         if 0 < len(rows) <= limit:
             return rows
     return np.array([int(np.flatnonzero((coords == middle).all(axis=1))[0])])
+
+
+def gaussian_config(recipe: Recipe) -> GaussianConfig:
+    """What the recipe's Gaussians are decoded by."""
+    return GaussianConfig.from_json(recipe.gaussian_decoder["representation_config"], recipe.resolution)
 
 
 def gaussian_places(perturbation: Tensor, config: GaussianConfig) -> np.ndarray:

@@ -62,7 +62,7 @@ class Examples:
             chosen.append(self.objects.latents(number, variant))
         coords, latents, tints = zip(*chosen, strict=True)
         tokens, null = self.sentences.tokens(said), self.sentences.tokens([""])
-        return ColoredExamples(tokens, coords, tuple(one.float() for one in latents), null, tints)
+        return ColoredExamples(tokens, coords, tuple(one.float() for one in latents), null, tints=tints)
 
     def _shapes(self, step: int, size: int) -> tuple[list[str], list[int]]:
         said, numbers = [], []

@@ -24,7 +24,8 @@ from backend.trellis.stages import Step, sample_latents, sample_structure
 
 _TRY = "try another picture, a larger region or more strength."
 _ALIGNED = 0.9
-"""Share of what an edit keeps that its picture must show where it is, or else its outline means nothing."""
+"""Share of what an edit keeps that its picture must show where it is, or else its outline means nothing; and
+overlap of an asset's voxels with those that a guide's solid gives its latent."""
 _SAME_VALUES, _SAME_VOXELS = 0.3, 0.99
 """Latents no farther off than this, in standard deviations, and voxels that agree so far, look the same."""
 
@@ -60,6 +61,20 @@ def new_shape(change: Change, condition: Condition) -> Generator[Step, None, tup
         raise UserError(f"The model found nothing to add in the region; {_TRY}")
     edited = replace(asset, structure_latent=latent, occupied=occupied, coords=coords, feats=asset.feats[:0])
     return edited, replace(condition, solid=voxels.solid)
+
+
+def on_own_shape(change: Change, condition: Condition) -> Condition:
+    """The condition whose solid is the asset's own shape, if the asset's is one that the guide can tell of: a
+    guess of the shape has its border elsewhere.
+    """
+    if condition.solid is None:
+        return condition
+    asset = change.asset
+    found = decode_structure(change.networks, asset.structure_latent, change.report, condition.solid)
+    either = (found.occupied | asset.occupied).sum()
+    if (found.occupied & asset.occupied).sum() < _ALIGNED * either:
+        return condition
+    return replace(condition, solid=found.solid)
 
 
 def new_look(
