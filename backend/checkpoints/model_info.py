@@ -40,7 +40,7 @@ def model_info(folder: ModelFolder) -> ModelInfo:
     return ModelInfo(
         folder.name,
         takes=takes,
-        several_pictures=not has_text and not (predicts and _polishes(folder)),
+        several_pictures=not has_text and not (predicts and polishes(folder)),
         gives=tuple(_format(name) for name, one in FORMATS.items() if one.component in folder.models),
         stages=(
             _stage("sparse_structure", folder.structure_sampler),
@@ -64,7 +64,8 @@ def _predicts_latents(folder: ModelFolder) -> bool:
     return (folder.path / f"{name}.json").is_file() if folder.text_cond_model else "/" in name
 
 
-def _polishes(folder: ModelFolder) -> bool:
+def polishes(folder: ModelFolder) -> bool:
+    """Whether neither flow goes beyond what the encoder predicts."""
     return max(folder.structure_sampler.strength, folder.slat_sampler.strength) <= POLISHING
 
 
@@ -72,7 +73,7 @@ def _without_effect(folder: ModelFolder, predicts: bool) -> dict[str, str]:
     reasons: dict[str, str] = {}
     if not predicts:
         reasons["strength"] = "This model always starts from noise."
-    elif _polishes(folder):
+    elif polishes(folder):
         source = "sentence" if folder.text_cond_model else "picture"
         why = f"This model predicts the object from the {source} in one go and hardly refines it"
         reasons["seed"] = f"{why}: another seed changes next to nothing."

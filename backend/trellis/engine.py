@@ -12,7 +12,7 @@ from PIL import Image
 
 from backend.background.choice import cut_out_as
 from backend.checkpoints.model_folder import ModelFolder
-from backend.checkpoints.model_info import available_model_infos
+from backend.checkpoints.model_info import available_model_infos, polishes
 from backend.encoding.latent_encoders import is_view_aligned
 from backend.errors import UserError
 from backend.image import open_picture
@@ -51,6 +51,7 @@ PREVIEW_SHARE = 0.1
 PREVIEW_BYTES = 1 << 30
 TEXTURE_PICTURE = 1024
 """Pixels a side of the pictures that textures are made of."""
+_LOOK_STEPS = 6  # at least, of a look that begins with pure noise
 
 OnOutput = Callable[[Output], None]
 
@@ -246,12 +247,23 @@ def _check(request: Making) -> None:
 
 
 def _settings(folder: ModelFolder, request: Sampled) -> Settings:
+    latent = folder.slat_sampler
+    if _asks_for_another_look(request) and not polishes(folder):
+        # A model that samples so little for an object from its picture would give the same look again.
+        latent = replace(latent, strength=1.0, steps=max(latent.steps, _LOOK_STEPS))
     return Settings(
         folder.structure_sampler.merged(asdict(request.sparse_structure)),
-        folder.slat_sampler.merged(asdict(request.structured_latent)),
+        latent.merged(asdict(request.structured_latent)),
         request.formats,
         multi_picture=request.multi_image,
     )
+
+
+def _asks_for_another_look(request: Sampled) -> bool:
+    """Whether the shape stays and only the look is to be made."""
+    if isinstance(request, Vary):
+        return not request.shape
+    return isinstance(request, Edit) and request.mode == "look"
 
 
 def _pictures(
