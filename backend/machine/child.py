@@ -15,7 +15,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -50,15 +52,16 @@ def in_child(
         stderr=subprocess.PIPE,
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
-    request: bytes | None = _written(arrays, {"function": function, "options": dict(options)})
+    request = _written(arrays, {"function": function, "options": dict(options)})
+    Thread(target=_send, args=(child.stdin, request), daemon=True).start()
+    child.stdin = None  # else communicate() would forget what is left to send when its time is up
     with child:
         try:
             while True:
                 try:
-                    answer, said = child.communicate(request, timeout=_WAIT_SECONDS)
+                    answer, said = child.communicate(timeout=_WAIT_SECONDS)
                     break
                 except subprocess.TimeoutExpired:
-                    request = None  # which the child has been sent
                     wait()
         except BaseException:
             child.kill()
@@ -69,6 +72,11 @@ def in_child(
         words = said.decode("utf-8", "replace").strip()
         raise RuntimeError(f"{function} ended with {child.returncode}: {words}")
     return _read(io.BytesIO(answer))[0]
+
+
+def _send(stdin: BinaryIO, request: bytes) -> None:
+    with suppress(BrokenPipeError), stdin:  # of a child that has ended
+        stdin.write(request)
 
 
 def _written(arrays: Sequence[np.ndarray], told: Mapping[str, Any]) -> bytes:

@@ -30,6 +30,18 @@ def test_arrays_and_numbers_go_there_and_back():
     assert both.tolist() == [[3, 6, 9], [12, 15, 18]] and column.tolist() == [3, 5, 7]
 
 
+def test_arrays_that_take_longer_to_send_than_a_wait_arrive_whole():
+    """24 MB: far more than a pipe holds while the child still starts."""
+    numbers = np.random.default_rng(0).random(3_000_000)
+    began = time.monotonic()
+
+    def not_for_ever():
+        assert time.monotonic() - began < PATIENCE
+
+    (answer,) = in_child("numpy:sort", (numbers,), {}, not_for_ever)
+    assert np.array_equal(answer, np.sort(numbers))
+
+
 def test_its_faults_are_told():
     with pytest.raises(RuntimeError, match="nobody thought of that"):
         in_child(HERE + "fail", (np.zeros(1),), {}, patient)
