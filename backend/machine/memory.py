@@ -16,13 +16,16 @@ def memory_bytes() -> int:
 
 def available_memory_bytes() -> int:
     """What this process can still have of the machine's memory, swap included; 0 where it does not tell."""
-    meminfo = Path("/proc/meminfo")
-    if not meminfo.exists():
+    sizes = _sizes(Path("/proc/meminfo"))
+    if not sizes:
         return 0
-    rows = (line.split() for line in meminfo.read_text().splitlines())
-    kilobytes = {row[0].rstrip(":"): int(row[1]) for row in rows if len(row) > 1}
-    free = 1024 * (kilobytes.get("MemAvailable", 0) + kilobytes.get("SwapFree", 0))
-    return min(free, *_container_rest())
+    return min(sizes.get("MemAvailable", 0) + sizes.get("SwapFree", 0), *_container_rest())
+
+
+def _sizes(table: Path) -> dict[str, int]:
+    """What one of Linux's tables says in kB, in bytes; nothing where there is no such table."""
+    rows = (line.split() for line in table.read_text().splitlines()) if table.exists() else ()
+    return {row[0].rstrip(":"): 1024 * int(row[1]) for row in rows if row[2:] == ["kB"]}
 
 
 def _container_rest() -> list[int]:
@@ -40,6 +43,9 @@ def peak_memory_bytes() -> int:
     """The largest resident memory of this process so far; 0 where the system does not tell."""
     if sys.platform == "win32":
         return 0
+    # What getrusage tells on Linux begins with the size of the process that started this one.
+    if largest := _sizes(Path("/proc/self/status")).get("VmHWM"):
+        return largest
     import resource
 
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

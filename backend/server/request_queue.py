@@ -199,9 +199,9 @@ class RequestQueue:
         """No one will ask for more: give up all jobs, and leave hard if the running one does not notice."""
         self.exit_code = exit_code
         self.ended.set()
-        with self._lock:
-            waiting = list(self._pending)
-        for name in waiting:
+        with self._lock:  # those that wait first, or the next would begin as the running one ends
+            names = sorted(self._pending, key=lambda name: self._pending[name].running)
+        for name in names:
             self._cancel(name)
         self._waiting.put(None)
         self._cut_outs.put(None)
