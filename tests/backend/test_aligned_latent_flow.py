@@ -16,7 +16,7 @@ from backend.training.flows import FlowTraining, LatentExamples, latent_flow_par
 from backend.training.starter.autoencoder_latent import LatentAutoencoder, LatentTargets
 from backend.training.starter.batches import LookBatch
 from backend.training.starter.looks import look_examples
-from backend.training.starter.mesh_solids import solid_gaussians
+from backend.training.starter.solids import solid_gaussians
 from backend.training.starter.stored_examples import StoredExamples
 
 LATENT, GIVEN = 8, 25

@@ -16,8 +16,8 @@ from backend.geometry.scene import Scene, occupancy, picture
 from backend.representations.enclosed import enclosed
 from backend.training.dataset import ObjectSource, surface_tints
 from backend.training.encoders import ColorBatch, ShapeBatch
-from backend.training.starter.mesh_solids import solid_border
 from backend.training.starter.recipe import Recipe
+from backend.training.starter.solids import solid_border
 
 
 @dataclass(frozen=True)

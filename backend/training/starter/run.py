@@ -39,9 +39,9 @@ from backend.training.starter.autoencoder_structure import (
 )
 from backend.training.starter.batches import LookBatch, color_batch, look_batch, shape_batch
 from backend.training.starter.looks import look_examples
-from backend.training.starter.mesh_solids import gaussian_part, mesh_part
 from backend.training.starter.networks import load_initial
 from backend.training.starter.recipe import PARTS, Recipe
+from backend.training.starter.solids import gaussian_part, mesh_part
 from backend.training.starter.stored_examples import StoredExamples
 
 _STATISTICS_SCENES = 100
