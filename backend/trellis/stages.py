@@ -156,13 +156,8 @@ def sample_latents(
         on_voxels = partial(flow, structure=flow.structure(one))
         own = condition if not solids or solids[sample] is None else replace(condition, solid=solids[sample])
         start = own.latent_start_at(one)
-        latents.append(
-            (
-                yield from sampler.run(
-                    on_voxels, _on_voxels(flow, contexts, own, one, start, known), rows, start, sample, known
-                )
-            )
-        )
+        there = _on_voxels(flow, contexts, own, one, start, known)
+        latents.append((yield from sampler.run(on_voxels, there, rows, start, sample, known)))
     return latents
 
 
