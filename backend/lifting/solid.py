@@ -89,14 +89,6 @@ class SolidGuess:
             return found
         return found * (-F.max_pool3d(-distance.abs()[None], 3, 2)[0, x, y, z] < _FAR)[:, None]
 
-    def behind(self, coords: Tensor) -> Tensor:
-        """How far voxels (L, 3) of the structured latent are hidden behind others from the picture's camera:
-        (L,) in [0, 1]; all 0 where there is no picture.
-        """
-        if self.outline is None:
-            return torch.zeros(len(coords), device=coords.device)
-        return self.outline.behind(coords, self.colors.shape[-1])
-
     def shows(self, occupied: Tensor) -> float:
         """Share of voxels (R, R, R) bool that fall on what the picture shows; 0 where there is no picture."""
         if self.outline is None or not occupied.any():

@@ -17,6 +17,7 @@ from backend.checkpoints.weights import ModelFolder, read_model
 from backend.errors import UserError
 from backend.image import on_black
 from backend.lifting.known_words import KnownWords
+from backend.lifting.outline import Outline
 from backend.lifting.solid import SolidGuess
 from backend.lifting.text_encoder import LiftingTextEncoder
 from backend.models.clip_text import ClipText, load_text_encoder
@@ -41,7 +42,7 @@ class Condition:
     structure_start (1, C, r, r, r), latent_start (1, C, R, R, R) in normalised space: latents from which the
     samplers may start instead of pure noise; None where the model has none. solid: what the guide tells of
     the object's solid, which gives every sampled structure a start of its own. aligned (1, C, r, r, r): what
-    a flow with a spatially aligned condition reads beside its input.
+    a flow with a spatially aligned condition reads beside its input. outline: what the first picture shows.
     """
 
     tokens: tuple[Tensor, ...]
@@ -50,6 +51,7 @@ class Condition:
     latent_start: Tensor | None = None
     solid: SolidGuess | None = None
     aligned: Tensor | None = None
+    outline: Outline | None = None
 
     @property
     def predicts(self) -> bool:
@@ -151,7 +153,8 @@ class LiftingConditioner:
         lifted = [self.encoder(cutout_to_pixels(picture, self._device)) for picture in pictures]
         tokens, first = tuple(one.tokens for one in lifted), lifted[0]
         null = torch.zeros_like(tokens[0])
-        return Condition(tokens, null, first.structure_start, None, first.solids[0], first.aligned)
+        solid = first.solids[0]
+        return Condition(tokens, null, first.structure_start, None, solid, first.aligned, solid.outline)
 
     def from_text(self, prompt: str) -> Condition:
         raise UserError(PICTURES_ONLY)

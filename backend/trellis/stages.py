@@ -185,11 +185,12 @@ def _on_voxels(
     """
     if not isinstance(flow, AlignedSLatFlowModel):
         return contexts
-    if start is None or condition.aligned is None or condition.solid is None:
+    if start is None or condition.aligned is None:
         raise UserError("This model makes the look of an object from a picture's guess; give a picture.")
-    given = given_on_voxels(
-        start, condition.aligned[:, start.shape[1] :], condition.solid.behind(coords), coords
-    )
+    hidden = coords.new_zeros(len(coords))
+    if condition.outline is not None:
+        hidden = condition.outline.behind(coords, flow.config.resolution)
+    given = given_on_voxels(start, condition.aligned[:, start.shape[1] :], hidden, coords)
     data = None if known is None else known.data
     kept = None if known is None else (~known.free).float()
     conditions, null = contexts

@@ -108,6 +108,14 @@ def test_only_colours_change_where_the_look_does(chair, edited):
     assert changed.float().mean() > 0.02 and not changed[~torch.from_numpy(near)].any()
 
 
+def test_the_look_may_start_from_what_is_there(chair):
+    latent = replace(chair.sampling.latent, strength=0.5, steps=3)
+    sampling = replace(chair.sampling, formats=(), latent=latent)
+    after = chair.edit(CORNER, mode="look", start="asset", sampling=sampling)["asset"]
+    moved = (after.feats - chair.asset.feats).abs().amax(1)
+    assert 0.05 < (moved > 0.1).float().mean() < 0.5
+
+
 def test_a_region_round_everything_is_plain_generation(chair):
     plain, after = chair.generate(chair.other, 11), chair.edit(EVERYTHING, formats=())
     for name in ("structure_latent", "occupied", "coords", "feats"):
