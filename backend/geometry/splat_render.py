@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from backend.geometry.render import focal_length
-from backend.geometry.views import View
+from backend.geometry.views import View, raised_axes
 from backend.representations.gaussians import SH_C0, Gaussians, covariance
 
 LOW_PASS = 0.1  # pixels², added to the projected covariance
@@ -36,7 +36,9 @@ def render_gaussians(gaussians: Gaussians, view: View, size: int) -> np.ndarray:
     """(S, S, 3) f32 in [0, 1]: what the view's camera sees, the origin in the middle, as `render_whole` shows
     meshes.
     """
-    return draw_gaussians(gaussians, _axes(view), view.distance, focal_length(view), size).color
+    return draw_gaussians(
+        gaussians, raised_axes(view.elevation), view.distance, focal_length(view), size
+    ).color
 
 
 def draw_gaussians(
@@ -60,12 +62,6 @@ def draw_gaussians(
     opacity = gaussians.opacity[:, 0].double().numpy()
     image, light = _composite(place[order], cov[order], color[order], opacity[order], depth[order], size)
     return SplatImage(image[..., :3], 1 - light, image[..., 3])
-
-
-def _axes(view: View) -> np.ndarray:
-    """Rows right, up, ahead (3, 3) of a camera on the −Y side."""
-    c, s = math.cos(view.elevation), math.sin(view.elevation)
-    return np.array([[1.0, 0.0, 0.0], [0.0, s, c], [0.0, c, -s]])
 
 
 def _projected(

@@ -121,6 +121,12 @@ def turn(azimuth: float) -> np.ndarray:
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
+def raised_axes(elevation: float) -> np.ndarray:
+    """Rows right, up and ahead (3, 3) of a camera on the −Y side that is raised by so much."""
+    c, s = math.cos(elevation), math.sin(elevation)
+    return np.array([[1.0, 0.0, 0.0], [0.0, s, c], [0.0, c, -s]])
+
+
 def normalised(vertices: np.ndarray) -> np.ndarray:
     """(V, 3) moved and scaled: centred, longest side 1."""
     low, high = vertices.min(axis=0), vertices.max(axis=0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from backend.geometry.render import CROP_MARGIN, camera_position, project, rasterise
-from backend.geometry.views import View, fitting_distance, fixed_view, turn
+from backend.geometry.views import View, fitting_distance, fixed_view, raised_axes, turn
 
 NOMINAL_ELEVATION, NOMINAL_FOV = math.radians(17.5), math.radians(37.5)
 
@@ -36,8 +36,7 @@ class Camera:
     @property
     def axes(self) -> np.ndarray:
         """Rows right, up and ahead (3, 3)."""
-        c, s = math.cos(self.elevation), math.sin(self.elevation)
-        return np.array([[1.0, 0.0, 0.0], [0.0, s, c], [0.0, c, -s]]) @ turn(self.azimuth).T
+        return raised_axes(self.elevation) @ turn(self.azimuth).T
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """Points (V, 3) -> (V, 3) f64: column and row in widths of the square, and inverse depth."""

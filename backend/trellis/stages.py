@@ -165,8 +165,7 @@ def structure_contexts(flow: nn.Module, condition: Condition, known: Known | Non
     """The contexts of stage 1; a flow with an aligned condition also reads there what it must keep."""
     if not isinstance(flow, AlignedStructureFlowModel):
         return _contexts(flow.context, condition)
-    data = None if known is None else known.data
-    kept = None if known is None else (~known.free).float()
+    data, kept = _kept_of(known)
     conditional = partial(flow.aligned_context, volume=condition.aligned, data=data, kept=kept)
     null = flow.aligned_context(condition.null, None, data, kept)
     return [conditional(tokens) for tokens in condition.tokens], null
@@ -191,13 +190,17 @@ def _on_voxels(
     if condition.outline is not None:
         hidden = condition.outline.behind(coords, flow.config.resolution)
     given = given_on_voxels(start, condition.aligned[:, start.shape[1] :], hidden, coords)
-    data = None if known is None else known.data
-    kept = None if known is None else (~known.free).float()
+    data, kept = _kept_of(known)
     conditions, null = contexts
     return (
         [flow.on_voxels(one, given, data, kept) for one in conditions],
         flow.on_voxels(null, torch.zeros_like(given), data, kept),
     )
+
+
+def _kept_of(known: Known | None) -> tuple[Tensor | None, Tensor | None]:
+    """The latent of before, and 1 where it is kept; nothing where all is new."""
+    return (None, None) if known is None else (known.data, (~known.free).float())
 
 
 def _contexts(context: Callable[[Tensor], Any], condition: Condition) -> Contexts:

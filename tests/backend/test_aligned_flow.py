@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from training_recipe import tiny_recipe
+from training_recipe import awakened, tiny_recipe
 
 from backend.checkpoints.weights import read_model, write_model
 from backend.errors import UserError
@@ -19,10 +19,7 @@ SIZE, LATENT, VOLUME = 8, 8, 24
 def new_flow(awake: bool = False) -> AlignedStructureFlowModel:
     torch.manual_seed(0)
     model = AlignedStructureFlowModel.from_args(tiny_recipe().structure_flow)
-    if awake:  # layers that start at zero would hide what they do
-        for parameter in model.parameters():
-            torch.nn.init.normal_(parameter, std=0.15)
-    return model.eval()
+    return (awakened(model) if awake else model).eval()
 
 
 def given(count: int = 1) -> tuple[torch.Tensor, torch.Tensor]:

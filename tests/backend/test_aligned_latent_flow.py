@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from training_recipe import tiny_recipe
+from training_recipe import awakened, tiny_recipe
 
 from backend.checkpoints.weights import read_model, write_model
 from backend.lifting.aligned_flow import AlignedSLatFlowModel
@@ -25,10 +25,7 @@ LATENT, GIVEN = 8, 25
 def new_flow(awake: bool = False) -> AlignedSLatFlowModel:
     torch.manual_seed(0)
     model = AlignedSLatFlowModel.from_args(tiny_recipe().latent_flow)
-    if awake:  # layers that start at zero would hide what they do
-        for parameter in model.parameters():
-            torch.nn.init.normal_(parameter, std=0.15)
-    return model.eval()
+    return (awakened(model) if awake else model).eval()
 
 
 def voxels(size: int = 12) -> torch.Tensor:
@@ -130,8 +127,7 @@ def test_examples_know_the_solid_and_guess_its_colours(tmp_path):
     recipe = tiny_recipe()
     torch.manual_seed(0)
     lifting, autoencoder = LiftingImageEncoder(recipe.lifting).eval(), LatentAutoencoder(recipe).eval()
-    for parameter in autoencoder.parameters():  # layers that start at zero would hide what they do
-        torch.nn.init.normal_(parameter, std=0.15)
+    awakened(autoencoder)
     latents = LatentTargets(autoencoder, torch.zeros(LATENT), torch.ones(LATENT))
     coords = voxels(4)
     features = torch.rand(len(coords), recipe.latent_encoder["in_channels"]) * 0.9

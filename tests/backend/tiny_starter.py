@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import torch
-from training_recipe import tiny_recipe
+from training_recipe import awakened, tiny_recipe
 
 from backend.checkpoints.weights import build_model, write_model
 from backend.lifting.image_encoder import LiftingImageEncoder
@@ -38,10 +38,7 @@ def write_tiny_starter(folder: Path, seed: int = 0) -> Path:
         ENCODERS["latent"]: ("SLatEncoder", recipe.latent_encoder),
     }
     for path, (name, arguments) in models.items():
-        model = build_model(name, arguments)
-        for parameter in model.parameters():  # layers that start at zero would hide what they do
-            torch.nn.init.normal_(parameter, std=0.15)
-        write_model(model, folder / path, half=True)
+        write_model(awakened(build_model(name, arguments)), folder / path, half=True)
     write_model(LiftingImageEncoder(recipe.lifting), folder / IMAGE_ENCODER, half=True)
     settings = {
         "name": "TrellisImageTo3DPipeline",

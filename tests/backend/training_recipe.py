@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from torch import nn
+
 from backend.config import parse_config
 from backend.lifting.image_encoder import LiftingEncoderConfig
 from backend.lifting.occupancy import OccupancyGuessConfig
@@ -63,3 +65,10 @@ def tiny_recipe(**changes: object) -> Recipe:
         loops={name: loop for name in recipe.loops},
     )
     return replace(tiny, **changes)
+
+
+def awakened(module: nn.Module) -> nn.Module:
+    """The module with random numbers everywhere: layers that start at zero would hide what they do."""
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.15)
+    return module
