@@ -10,6 +10,7 @@ import importlib.util
 import os
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from PIL import Image
 
@@ -72,8 +73,7 @@ def _import_rembg() -> ModuleType:
 
     Jobs and cut-outs follow each other on one thread, so that no loop of ours is defined meanwhile.
     """
-    from numba.core import config
-
+    config: Any = importlib.import_module("numba.core.config")  # its settings are made at import
     before, config.DISABLE_JIT = config.DISABLE_JIT, 1
     try:
         return importlib.import_module("rembg")
