@@ -3,9 +3,9 @@
     python fake_backend.py [serve]
 
 What the pictures' bytes hold decides what happens: b"bad" fails, b"large" fails for want of memory, b"die"
-ends the process in the middle of the job, b"garbage" sends indices out of range, b"slow" is in its first step
-until it is cancelled, b"steady" takes two seconds, b"deaf" says nothing, b"grow" takes 4 GB of memory; all
-else is a ball.
+ends the process in the middle of the job, b"bug" is a fault of its own, after which it makes nothing more,
+b"garbage" sends indices out of range, b"slow" is in its first step until it is cancelled, b"steady" takes two
+seconds, b"deaf" says nothing, b"grow" takes 4 GB of memory; all else is a ball.
 """
 
 import hashlib
@@ -87,6 +87,7 @@ class FakeBackend:
         self._out = sys.stdout.buffer
         self._lock = threading.Lock()
         self._cancelled: set[str] = set()
+        self._broken = False
 
     def send(self, message: p.FromBackend) -> None:
         with self._lock:
@@ -126,6 +127,9 @@ class FakeBackend:
         if data == b"large":
             sentence = "starter needs about 9.0 GB of memory on cuda:0 for shaping, and 3.0 GB are free."
             return self.send(p.Failed(request.job, "out_of_memory", sentence, "half_precision"))
+        self._broken |= data == b"bug"
+        if self._broken:
+            return self.send(p.Failed(request.job, "internal", "The backend met a fault of its own."))
         if data == b"deaf":
             time.sleep(1000)
         steps = STEPS if not isinstance(request, p.Sampled) else request.sparse_structure.steps or STEPS
