@@ -34,10 +34,10 @@ class Sight:
 
 
 def sight_of(mesh: ArrayMesh, wait: Callable[[], None] = lambda: None) -> Sight:
-    """What is seen of a mesh with an area. `wait` is called again and again and may raise to stop."""
+    """What is seen of a mesh that has faces. `wait` is called again and again and may raise to stop."""
     number, areas = parts(mesh), face_areas(mesh)
     rng = np.random.default_rng(0)
-    chosen = rng.choice(len(areas), _SAMPLES, p=areas / areas.sum())
+    chosen = rng.choice(len(areas), _SAMPLES, p=areas / areas.sum() if areas.any() else None)
     weights = rng.dirichlet((1.0, 1.0, 1.0), _SAMPLES)
     points = np.einsum("pk,pkc->pc", weights, mesh.vertices[mesh.faces[chosen]])
     faces, seen = seen_faces(mesh.vertices, mesh.faces, points, wait=wait)
