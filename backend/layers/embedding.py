@@ -22,8 +22,12 @@ def absolute_position_embedding(coords: Tensor, channels: int) -> Tensor:
 
 
 def grid_coordinates(resolution: int) -> Tensor:
-    """All voxels of a grid with x slowest and z fastest: (R^3, 3) int64."""
-    axis = torch.arange(resolution)
+    """All voxels of a grid with x slowest and z fastest: (R^3, 3) int64, on the processor.
+
+    There even while networks are built on the meta device: joining tensors there imports torch._dynamo, for a
+    second.
+    """
+    axis = torch.arange(resolution, device="cpu")
     return torch.cartesian_prod(axis, axis, axis)
 
 
