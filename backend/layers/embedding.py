@@ -24,8 +24,7 @@ def absolute_position_embedding(coords: Tensor, channels: int) -> Tensor:
 def grid_coordinates(resolution: int) -> Tensor:
     """All voxels of a grid with x slowest and z fastest: (R^3, 3) int64, on the processor.
 
-    There even while networks are built on the meta device: joining tensors there imports torch._dynamo, for a
-    second.
+    Modules are made on the meta device, where torch imports its compiler for this, which takes seconds.
     """
     axis = torch.arange(resolution, device="cpu")
     return torch.cartesian_prod(axis, axis, axis)
