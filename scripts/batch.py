@@ -99,7 +99,7 @@ def add_machine_options(wanted: argparse._ArgumentGroup) -> None:
     )
     add(
         "--ray",
-        default="",
+        type=cluster_address,
         metavar="ADDRESS",
         help="make several objects at once on a Ray cluster, one on each graphics card: local, auto, or its "
         "head's host:port (pip install -r backend/requirements/ray.txt in the backend's Python)",
@@ -151,6 +151,13 @@ def add_generation_options(wanted: argparse.ArgumentParser) -> None:
 def formats(text: str) -> tuple[str, ...]:
     """The type of an option: names of what is made or of files, with commas between them."""
     return shared.format_names(text, (*MADE, *FILES))
+
+
+def cluster_address(text: str) -> str:
+    """The type of an option: anything but nothing, such as a variable that is not set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the address is empty; give local, auto, or the head's host:port")
+    return text.strip()
 
 
 def count(text: str) -> int:

@@ -26,6 +26,7 @@ from backend.models.sparse_structure_vae import SparseStructureDecoder, SparseSt
 from backend.models.structured_latent_flow import SLatFlowModel
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
 from backend.models.structured_latent_vae import SLatEncoder, SLatGaussianDecoder, SLatRadianceFieldDecoder
+from backend.models.weightless import without_weights
 from backend.tensor_files import Shapes, read_shapes, read_tensors, zero_starts
 
 __all__ = [
@@ -106,7 +107,7 @@ def _empty_model(
     """The module without weights yet, as far as all its state is in the file."""
     if name == LiftingImageEncoder.__name__:  # it has buffers that no file holds
         return build_model(name, args).to(device)
-    with torch.device("meta"):
+    with without_weights():
         model = build_model(name, args)
     assert isinstance(model, Network)
     return model.to_precision(dtype).use_engine(engine)

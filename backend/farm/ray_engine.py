@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import queue
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 TRIES = 4  # of a job, each on a worker that died of it or with it
 POLL_SECONDS = 0.5
+REACH_SECONDS = 10.0
 ROOT = Path(__file__).resolve().parents[2]
 LEFT_OUT = ("**/__pycache__", "goldens", "training", "evaluation")
 PASSED_ON = ("TRELLIS_MODELS", "TRELLIS_U2NET", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
@@ -41,6 +43,7 @@ def cluster(address: str) -> Iterator[None]:
     """
     variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     try:
+        _reach(address)
         if address == "local":  # where compiled loops of numba are kept with the code from run to run
             environment: dict[str, Any] = {"env_vars": variables | {"PYTHONPATH": str(ROOT)}}
             ray.init(address=address, runtime_env=environment, include_dashboard=False)
@@ -48,7 +51,7 @@ def cluster(address: str) -> Iterator[None]:
             modules = [str(ROOT / "backend"), str(ROOT / "blender_trellis")]
             environment = {"env_vars": variables, "py_modules": modules, "excludes": list(LEFT_OUT)}
             ray.init(address=address, runtime_env=environment)
-    except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
+    except (RayError, ConnectionError, OSError, OverflowError, RuntimeError, ValueError) as error:
         raise UserError(
             f'No Ray cluster answers at "{address}" ({_first_line(error)}): start one by ray start --head, '
             "or give the address local."
@@ -57,6 +60,13 @@ def cluster(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """OSError where nothing listens at host:port, for which Ray itself waits minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "://" not in address:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
 
 
 class RayEngine:

@@ -46,9 +46,9 @@ class TimestepEmbedder(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(FREQUENCIES, channels), nn.SiLU(), nn.Linear(channels, channels))
 
     def initialise_(self) -> None:
-        """Start values of the published networks; none on the meta device, as above."""
+        """Start values of the published networks."""
         for layer in self.mlp:
-            if isinstance(layer, nn.Linear) and not layer.weight.is_meta:
+            if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
 

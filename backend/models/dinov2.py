@@ -20,6 +20,7 @@ from torch import nn
 from backend.config import read_json
 from backend.errors import MissingModel, UserError
 from backend.models.local_weights import hub_folders, load_strictly, read_tensors, refuse_partial_download
+from backend.models.weightless import without_weights
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -200,7 +201,7 @@ def _published_args(name: str) -> dict:
 
 def _load(config: DinoV2Config, path: Path) -> DinoV2:
     # On the meta device nothing is initialised in vain: 300 million random numbers take seconds.
-    with torch.device("meta"):
+    with without_weights():
         encoder = DinoV2(config)
     load_dinov2(encoder, read_tensors(path), path)
     return encoder.eval().requires_grad_(False)

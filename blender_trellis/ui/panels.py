@@ -22,13 +22,13 @@ class Order(IntEnum):
     """`bl_order` of the panels within the tab, from what is chosen first to what is seldom looked at."""
 
     LEFT = 0
-    CANDIDATES = 1
-    ADVANCED = 2
-    OUTPUT = 3
-    FINISH = 4
-    REGION = 5
-    VARY = 6
-    QUEUE = 7
+    QUEUE = 1  # below the bar of the job that runs
+    CANDIDATES = 2
+    ADVANCED = 3
+    OUTPUT = 4
+    FINISH = 5
+    REGION = 6
+    VARY = 7
     MODELS = 8
     BACKEND = 9
 

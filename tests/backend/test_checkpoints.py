@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ from backend.checkpoints.weights import (
 from backend.errors import MissingModel, UserError
 from backend.tensor_files import read_tensors
 
+ROOT = Path(__file__).parents[2]
 FLOW = {
     "resolution": 4,
     "in_channels": 3,
@@ -462,3 +465,22 @@ def test_hash_with_checksums_changes_with_them(folder: Path) -> None:
     assert open_folder(folder).hash == before  # a file that SHA256SUMS does not list is none of the model's
     write_sums(folder)
     assert open_folder(folder).hash != before
+
+
+@pytest.mark.parametrize("model", ["starter", "starter-text"])
+def test_loading_networks_imports_no_compiler(model: str) -> None:
+    """torch.compile's machinery takes longer to import than all networks of a bundled model to load."""
+    done = subprocess.run([sys.executable, "-c", LOAD_ALL, model], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    loaded, compilers = done.stdout.splitlines()
+    assert int(loaded) >= 4 and compilers == "False"
+
+
+LOAD_ALL = """
+import sys, torch
+from backend.trellis.networks import Networks
+networks = Networks.open(sys.argv[1], torch.device("cpu"), torch.float32)
+networks.conditioner
+print(len([networks[role] for role in networks.folder.models]))
+print("torch._dynamo" in sys.modules)
+"""

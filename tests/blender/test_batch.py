@@ -126,6 +126,7 @@ def test_all_and_none(fake_python, pictures, tmp_path):
         (("--input", "FILE", "--output", "OUT", "--guidance", "nan"), "argument --guidance: "),
         (("--input", "FILE", "--output", "OUT", "--formats", "obj"), "argument --formats: "),
         (("--input", "FILE", "--output", "OUT", "--seeds", "0"), "argument --seeds: "),
+        (("--input", "FILE", "--output", "OUT", "--ray", ""), "argument --ray: the address is empty"),
         (("--input", "FILE", "--output", "OUT", "--vary", "many"), "argument --vary: "),
         (("--input", "FILE", "--output", "OUT", "--vary", "1", "--strength", "0"), "argument --strength: "),
         (("--input", "FILE", "--output", "OUT", "--strength", "1"), "say how many with --vary"),

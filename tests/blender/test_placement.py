@@ -6,11 +6,14 @@ import pytest
 from fake_backend import ball
 from mathutils import Matrix, Vector
 
+from blender_trellis.jobs.placement import Placement
+from blender_trellis.jobs.status import Growing
 from blender_trellis.scene.asset import Asset
 from blender_trellis.scene.collection import add_asset, show
 from blender_trellis.scene.find_asset import asset_matrix, part, world_matrix
 from blender_trellis.scene.placement import Bounds, world_bounds
 from blender_trellis.scene.standing import Standing
+from blender_trellis.ui.preview_drawing import corners_of
 
 
 def _asset(stretch=(1.0, 0.5, 0.8), name: str = "crate") -> Asset:
@@ -200,3 +203,12 @@ def test_the_unit_cube_is_found_when_vertices_were_deleted():
     shape.to_mesh(mesh)
     shape.free()
     _close(asset_matrix(collection), expected)
+
+
+def test_the_box_that_views_turn_to_is_that_of_the_voxels_so_far():
+    coords = np.array([[0, 2, 1], [3, 2, 1]], np.int32)
+    growing = Growing(("job", 1), Placement("chair"), coords, 4, (1.0, 0.0, 0.0, 0.0), None)
+    corners = np.array(corners_of(growing, Matrix.Translation((5, 0, 0)) @ Matrix.Scale(2, 4)))
+    assert corners.shape == (8, 3)
+    _close(corners.min(axis=0), (4, 0, -0.5))
+    _close(corners.max(axis=0), (6, 0.5, 0))

@@ -102,10 +102,11 @@ def test_a_worker_killed_in_mid_run_loses_nothing_and_doubles_nothing(cluster, t
     assert [json.loads(line)["name"] for line in said[0].splitlines()] == sorted(one["name"] for one in lines)
 
 
-def test_an_address_without_a_cluster_is_a_sentence(fake_python, picture, tmp_path, monkeypatch):
+@pytest.mark.parametrize("address", ["nowhere:bad", "127.0.0.1:1", "127.0.0.1:99999"])
+def test_an_address_without_a_cluster_is_a_sentence(fake_python, picture, tmp_path, monkeypatch, address):
     monkeypatch.setenv("TRELLIS_PYTHON", str(BIN / "python"))
-    words = ("--input", picture(), "--output", tmp_path / "out", "--ray", "nowhere:bad")
+    words = ("--input", picture(), "--output", tmp_path / "out", "--ray", address)
     done = subprocess.run([*BATCH, *map(str, words)], capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert 'No Ray cluster answers at "nowhere:bad"' in done.stderr
+    assert f'No Ray cluster answers at "{address}"' in done.stderr
     assert not (tmp_path / "out" / "report.json").exists()
