@@ -24,6 +24,7 @@ BORDER = 0.5  # what `inside` is where the border most likely lies
 _SAMPLED = 0.75  # how much the difference between a sample and the guess counts beside the guess
 _BLUR = 0.8  # voxels
 _SLIVER = -0.02  # cells; voxels that have no corner deeper inside need not be there
+_HOLE = 2  # voxels; half the width of holes in a sampled surface through which nothing leaks
 _CRUMB = 8  # corners; smaller groups are no part of anything
 _GAP = 3  # corners; half the width of openings to what counts as hollow
 _FILLING = 0.5  # cells from the border where crumbs and tunnels were
@@ -138,10 +139,9 @@ def _corners(corners: Tensor, size: int) -> Tensor:
 
 
 def _filled(occupied: Tensor) -> Tensor:
-    """How far voxels (R, R, R) bool, and what they enclose however small the holes between them, fill space:
-    (R, R, R) in [0, 1], smooth.
+    """How far voxels (R, R, R) bool, and what they enclose but for small holes, fill space: (R, R, R) in
+    [0, 1], smooth. One hole in a sampled surface must not empty a solid.
     """
-    padded = np.pad(occupied.cpu().numpy(), 2)
-    closed = ndimage.binary_erosion(ndimage.binary_fill_holes(ndimage.binary_dilation(padded)))
-    solid = (padded | closed)[2:-2, 2:-2, 2:-2].astype(np.float32)
+    padded = np.pad(occupied.cpu().numpy(), _HOLE)
+    solid = made_solid(padded, None, _HOLE, 0)[(slice(_HOLE, -_HOLE),) * 3].astype(np.float32)
     return torch.from_numpy(ndimage.gaussian_filter(solid, _BLUR)).to(occupied.device)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numba import njit
 
 from backend.geometry.render import rasterise
 
@@ -32,9 +33,9 @@ def texels_of(
     ids, _ = rasterise(points, faces, size)
     place = np.flatnonzero(ids.reshape(-1) >= 0)
     face = ids.reshape(-1)[place]
-    weights = _weights(points[:, :2], faces[face], place, size)
-    position = _interpolated(vertices, faces[face], weights)
-    normal = _interpolated(normals, faces[face], weights)
+    weights = _weights(points, faces, face, place, size)
+    position = _interpolated(vertices.astype(np.float32), faces, face, weights)
+    normal = _interpolated(normals.astype(np.float32), faces, face, weights)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     return Texels(size, place, face, position, weights, normal)
 
@@ -49,7 +50,7 @@ def shared_part(texels: Texels, faces: np.ndarray, uv: np.ndarray) -> float:
 
 def corner_values(values: np.ndarray, faces: np.ndarray, texels: Texels) -> np.ndarray:
     """Values (W, C) at the corners of faces (F, 3) -> at the texels (P, C) f32."""
-    return _interpolated(values, faces[texels.face], texels.weights)
+    return _interpolated(values.astype(np.float32), faces, texels.face, texels.weights)
 
 
 def image_of(colors: np.ndarray, texels: Texels) -> np.ndarray:
@@ -61,19 +62,31 @@ def image_of(colors: np.ndarray, texels: Texels) -> np.ndarray:
     size = texels.size
     known = np.zeros((size * size, 4), np.float32)
     known[texels.place, :3], known[texels.place, 3] = colors, 1
-    planes = torch.from_numpy(known).view(size, size, 4).permute(2, 0, 1)[None]
-    for _ in range(2):
-        planes = _grown(planes)
+    known = _grown(_grown(known.reshape(size, size, 4)))
+    planes = torch.from_numpy(known).permute(2, 0, 1)[None]
     filled = _pulled(planes)[0].permute(1, 2, 0)
     return (filled.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
-def _grown(planes: torch.Tensor) -> torch.Tensor:
-    """Colours and whether they are known (1, 4, S, S): unknown ones beside known ones become their mean."""
-    near = F.avg_pool2d(planes, 3, stride=1, padding=1)
-    weight = near[:, 3:]
-    fresh = torch.where(weight > 1e-6, near / weight.clamp(min=1e-6), 0)
-    return torch.where(planes[:, 3:] > 0, planes, fresh)
+@njit(nogil=True, cache=True)
+def _grown(known):
+    """Colours and whether they are known (S, S, 4) f32: unknown ones beside known ones become their mean."""
+    size = known.shape[0]
+    grown = known.copy()
+    total = np.zeros(4, np.float32)
+    for row in range(size):
+        for column in range(size):
+            if known[row, column, 3] > 0:
+                continue
+            total[:] = 0
+            for i in range(max(row - 1, 0), min(row + 2, size)):
+                for j in range(max(column - 1, 0), min(column + 2, size)):
+                    for k in range(4):
+                        total[k] += known[i, j, k]
+            total /= np.float32(9)
+            if total[3] > 0:
+                grown[row, column] = total / total[3]
+    return grown
 
 
 def _pulled(planes: torch.Tensor) -> torch.Tensor:
@@ -89,16 +102,28 @@ def _pulled(planes: torch.Tensor) -> torch.Tensor:
     return result
 
 
-def _weights(points: np.ndarray, corners: np.ndarray, place: np.ndarray, size: int) -> np.ndarray:
-    """Barycentric weights (P, 3) of texel centres in triangles with corners (P, 3) among points (W, 2)."""
-    a, b, c = (points[corners[:, i]] for i in range(3))
-    x, y = place % size + 0.5, place // size + 0.5
-    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-    first = ((b[:, 0] - x) * (c[:, 1] - y) - (b[:, 1] - y) * (c[:, 0] - x)) / area
-    second = ((c[:, 0] - x) * (a[:, 1] - y) - (c[:, 1] - y) * (a[:, 0] - x)) / area
-    return np.stack([first, second, 1 - first - second], axis=1).astype(np.float32)
+@njit(nogil=True, cache=True, error_model="numpy")
+def _weights(points, faces, face, place, size):
+    """Barycentric weights (P, 3) f32 of texel centres in their faces (P,), with corners in points (W, 2+)."""
+    weights = np.empty((len(place), 3), np.float32)
+    for p in range(len(place)):
+        a, b, c = points[faces[face[p], 0]], points[faces[face[p], 1]], points[faces[face[p], 2]]
+        x, y = place[p] % size + 0.5, place[p] // size + 0.5
+        area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+        first = ((b[0] - x) * (c[1] - y) - (b[1] - y) * (c[0] - x)) / area
+        second = ((c[0] - x) * (a[1] - y) - (c[1] - y) * (a[0] - x)) / area
+        weights[p, 0], weights[p, 1], weights[p, 2] = first, second, 1 - first - second
+    return weights
 
 
-def _interpolated(values: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    values = values.astype(np.float32)
-    return sum(values[corners[:, i]] * weights[:, i, None] for i in range(3))
+@njit(nogil=True, cache=True)
+def _interpolated(values, faces, face, weights):
+    """Values (W, C) f32 at the corners of faces (F, 3) -> (P, C) f32 at places in their faces (P,)."""
+    found = np.empty((len(face), values.shape[1]), np.float32)
+    for p in range(len(face)):
+        a, b, c = faces[face[p], 0], faces[face[p], 1], faces[face[p], 2]
+        for k in range(values.shape[1]):
+            found[p, k] = (
+                values[a, k] * weights[p, 0] + values[b, k] * weights[p, 1] + values[c, k] * weights[p, 2]
+            )
+    return found

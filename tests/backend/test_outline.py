@@ -118,3 +118,14 @@ def test_a_sample_s_voxels_hold_the_surface_of_what_it_encloses_within_the_outli
     crossed = (below > 0.3) & (above > 0.3)
     assert some[crossed].float().mean() > 0.95, "the surface leaves the voxels"
     assert solid.shows(shape.occupied) > 0.95
+
+
+def test_a_hole_in_a_sampled_surface_does_not_empty_the_solid():
+    inside = 0.9 * (ball(20)[:64, :64, :64] < 0).float()
+    start = torch.zeros(1, 8, 16, 16, 16)
+    solid = SolidGuess(inside, torch.zeros(3, 32, 32, 32), SurfaceGuess(CONFIG.surface), start)
+    shell = (ball(20)[:64, :64, :64].abs() < 1).float() * 10 - 5
+    leaky = shell.clone()
+    leaky[31:34, :20, 31:34] = -5
+    whole, shape = (solid.shaped(one, shell).distance < 0 for one in (shell, leaky))
+    assert whole.sum() > 4 / 3 * np.pi * 19**3 and (whole & ~shape).sum() < 30
