@@ -7,16 +7,15 @@ U²-Net (Qin et al. 2020), IS-Net (Qin et al. 2022) and BiRefNet (Zheng et al. 2
 import functools
 import importlib
 import importlib.util
-import logging
 import os
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from PIL import Image
 
 from backend.checkpoints.find_model import models_folder
 from backend.errors import MissingModel, UserError
-
-log = logging.getLogger(__name__)
 
 FILE_NAME = "u2net.onnx"
 SESSIONS = {
@@ -64,11 +63,22 @@ def remove_with(image: Image.Image, model_file: Path) -> Image.Image:
         raise UserError(
             "Removing backgrounds needs the Python packages rembg and onnxruntime; install the backend again."
         )
-    log.info("loading the background remover; its very first start compiles for about a minute")
-    import rembg
-
+    rembg = _import_rembg()
     session = _session(model_file, model_file.stat().st_mtime_ns)
     return rembg.remove(image, session=session).convert("RGBA")
+
+
+def _import_rembg() -> ModuleType:
+    """rembg, without a minute in which its alpha matting is compiled, which nobody here asks for.
+
+    Jobs and cut-outs follow each other on one thread, so that no loop of ours is defined meanwhile.
+    """
+    config: Any = importlib.import_module("numba.core.config")  # its settings are made at import
+    before, config.DISABLE_JIT = config.DISABLE_JIT, 1
+    try:
+        return importlib.import_module("rembg")
+    finally:
+        config.DISABLE_JIT = before
 
 
 @functools.lru_cache(maxsize=1)

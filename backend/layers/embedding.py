@@ -22,8 +22,11 @@ def absolute_position_embedding(coords: Tensor, channels: int) -> Tensor:
 
 
 def grid_coordinates(resolution: int) -> Tensor:
-    """All voxels of a grid with x slowest and z fastest: (R^3, 3) int64."""
-    axis = torch.arange(resolution)
+    """All voxels of a grid with x slowest and z fastest: (R^3, 3) int64, on the processor.
+
+    Modules are made on the meta device, where torch imports its compiler for this, which takes seconds.
+    """
+    axis = torch.arange(resolution, device="cpu")
     return torch.cartesian_prod(axis, axis, axis)
 
 
@@ -43,9 +46,9 @@ class TimestepEmbedder(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(FREQUENCIES, channels), nn.SiLU(), nn.Linear(channels, channels))
 
     def initialise_(self) -> None:
-        """Start values of the published networks."""
+        """Start values of the published networks; none on the meta device, as above."""
         for layer in self.mlp:
-            if isinstance(layer, nn.Linear):
+            if isinstance(layer, nn.Linear) and not layer.weight.is_meta:
                 nn.init.normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
 

@@ -15,6 +15,8 @@ from .python_environment import read_mark
 PROGRAM = Path(__file__).with_name("check_packages.py")
 CHECK_SECONDS = 600.0  # a first import of torch compiles thousands of files, on a slow disk
 WAIT_SECONDS = 0.1
+# A package that rembg needs compiles its loops whenever it is new, for a minute, which tells nothing.
+VARIABLES = {"NUMBA_DISABLE_JIT": "1"}
 LOG_LINES = 20
 NAMED = 3
 
@@ -89,7 +91,7 @@ def _answer(command: list[str], cancel: threading.Event | None) -> tuple[int, st
         stderr=subprocess.PIPE,
         encoding="utf-8",
         errors="replace",
-        env=scrubbed(os.environ),
+        env=scrubbed(os.environ) | VARIABLES,
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     ) as process:
         deadline = time.monotonic() + CHECK_SECONDS

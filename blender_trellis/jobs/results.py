@@ -21,6 +21,7 @@ from ..protocol import (
 )
 
 TRY_AGAIN = "Try again; if it happens again, report it with the log."
+FINEST = 256  # voxels a side: drawing them takes R³ of the main thread's time and memory
 NOT_FINITE_CAUSE = ": the model's weights are damaged, or they need more precision (choose fp32)"
 
 
@@ -82,7 +83,7 @@ def _fits(found: tuple[int, ...], wanted: tuple[str | int, ...], lengths: dict[s
 def _check_values(result: Result, arrays: Mapping[str, np.ndarray]) -> None:
     if result.kind in ("preview", "voxels", "structured_latent"):
         resolution = result.info.get("resolution")
-        if not isinstance(resolution, int) or not 1 <= resolution <= 4096:
+        if not isinstance(resolution, int) or not 1 <= resolution <= FINEST:
             raise _fault(result, f"has the resolution {resolution}")
         _check_range(result, "coords", arrays["coords"], resolution)
         if result.kind != "structured_latent":

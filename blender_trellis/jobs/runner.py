@@ -112,12 +112,15 @@ class JobRunner:
             for message in self._process.poll():
                 if isinstance(message, Progress):
                     self._heard = self._clock()
+                if isinstance(message, Failed) and message.kind == "internal":
+                    told = f"{message.message}\n{self._process.log_tail()}"  # as of a backend that is gone
+                    message = dataclasses.replace(message, message=told)
                 self.queue = self.queue.apply(message)
                 self.cut_out = answered(self.cut_out, message)
             self.hello = self._process.hello or self.hello
             self._watch(self._process)
         if self._process is not None and self.queue.running is None:
-            self._renew_grown(self._process)
+            self._renew(self._process)
         self._start_next()
         ended = self.queue.ended
         for job in ended:
@@ -169,12 +172,18 @@ class JobRunner:
             self.stop_process()
             self.told = "Ended after some idle time; starts when it is needed"
 
-    def _renew_grown(self, process: BackendProcess) -> None:
-        """Between two jobs: ends a backend whose memory its work does not explain; another one follows."""
-        for job in self.queue.ended:
+    def _renew(self, process: BackendProcess) -> None:
+        """Between two jobs: ends a backend that has met a fault of its own, after which what it holds may be
+        broken, or whose memory its work does not explain; another one follows."""
+        ended = self.queue.ended
+        for job in ended:
             if job.state == "finished":
                 self._growth = self._growth.after(_kind_of(job), process.memory_bytes)
-        if self.queue.ended and self._growth.is_beyond(process.memory_bytes):
+        if any(job.failure == "internal" for job in ended):
+            log.warning("The backend met a fault of its own and is started anew.")
+            self.stop_process()
+            self.told = "Ended after a fault of its own; starts when it is needed"
+        elif ended and self._growth.is_beyond(process.memory_bytes):
             log.warning("The backend has grown to %d bytes and is started anew.", process.memory_bytes)
             self.stop_process()
             self.told = "Ended as its memory had grown; starts when it is needed"

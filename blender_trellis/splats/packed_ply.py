@@ -39,7 +39,7 @@ def unpacked(tables: Tables, path: Path) -> Splats:
             color = _between(chunk, of, "{}_{}", "rgb", color)
     except (ValueError, KeyError) as error:
         raise Fault(f'"{path}" is damaged: its chunks do not fit its splats. Export it again.') from error
-    rest = np.zeros((count, 3, 0), np.float32)
+    rest = np.zeros((count, 0), np.float32)
     if "sh" in tables:
         columns = list(tables["sh"].values())
         if len(columns) not in (9, 24, 45) or len(columns[0]) != count:
@@ -51,7 +51,7 @@ def unpacked(tables: Tables, path: Path) -> Splats:
         logit(alpha),
         scale,
         _rotations(words[1]),
-        rest.reshape(count, 3, -1),
+        rest.reshape(count, 3, rest.shape[1] // 3),
     )
 
 

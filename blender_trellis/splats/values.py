@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from . import harmonics, quaternions
+
+_LEAST_SCALE = np.float32(-80)  # log: its exponential is still a float32 above 0
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,12 @@ class Splats:
         return Splats(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def sound(self) -> Splats:
-        """Those of finite values, with a size and a direction; trained scenes hold a few others."""
-        limited = Splats(
-            self.position, self.f_dc, np.clip(self.opacity, -40, 40), self.scale, self.rotation, self.f_rest
+        """Those of finite values, with a size and a direction; trained scenes hold a few others.
+
+        Logits and logs of 0 and 1 become finite: a splat may be solid, or have no thickness.
+        """
+        limited = replace(
+            self, opacity=np.clip(self.opacity, -40, 40), scale=np.maximum(self.scale, _LEAST_SCALE)
         )
         good = (limited.rotation != 0).any(axis=1) & (limited.scale < 80).all(axis=1)
         for field in fields(limited):

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -221,6 +223,15 @@ def model_file(tmp_path):
     path = tmp_path / "u2net.onnx"
     path.write_bytes(one_convolution())
     return path
+
+
+def test_rembg_comes_without_the_minute_in_which_it_compiles(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "compiled"))
+    code = "from backend.background.removers import _import_rembg; from numba.core import config; "
+    code += "print(_import_rembg().__name__, config.DISABLE_JIT)"
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert said.stdout.split() == ["rembg", "0"]  # our own loops are compiled after it as before
+    assert not (tmp_path / "compiled").exists()
 
 
 def red_on_photograph() -> Image.Image:

@@ -1,11 +1,14 @@
 """Norms, embeddings, pooling and subdivision, against arithmetic written out."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from backend.checkpoints.find_model import find_model
 from backend.errors import UserError
 from backend.layers.embedding import (
     TimestepEmbedder,
@@ -65,6 +68,14 @@ def test_position_embedding_is_sines_then_cosines_of_each_axis(channels: int, pa
 
 def test_grid_runs_fastest_along_z() -> None:
     assert grid_coordinates(3)[:4].tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 1, 0]]
+
+
+def test_a_flow_is_read_without_torchs_compiler() -> None:
+    """Importing it takes seconds before the first step, and fails for good where no disk has room."""
+    flow = find_model("starter") / "ckpts" / "ss_flow_img_dit_16l8"
+    code = "import sys; from pathlib import Path; from backend.checkpoints.weights import read_model; "
+    code += "read_model(Path(sys.argv[1])); sys.exit('torch._dynamo' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code, str(flow)], check=True)
 
 
 def test_timestep_frequencies_are_cosines_then_sines() -> None:

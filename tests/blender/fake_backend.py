@@ -3,9 +3,9 @@
     python fake_backend.py [serve]
 
 What the pictures' bytes hold decides what happens: b"bad" fails, b"large" fails for want of memory, b"die"
-ends the process in the middle of the job, b"garbage" sends indices out of range, b"slow" is in its first step
-until it is cancelled, b"steady" takes two seconds, b"deaf" says nothing, b"grow" takes 4 GB of memory; all
-else is a ball.
+ends the process in the middle of the job, b"bug" is a fault of its own, after which it makes nothing more,
+b"garbage" sends indices out of range, b"slow" is in its first step until it is cancelled, b"steady" takes two
+seconds, b"deaf" says nothing, b"grow" takes 4 GB of memory; all else is a ball.
 """
 
 import hashlib
@@ -70,6 +70,16 @@ def arrays(**named: np.ndarray) -> dict[str, p.Array]:
     }
 
 
+def voxels(vertices: np.ndarray) -> tuple[dict[str, int], dict[str, p.Array]]:
+    """Information and arrays of the voxels that the surface goes through."""
+    cells = np.unique(((vertices + 0.5) * 64).astype(np.int32), axis=0)
+    occupied = np.zeros((64, 64, 64), bool)
+    occupied[tuple(cells.T)] = True
+    return {"resolution": 64, "structure_resolution": 64}, arrays(
+        coords=cells, occupied=np.packbits(occupied)
+    )
+
+
 class FakeBackend:
     """Answers one request at a time."""
 
@@ -77,6 +87,7 @@ class FakeBackend:
         self._out = sys.stdout.buffer
         self._lock = threading.Lock()
         self._cancelled: set[str] = set()
+        self._broken = False
 
     def send(self, message: p.FromBackend) -> None:
         with self._lock:
@@ -116,6 +127,9 @@ class FakeBackend:
         if data == b"large":
             sentence = "starter needs about 9.0 GB of memory on cuda:0 for shaping, and 3.0 GB are free."
             return self.send(p.Failed(request.job, "out_of_memory", sentence, "half_precision"))
+        self._broken |= data == b"bug"
+        if self._broken:
+            return self.send(p.Failed(request.job, "internal", "The backend met a fault of its own."))
         if data == b"deaf":
             time.sleep(1000)
         steps = STEPS if not isinstance(request, p.Sampled) else request.sparse_structure.steps or STEPS
@@ -126,6 +140,8 @@ class FakeBackend:
             if request.job in self._cancelled:
                 return self.send(p.Cancelled(request.job, 0.1))
             self.send(p.Progress(request.job, "sparse_structure", step, steps, 0.1 * step))
+            if isinstance(request, p.Sampled) and request.preview:
+                self.send(p.Result(request.job, "preview", *voxels(ball()[0])))
             time.sleep(0.05 if data == b"steady" else 0.01)
             while data == b"slow" and request.job not in self._cancelled:
                 time.sleep(0.01)
@@ -151,8 +167,7 @@ class FakeBackend:
         vertices, faces, colors = ball()
         if isinstance(request, p.Finish):
             return self.send_finished(request, vertices, faces, colors)
-        cells = np.unique(((vertices + 0.5) * 64).astype(np.int32), axis=0)
-        self.send_latents(request.job, cells, FRAME if "vertices" in sent else {})
+        self.send_latents(request.job, vertices, FRAME if "vertices" in sent else {})
         if isinstance(request, p.Generate) and request.structure_only:
             return None
         count = len(vertices)
@@ -192,17 +207,15 @@ class FakeBackend:
         self.send(p.Result(request.job, "finished_mesh", {"roughness": 0.5, "metallic": 0.0}, finished))
         return None
 
-    def send_latents(self, job: str, cells: np.ndarray, frame: dict[str, float]) -> None:
+    def send_latents(self, job: str, vertices: np.ndarray, frame: dict[str, float]) -> None:
         """What the ball was decoded from, of one size with a real one's but for the channels."""
-        occupied = np.zeros((64, 64, 64), bool)
-        occupied[tuple(cells.T)] = True
-        resolution = {"resolution": 64}
         latent = arrays(latent=np.zeros((8, 16, 16, 16), np.float32))
         self.send(p.Result(job, "structure_latent", {}, latent))
-        voxels = arrays(coords=cells, occupied=np.packbits(occupied))
-        self.send(p.Result(job, "voxels", resolution | frame | {"structure_resolution": 64}, voxels))
-        feats = np.random.default_rng(0).normal(size=(len(cells), 8)).astype(np.float32)
-        self.send(p.Result(job, "structured_latent", resolution, arrays(coords=cells, feats=feats)))
+        info, cells = voxels(vertices)
+        self.send(p.Result(job, "voxels", info | frame, cells))
+        feats = np.random.default_rng(0).normal(size=(cells["coords"].shape[0], 8)).astype(np.float32)
+        latents = {"coords": cells["coords"], **arrays(feats=feats)}
+        self.send(p.Result(job, "structured_latent", {"resolution": 64}, latents))
 
 
 if __name__ == "__main__":

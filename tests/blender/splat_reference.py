@@ -34,6 +34,20 @@ def cloud(count: int, harmonic_count: int = 0) -> Splats:
     return Splats(**{name: value.astype(np.float32) for name, value in values.items()})
 
 
+def tangle(count: int) -> Splats:
+    """Flat, long and round splats in a box, across each other, faint to solid, in strong colours."""
+    random = np.random.default_rng(8)
+    values = {
+        "position": random.uniform(-0.4, 0.4, (count, 3)),
+        "f_dc": random.uniform(-0.5, 0.5, (count, 3)) / harmonics.DC,
+        "opacity": random.normal(0, 3, (count, 1)),
+        "scale": random.normal(math.log(0.05), 0.5, (count, 3)),
+        "rotation": random.normal(size=(count, 4)) * 3,
+        "f_rest": np.zeros((count, 3, 0)),
+    }
+    return Splats(**{name: value.astype(np.float32) for name, value in values.items()})
+
+
 def rasterised(splats: Splats, camera: Matrix) -> np.ndarray:
     """(SIZE, SIZE, 3) on black by the published method; `camera` leads from its frame to the splats'."""
     into = np.array(camera.inverted())

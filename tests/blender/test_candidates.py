@@ -5,12 +5,14 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
+from mathutils import Vector
 
 from blender_trellis.jobs import session
 from blender_trellis.scene.find_asset import part
 from blender_trellis.scene.latents import read_latents
 from blender_trellis.scene.placement import Bounds
 from blender_trellis.ui.candidates import drawing
+from blender_trellis.ui.candidates.gizmo import first_hit
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +48,18 @@ def test_candidates_stand_side_by_side_and_beside_what_is_there(addon, picture):
     boxes.append(cube)
     for number, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[:number])
+
+
+def test_a_click_picks_the_shape_in_front(addon, picture):
+    _make(picture())
+    shown = drawing.drawn(bpy.context)
+    middles = [sum(one.corners(), Vector()) / 8 for one in shown]
+    for eye, first in ((middles[0] - Vector((9, 0, 0)), 0), (middles[2] + Vector((9, 0, 0)), 2)):
+        assert first_hit(shown, eye, (middles[1] - eye).normalized()) == first  # all are in a row
+    above = Vector((0, 0, 9))
+    assert [first_hit(shown, one + above, -above) for one in middles] == [0, 1, 2]
+    assert first_hit(shown, middles[0] + above, above) is None  # behind the eye
+    assert first_hit(shown, middles[0] + above, Vector((1, 0, 0))) is None
 
 
 def test_what_is_picked_is_finished_where_it_stood_and_the_others_stay(addon, picture):

@@ -21,7 +21,17 @@ def test_faults_are_drawn_of_seed_and_number_and_of_every_kind():
     assert drawn[:50] != [fault_of(6, number, real=False) for number in range(50)]
 
 
-def test_blender_lives_through_faults(tmp_path):
-    found = soak.soak(seed=11, first=0, faults=FAULTS, which="fake", home=tmp_path)
+def test_blender_lives_through_faults(tmp_path, monkeypatch):
+    monkeypatch.setattr(soak, "TOLD_EVERY", FAULTS // 2)
+    told = []
+    found = soak.soak(seed=11, first=0, faults=FAULTS, which="fake", home=tmp_path, tell=told.append)
     assert found.lines == []
+    assert told == [f"{met} faults: {met} well, 0 hangs, 0 crashes, 0 wrong" for met in (FAULTS // 2, FAULTS)]
     assert (found.well, found.hangs, found.crashes, found.wrong) == (FAULTS, 0, 0, 0)
+
+
+def test_what_is_not_well_is_told_at_once():
+    told = []
+    outcome = soak.Outcome(wrong=1, tell=told.append)
+    outcome.add("wrong 7 die at 3, nothing after 2 f7 is lost")
+    assert told == outcome.lines == ["wrong 7 die at 3, nothing after 2 f7 is lost"]

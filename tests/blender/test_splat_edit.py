@@ -182,6 +182,20 @@ def test_a_compressed_file_holds_the_same_splats(imported, tmp_path):
     assert (tmp_path / "a.ply").stat().st_size < (tmp_path / "b.ply").stat().st_size
 
 
+@pytest.mark.parametrize("layout", ["PLY", "PACKED"])
+def test_splats_that_were_spoilt_in_blender_spoil_no_others(imported, tmp_path, layout):
+    splats = _splats()
+    item = imported(splats, up="Z")
+    item.data.attributes["scale_0"].data[7].value = math.nan
+    item.scale = (1, 2, 3)
+    bpy.context.view_layer.update()
+    bpy.ops.trellis.export_splats(filepath=str(tmp_path / "a.ply"), layout=layout)
+    read, left_out = read_splats(tmp_path / "a.ply")
+    kept = splats.position[np.arange(N) != 7] * (1, 2, 3) @ TO_FILE[:3, :3].T
+    assert left_out == 0
+    np.testing.assert_allclose(np.sort(read.position, axis=0), np.sort(kept, axis=0), atol=6 / 1023)
+
+
 def test_what_cannot_be_read_is_told(addon, tmp_path):
     (tmp_path / "a.ply").write_bytes(b"no ply")
     with pytest.raises(RuntimeError, match="not a PLY file"):

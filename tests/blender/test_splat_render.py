@@ -7,9 +7,12 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-from splat_reference import ANGLE, CAMERA, SIZE, cloud, psnr, rasterised
+from mathutils import Euler, Matrix
+from splat_reference import ANGLE, CAMERA, SIZE, cloud, psnr, rasterised, tangle
 
-from blender_trellis.scene.gaussians.edit import import_splats
+from blender_trellis.scene.gaussians.edit import import_splats, splats_in_world
+from blender_trellis.scene.gaussians.nodes import FACING, set_input
+from blender_trellis.scene.gaussians.object import MODIFIER
 from blender_trellis.scene.gaussians.settings import raise_bounces, use_colors
 from blender_trellis.splats import harmonics
 from blender_trellis.splats.ply import write_ply
@@ -58,6 +61,22 @@ def test_cycles_agrees_with_a_rasteriser(tmp_path, degree, colors, least):
     if degree:  # what the harmonics add is seen, and as it should be
         without = rasterised(plain, item.matrix_world.inverted() @ camera.matrix_world)
         assert psnr(found, expected) > psnr(found, without) + 3
+
+
+def test_splats_across_each_other_are_drawn_in_the_order_of_viewers(tmp_path):
+    """Moved, turned and scaled along its axes: the rasteriser draws the same splats with that applied."""
+    splats = tangle(400)
+    item = import_splats("tangle", splats, "Z", bpy.context)
+    item.matrix_world = Matrix.LocRotScale((0.1, 0.2, -0.1), Euler((0.5, 0.2, 1.0)), (1.1, 0.7, 0.9))
+    bpy.context.view_layer.update()
+    camera = _camera()
+    raise_bounces(bpy.context.scene)
+    use_colors(bpy.context.scene, "VIEWERS")
+    expected = rasterised(splats_in_world(item), camera.matrix_world)
+    assert psnr(_rendered(tmp_path / "cards.png", "CYCLES", 8), expected) > 30
+    set_input(item.modifiers[MODIFIER], FACING, False)
+    item.update_tag()  # whole hulls, by whose surfaces the colours of splats across each other are mixed
+    assert 15 < psnr(_rendered(tmp_path / "hulls.png", "CYCLES", 4), expected) < 28
 
 
 def test_the_comparison_script_renders_a_file(tmp_path):

@@ -23,6 +23,7 @@ from blender_trellis.install.python_environment import Environment, PipProgress,
 from blender_trellis.process.run_program import InstallCancelled, InstallError, run, scrubbed
 from tests.tiny_wheels import offline, write_index, write_wheel
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 UV = Path(sys.executable).with_name("uv")
 CPU = Wanted("cpu", sys.executable)
 
@@ -310,6 +311,14 @@ def test_interpreters_without_the_packages_are_not_called_installed(tmp_path):
     liar.write_text("#!/bin/sh\necho not a Python >&2; exit 7\n")
     liar.chmod(0o755)
     assert "(not a Python)" in check(liar, lock).sentence
+
+
+def test_what_is_tried_does_not_compile_for_a_minute(tmp_path, monkeypatch):
+    """The packages of this environment, as if they were new."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "compiled"))
+    health = check(Path(sys.executable), lock_of(CHECKOUT, "cpu"), installed_here=False)
+    assert health.is_right, health.sentence
+    assert not (tmp_path / "compiled").exists()
 
 
 def test_blenders_variables_do_not_reach_pip_but_its_settings_do():

@@ -63,6 +63,17 @@ def until(process: BackendProcess, *kinds) -> list:
     return messages
 
 
+def test_a_burst_of_messages_is_taken_over_several_turns(start):
+    process = start("mute")
+    until(process, Hello)
+    burst = [Progress("a", "load", step, 100, 0.0) for step in range(100)]
+    for message in burst:
+        process._messages.put(message)
+    turns = [process.poll() for _ in burst]
+    assert [one for turn in turns for one in turn if isinstance(one, Progress)] == burst
+    assert max(map(len, turns)) <= 32
+
+
 def test_a_job_comes_back_in_parts(start):
     process = start("ok")
     assert process.alive and process.hello is None

@@ -82,6 +82,14 @@ def test_a_job_that_kills_each_backend_before_a_word_fails(runner, monkeypatch):
     assert (job.state, job.failure) == ("failed", "backend_died")
 
 
+def test_a_backend_that_met_a_fault_of_its_own_makes_no_more_jobs(runner, monkeypatch):
+    monkeypatch.setattr(job_runner.BackendProcess, "log_tail", lambda self, lines=12: "what its log says")
+    names = [runner.submit(_request(data)) for data in (b"bug", b"ball")]
+    broke = runner.pump_until_done(names[0], timeout=PATIENCE)
+    assert (broke.failure, broke.message.splitlines()[1:]) == ("internal", ["what its log says"])
+    assert runner.pump_until_done(names[1], timeout=PATIENCE).state == "finished"
+
+
 def test_a_backend_that_does_not_hear_a_cancel_is_ended(runner, monkeypatch):
     monkeypatch.setattr(job_runner, "CANCEL_SECONDS", 0.3)
     name = runner.submit(_request(b"deaf"))

@@ -218,6 +218,7 @@ def test_results_of_edits_say_what_was_kept():
         (with_floats(SPLATS, "scale", float("-inf")), "scale with values that are not finite"),
         (replace(VOXELS, info={}), "the resolution None"),
         (replace(VOXELS, info={"resolution": "64"}), "the resolution 64"),
+        (replace(VOXELS, info=VOXELS.info | {"resolution": 4096}), "the resolution 4096"),
         (
             replace(VOXELS, info=VOXELS.info | {"structure_resolution": 9}),
             "64 bytes of a structure of resolution 9",

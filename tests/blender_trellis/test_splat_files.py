@@ -33,6 +33,32 @@ def test_the_3dgs_layout_keeps_every_value(tmp_path, count):
     np.testing.assert_allclose(covariances(read), covariances(splats), rtol=1e-4, atol=1e-9)
 
 
+@pytest.mark.parametrize("layout", WRITERS)
+@pytest.mark.parametrize("count", [0, 15])
+def test_one_splat_comes_back_and_none_is_a_sentence(tmp_path, layout, count):
+    WRITERS[layout](tmp_path / "one.ply", some_splats(1, count))
+    np.testing.assert_array_equal(
+        read_splats(tmp_path / "one.ply")[0].position, some_splats(1, count).position
+    )
+    WRITERS[layout](tmp_path / "none.ply", some_splats(0, count))
+    with pytest.raises(Fault, match="holds no splats"):
+        read_splats(tmp_path / "none.ply")
+
+
+def test_splats_without_thickness_stay_and_rows_without_numbers_go(tmp_path):
+    """Some tools write a disc as the log of 0; trained scenes hold a few rows of NaN."""
+    splats = some_splats(6, 3)
+    splats.scale[:3, 2] = -np.inf
+    splats.opacity[0], splats.position[3], splats.rotation[4] = np.inf, np.nan, 0
+    write_ply(tmp_path / "a.ply", splats)
+    read, left_out = read_splats(tmp_path / "a.ply")
+    assert left_out == 2
+    np.testing.assert_array_equal(read.position, splats.position[[0, 1, 2, 5]])
+    found, flat = covariances(read.moved(np.diag([1.0, 2.0, 3.0, 1.0]))), read.scale[:3]
+    assert np.isfinite(found).all() and (np.exp(flat[:, 2]) < 1e-30).all()
+    np.testing.assert_array_equal(flat[:, :2], splats.scale[:3, :2])
+
+
 @pytest.mark.parametrize("count", [0, 3, 8, 15])
 def test_the_packed_layout_rounds_as_little_as_it_says(tmp_path, count):
     splats = some_splats(1000, count)

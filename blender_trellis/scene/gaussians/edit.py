@@ -31,8 +31,8 @@ def import_splats(name: str, splats: Splats, up: str, context: bpy.types.Context
 
 
 def splats_in_world(item: bpy.types.Object) -> Splats:
-    """The object's splats where they stand in the scene."""
-    return splats_of(item).moved(np.array(item.matrix_world))
+    """The object's splats where they stand in the scene, but for those whose values are no numbers."""
+    return splats_of(item).sound().moved(np.array(item.matrix_world))
 
 
 def crop(item: bpy.types.Object, box: bpy.types.Object, inside: bool) -> int:

@@ -30,7 +30,8 @@ def _share(build: NodeBuilder) -> bpy.types.NodeSocket:
     """The share of the splat's colour at this side of its hull.
 
     A ray meets the hull twice. Half of the opacity lies at each side, (1 - share)² = 1 - opacity, so that
-    splats that overlap are mixed about as their centres lie. Opacity above 1 marks a solid hull.
+    splats that overlap are mixed about as their centres lie. Opacity above 1 marks a solid hull, below 0 a
+    card, which a ray meets once.
     """
     incoming = build.node("ShaderNodeNewGeometry").outputs["Incoming"]
     ray = build.node(
@@ -47,11 +48,14 @@ def _share(build: NodeBuilder) -> bpy.types.NodeSocket:
     distance = build.math(
         "DIVIDE", build.vector("DOT_PRODUCT", moment, moment), build.vector("DOT_PRODUCT", ray, ray)
     )
-    peak = _attribute(build, "splat_opacity", "Fac")
+    marked = _attribute(build, "splat_opacity", "Fac")
+    peak = build.math("ABSOLUTE", marked)
     # peak · exp(-r²/2), where the splat's own frame has its end at 1.
     fall = build.math("POWER", span(build, peak), build.math("MULTIPLY", distance, -1.0))
     opacity = build.math("MAXIMUM", build.math("MULTIPLY", peak, fall), build.math("SUBTRACT", peak, 1.0))
-    left = build.math("SQRT", build.math("SUBTRACT", 1.0, build.math("MINIMUM", opacity, 1.0), clamp=True))
+    left = build.math("SUBTRACT", 1.0, build.math("MINIMUM", opacity, 1.0), clamp=True)
+    part = build.math("MULTIPLY_ADD", build.math("LESS_THAN", marked, 0.0), 0.5, 0.5)
+    left = build.math("POWER", left, part)
     return build.math("SUBTRACT", 1.0, left)
 
 

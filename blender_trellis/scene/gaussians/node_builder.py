@@ -46,10 +46,10 @@ class NodeBuilder:
             self.put(node.inputs["Scale"] if operation == "SCALE" and place else node.inputs[place], value)
         return next(socket for socket in node.outputs if socket.enabled)
 
-    def choice(self, condition: Value, no: Value, yes: Value) -> bpy.types.NodeSocket:
-        """One of two numbers; in geometry nodes only."""
+    def choice(self, condition: Value, no: Value, yes: Value, kind: str = "FLOAT") -> bpy.types.NodeSocket:
+        """One of two numbers, or values of another kind; in geometry nodes only."""
         inputs: dict[str | int, Value] = {"Switch": condition, "False": no, "True": yes}
-        node = self.node("GeometryNodeSwitch", inputs, input_type="FLOAT")
+        node = self.node("GeometryNodeSwitch", inputs, input_type=kind)
         return next(socket for socket in node.outputs if socket.enabled)
 
     def combined(self, *values: Value) -> bpy.types.NodeSocket:

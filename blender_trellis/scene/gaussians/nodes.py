@@ -1,9 +1,10 @@
 """The geometry nodes that show a Gaussian object: one low-poly hull a splat, for the material to draw it in.
 
 In: vertices with `opacity` (logit), `scale_0..2` (log), `rot_0..3` (w, x, y, z), `f_dc_0..2` and, up to a
-degree of spherical harmonics, `f_rest_*`. Out: a mesh of octahedra with what `splat_material` reads:
-`splat_place` (the vertex in its splat's own frame, where the splat ends at 1), `splat_x`, `_y`, `_z` (the
-rows of the matrix that leads into that frame), `splat_opacity`, and `Color`, linear.
+degree of spherical harmonics, `f_rest_*`. Out: a mesh of octahedra, or of cards that face the camera, with
+what `splat_material` reads: `splat_place` (the vertex in its splat's own frame, where the splat ends at 1),
+`splat_x`, `_y`, `_z` (the rows of the matrix that leads into that frame), `splat_opacity` (below 0 on cards,
+above 1 on solid ellipsoids), and `Color`, linear.
 """
 
 import math
@@ -11,21 +12,23 @@ from typing import Any
 
 import bpy
 
+from .cards import card
 from .color_nodes import add_color
 from .node_builder import NodeBuilder
 
 GROUP_NAME = "TRELLIS Splats"
 KEY = "trellis_splats"
 # Bump when the nodes change: files keep the group they were saved with, new results get the new one.
-GROUP_VERSION = 2
+GROUP_VERSION = 3
 LEAST_OPACITY = 1 / 255  # a splat whose centre has less is not seen, as in the published rasteriser
-END = 0.02  # a hull ends where its splat's fall-off has come down to this opacity: more is only slower
+END = 0.01  # a hull ends where its splat's fall-off has come down to this opacity: more is only slower
 FAINTEST = 0.1  # fainter splats end where they have come down to END / FAINTEST of themselves
 HAZE_LOGIT = -3.0  # splats under 5 % opacity are haze that ellipsoids, being opaque, would turn to grit
 THINNEST = 0.01  # of the widest axis: thinner hulls would have their two sides in one place
 CORNER = math.sqrt(3.0)  # of an octahedron around the unit sphere
 IN_VIEWPORT, SIZE, ENCODED = "Splats in Viewport", "Ellipsoid Size", "Display Values"
-INPUTS = (IN_VIEWPORT, SIZE, ENCODED, "Material")
+FACING = "Face the Camera"
+INPUTS = (IN_VIEWPORT, SIZE, ENCODED, FACING, "Material")
 
 
 def splat_nodes(degree: int = 0) -> bpy.types.NodeTree:
@@ -87,6 +90,9 @@ def _declare_sockets(sockets: bpy.types.NodeTreeInterface) -> None:
     size.description = "How far the solid ellipsoids reach, in standard deviations"
     encoded = sockets.new_socket(ENCODED, in_out="INPUT", socket_type="NodeSocketBool")
     encoded.description = "Mix colors as displays have them, for the view transform Raw"
+    facing = sockets.new_socket(FACING, in_out="INPUT", socket_type="NodeSocketBool")
+    facing.default_value = True
+    facing.description = "Renders draw splats in the order that viewers have. Off: for shadows and mirrors"
     sockets.new_socket("Material", in_out="INPUT", socket_type="NodeSocketMaterial")
     sockets.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
 
@@ -109,14 +115,19 @@ def _build(build: NodeBuilder, degree: int) -> None:
         "FunctionNodeQuaternionToRotation", {place: _attribute(build, f"rot_{place}") for place in range(4)}
     ).outputs["Rotation"]
     geometry = add_color(build, geometry, degree, group_in[ENCODED])
-    geometry = _stored(build, geometry, "splat_opacity", "FLOAT", build.choice(solid, opacity, 2.0))
+    facing = build.math("GREATER_THAN", build.math("SUBTRACT", group_in[FACING], in_viewport), 0.5)
+    peak = build.math("MULTIPLY", opacity, build.choice(facing, 1.0, -1.0))
+    geometry = _stored(build, geometry, "splat_opacity", "FLOAT", build.choice(solid, peak, 2.0))
+    axes = []
     for place, name in enumerate("xyz"):
         axis = tuple(float(place == other) for other in range(3))
         turned = build.node("FunctionNodeRotateVector", {"Vector": axis, "Rotation": rotation}).outputs[0]
+        axes.append(build.vector("SCALE", turned, radii[place]))
         row = build.vector("SCALE", turned, build.math("DIVIDE", 1.0, radii[place]))
         geometry = _stored(build, geometry, f"splat_{name}", "FLOAT_VECTOR", row)
     hull = _octahedron(build, group_in["Geometry"])
-    mesh = _hulls(build, geometry, hull, rotation, build.combined(*radii))
+    hulls = _realized(build, geometry, hull, rotation, build.combined(*radii))
+    mesh = build.choice(facing, hulls, _cards(build, geometry, axes), "GEOMETRY")
     material = build.node("GeometryNodeSetMaterial", {"Geometry": mesh, "Material": group_in["Material"]})
     build.node("NodeGroupOutput", {0: material.outputs[0]})
 
@@ -132,7 +143,21 @@ def _radii(build: NodeBuilder, reach: bpy.types.NodeSocket) -> list[bpy.types.No
     ]
 
 
-def _hulls(
+def _cards(
+    build: NodeBuilder, points: bpy.types.NodeSocket, axes: list[bpy.types.NodeSocket]
+) -> bpy.types.NodeSocket:
+    """A card on each splat, given the half-axes of its hull."""
+    position = build.node("GeometryNodeInputPosition").outputs[0]
+    points = _stored(build, points, "splat_place", "FLOAT_VECTOR", position)
+    square = build.node("GeometryNodeMeshGrid", {0: 2.0, 1: 2.0, 2: 2, 3: 2}).outputs["Mesh"]
+    mesh = _realized(build, points, square, *card(build, axes))
+    offset = build.vector("SUBTRACT", position, _attribute(build, "splat_place", "FLOAT_VECTOR"))
+    rows = (_attribute(build, f"splat_{name}", "FLOAT_VECTOR") for name in "xyz")
+    place = build.combined(*(build.vector("DOT_PRODUCT", row, offset) for row in rows))
+    return _stored(build, mesh, "splat_place", "FLOAT_VECTOR", place)
+
+
+def _realized(
     build: NodeBuilder,
     points: bpy.types.NodeSocket,
     hull: bpy.types.NodeSocket,
@@ -185,8 +210,8 @@ def _without_values(build: NodeBuilder, geometry: bpy.types.NodeSocket) -> bpy.t
     return geometry
 
 
-def _attribute(build: NodeBuilder, name: str) -> bpy.types.NodeSocket:
-    node = build.node("GeometryNodeInputNamedAttribute", {"Name": name}, data_type="FLOAT")
+def _attribute(build: NodeBuilder, name: str, kind: str = "FLOAT") -> bpy.types.NodeSocket:
+    node = build.node("GeometryNodeInputNamedAttribute", {"Name": name}, data_type=kind)
     return next(socket for socket in node.outputs if socket.enabled)
 
 

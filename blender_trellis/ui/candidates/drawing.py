@@ -44,6 +44,14 @@ class Drawn:
             for z in (0, 1)
         ]
 
+    def distance(self, origin: Vector, direction: Vector) -> float | None:
+        """How many times `direction` it is from `origin` to its box; None where a ray misses that."""
+        inverse = self.matrix.inverted()
+        start, along = np.array(inverse @ origin), np.array(inverse.to_3x3() @ direction)
+        along = np.where(along == 0, 1e-12, along)
+        enters, leaves = np.sort((self.candidate.outline() - start) / along, axis=0)
+        return float(enters.max()) if enters.max() <= leaves.min() and leaves.min() > 0 else None
+
 
 class _Memory:
     """What was drawn last."""

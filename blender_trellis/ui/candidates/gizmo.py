@@ -1,17 +1,20 @@
 """A click on a candidate in the 3D view picks it, whatever tool is chosen."""
 
+from collections.abc import Sequence
+
 import bpy
 from bpy_extras import view3d_utils
+from mathutils import Vector
 
 from ...jobs import session
 from ...jobs.candidates import MOST
-from .drawing import drawn
+from .drawing import Drawn, drawn
 
 MANY = 3 * MOST  # candidates that can be clicked; the others have their numbers in the panel
 
 
 class TRELLIS_GT_candidate(bpy.types.Gizmo):
-    """What is clicked of one candidate: the rectangle around it in the view. Its shape is drawn elsewhere."""
+    """What is clicked of one candidate: its box, where no other one is before it. It is drawn elsewhere."""
 
     bl_idname = "TRELLIS_GT_candidate"
     __slots__ = ("number",)
@@ -24,21 +27,9 @@ class TRELLIS_GT_candidate(bpy.types.Gizmo):
 
     def test_select(self, context: bpy.types.Context, location: tuple[int, int]) -> int:
         """0 where the mouse is on it, -1 where it is not."""
-        shown = drawn(context)
-        if self.number >= len(shown):
-            return -1
-        region, view = context.region, context.region_data
-        corners = [
-            view3d_utils.location_3d_to_region_2d(region, view, one) for one in shown[self.number].corners()
-        ]
-        seen = [one for one in corners if one is not None]
-        if len(seen) < len(corners):
-            return -1
-        inside = all(
-            min(one[axis] for one in seen) <= location[axis] <= max(one[axis] for one in seen)
-            for axis in (0, 1)
-        )
-        return 0 if inside else -1
+        at = (context.region, context.region_data, location)
+        ray = (view3d_utils.region_2d_to_origin_3d(*at), view3d_utils.region_2d_to_vector_3d(*at))
+        return 0 if first_hit(drawn(context), *ray) == self.number else -1
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         shown = drawn(context)
@@ -48,6 +39,13 @@ class TRELLIS_GT_candidate(bpy.types.Gizmo):
 
     def modal(self, context: bpy.types.Context, event: bpy.types.Event, tweak: set[str]) -> set[str]:
         return {"FINISHED"}
+
+
+def first_hit(shown: Sequence[Drawn], origin: Vector, direction: Vector) -> int | None:
+    """Which candidate a ray meets first; None where it meets none."""
+    distances = {number: one.distance(origin, direction) for number, one in enumerate(shown)}
+    met = {number: distance for number, distance in distances.items() if distance is not None}
+    return min(met, key=met.__getitem__, default=None)
 
 
 class TRELLIS_GGT_candidates(bpy.types.GizmoGroup):

@@ -63,10 +63,7 @@ class TRELLIS_OT_import_splats(bpy.types.Operator, ImportHelper):
                 report(self, "ERROR", str(fault))
                 continue
             made.append(import_splats(path.stem, splats, self.up, context))
-            if left_out:
-                report(
-                    self, "WARNING", f"{path.name}: {left_out:,} splats without finite values are left out"
-                )
+            _report_left_out(self, path, left_out)
         if not made:
             return {"CANCELLED"}
         suit_view(context, made)
@@ -102,7 +99,8 @@ class TRELLIS_OT_export_splats(SplatOperator, ExportHelper):
         path = Path(self.filepath)
         try:
             check_target(path)
-            splats = joined([splats_in_world(item) for item in _selected(context)]).moved(TO_FILE)
+            items = _selected(context)
+            splats = joined([splats_in_world(item) for item in items]).moved(TO_FILE)
             if not len(splats):
                 raise Fault("The selected objects hold no splats.")
             with atomic(path) as part:
@@ -111,6 +109,7 @@ class TRELLIS_OT_export_splats(SplatOperator, ExportHelper):
             report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         report(self, "INFO", f"{len(splats):,} splats saved")
+        _report_left_out(self, path, sum(len(item.data.vertices) for item in items) - len(splats))
         return {"FINISHED"}
 
 
@@ -236,6 +235,11 @@ def _draw_export(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
 def _draw_edits(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
     if any(is_gaussian(item) for item in context.selected_objects):
         menu.layout.menu("TRELLIS_MT_splats")
+
+
+def _report_left_out(operator: bpy.types.Operator, path: Path, left_out: int) -> None:
+    if left_out:
+        report(operator, "WARNING", f"{path.name}: {left_out:,} splats without finite values are left out")
 
 
 def _selected(context: bpy.types.Context) -> list[bpy.types.Object]:

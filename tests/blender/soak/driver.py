@@ -149,7 +149,7 @@ class Soak:
             case "full_disk":
                 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
                 resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-                stack.callback(resource.setrlimit, resource.RLIMIT_FSIZE, (soft, hard))
+                stack.callback(_have_room, (soft, hard))
             case _ if fault.action == CRASH:
                 session.state.current().keeper._writer.submit(lambda: None).result()
                 report("dies", fault)
@@ -198,6 +198,18 @@ class Soak:
             self._set()
 
 
+def _have_room(limits: tuple[int, int]) -> None:
+    """The disk is full no longer, also for a backend that was started meanwhile."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    process = session.state.current().runner._process
+    if process is None or process._process is None or not hasattr(resource, "prlimit"):
+        return
+    for one in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if os.getsid(int(one.name)) == process._process.pid:
+                resource.prlimit(int(one.name), resource.RLIMIT_FSIZE, limits)
+
+
 def report(outcome: str, fault: Fault, words: str = "") -> None:
     """One line."""
     said = f"{outcome} {fault.number} {fault.kind} at {fault.at}, {fault.action} after {fault.ticks} {words}"
@@ -221,6 +233,7 @@ def main(seed: str, first: str, end: str, home: str, which: str, *recover: str) 
             report("well", fault)
         except Wrong as wrong:
             report("wrong", fault, str(wrong))
+            sys.stderr.write("\n".join((f"fault {number}", *session.status().log, "")))
             session.cancel()
             session.stop_backend()
             session.pump_until_done(10)
