@@ -33,7 +33,8 @@ from backend.trellis.stages import Output, Settings  # noqa: E402
 
 SENTENCES = (
     "a red chair", "a wooden chair", "a lamp", "a street lamp", "a car", "a blue police car", "a tree",
-    "a pine tree", "a house", "a small red house", "a sword", "a golden sword", "a mushroom", "a red mushroom",
+    "a pine tree", "a house", "a small red house", "a sword", "a golden sword", "a mushroom",
+    "a red mushroom",
     "a bottle", "a green bottle", "a table", "a round wooden table", "a robot", "a yellow robot", "a boat",
     "a sailing boat", "a cat", "a black cat",
 )  # fmt: skip

@@ -24,7 +24,7 @@ class CodePriorConfig:
     channels: int = 320
     num_blocks: int = 3
     steps: int = 24
-    guidance: float = 1.5
+    guidance: float = 0.5
 
 
 class _Block(nn.Module):
