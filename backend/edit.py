@@ -12,7 +12,7 @@ import numpy as np
 from backend.background.choice import cut_out_as
 from backend.errors import UserError
 from backend.files import check_ordinary, check_target, make_writable_folder
-from backend.generate import formats, write_results
+from backend.generate import FORMATS_HELP, formats, write_results
 from backend.geometry.mesh_files import SUFFIXES as MESH_SUFFIXES
 from backend.geometry.mesh_files import load_asset
 from backend.geometry.region import Region, read_region
@@ -30,11 +30,12 @@ from backend.trellis.asset import (
 from backend.trellis.edit import EditSettings, edit
 from backend.trellis.editing.region import check_edit
 from backend.trellis.encode import encode_mesh
+from backend.trellis.engine import latent_sampler
 from backend.trellis.generate import Guide
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import checked
 from backend.trellis.stages import Output, Settings, Step
-from blender_trellis.batch.options import add_background_option, add_generation_options
+from blender_trellis.batch.options import STRENGTH_HELP, add_background_option, add_generation_options
 from blender_trellis.batch.progress_bar import ProgressBar
 from blender_trellis.protocol import FORMATS, EditMode, Generate
 
@@ -74,7 +75,7 @@ def make_from_latents(
 
 def _edited(networks: Networks, asset: AssetLatents, options: argparse.Namespace) -> Made:
     settings = EditSettings(
-        sampling_of(networks, options),
+        sampling_of(networks, options, another_look=options.mode == "look"),
         options.mode,
         options.seed,
         options.start,
@@ -132,8 +133,8 @@ def open_asset(options: argparse.Namespace) -> tuple[Networks, AssetLatents]:
     return networks, asset
 
 
-def sampling_of(networks: Networks, options: argparse.Namespace) -> Settings:
-    """The model's own settings with what the options say instead."""
+def sampling_of(networks: Networks, options: argparse.Namespace, another_look: bool) -> Settings:
+    """The model's own settings with what the options say instead; another_look: only that is made."""
 
     def chosen(own: SamplerSettings) -> SamplerSettings:
         return own.merged(
@@ -141,7 +142,9 @@ def sampling_of(networks: Networks, options: argparse.Namespace) -> Settings:
         )
 
     folder = networks.folder
-    return Settings(chosen(folder.structure_sampler), chosen(folder.slat_sampler), options.formats)
+    return Settings(
+        chosen(folder.structure_sampler), chosen(latent_sampler(folder, another_look)), options.formats
+    )
 
 
 def guide_of(options: argparse.Namespace) -> Guide:
@@ -173,7 +176,7 @@ def options_of(command: str, text: str) -> argparse.ArgumentParser:
     add("--picture", type=Path, action="append", help="what the whole object should be; may come again")
     add_background_option(wanted)
     add("--prompt", default="", help="the same as a sentence, for text models")
-    add("--strength", type=float, help="1 invents, less stays near what is there (default: the model's)")
+    add("--strength", type=float, help=STRENGTH_HELP)
     return wanted
 
 
@@ -184,7 +187,7 @@ def asset_options(command: str, text: str) -> argparse.ArgumentParser:
     add("asset", type=Path, help=f"the {SUFFIX} file that generate wrote beside the asset, or a mesh")
     add("--output", type=Path, required=True, help="folder for the results")
     add("--name", default="", help="name of the results, without suffix")
-    add("--formats", type=formats, default=("mesh", "gaussian"), help="comma-separated")
+    add("--formats", type=formats, default=("mesh", "gaussian"), help=FORMATS_HELP)
     add_generation_options(wanted, Generate(job="", model=""))
     return wanted
 

@@ -32,12 +32,13 @@ from blender_trellis.batch.options import (
     add_background_option,
     add_encoding_option,
     add_generation_options,
+    format_names,
     request_of,
 )
 from blender_trellis.batch.outcomes import Outcome, exit_code, make_all, report, table
 from blender_trellis.batch.plan import Item, NoPictures, Plan, plan_batch
 from blender_trellis.batch.progress_bar import ProgressBar
-from blender_trellis.protocol import FORMATS, Array, Finishing, FinishPreset, Generate
+from blender_trellis.protocol import FORMATS, OF_FILE, Array, Finishing, FinishPreset, Generate
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,12 @@ def main(argv: Sequence[str]) -> int:
     return exit_code(outcomes)
 
 
+FORMATS_HELP = (
+    f"comma-separated, of {', '.join((*FORMATS, *OF_FILE))}; a file's name stands for what is in it "
+    "(default: mesh,gaussian)"
+)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     wanted = argparse.ArgumentParser(prog="python -m backend generate", description=__doc__)
@@ -79,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
         "--formats",
         type=formats,
         default=("mesh", "gaussian"),
-        help=f"comma-separated, of {', '.join(FORMATS)} (default: mesh,gaussian)",
+        help=FORMATS_HELP,
     )
     wanted.add_argument("--multi-image", default="stochastic", choices=("stochastic", "multidiffusion"))
     wanted.add_argument(
@@ -103,13 +110,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def formats(text: str) -> tuple[str, ...]:
-    """The type of an option: names of formats with commas between them."""
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    if unknown := [name for name in names if name not in FORMATS]:
-        raise argparse.ArgumentTypeError(f"unknown format {unknown[0]!r}; choose of {', '.join(FORMATS)}")
-    if not names:
-        raise argparse.ArgumentTypeError(f"no format is named; choose of {', '.join(FORMATS)}")
-    return names
+    """The type of an option: names of formats, or of their files, with commas between them."""
+    names = format_names(text, (*FORMATS, *OF_FILE))
+    return tuple(dict.fromkeys(OF_FILE.get(name, name) for name in names))
 
 
 def _plan(options: argparse.Namespace) -> Plan:

@@ -29,6 +29,6 @@ def count(text: str) -> int:
 
 
 def _varied(networks: Networks, asset: AssetLatents, options: argparse.Namespace) -> Made:
-    guide, sampling = guide_of(options), sampling_of(networks, options)
+    guide, sampling = guide_of(options), sampling_of(networks, options, another_look=not options.shape)
     for number in range(options.count):
         yield vary(networks, asset, guide, sampling, options.seed + number, options.shape)

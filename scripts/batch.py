@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on after a kill or Ctrl-C: only what is missing is made")
     add("--seeds", type=count, default=1, metavar="N", help="objects of each picture, from --seed on (1)")
     add("--vary", type=count, default=0, metavar="N", help="variants of each object, beside it (0)")
-    add("--strength", type=strength, help="of variants: 1 invents, less stays near (default: the model's)")
+    add("--strength", type=strength, help=f"of variants: {shared.STRENGTH_HELP}")
     add_file_options(wanted.add_argument_group("what is written"))
     add_machine_options(wanted.add_argument_group("several machines"))
     add_library_options(wanted.add_argument_group("for Blender's Asset Browser"))
@@ -148,12 +148,9 @@ def add_generation_options(wanted: argparse.ArgumentParser) -> None:
     wanted.add_argument("--models", type=Path, help="folder with downloaded models")
 
 
-def formats(text: str) -> list[str]:
-    """The type of an option: names with commas between them."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names or not set(names) <= {*MADE, *FILES}:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of {', '.join((*MADE, *FILES))}")
-    return names
+def formats(text: str) -> tuple[str, ...]:
+    """The type of an option: names of what is made or of files, with commas between them."""
+    return shared.format_names(text, (*MADE, *FILES))
 
 
 def count(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 
 import numpy as np
 
@@ -10,9 +11,9 @@ from backend.errors import UserError
 from backend.finishing.arrays import ArrayMesh
 from backend.finishing.budget import reduce_faces
 from backend.finishing.closing import close_mesh
-from backend.finishing.hidden import is_sound, remove_hidden
+from backend.finishing.hidden import Sight, leaks, may_be_sound, remove_hidden, sight_of
 from backend.finishing.parts import remove_crumbs
-from backend.finishing.rebuild import rebuild
+from backend.finishing.rebuild import rebuild, without_hidden_tunnels
 from backend.finishing.report import FinishReport, MeshFacts, StepReport, facts_of
 from backend.finishing.settings import FinishSettings
 from backend.representations.mesh import Mesh
@@ -60,10 +61,11 @@ def _steps(
     raw: ArrayMesh, before: MeshFacts, settings: FinishSettings, wait: Callable[[], None]
 ) -> list[_Step]:
     steps: list[_Step] = []
+    sight = cache(lambda: sight_of(raw, wait))
     if settings.whole:
-        steps.append(("whole", lambda mesh: _whole(mesh, before, settings)))
+        steps.append(("whole", lambda mesh: _whole(mesh, before, sight, settings, wait)))
     if settings.outside:
-        steps.append(("outside", lambda mesh: _outside(mesh, raw, before, settings)))
+        steps.append(("outside", lambda mesh: _outside(mesh, raw, before, sight, settings)))
     if settings.crumbs:
         steps.append(("crumbs", lambda mesh: _crumbs(mesh, settings)))
     if settings.faces:
@@ -73,13 +75,22 @@ def _steps(
     return steps
 
 
-def _whole(mesh: ArrayMesh, facts: MeshFacts, settings: FinishSettings) -> tuple[ArrayMesh, str]:
+def _whole(
+    mesh: ArrayMesh,
+    facts: MeshFacts,
+    sight: Callable[[], Sight],
+    settings: FinishSettings,
+    wait: Callable[[], None],
+) -> tuple[ArrayMesh, str]:
+    sound = may_be_sound(facts) and not leaks(sight())
+    if sound and not facts.genus:
+        return mesh, "whole already"
+    draw = without_hidden_tunnels if sound else partial(rebuild, gap=settings.gap)
+    made, tunnels = draw(mesh, settings.resolution, wait=wait)
+    if made is mesh:
+        return mesh, "whole already"
     words = f"drawn again in {settings.resolution}³ cubes"
-    if not is_sound(mesh, facts):
-        made, tunnels = rebuild(mesh, settings.resolution, settings.gap)
-        return made, f"{words}, {_tunnels(tunnels)}" if tunnels else words
-    made, tunnels = rebuild(mesh, settings.resolution, 1.0, least_open=0.0) if facts.genus else (mesh, 0)
-    return (made, f"{words}, {_tunnels(tunnels)}") if tunnels else (mesh, "whole already")
+    return made, f"{words}, {_tunnels(tunnels)}" if tunnels else words
 
 
 def _tunnels(count: int) -> str:
@@ -87,13 +98,13 @@ def _tunnels(count: int) -> str:
 
 
 def _outside(
-    mesh: ArrayMesh, raw: ArrayMesh, facts: MeshFacts, settings: FinishSettings
+    mesh: ArrayMesh, raw: ArrayMesh, facts: MeshFacts, sight: Callable[[], Sight], settings: FinishSettings
 ) -> tuple[ArrayMesh, str]:
     if settings.whole and mesh is not raw:
         return mesh, "drawn from outside, so nothing is hidden"
     if settings.whole and facts.components == 1:
         return mesh, "all is seen"  # else it would not have been sound
-    outer = remove_hidden(mesh)
+    outer = remove_hidden(mesh, sight())
     return outer, "all is seen" if outer is mesh else "what no outside view reaches removed"
 
 

@@ -5,6 +5,9 @@ V vertices · F faces.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
 from backend.finishing.arrays import ArrayMesh, face_areas, parts
@@ -19,30 +22,51 @@ _SEVERAL = 5  # of the views
 _SAME = 0.999  # share of what was seen before that must be seen afterwards
 
 
-def is_sound(mesh: ArrayMesh, facts: MeshFacts) -> bool:
-    """Whether a mesh encloses volumes without leaks: closed, and each part seen all around or not at all."""
-    if facts.genus is None or facts.volume is None or facts.genus > _MOST_HANDLES or facts.volume <= 0:
-        return False
+@dataclass(frozen=True)
+class Sight:
+    """parts (F,): the number of each face's part · faces (F,): which are seen from outside · shares (P,): of
+    each part the share of its area that is seen.
+    """
+
+    parts: np.ndarray
+    faces: np.ndarray
+    shares: np.ndarray
+
+
+def sight_of(mesh: ArrayMesh, wait: Callable[[], None] = lambda: None) -> Sight:
+    """What is seen of a mesh that has faces. `wait` is called again and again and may raise to stop."""
     number, areas = parts(mesh), face_areas(mesh)
     rng = np.random.default_rng(0)
-    chosen = rng.choice(len(areas), _SAMPLES, p=areas / areas.sum())
+    chosen = rng.choice(len(areas), _SAMPLES, p=areas / areas.sum() if areas.any() else None)
     weights = rng.dirichlet((1.0, 1.0, 1.0), _SAMPLES)
     points = np.einsum("pk,pkc->pc", weights, mesh.vertices[mesh.faces[chosen]])
-    seen = seen_counts(mesh.vertices, mesh.faces, points, behind=1) > 0
-    share = np.bincount(number[chosen], seen) / np.maximum(np.bincount(number[chosen]), 1)
-    return bool(((share >= _WHOLE) | (share <= _GONE)).all())
+    faces, seen = seen_faces(mesh.vertices, mesh.faces, points, wait=wait)
+    count = int(number.max()) + 1
+    tested = np.bincount(number[chosen], minlength=count)
+    return Sight(number, faces, np.bincount(number[chosen], seen, count) / np.maximum(tested, 1))
 
 
-def remove_hidden(mesh: ArrayMesh) -> ArrayMesh:
+def may_be_sound(facts: MeshFacts) -> bool:
+    """Whether a mesh is closed, encloses something and has few handles."""
+    return facts.genus is not None and facts.genus <= _MOST_HANDLES and (facts.volume or 0) > 0
+
+
+def leaks(sight: Sight) -> bool:
+    """Whether some part is seen in some places only."""
+    return bool(((sight.shares < _WHOLE) & (sight.shares > _GONE)).any())
+
+
+def remove_hidden(mesh: ArrayMesh, sight: Sight) -> ArrayMesh:
     """The mesh without the faces that no outside view sees, closed again if it was; itself if all is seen.
 
     Parts that are hidden go whole. Of parts seen in some places the hidden faces go where what is seen stays
     the same after closing.
     """
-    seen = seen_faces(mesh.vertices, mesh.faces)
+    seen, number = sight.faces, sight.parts
     if seen.all():
         return mesh
-    number, share = parts(mesh), _seen_share(mesh, seen)
+    areas = face_areas(mesh)
+    share = np.bincount(number, areas * seen) / np.maximum(np.bincount(number, areas), 1e-30)
     shown = share > _GONE
     outer = mesh if shown.all() else mesh.keep(shown[number])
     partly = shown & (share < _WHOLE)
@@ -64,9 +88,3 @@ def _looks_alike(made: ArrayMesh, mesh: ArrayMesh) -> bool:
     before = seen_counts(mesh.vertices, mesh.faces, centres) >= _SEVERAL
     after = seen_counts(made.vertices, made.faces, centres) > 0
     return bool(areas[before & after].sum() >= _SAME * areas[before].sum())
-
-
-def _seen_share(mesh: ArrayMesh, seen: np.ndarray) -> np.ndarray:
-    """Of each part the share of its area that is seen."""
-    number, areas = parts(mesh), face_areas(mesh)
-    return np.bincount(number, areas * seen) / np.maximum(np.bincount(number, areas), 1e-30)

@@ -5,6 +5,7 @@ V vertices · F faces · n corners of the grid a side.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -33,32 +34,56 @@ _LOOK = 3.0  # cells before the surface at which its openness is read
 _ROUNDS = 4
 
 
-def rebuild(mesh: ArrayMesh, resolution: int, gap: float, least_open: float = OPEN) -> tuple[ArrayMesh, int]:
+def rebuild(
+    mesh: ArrayMesh, resolution: int, gap: float, wait: Callable[[], None] = lambda: None
+) -> tuple[ArrayMesh, int]:
     """The closed surface, and how many tunnels were closed that nobody looks through.
 
-    gap: in cells of the longest side / `resolution`. least_open: share of the directions from which a place
-    must be seen that the surface may be drawn around. Empty if there is no face.
+    gap: in cells of the longest side / `resolution`. Empty if there is no face. `wait` is called between the
+    parts of the work and may raise to stop.
     """
     if len(mesh.faces) == 0:
         return mesh, 0
-    band = max(gap + BEYOND, _THIN)
-    grid = _Grid.around(mesh.vertices, resolution, band)
-    vertices = grid.to_cells(mesh.vertices)
-    distance, nearest = close_distances(vertices, mesh.faces, grid.size)
+    space = _Space.around(mesh, resolution, gap)
+    wait()
     with ThreadPoolExecutor(1) as pool:
-        opened = pool.submit(openness, walls_of(distance))
-        spread(distance, nearest, vertices, mesh.faces, band)
+        opened = pool.submit(openness, walls_of(space.distance))
+        space.fill()
         open_share = opened.result()
-    outside, to_centre = reached(distance, gap, open_share >= least_open)
-    points, faces = _drawn(_field(distance, to_centre, outside, gap))
+    wait()
+    outside, to_centre = reached(space.distance, gap, open_share >= OPEN)
+    wait()
+    points, faces = _drawn(_field(space.distance, to_centre, outside, gap))
     closed = 0
     if _handles(points, faces):
-        outside, closed = without_tunnels(outside, distance, band, gap - _ROUNDING)
-        points, faces = _drawn(_field(distance, to_centre, outside, gap)) if closed else (points, faces)
+        wait()
+        outside, closed = without_tunnels(outside, space.distance, space.band, gap - _ROUNDING)
+        wait()
+        points, faces = _drawn(_field(space.distance, to_centre, outside, gap)) if closed else (points, faces)
     del outside, to_centre
-    raw = ArrayMesh(vertices, mesh.faces, mesh.colors)
-    laid = _lay(points, faces, raw, nearest, open_share)
-    return ArrayMesh(grid.from_cells(laid.vertices), laid.faces, laid.colors), closed
+    return space.laid(points, faces, open_share, wait), closed
+
+
+def without_hidden_tunnels(
+    mesh: ArrayMesh, resolution: int, wait: Callable[[], None] = lambda: None
+) -> tuple[ArrayMesh, int]:
+    """The same of a sound mesh, whose surface is drawn again only if there are such tunnels."""
+    gap = 1.0
+    space = _Space.around(mesh, resolution, gap)
+    wait()
+    walls = walls_of(space.distance)
+    space.fill()
+    wait()
+    outside, to_centre = reached(space.distance, gap, np.ones_like(walls))
+    wait()
+    outside, closed = without_tunnels(outside, space.distance, space.band, gap - _ROUNDING)
+    if not closed:
+        return mesh, 0
+    wait()
+    points, faces = _drawn(_field(space.distance, to_centre, outside, gap))
+    del outside, to_centre
+    wait()
+    return space.laid(points, faces, openness(walls), wait), closed
 
 
 def _drawn(field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -96,6 +121,38 @@ class _Grid:
         return points * self.cell + self.origin
 
 
+@dataclass(frozen=True)
+class _Space:
+    """A mesh in cells of a grid · distance (n, n, n) f32 from it, up to `band` cells · nearest (n, n, n) i32
+    face of each corner.
+    """
+
+    grid: _Grid
+    mesh: ArrayMesh
+    distance: np.ndarray
+    nearest: np.ndarray
+    band: float
+
+    @classmethod
+    def around(cls, mesh: ArrayMesh, resolution: int, gap: float) -> _Space:
+        """With the distances that `close_distances` finds."""
+        band = max(gap + BEYOND, _THIN)
+        grid = _Grid.around(mesh.vertices, resolution, band)
+        placed = ArrayMesh(grid.to_cells(mesh.vertices), mesh.faces, mesh.colors)
+        return cls(grid, placed, *close_distances(placed.vertices, mesh.faces, grid.size), band)
+
+    def fill(self) -> None:
+        """Carry the distances on to the band's end, in place."""
+        spread(self.distance, self.nearest, self.mesh.vertices, self.mesh.faces, self.band)
+
+    def laid(
+        self, points: np.ndarray, faces: np.ndarray, open_share: np.ndarray, wait: Callable[[], None]
+    ) -> ArrayMesh:
+        """The mesh of points (V, 3) in cells and faces (F, 3), laid onto the surface, in its own units."""
+        laid = _lay(points, faces, self.mesh, self.nearest, open_share, wait)
+        return ArrayMesh(self.grid.from_cells(laid.vertices), laid.faces, laid.colors)
+
+
 def _field(distance: np.ndarray, to_centre: np.ndarray, outside: np.ndarray, gap: float) -> np.ndarray:
     """Positive outside. Before a wall the distance from it counts, in a gap how far the ball can come."""
     free = np.float32(gap + 0.5) - to_centre
@@ -105,7 +162,12 @@ def _field(distance: np.ndarray, to_centre: np.ndarray, outside: np.ndarray, gap
 
 
 def _lay(
-    points: np.ndarray, faces: np.ndarray, raw: ArrayMesh, nearest: np.ndarray, open_share: np.ndarray
+    points: np.ndarray,
+    faces: np.ndarray,
+    raw: ArrayMesh,
+    nearest: np.ndarray,
+    open_share: np.ndarray,
+    wait: Callable[[], None],
 ) -> ArrayMesh:
     """Vertices moved onto the raw surface where it is near, faces the same way and lies open.
 
@@ -114,6 +176,7 @@ def _lay(
     linked = links(faces, len(points))
     degree = np.asarray(linked.sum(axis=1))[:, None]
     for number in range(_ROUNDS):
+        wait()
         normals = vertex_normals(ArrayMesh(points, faces))
         found = nearest_on_faces(points, nearest, raw.vertices, raw.faces)
         on = found.near(_REACH) & (np.abs((found.normals * normals).sum(axis=1)) > _FACING)
@@ -121,6 +184,7 @@ def _lay(
         laid = np.where(on[:, None], found.points + _SKIN * normals, points)
         points = laid if number == _ROUNDS - 1 else (laid + linked @ laid / degree) / 2
     colors = None if raw.colors is None else _spanned(found.values(raw.colors, raw.faces), linked, on)
+    wait()
     return ArrayMesh(_spanned(points, linked, on), faces, colors)
 
 

@@ -5,7 +5,9 @@ V vertices · F faces · N points · S size of a depth picture.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from backend.geometry.render import rasterise
 
 _GOLDEN = np.pi * (3 - np.sqrt(5))
 _THREADS = 2
+_Seen = TypeVar("_Seen")
 
 
 def seen_counts(
@@ -29,39 +32,43 @@ def seen_counts(
     """
     if len(points) == 0 or len(faces) == 0:
         return np.zeros(len(points), np.int64)
-    middle = (vertices.max(axis=0) + vertices.min(axis=0)) / 2
-    radius = float(np.linalg.norm(vertices - middle, axis=1).max()) or 1.0
-    drawn, tested = ((some - middle) / radius for some in (vertices, points))
+    drawn, tested = _in_unit_ball(vertices, points)
 
-    def seen(towards: np.ndarray) -> np.ndarray:
-        frame = _frame(towards)
+    def seen(frame: np.ndarray) -> np.ndarray:
         nearest = rasterise(_orthographic(drawn, frame, size), faces, size)[1]
-        placed = _orthographic(tested, frame, size)
-        column, row = np.clip(placed[:, :2].astype(np.int64), 0, size - 1).T
-        return placed[:, 2] >= nearest[row, column] - behind * 2 / size
+        return _before(nearest, _orthographic(tested, frame, size), behind)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return np.sum(list(pool.map(seen, sphere(directions))), axis=0)
+    return np.sum(list(_from_all_sides(seen, directions)), axis=0)
 
 
-def seen_faces(vertices: np.ndarray, faces: np.ndarray, directions: int = 100, size: int = 512) -> np.ndarray:
-    """Which faces (F,) are seen from some of the directions: drawn, or too small for that and not covered."""
-    middle = (vertices.max(axis=0) + vertices.min(axis=0)) / 2
-    radius = float(np.linalg.norm(vertices - middle, axis=1).max()) or 1.0
-    placed = (vertices - middle) / radius
+def seen_faces(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    points: np.ndarray,
+    behind: float = 1.0,
+    wait: Callable[[], None] = lambda: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which faces (F,) are seen from some of 100 directions: drawn, or too small for that and not covered.
+    And which of points (N, 3) are, no more than `behind` pixels behind what is drawn.
+
+    `wait` is called for each direction and may raise to stop.
+    """
+    size = 512
+    placed, tested = _in_unit_ball(vertices, points)
     centres = placed[faces].mean(axis=1)
+    some_faces, some_points = np.zeros(len(faces), bool), np.zeros(len(points), bool)
 
-    def seen(towards: np.ndarray) -> np.ndarray:
-        frame = _frame(towards)
+    def seen(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         drawn, nearest = rasterise(_orthographic(placed, frame, size), faces, size)
-        tested = _orthographic(centres, frame, size)
-        column, row = np.clip(tested[:, :2].astype(np.int64), 0, size - 1).T
-        found = tested[:, 2] >= nearest[row, column] - 2 / size
+        found = _before(nearest, _orthographic(centres, frame, size), 1.0)
         found[drawn[drawn >= 0]] = True
-        return found
+        return found, _before(nearest, _orthographic(tested, frame, size), behind)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return np.any(list(pool.map(seen, sphere(directions))), axis=0)
+    for found, before in _from_all_sides(seen, 100):
+        some_faces |= found
+        some_points |= before
+        wait()
+    return some_faces, some_points
 
 
 def sphere(count: int) -> np.ndarray:
@@ -70,6 +77,26 @@ def sphere(count: int) -> np.ndarray:
     z = 1 - (2 * n + 1) / count
     ring = np.sqrt(1 - z * z)
     return np.stack([ring * np.cos(_GOLDEN * n), ring * np.sin(_GOLDEN * n), z], axis=1)
+
+
+def _in_unit_ball(vertices: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both moved and scaled so that the vertices lie in the unit ball."""
+    middle = (vertices.max(axis=0) + vertices.min(axis=0)) / 2
+    radius = float(np.linalg.norm(vertices - middle, axis=1).max()) or 1.0
+    return (vertices - middle) / radius, (points - middle) / radius
+
+
+def _from_all_sides(seen: Callable[[np.ndarray], _Seen], directions: int) -> Iterator[_Seen]:
+    """What is seen in the frame of each direction; a caller that stops reading stops the work."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        yield from pool.map(lambda towards: seen(_frame(towards)), sphere(directions))
+
+
+def _before(nearest: np.ndarray, placed: np.ndarray, behind: float) -> np.ndarray:
+    """Which (N,) of placed points (N, 3) are no more than `behind` pixels behind the nearest (S, S)."""
+    size = len(nearest)
+    column, row = np.clip(placed[:, :2].astype(np.int64), 0, size - 1).T
+    return placed[:, 2] >= nearest[row, column] - behind * 2 / size
 
 
 def _orthographic(points: np.ndarray, frame: np.ndarray, size: int) -> np.ndarray:

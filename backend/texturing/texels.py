@@ -39,6 +39,14 @@ def texels_of(
     return Texels(size, place, face, position, weights, normal)
 
 
+def shared_part(texels: Texels, faces: np.ndarray, uv: np.ndarray) -> float:
+    """Which part of the faces' area in uv (W, 2) lies on that of other faces, in [0, 1]."""
+    a, b, c = (uv[faces[:, corner]].astype(np.float64) for corner in range(3))
+    first, second = b - a, c - a
+    area = np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]).sum() / 2 * texels.size**2
+    return max(0.0, 1 - len(texels.place) / area) if area > 0 else 0.0
+
+
 def corner_values(values: np.ndarray, faces: np.ndarray, texels: Texels) -> np.ndarray:
     """Values (W, C) at the corners of faces (F, 3) -> at the texels (P, C) f32."""
     return _interpolated(values, faces[texels.face], texels.weights)

@@ -17,7 +17,7 @@ from backend.texturing.projection import PictureView
 from backend.texturing.settings import MATERIALS, TextureSettings
 from backend.texturing.splat_colors import splat_colors
 from backend.texturing.splat_views import seen_colors
-from backend.texturing.texels import Texels, corner_values, image_of, texels_of
+from backend.texturing.texels import Texels, corner_values, image_of, shared_part, texels_of
 from backend.texturing.unwrap import Unwrapped, unwrap, whole
 
 Report = Callable[[str, int, int], None]
@@ -28,6 +28,8 @@ _GREY = 0.8
 _EQUAL_DENSITY = 0.02
 # Views that see a place with this weight tell its colour alone; a view straight at it weighs 1.
 _CLEAR_SIGHT = 0.25
+# Less of an artist's coordinates than this may be shared by rounding alone.
+_SHARED = 0.03
 
 
 def silent(step: str, done: int, of: int) -> None:
@@ -61,6 +63,7 @@ def texture_mesh(
     report("bake", 0, 2 + len(pictures))
     normals = vertex_normals(mesh).detach().float().cpu()[torch.from_numpy(cut.origin)]
     texels = texels_of(vertices[cut.origin], normals.numpy(), cut.faces, cut.uv, settings.size)
+    own_remarks = _remarks_on(cut, texels) if uv is not None else ()
     colors = _surface_colors(mesh, cut, texels, gaussians, lambda: report("bake", 0, 2 + len(pictures)))
     remarks: tuple[str, ...] = ()
     if settings.project_picture and pictures:
@@ -91,7 +94,7 @@ def texture_mesh(
         image=image,
         roughness=roughness,
         metallic=metallic,
-        remarks=remarks,
+        remarks=own_remarks + remarks,
     )
 
 
@@ -100,6 +103,21 @@ def _check(mesh: Mesh) -> None:
         raise UserError("The mesh has no faces, so there is nothing to texture; give a mesh with a surface.")
     if not torch.isfinite(mesh.vertices).all():
         raise UserError("The mesh has coordinates that are no numbers; repair it before it is textured.")
+
+
+def _remarks_on(cut: Unwrapped, texels: Texels) -> tuple[str, ...]:
+    """What is to be said of an artist's own coordinates. UserError where they cover nothing."""
+    if len(texels.place) == 0:
+        raise UserError(
+            "The mesh's texture coordinates cover no texel; unwrap it again, or leave --keep-uv out."
+        )
+    shared = shared_part(texels, cut.faces, cut.uv)
+    if shared < _SHARED:
+        return ()
+    return (
+        f"{shared:.0%} of the faces' area in the texture is shared with other faces; a texel shows the first "
+        "of its faces. Unwrap the mesh so that each face has a place of its own, or leave --keep-uv out.",
+    )
 
 
 def _vertex_colors(mesh: Mesh) -> np.ndarray | None:

@@ -18,6 +18,7 @@ from backend.errors import UserError
 from backend.image import open_picture
 from backend.image.crop import PICTURE_SIZE
 from backend.machine.device import choose_device, choose_dtype, devices
+from backend.sampling import SamplerSettings
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
 from backend.trellis.decoding import Report, estimated_voxels
 from backend.trellis.edit import EditSettings, edit
@@ -246,11 +247,16 @@ def _check(request: Making) -> None:
         raise UserError("There is neither a picture nor a prompt; give one of them.")
 
 
+def latent_sampler(folder: ModelFolder, another_look: bool) -> SamplerSettings:
+    """The model's own settings of stage 2; another_look: the shape stays, and only the look is made."""
+    if not another_look or polishes(folder):
+        return folder.slat_sampler
+    # A model that samples so little for an object from its picture would give the same look again.
+    return replace(folder.slat_sampler, strength=1.0, steps=max(folder.slat_sampler.steps, _LOOK_STEPS))
+
+
 def _settings(folder: ModelFolder, request: Sampled) -> Settings:
-    latent = folder.slat_sampler
-    if _asks_for_another_look(request) and not polishes(folder):
-        # A model that samples so little for an object from its picture would give the same look again.
-        latent = replace(latent, strength=1.0, steps=max(latent.steps, _LOOK_STEPS))
+    latent = latent_sampler(folder, _asks_for_another_look(request))
     return Settings(
         folder.structure_sampler.merged(asdict(request.sparse_structure)),
         latent.merged(asdict(request.structured_latent)),

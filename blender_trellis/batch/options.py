@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from collections.abc import Iterable
 from typing import get_args
 
 from ..protocol import Background, Finishing, FinishPreset, Format, Generate, Memory, SamplingParams
@@ -11,6 +12,10 @@ TEXTURE_SIZES = (0, 512, 1024, 2048, 4096)
 ENCODINGS = ("png", "jpeg", "webp")
 GUIDANCE_MAX = 100.0
 SEED_END = 1 << 63
+STRENGTH_HELP = (
+    "1 invents, less stays near what is there (default: the model's; 1 where only the look is made anew by a "
+    "model that samples it from noise)"
+)
 
 
 def add_generation_options(wanted: argparse.ArgumentParser, defaults: Generate) -> None:
@@ -75,6 +80,17 @@ def add_encoding_option(wanted: argparse.ArgumentParser) -> None:
 def finishing_of(options: argparse.Namespace) -> Finishing:
     """What the options say of it."""
     return Finishing(preset=options.finish, texture=options.texture)
+
+
+def format_names(text: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Names of what is made or of files, with commas between them, each once; all of `known`."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    said = ", ".join(known)
+    if unknown := [name for name in names if name not in known]:
+        raise argparse.ArgumentTypeError(f"unknown format {unknown[0]!r}; choose of {said}")
+    if not names:
+        raise argparse.ArgumentTypeError(f"no format is named; choose of {said}")
+    return names
 
 
 def request_of(options: argparse.Namespace, formats: tuple[Format, ...]) -> Generate:

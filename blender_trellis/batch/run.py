@@ -19,7 +19,7 @@ from ..jobs.asset import asset_of
 from ..jobs.job import Job
 from ..jobs.launch import CommandLaunch, Launch
 from ..jobs.runner import JobRunner
-from ..protocol import Generate
+from ..protocol import OF_FILE, Generate
 from ..scene.asset import Asset
 from ..scene.collection import add_asset
 from ..scene.export import atomic, check_targets, export_asset
@@ -31,9 +31,6 @@ from .outcomes import Outcome
 from .progress_bar import ProgressBar
 from .requests import Asked, Request, request_for, request_hash
 from .work import Work
-
-NEEDS = {"glb": "mesh", "ply": "gaussian"}
-"""What must be made for a file to be written."""
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +110,7 @@ class Maker:
         check_targets(self._written.folder / work.name, kinds, self._written.preview_name)
         asked = self._asked(work)
         if kinds and all(
-            NEEDS.get(kind, asked.request.formats[0]) not in asked.request.formats for kind in kinds
+            OF_FILE.get(kind, asked.request.formats[0]) not in asked.request.formats for kind in kinds
         ):
             raise Fault("Nothing would be written: .glb needs the format mesh, .ply the format gaussian.")
         outcome.request_hash = self._hash(work, asked.request)

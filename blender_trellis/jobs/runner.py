@@ -179,8 +179,8 @@ class JobRunner:
         for job in ended:
             if job.state == "finished":
                 self._growth = self._growth.after(_kind_of(job), process.memory_bytes)
-        if any(job.failure == "internal" for job in ended):
-            log.warning("The backend met a fault of its own and is started anew.")
+        if broke := [job.id for job in ended if job.failure == "internal"]:
+            log.warning("The backend met a fault of its own in %s and is started anew.", broke[0])
             self.stop_process()
             self.told = "Ended after a fault of its own; starts when it is needed"
         elif ended and self._growth.is_beyond(process.memory_bytes):

@@ -69,6 +69,9 @@ FORMATS: dict[str, OutputFormat] = {
     ),
 }
 
+OF_FILE = {one.suffix.removeprefix("."): name for name, one in FORMATS.items() if one.in_blender}
+"""What has to be made for a file: commands take either name, such as glb for mesh."""
+
 _VOXELS: Mapping[str, Layout] = {"coords": ("i4", ("L", 3)), "occupied": ("u1", ("B",))}
 
 ARRAYS: dict[str, Mapping[str, Layout]] = {

@@ -141,20 +141,26 @@ def _frame_selected(window: bpy.types.Window, colors: str) -> None:
 
 
 def frame_points(points: Sequence[Vector]) -> None:
-    """Turns 3D views, but for those that look through a camera, to points that no object stands for."""
+    """Turns 3D views to points that no object stands for, but for those that look through a camera or show
+    some objects alone, and for windows where something is edited, sculpted or painted."""
     low = Vector(min(point[axis] for point in points) for axis in range(3))
     high = Vector(max(point[axis] for point in points) for axis in range(3))
     radius = (high - low).length / 2
-    areas = (area for window in bpy.context.window_manager.windows for area in window.screen.areas)
-    for area in areas:
+    windows = [one for one in bpy.context.window_manager.windows if _is_in_object_mode(one)]
+    for area in (area for window in windows for area in window.screen.areas):
         space = area.spaces.active
-        if area.type != "VIEW_3D" or space.region_3d.view_perspective == "CAMERA":
+        if area.type != "VIEW_3D" or space.region_3d.view_perspective == "CAMERA" or space.local_view:
             continue
         region = next(region for region in area.regions if region.type == "WINDOW")
         sides = sorted((max(region.width, 1), max(region.height, 1)))
         half = SENSOR / 2 / space.lens * sides[0] / sides[1]  # tangent of half the smaller angle of view
         space.region_3d.view_location = (low + high) / 2
         space.region_3d.view_distance = MARGIN * radius * math.sqrt(1 + 1 / half**2)
+
+
+def _is_in_object_mode(window: bpy.types.Window) -> bool:
+    active = window.view_layer.objects.active
+    return active is None or active.mode == "OBJECT"
 
 
 def redraw(views: bool = False) -> None:

@@ -15,7 +15,7 @@ from .install.panel import draw_install
 from .model_menu import label_of
 from .remedies import draw_hindrance, draw_remedy
 from .splats.panel import draw_splats
-from .widgets import draw_reasons, draw_text, letters_across
+from .widgets import draw_own, draw_reasons, draw_text, letters_across
 
 
 class Order(IntEnum):
@@ -201,7 +201,9 @@ def draw_standing(layout: bpy.types.UILayout, settings) -> None:
     column = layout.column()
     column.use_property_split = True
     column.use_property_decorate = False
-    for name in ("results", "height", "facing", "place", "on_ground"):
+    column.prop(settings, "results")
+    draw_own(column, settings, "height", "Height", "As Made")
+    for name in ("facing", "place", "on_ground"):
         column.prop(settings, name)
 
 

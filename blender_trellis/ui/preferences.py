@@ -6,7 +6,7 @@ from ..extension_paths import EXTENSION
 from ..jobs import session
 from .install.panel import draw_install
 from .models.draw import draw_models
-from .widgets import draw_outcome, draw_task, letters_across
+from .widgets import draw_outcome, draw_own, draw_task, letters_across
 
 
 def _search_devices(preferences, context, typed: str):
@@ -102,10 +102,16 @@ class TrellisPreferences(bpy.types.AddonPreferences):
         description="Starts a backend elsewhere instead of one of this machine, such as: "
         "ssh gpubox trellis-backend",
     )
+    own_idle_minutes: bpy.props.BoolProperty(
+        name="Free Memory",
+        description="End the backend when it has had no job for some time; otherwise it keeps its memory",
+        get=lambda self: self.idle_minutes > 0,
+        set=lambda self, value: setattr(self, "idle_minutes", 15 if value else 0),
+    )
     idle_minutes: bpy.props.IntProperty(
         name="Free Memory After",
         description="Minutes without a job after which the backend ends and its memory is free; the next job "
-        "starts it again. 0: never",
+        "starts it again",
         default=15,
         min=0,
         soft_max=240,
@@ -172,7 +178,10 @@ class TrellisPreferences(bpy.types.AddonPreferences):
             "shows_previews",
             "points_while_moving",
         ):
-            layout.prop(self, name)
+            if name == "idle_minutes":
+                draw_own(layout, self, name, "Free Memory After", "Stays Loaded")
+            else:
+                layout.prop(self, name)
 
 
 CLASSES = (TrellisPreferences,)

@@ -5,14 +5,15 @@ Nothing is added to the scene; the finished object takes its place.
 
 import bpy
 import gpu
-from mathutils import Matrix
+import numpy as np
+from mathutils import Matrix, Vector
 
 from ..backend_settings import backend_settings
 from ..jobs import session
 from ..jobs.status import Growing
 from ..scene.asset import Asset
 from ..scene.placement import free_place
-from ..scene.window import cube_matrix
+from ..scene.window import cube_matrix, frame_points
 from .cube_drawing import Cubes
 from .splats.points import draw_points, point_batch
 
@@ -24,7 +25,8 @@ class _Memory:
     """What was drawn last."""
 
     def __init__(self):
-        self.key: object = None
+        self.key: tuple[str, int] | None = None
+        self.corners: tuple[Vector, ...] = ()
         self.matrix = Matrix.Identity(4)
         self.cubes = Cubes()
         self.points: gpu.types.GPUBatch | None = None
@@ -54,8 +56,12 @@ def _draw() -> None:
     if growing is None or not backend_settings().shows_previews:
         return
     if growing.key != _memory.key:
+        begins = _memory.key is None or _memory.key[0] != growing.key[0]
         _memory.key = growing.key
         _memory.matrix = _place_of(growing)
+        _memory.corners = corners_of(growing, _memory.matrix)
+        if begins and backend_settings().frames_results:
+            bpy.app.timers.register(_frame)
         _memory.points = _point_batch(growing) if growing.gaussian is not None else None
         if _memory.points is None:
             _memory.cubes.fill(growing.filled())
@@ -63,6 +69,18 @@ def _draw() -> None:
         _memory.cubes.draw(_memory.matrix, COLOR, 1.0)
     else:
         draw_points(_memory.points, _memory.matrix, POINT_PIXELS)
+
+
+def _frame() -> None:
+    """Drawing may not turn views, a timer may."""
+    if _memory.corners:
+        frame_points(_memory.corners)
+
+
+def corners_of(growing: Growing, matrix: Matrix) -> tuple[Vector, ...]:
+    """The box around its voxels, in the world."""
+    ends = growing.outline()
+    return tuple(matrix @ Vector(ends[corner, range(3)]) for corner in np.ndindex(2, 2, 2))
 
 
 def _place_of(growing: Growing) -> Matrix:

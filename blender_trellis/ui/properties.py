@@ -146,9 +146,15 @@ class TrellisSettings(bpy.types.PropertyGroup):
     use_random_seed: bpy.props.BoolProperty(
         name="Random Seed", description="Draw a new seed for every generation", default=False
     )
+    own_height: bpy.props.BoolProperty(
+        name="Set Height",
+        description="Choose how high the result stands; otherwise it stays as it is made, at most a metre",
+        get=lambda self: self.height > 0,
+        set=lambda self, value: setattr(self, "height", 1.0 if value else 0.0),
+    )
     height: bpy.props.FloatProperty(
         name="Height",
-        description="How high the result stands; 0 leaves it as it was made, at most a metre",
+        description="How high the result stands",
         subtype="DISTANCE",
         default=0.0,
         min=0.0,

@@ -50,6 +50,18 @@ def draw_reasons(layout: bpy.types.UILayout, reasons: tuple[str, ...], letters: 
         draw_text(column, reason, "INFO", letters)
 
 
+def draw_own(
+    layout: bpy.types.UILayout, settings: bpy.types.bpy_struct, name: str, heading: str, otherwise: str
+) -> None:
+    """A number behind its switch `own_NAME`; while that is off, the words for what holds without it."""
+    row = layout.row(align=True, heading=heading)
+    row.prop(settings, f"own_{name}", text="")
+    if getattr(settings, f"own_{name}"):
+        row.prop(settings, name, text="")
+    else:
+        row.label(text=otherwise)
+
+
 def draw_task(layout: bpy.types.UILayout, task: TaskState, name: str) -> None:
     """A running task's bar and the button that stops it."""
     row = layout.row(align=True)

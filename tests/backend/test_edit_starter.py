@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 import trimesh
 from unchanged import check_outside, kept_faces, open_edges, outside
 
+from backend.edit import sampling_of
 from backend.geometry.region import Region, make_box
 from backend.image import cut_out, open_picture
 from backend.trellis.asset import AssetLatents, latents_of
@@ -69,6 +71,17 @@ def chair() -> Chair:
 def edited(chair) -> dict[str, dict]:
     """The chair edited in every mode."""
     return {mode: chair.edit(CORNER, mode=mode) for mode in MODES}
+
+
+def test_the_command_line_makes_another_look_from_noise_as_the_add_on_does(chair):
+    options = SimpleNamespace(steps=None, guidance=None, strength=None, formats=())
+    own = chair.networks.folder.slat_sampler
+    assert sampling_of(chair.networks, options, another_look=False).latent == own
+    look = sampling_of(chair.networks, options, another_look=True).latent
+    assert look.strength == 1.0 and look.steps >= own.steps
+    options.strength, options.steps = 0.3, 2
+    look = sampling_of(chair.networks, options, another_look=True).latent
+    assert (look.strength, look.steps) == (0.3, 2)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
@@ -260,21 +260,23 @@ def test_meshes_that_are_none_are_refused_in_a_sentence(change, words):
 @given(
     seed=st.integers(0, 2**32 - 1),
     faces=st.integers(0, 40),
-    fault=st.sampled_from(["", "nan", "flat", "twice"]),
+    fault=st.sampled_from(["", "nan", "flat", "line", "twice"]),
+    whole=st.booleans(),
 )
-def test_any_faces_become_a_closed_mesh_or_a_sentence(seed, faces, fault):
+@example(seed=0, faces=40, fault="line", whole=False)
+def test_any_faces_become_a_closed_mesh_or_a_sentence(seed, faces, fault, whole):
     """Random triangles through each other, some without area, some named twice."""
     rng = np.random.default_rng(seed)
     vertices, corners = rng.normal(size=(12, 3)), rng.integers(0, 12, (faces, 3))
     if fault == "nan":
         vertices[rng.integers(12)] = np.nan
-    if fault == "flat":
-        vertices[:, 2] = 0
+    if fault in ("flat", "line"):
+        vertices[:, 2 if fault == "flat" else slice(1, 3)] = 0
     if fault == "twice":
         corners = np.concatenate([corners, corners, corners[:, ::-1]])
     raw = Mesh(torch.from_numpy(vertices).float(), torch.from_numpy(corners).long(), torch.rand(12, 3))
     try:
-        done, report = finish_mesh(raw, FinishSettings(resolution=32, faces=500))
+        done, report = finish_mesh(raw, FinishSettings(whole=whole, resolution=32, faces=500))
     except UserError as error:
         assert len(str(error).splitlines()) == 1
         return
@@ -296,17 +298,29 @@ def test_presets_are_settings_and_unknown_ones_are_refused():
         FinishSettings.preset("gold")
 
 
-def test_steps_are_reported_and_a_report_can_stop():
+def test_steps_are_reported():
     told = []
     finish_mesh(mesh_of(sphere()), replace(SMALL, faces=1000), lambda *step: told.append(step))
     names = ("whole", "outside", "crumbs", "faces", "watertight")
-    assert told == [*((name, number, 5) for number, name in enumerate(names)), ("watertight", 5, 5)]
+    once = list(dict.fromkeys(told))  # a step that takes long tells of itself again and again
+    assert once == [*((name, number, 5) for number, name in enumerate(names)), ("watertight", 5, 5)]
+
+
+@pytest.mark.parametrize(("open_top", "calls"), [(False, 3), (False, 60), (True, 3), (True, 9)])
+def test_a_report_can_stop_in_the_middle_of_a_step(open_top, calls):
+    """A sound mesh is looked at from 100 sides; one that is open is drawn again."""
+    ball, told = sphere(), []
+    if open_top:
+        ball.update_faces(ball.triangles_center[:, 2] < 0.43)
 
     def stop(*step):
-        raise KeyboardInterrupt
+        told.append(step)
+        if len(told) == calls:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        finish_mesh(mesh_of(sphere()), SMALL, stop)
+        finish_mesh(mesh_of(ball), SMALL, stop)
+    assert set(told) == {("whole", 0, 4)}
 
 
 def finish_request(raw: Mesh, **finishing) -> Finish:

@@ -12,7 +12,7 @@ import trimesh
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from backend.generate import main
+from backend.generate import formats, main
 from backend.image.decode import FORMATS, open_picture
 from backend.representations.gaussians import read_ply
 from backend.vary import main as vary
@@ -28,8 +28,8 @@ def generate(capsys, *argv: object) -> tuple[int, dict]:
 
 def test_a_picture_becomes_files_that_others_can_read(tiny_model, picture, tmp_path, capsys):
     output = tmp_path / "out"
-    formats = "mesh,gaussian,radiance_field"
-    code, report = generate(capsys, picture, "--model", tiny_model, "--output", output, "--formats", formats)
+    names = "glb,gaussian,radiance_field"
+    code, report = generate(capsys, picture, "--model", tiny_model, "--output", output, "--formats", names)
     assert code == 0 and report["made"] == 1
     assert sorted(path.name for path in output.iterdir()) == [
         "disc.glb",
@@ -130,6 +130,11 @@ def test_nothing_made_is_exit_code_two(tiny_model, tmp_path, capsys):
 def test_a_model_that_is_not_there_is_one_sentence(picture, tmp_path, capsys):
     code, report = generate(capsys, picture, "--output", tmp_path / "out", "--model", "no-such-model")
     assert code == 2 and "no model" in report["objects"][0]["error"]
+
+
+def test_a_format_has_the_name_of_what_is_made_and_that_of_its_file():
+    assert formats("glb, ply") == formats("mesh,gaussian,glb") == ("mesh", "gaussian")
+    assert formats("ply,radiance_field") == ("gaussian", "radiance_field")
 
 
 @pytest.mark.parametrize(

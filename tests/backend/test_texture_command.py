@@ -35,6 +35,7 @@ def ball(tmp_path: Path) -> Path:
     x, y, z = shape.vertices.T
     uv = np.stack([np.arctan2(y, x) / (2 * np.pi) + 0.5, z / 4 + 0.5], axis=1)
     image = Image.new("RGB", (4, 4), (30, 60, 200))
+    shape.update_faces(np.ptp(uv[shape.faces, 0], axis=1) < 0.5)  # none goes back across the whole texture
     shape.visual = trimesh.visual.TextureVisuals(uv=uv, image=image)
     shape.apply_translation([10, 0, 0])
     shape.export(tmp_path / "ball.obj")
@@ -53,6 +54,26 @@ def test_an_artists_mesh_keeps_place_and_coordinates(ball, picture, tmp_path, ca
     np.testing.assert_allclose(read.visual.uv[read.faces], wanted.visual.uv[wanted.faces], atol=1e-4)
     texture = np.asarray(read.visual.material.baseColorTexture).astype(int)
     assert (np.abs(texture - [30, 60, 200]).max(axis=-1) > 60).mean() > 0.2  # the picture is on it
+
+
+LAYOUTS = {
+    "halves on each other": (lambda uv: uv * (2, 1) % 1.0, "shared", 0),
+    "mirrored": (lambda uv: (1, 0) + uv * (-1, 1), "", 0),
+    "on a line": (lambda uv: uv * (1, 0), "cover no texel", 2),
+    "the tile beside": (lambda uv: uv + (1, 0), "outside the texture", 2),
+}
+
+
+@pytest.mark.parametrize("change, words, code", LAYOUTS.values(), ids=LAYOUTS)
+def test_odd_coordinates_are_used_or_named(ball, tmp_path, capsys, change, words, code):
+    shape = trimesh.load_scene(ball, process=False).to_geometry()
+    shape.visual.uv = change(shape.visual.uv)
+    shape.export(tmp_path / "odd.glb")
+    argv = [str(tmp_path / "odd.glb"), "--output", str(tmp_path / "o"), "--keep-uv", "--size", "64"]
+    assert main(argv) == code
+    said = capsys.readouterr()
+    lines = (said.err or said.out).replace("odd_textured.glb\n", "")
+    assert words in lines and lines.count("\n") == bool(words)
 
 
 def test_obj_files_and_what_is_refused(ball, tmp_path, capsys):

@@ -13,7 +13,7 @@ from blender_trellis.install.python_environment import hash_of, interpreter, wri
 from blender_trellis.jobs import session
 from blender_trellis.jobs.cut_out import Asked
 from blender_trellis.jobs.kept import known_models
-from blender_trellis.ui import panels
+from blender_trellis.ui import panels, widgets
 from blender_trellis.ui.input import panel as input_panel
 from blender_trellis.ui.input.pictures import put_picture
 from blender_trellis.ui.install import panel as install_panel
@@ -176,3 +176,19 @@ def test_the_cut_out_stands_beside_the_picture_and_its_fault_below(told):
     beside, below = Layout(), Layout()
     input_panel.draw_cut_out(beside, below, asked, 80)
     assert below.drawn == [("The picture is empty.", True)] and not beside.drawn
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "words"),
+    [("trellis", "height", "As Made"), ("trellis.finish", "faces", "As the Mesh Says")],
+)
+def test_a_number_that_nobody_has_set_says_what_holds_without_it(addon, owner, name, words):
+    settings, layout = bpy.context.scene.path_resolve(owner), Layout()
+    widgets.draw_own(layout, settings, name, name, words)
+    assert layout.drawn == [(f"own_{name}", True), (words, True)] and getattr(settings, name) == 0
+    setattr(settings, f"own_{name}", True)
+    layout = Layout()
+    widgets.draw_own(layout, settings, name, name, words)
+    assert layout.drawn == [(f"own_{name}", True), (name, True)] and getattr(settings, name) > 0
+    setattr(settings, f"own_{name}", False)
+    assert getattr(settings, name) == 0

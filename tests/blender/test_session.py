@@ -1,5 +1,6 @@
 """From the button to the scene, with a backend that only pretends: when all goes well, and when not."""
 
+import importlib
 import json
 
 import bpy
@@ -298,3 +299,43 @@ def test_the_seconds_go_on_while_a_job_says_nothing(addon, picture):
     assert shown[1] == shown[0] + 7
     session.cancel()
     assert session.pump_until_done(PATIENCE) and session.status().seconds == 0
+
+
+def _fails_once(monkeypatch, name: str) -> None:
+    """A function of the add-on has a bug when it is called the first time."""
+    module, _, function = name.rpartition(".")
+    right, calls = getattr(importlib.import_module(module), function), []
+
+    def wrong(*given):
+        calls.append(given)
+        if len(calls) == 1:
+            raise KeyError("a bug")
+        return right(*given)
+
+    monkeypatch.setattr(name, wrong)
+
+
+@pytest.mark.parametrize("part", ["results.stage_seconds", "timer.listed_jobs", "models.write_models"])
+def test_a_bug_in_a_turn_is_told_and_no_job_is_lost(addon, picture, monkeypatch, caplog, part):
+    _fails_once(monkeypatch, f"blender_trellis.jobs.session.{part}")
+    for name in ("one.png", "two.png"):
+        _press_generate(picture(name=name))
+    assert session.pump_until_done(PATIENCE)
+    assert {one.name for one in bpy.data.collections} == {"one", "two"}
+    assert "made a mistake (KeyError)" in session.status().fault
+    assert any("a bug" in line for line in session.status().log)
+    assert "a bug" in caplog.text
+    assert bpy.app.timers.is_registered(session.timer.tick)
+
+
+def test_a_result_that_a_bug_spoils_can_be_made_again(addon, picture, monkeypatch):
+    _fails_once(monkeypatch, "blender_trellis.jobs.session.results.arrival_of")
+    for name in ("one.png", "two.png"):
+        _press_generate(picture(name=name))
+    assert session.pump_until_done(PATIENCE)
+    assert {one.name for one in bpy.data.collections} == {"two"}
+    failed = next(one for one in session.listed_jobs() if one.state == "failed")
+    assert failed.name == "one" and "made a mistake (KeyError)" in failed.message
+    bpy.ops.trellis.retry_job(job=failed.id)
+    assert session.pump_until_done(PATIENCE)
+    assert {one.name for one in bpy.data.collections} == {"one", "two"}

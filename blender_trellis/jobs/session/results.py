@@ -27,12 +27,12 @@ def end_job(state: State, job: Job) -> None:
     kept = Ended(Listed(job.id, label(placement), job.state, sentence), job.request, placement)
     state.ended = (*state.ended, kept)[-KEPT_JOBS:]
     if job.state == "finished":
-        state.times = with_run(times(state), job.request, stage_seconds(job))
-        write_times(user_folder(create=True), state.times)
         if placement.candidate:
             add_candidate(state, job, placement)
         else:
             prepare(state, job, placement)
+        state.times = with_run(times(state), job.request, stage_seconds(job))
+        write_times(user_folder(create=True), state.times)
     elif job.state == "failed":
         sentence, *lines = job.message.splitlines()
         state.note_fault(sentence, tuple(lines))
@@ -63,10 +63,26 @@ def prepare(state: State, job: Job, placement: Placement) -> None:
     state.coming.append(Coming(job, placement, work))
 
 
+def fail(state: State, job: str, error: BaseException) -> None:
+    """Lists a finished job as failed whose result could not be made ready, so that it can be run again."""
+    state.note_bug(error)
+    state.ended = tuple(
+        replace(one, listed=replace(one.listed, state="failed", message=state.fault))
+        if one.listed.id == job
+        else one
+        for one in state.ended
+    )
+
+
 def place_arrived(state: State) -> None:
     """One turn of bringing finished results into the scene, in the order in which they finished."""
     while state.coming and state.coming[0].arrival.done():
-        state.arrived.append(state.coming.pop(0).arrival.result())
+        coming = state.coming.pop(0)
+        error = coming.arrival.exception()
+        if error is None:
+            state.arrived.append(coming.arrival.result())
+        else:
+            fail(state, coming.job.id, error)
     if not state.arrived:
         return
     waited, before = bool(state.waiting), state.arrived

@@ -1,6 +1,7 @@
 """The add-on's only mutable state: jobs, backend, tasks, last fault; this room reads and changes it."""
 
 import logging
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class State:
         self.keeper = QueueKeeper(user_folder() / "queue")
         self.keeping = ""  # why the queue could not be kept, as it was told
         self.placements: dict[str, Placement] = {}  # of the jobs' results
+        self.ending: list[Job] = []  # ended, and not dealt with yet
         self.importer = Importer()
         self.preparer = ThreadPoolExecutor(1, "results")
         self.coming: list[Coming] = []  # finished, being prepared for the scene
@@ -72,6 +74,14 @@ class State:
         """Shows a fault in place of the last one; `lines` are copied with it."""
         log.error("%s %s", sentence, " | ".join(lines))
         self.fault, self.log, self.remedy = sentence, lines, ""
+
+    def note_bug(self, error: BaseException) -> None:
+        """Shows what no code expected, once however often it comes; the traceback is copied with it."""
+        sentence = (
+            f"The add-on made a mistake ({type(error).__name__}): save your file, press Copy and report it."
+        )
+        if sentence != self.fault:
+            self.note_fault(sentence, tuple("".join(traceback.format_exception(error)).splitlines()))
 
 
 _state: State | None = None

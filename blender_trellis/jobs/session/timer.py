@@ -26,15 +26,29 @@ def wake() -> None:
 
 
 def tick() -> float | None:
-    """One short turn on the main thread; the seconds until the next, None for no other."""
+    """One short turn on the main thread; the seconds until the next, None for no other.
+
+    A bug in one of its parts is told and logged; the others go on, for Blender drops a timer that raises.
+    """
     state = current()
+    for part in _PARTS:
+        try:
+            part(state)
+        except Exception as error:  # noqa: BLE001 (it is told, and whoever finds it keeps working)
+            state.note_bug(error)
+    if is_busy(state):
+        return IMPORTING_SECONDS if state.importer.is_busy or state.coming else BUSY_SECONDS
+    return IDLE_SECONDS if state.runner.is_alive else None
+
+
+def _run_jobs(state: State) -> None:
     state.runner.idle_seconds = 60.0 * backend_settings().idle_minutes
-    for job in state.runner.tick():
-        end_job(state, job)
-    store_models(state)
-    place_arrived(state)
-    keep(state)
-    _watch_tasks(state)
+    state.ending.extend(state.runner.tick())
+    while state.ending:
+        end_job(state, state.ending.pop(0))
+
+
+def _redraw_changed(state: State) -> None:
     shown = (status(), listed_jobs(), cut_out(), *(held.state for held in state.tasks.values()))
     if shown != state.shown:
         state.shown = shown
@@ -43,15 +57,12 @@ def tick() -> float | None:
     if (seen and seen.key) != state.seen:
         state.seen = seen.key if seen else None
         redraw(views=True)
-    if is_busy(state):
-        return IMPORTING_SECONDS if state.importer.is_busy or state.coming else BUSY_SECONDS
-    return IDLE_SECONDS if state.runner.is_alive else None
 
 
 def is_busy(state: State) -> bool:
     """Whether there is anything to wait for."""
     queue, asked = state.runner.queue, state.runner.cut_out
-    waits = state.coming or state.arrived or (asked is not None and not asked.ended)
+    waits = state.ending or state.coming or state.arrived or (asked is not None and not asked.ended)
     return bool(queue.running or queue.waiting or waits or state.running_tasks)
 
 
@@ -66,6 +77,9 @@ def _watch_tasks(state: State) -> None:
         result = state.tasks[name].state.result
         if isinstance(result, ModelsDone) and result.infos is not None:
             know_models(state, result.infos)
+
+
+_PARTS = (_run_jobs, store_models, place_arrived, keep, _watch_tasks, _redraw_changed)
 
 
 def pump_until_done(timeout: float) -> bool:

@@ -5,6 +5,7 @@ import bpy
 from ...scene.collection import FINISH_REPORT
 from ...scene.find_asset import own_asset, part
 from ..panels import Order, TrellisPanel
+from ..widgets import draw_own
 
 
 class TRELLIS_PT_finish(TrellisPanel, bpy.types.Panel):
@@ -24,7 +25,7 @@ class TRELLIS_PT_finish(TrellisPanel, bpy.types.Panel):
         column.prop(settings, "preset")
         row = column.row()
         row.active = settings.preset != "raw"
-        row.prop(settings, "faces")
+        draw_own(row, settings, "faces", "Faces", "As the Mesh Says")
         steps = column.column()
         steps.active = settings.preset != "raw"
         steps.prop(settings, "outside")

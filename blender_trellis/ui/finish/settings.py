@@ -20,9 +20,15 @@ class TrellisFinishSettings(bpy.types.PropertyGroup):
         ),
         default=DEFAULTS.preset,
     )
+    own_faces: bpy.props.BoolProperty(
+        name="Set Faces",
+        description="Choose how many faces the mesh may have; otherwise the choice of the mesh says it",
+        get=lambda self: self.faces > 0,
+        set=lambda self, value: setattr(self, "faces", 20_000 if value else 0),
+    )
     faces: bpy.props.IntProperty(
         name="Faces",
-        description="At most so many faces; 0 takes the number of the choice above",
+        description="At most so many faces",
         default=DEFAULTS.faces,
         min=0,
         soft_max=200_000,
