@@ -52,7 +52,7 @@ _PUBLISHED = (
     SLatMeshDecoder,
 )
 
-Published = Network[Any] | LiftingImageEncoder
+Published = Network[Any] | LiftingImageEncoder | LiftingTextEncoder
 
 _OWN = (AlignedSLatFlowModel, AlignedStructureFlowModel, LiftingImageEncoder, LiftingTextEncoder)
 
@@ -109,8 +109,7 @@ def _empty_model(
         return build_model(name, args).to(device)
     with without_weights():
         model = build_model(name, args)
-    assert isinstance(model, Network)
-    return model.to_precision(dtype).use_engine(engine)
+    return model.to_precision(dtype).use_engine(engine) if isinstance(model, Network) else model
 
 
 def check_header(path: Path) -> None:

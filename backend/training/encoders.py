@@ -33,7 +33,7 @@ SURFACE_CUT = -1.5  # the logit near which surfaces are cut, for the log: the ex
 
 @dataclass(frozen=True)
 class ShapeBatch:
-    """given: pictures (B, 4, S, S) u8 or tokens (B, L, C) · packed, packed_solid (B, R³ / 8) u8, bits of
+    """given: pictures (B, 4, S, S) u8 or codes (B, K) · packed, packed_solid (B, R³ / 8) u8, bits of
     surface and solid.
     """
 
@@ -87,7 +87,7 @@ def pixels(pictures: Tensor) -> Tensor:
 def color_layers(module: Encoder) -> tuple[nn.Module, ...]:
     """The layers that only colours pass."""
     if isinstance(module, LiftingTextEncoder):
-        return module.color, module.color_head
+        return module.tint, module.color_head
     return module.color_expand, module.color_picture, module.color_block, module.color_head
 
 
@@ -107,8 +107,11 @@ def shape_part(
     surface, solid = head.head[-1].bias.data.chunk(2)
     nn.init.constant_(surface, OCCUPIED_BIAS)
     nn.init.constant_(solid, SOLID_BIAS)
-    for later in (*color_layers(module), module.surface_head):
-        later.requires_grad_(False)
+    later = [*color_layers(module), module.surface_head]
+    if isinstance(module, LiftingTextEncoder):
+        later.append(module.prior)
+    for one in later:
+        one.requires_grad_(False)
 
     def loss(batch: ShapeBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         _, volume = _lifted(module, batch.given)

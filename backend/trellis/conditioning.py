@@ -76,7 +76,9 @@ class Conditioner(Protocol):
 
     def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition: ...
 
-    def from_text(self, prompt: str) -> Condition: ...
+    def from_text(self, prompt: str, seed: int = 0) -> Condition:
+        """seed: of what the sentence leaves open, where the encoder decides it."""
+        ...
 
 
 def load_conditioner(folder: ModelFolder, device: torch.device) -> Conditioner:
@@ -138,7 +140,7 @@ class PictureConditioner:
         tokens = tuple(self.encoder(picture_to_pixels(picture, self._device)) for picture in pictures)
         return Condition(tokens, torch.zeros_like(tokens[0]))
 
-    def from_text(self, prompt: str) -> Condition:
+    def from_text(self, prompt: str, seed: int = 0) -> Condition:
         raise UserError(PICTURES_ONLY)
 
 
@@ -156,7 +158,7 @@ class LiftingConditioner:
         solid = first.solids[0]
         return Condition(tokens, null, first.structure_start, None, solid, first.aligned, solid.outline)
 
-    def from_text(self, prompt: str) -> Condition:
+    def from_text(self, prompt: str, seed: int = 0) -> Condition:
         raise UserError(PICTURES_ONLY)
 
 
@@ -170,7 +172,7 @@ class TextConditioner:
     def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition:
         raise UserError(SENTENCES_ONLY)
 
-    def from_text(self, prompt: str) -> Condition:
+    def from_text(self, prompt: str, seed: int = 0) -> Condition:
         if not prompt.strip():
             raise UserError("The prompt is empty; describe the object in a sentence.")
         return Condition((self._encode([prompt]),), self._encode.null())
@@ -190,9 +192,11 @@ class LiftingTextConditioner:
     def from_pictures(self, pictures: Sequence[Image.Image]) -> Condition:
         return self._words.from_pictures(pictures)
 
-    def from_text(self, prompt: str) -> Condition:
+    def from_text(self, prompt: str, seed: int = 0) -> Condition:
         condition = self._words.from_text(prompt)
         if self._known is not None:
             self._known.check(prompt)
-        starts = self._lifting(condition.tokens[0])
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(1, self._lifting.config.code, generator=generator)
+        starts = self._lifting(condition.tokens[0], noise.to(condition.tokens[0].device))
         return replace(condition, structure_start=starts.structure_start, solid=starts.solids[0])

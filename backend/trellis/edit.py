@@ -95,7 +95,7 @@ def edit(
 
 
 def _condition(change: Change, guide: Guide) -> Condition:
-    condition = condition_on(change.networks, guide)
+    condition = condition_on(change.networks, guide, change.settings.seed)
     if change.settings.start == "guide":
         return condition
     return replace(condition, structure_start=change.asset.structure_latent, latent_start=None, solid=None)

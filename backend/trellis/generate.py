@@ -56,7 +56,7 @@ def generate(
     where no voxel is occupied, and UserError where the model lacks what is asked for.
     """
     yield Step("condition", 0, 1)
-    condition = condition_on(networks, guide)
+    condition = condition_on(networks, guide, generator.initial_seed())
     yield Step("condition", 1, 1)
     if voxels is None:
         if structure is None:
@@ -81,13 +81,13 @@ def generate(
         yield from _decode(networks, latent, settings, sample, report)
 
 
-def condition_on(networks: Networks, guide: Guide) -> Condition:
-    """The condition of the flows that a guide stands for."""
+def condition_on(networks: Networks, guide: Guide, seed: int = 0) -> Condition:
+    """The condition of the flows that a guide stands for; seed: of what a sentence leaves open."""
     if isinstance(guide, Condition):
         return guide
     networks.begin("condition")
     if isinstance(guide, str):
-        return networks.conditioner.from_text(guide)
+        return networks.conditioner.from_text(guide, seed)
     return networks.conditioner.from_pictures(list(guide))
 
 

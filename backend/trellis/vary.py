@@ -38,7 +38,7 @@ def vary(
     that predicts the object from the guide starts from its prediction instead: of the look on the asset's
     geometry, or with `shape` of all.
     """
-    condition = condition_on(networks, guide)
+    condition = condition_on(networks, guide, seed)
     if not shape and condition.predicts:
         # The prediction's latents hold a shape of their own, which would shred on the asset's voxels.
         chosen = EditSettings(settings, "look", seed)

@@ -18,23 +18,28 @@ from backend.checkpoints.weights import read_model, write_model
 from backend.config import config_args
 from backend.errors import MissingModel, UserError
 from backend.geometry.mesh_files import Entry, read_catalogue
+from backend.lifting.code_prior import CodePriorConfig
 from backend.lifting.text_encoder import LiftingTextConfig, LiftingTextEncoder
-from backend.models.minilm_text import PUBLISHED, TOKENS
+from backend.models.minilm_text import PUBLISHED
 from backend.representations.enclosed import enclosed
 from backend.training import command
 from backend.training.calibrate import SAMPLING
 from backend.training.dataset import ObjectSource
 from backend.training.encoders import shape_loss, unpacked
+from backend.training.flows import FlowTraining
 from backend.training.loop import LoopConfig, Trainer
 from backend.training.losses import occupancy_loss
 from backend.training.starter.finish import export
 from backend.training.starter.recipe import PARTS
 from backend.training.starter.run import StarterRun
-from backend.training.text.batches import ColoredExamples
+from backend.training.text.batches import CodeExamples, ColoredObjects
 from backend.training.text.captions import COLORS, dominant_color, names, painted, phrase
+from backend.training.text.codes import principal_components, spread_tints
+from backend.training.text.prior import prior_part
 from backend.training.text.recipe import PARTS as TEXT_PARTS
 from backend.training.text.recipe import TextRecipe
 from backend.training.text.run import TextRun
+from backend.trellis.conditioning import load_conditioner
 from backend.trellis.engine import TrellisEngine
 from blender_trellis.protocol import Generate
 
@@ -82,10 +87,11 @@ def _text_recipe(**changes) -> TextRecipe:
         lifting=LiftingTextConfig(
             cond_channels=WIDTH,
             resolution=8,
-            model_channels=32,
-            num_blocks=1,
-            num_head_channels=16,
+            shape_code=4,
+            color_code=3,
+            model_channels=8,
             refine_channels=(16, 8),
+            prior=CodePriorConfig(channels=32, num_blocks=2, steps=16),
             color_hidden=16,
             occupancy=tiny_recipe().lifting.occupancy,
             surface=tiny_recipe().lifting.surface,
@@ -93,6 +99,7 @@ def _text_recipe(**changes) -> TextRecipe:
         lifting_batch=2,
         lifting_cells=512,
         color_batch=2,
+        prior_batch=4,
         structure_flow={**recipe.structure_flow, **small, "resolution": 8},
         structure_flow_batch=2,
         latent_flow={**recipe.latent_flow, **small, "resolution": 16, "io_block_channels": [16]},
@@ -155,12 +162,57 @@ def test_colours_are_stored_with_the_latents(run):
     assert (other.float() - painted_so).abs().max() <= 1  # and painted
 
 
-def test_the_encoder_learns_what_a_word_means(run, tmp_path):
+def test_fields_follow_from_their_codes():
+    torch.manual_seed(0)
+    fields = torch.randn(6, 5) @ torch.randn(5, 40) + 3  # six objects that differ in five ways
+    basis = principal_components(fields, 8)
+    codes = basis.codes(fields)
+    assert basis.components.shape == (8, 40) and torch.equal(basis.components[5:], torch.zeros(3, 40))
+    assert torch.allclose(basis.mean + codes @ basis.components, fields, atol=1e-4)
+    assert codes[:, :5].square().mean().item() == pytest.approx(1, rel=1e-3)
+    coarse = principal_components(fields, 2)
+    rest = fields - coarse.mean - coarse.codes(fields) @ coarse.components
+    assert rest.square().sum() == pytest.approx(
+        torch.linalg.svdvals(fields - fields.mean(0))[2:].square().sum().item(), rel=1e-3
+    )
+
+
+def test_cells_without_colour_take_the_nearest():
+    coords = np.array([[0, 0, 0], [1, 0, 0], [7, 7, 7]], np.int32)
+    tints = np.array([[255, 0, 0], [0, 0, 0], [0, 0, 255]], np.uint8)
+    field = spread_tints(coords, tints, 8, 2)
+    assert field.shape == (3, 2, 2, 2)
+    assert field[:, 0, 0, 0] == pytest.approx([0, -1, -1])  # the mean of both in the cell
+    assert field[:, 0, 0, 1] == pytest.approx([0, -1, -1]) and field[:, 1, 1, 1] == pytest.approx([-1, -1, 1])
+
+
+def test_a_sentence_that_may_mean_two_things_means_one_of_them(tmp_path):
+    torch.manual_seed(0)
+    config = replace(_text_recipe().lifting, prior=CodePriorConfig(channels=64, num_blocks=2, steps=24))
+    codes = torch.tensor([[1.5, 0, 0, 0, 0, 0, 0], [-1.5, 0, 0, 0, 0, 0, 0], [0, 2.0, 0, 0, 0, 0, 0]])
+    said = torch.randn(2, 1, WIDTH)[[0, 0, 1]]  # one sentence for two codes, and another for the third
+    batch = CodeExamples(said.repeat(32, 1, 1), codes.repeat(32, 1))
+    part = prior_part(LiftingTextEncoder(config), lambda step: batch, FlowTraining(time_mean=0.0))
+    trainer = Trainer(part, LoopConfig(steps=500, learning_rate=3e-3, bfloat16=False, ema=0.9), tmp_path)
+    for _ in range(400):
+        trainer.train_step(batch)
+    prior = part.module.eval().prior
+    one, other = (part.module.sentence(said[row : row + 1]).expand(40, -1) for row in (0, 2))
+    noise = torch.randn(40, 7, generator=torch.Generator().manual_seed(1))
+    drawn, third = prior.draw(one, noise), prior.draw(other, noise)
+    nearest = torch.cdist(drawn, codes)
+    assert (nearest.min(1).values < 0.75).float().mean() > 0.9  # half the way to their mean
+    assert set(nearest.argmin(1).tolist()) == {0, 1}
+    assert (torch.cdist(third, codes).argmin(1) == 2).all()
+    assert torch.equal(prior.draw(one, noise), drawn)
+
+
+def test_the_encoder_learns_what_a_code_means(run, tmp_path):
     torch.manual_seed(0)
     part = run.part("lifting")
     trainer = Trainer(part, replace(run.recipe.loops["lifting"], steps=1000, learning_rate=2e-2), tmp_path)
     batch = part.batch(0)
-    assert batch.given.shape == (2, TOKENS, WIDTH)
+    assert batch.given.shape == (2, run.recipe.lifting.code)
     assert torch.equal(batch.packed, part.batch(0).packed)
     guess = part.module.structure_head
 
@@ -187,10 +239,9 @@ def test_cells_are_compared_with_their_own_voxels(run):
     assert all(torch.allclose(numbers[name], same[name], atol=1e-5) for name in ("iou", "iou_solid"))
 
 
-def test_a_colour_in_the_sentence_reaches_the_latents(run, tmp_path, monkeypatch):
+def test_a_colour_in_the_code_reaches_the_surface(run, tmp_path):
     torch.manual_seed(0)
     fresh = again(run, tmp_path)
-    write_tiny_minilm(tmp_path / PUBLISHED, WIDTH)
     fresh.train("lifting")
     part = fresh.part("colors")
     assert part.module.surface_head.mean.tolist() == pytest.approx(run.starter.slat_normalization.mean)
@@ -199,42 +250,36 @@ def test_a_colour_in_the_sentence_reaches_the_latents(run, tmp_path, monkeypatch
     assert part.batch(0).tints[0].shape == part.batch(0).coords[0].shape
     places = fresh.objects.latents(0, 0)[0]
     tints = [torch.tensor(COLORS[name], dtype=torch.uint8).repeat(len(places), 1) for name in ("red", "blue")]
-    tokens = torch.randn(2, 5, WIDTH)  # the tiny sentence model hardly tells sentences apart
-    codes = torch.zeros(len(places), 8)
-    batch = ColoredExamples(tokens, (places, places), (codes, codes), tints=tuple(tints))
+    codes = torch.randn(1, run.recipe.lifting.code).repeat(2, 1)  # one shape in two colours
+    codes[:, run.recipe.lifting.shape_code :] = torch.randn(2, run.recipe.lifting.color_code)
+    batch = ColoredObjects(codes, (places, places), tuple(tints))
     losses = [float(trainer.train_step(batch)["loss"]) for _ in range(60)]
     assert losses[-1] < 0.3 * losses[0]
     encoder = part.module.eval()
     with torch.no_grad():
-        volume = encoder.volume(tokens[:1]).expand(2, -1, -1, -1, -1)
-        monkeypatch.setattr(encoder, "volume", lambda tokens: volume)
-        starts = encoder(tokens)
-        red, blue = encoder.colors(volume, tokens)[:, :, *places.long().unbind(1)].mean(-1)
+        colors = encoder.colors(encoder.volume(codes), codes)
+    red, blue = colors[:, :, *places.long().unbind(1)].mean(-1)
     assert red[0] > red[2] + 0.3 and blue[2] > blue[0] + 0.3
-    assert torch.allclose(*starts.structure_start, atol=1e-5)
-    assert not torch.allclose(*(one.colors for one in starts.solids), atol=1e-3)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_the_encoder_survives_being_written_and_runs_in_half_precision(dtype, tmp_path):
+def test_the_encoder_survives_being_written(tmp_path):
     torch.manual_seed(0)
     encoder = LiftingTextEncoder(_text_recipe().lifting).eval()
     torch.nn.init.normal_(encoder.surface_head.encoder.out_layer.weight, std=0.1)
+    torch.nn.init.normal_(encoder.prior.output.weight, std=0.1)
     write_model(encoder, tmp_path / "encoder", half=True)
     stored = load_file(tmp_path / "encoder.safetensors")
     assert stored["surface_head.encoder.input_layer.weight"].dtype == torch.float16
-    assert stored["surface_head.mean"].dtype == torch.float32
-    read, tokens = read_model(tmp_path / "encoder", dtype), torch.randn(1, 5, WIDTH)
+    read = read_model(tmp_path / "encoder", torch.bfloat16)  # a guide is made in fp32, as by other encoders
+    tokens, noise = torch.randn(1, 5, WIDTH), torch.randn(1, encoder.config.code)
     with torch.no_grad():
-        wanted, got = encoder(tokens), read(tokens)
-        colors = encoder.colors(encoder.volume(tokens), tokens), read.colors(read.volume(tokens), tokens)
-    assert read.blocks[0].cross_attn.to_q.weight.dtype == dtype
+        wanted, got = encoder(tokens, noise), read(tokens, noise)
     places = torch.zeros(5, 3, dtype=torch.int32)
     latents = [one.solids[0].latents(places) for one in (wanted, got)]
     assert got.structure_start.dtype == latents[1].dtype == torch.float32
     assert got.structure_start.shape == wanted.structure_start.shape == (1, 8, 8, 8, 8)
     assert latents[0].shape == latents[1].shape == (5, 8)
-    assert (colors[0] - colors[1]).abs().max() < 0.02
+    assert (wanted.solids[0].colors - got.solids[0].colors).abs().max() < 0.02
 
 
 def test_a_trained_folder_makes_objects_of_sentences(run, tmp_path):
@@ -260,6 +305,9 @@ def test_a_trained_folder_makes_objects_of_sentences(run, tmp_path):
         )
     one, two = (made[prompt, "gaussian"]["f_dc"] for prompt in ("a red chair", "a tree"))
     assert np.isfinite(one).all() and (one.shape != two.shape or not np.allclose(one, two))
+    conditioner = load_conditioner(folder, torch.device("cpu"))
+    first, same, other = (conditioner.from_text("a tree", seed).structure_start for seed in (1, 1, 2))
+    assert torch.equal(first, same) and not torch.allclose(first, other, atol=1e-3)
 
 
 def test_the_command_trains_the_text_model_in_pieces(run, tmp_path, monkeypatch, capsys):

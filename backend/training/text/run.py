@@ -27,9 +27,11 @@ from backend.training.export import pipeline_settings, write_folder
 from backend.training.flows import latent_flow_part, structure_flow_part
 from backend.training.loop import CPU, LoopConfig, Part
 from backend.training.run import Run
-from backend.training.text.batches import ColoredExamples, Examples
+from backend.training.text.batches import ColoredObjects, Examples
 from backend.training.text.captions import known_words
+from backend.training.text.codes import Codes, object_codes
 from backend.training.text.objects import Objects, prepare_objects
+from backend.training.text.prior import prior_part
 from backend.training.text.recipe import PARTS, TextRecipe
 from backend.training.text.sentences import Sentences
 
@@ -73,17 +75,20 @@ class TextRun(Run):
 
     def build(self, name: str) -> Part:
         recipe = self.recipe
-        given = Examples(self.sentences, self.objects, self.seed)
+        given = Examples(self.sentences, self.objects, self.codes, self.seed)
         if name == "lifting":
             encoder = StructureEncoder(self.starter, CPU).network
             batch = partial(given.shapes, size=recipe.lifting_batch)
-            return shape_part(LiftingTextEncoder(recipe.lifting), batch, encoder, recipe.lifting_cells)
+            return shape_part(self._untrained(), batch, encoder, recipe.lifting_cells)
         if name == "colors":
             latents = LatentEncoder(self.starter, CPU, FEATURES)
-            colored = partial(given.latents, size=recipe.color_batch)
+            colored = partial(given.colors, size=recipe.color_batch)
             return color_part(
                 self.lifting, colored, latents.network, latents.mean, latents.std, voxel_distance
             )
+        if name == "prior":
+            meanings = partial(given.meanings, size=recipe.prior_batch)
+            return prior_part(self.lifting, meanings, recipe.flow)
         if name == "structure_flow":
             module = SparseStructureFlowModel.from_args(recipe.structure_flow)
             examples = partial(given.structures, size=recipe.structure_flow_batch)
@@ -102,13 +107,30 @@ class TextRun(Run):
         """Which sentences are said, and their tokens."""
         name = self.recipe.lifting.sentence_encoder
         encoder = load_sentence_encoder(self.folder, name, (models_folder(),))
-        return Sentences(self.objects.entries, self.objects.packed, encoder)
+        return Sentences(self.objects.entries, encoder)
 
     @cached_property
+    def codes(self) -> Codes:
+        """Every object's code."""
+        return object_codes(self.objects, self.recipe.lifting)
+
+    @property
     def lifting(self) -> LiftingTextEncoder:
-        """The text encoder, with its prediction of the colours once that is learned."""
-        encoder = self.trained("lifting", LiftingTextEncoder(self.recipe.lifting))
-        return self.trained("colors", encoder) if self.state("colors").is_file() else encoder
+        """The text encoder, as far as it has been trained."""
+        encoder = LiftingTextEncoder(self.recipe.lifting)
+        for name in ("lifting", "colors", "prior"):
+            if name == "lifting" or self.state(name).is_file():
+                encoder = self.trained(name, encoder)
+        return encoder
+
+    def _untrained(self) -> LiftingTextEncoder:
+        """The text encoder, which begins with what the components themselves make of a code."""
+        encoder = LiftingTextEncoder(self.recipe.lifting)
+        with torch.no_grad():
+            for layer, basis in ((encoder.solid, self.codes.solid), (encoder.tint, self.codes.tint)):
+                layer.weight.copy_(basis.components.T)
+                layer.bias.copy_(basis.mean)
+        return encoder
 
     def export(self, folder: Path) -> None:
         """Writes the model folder; as published ones do, it names the decoders of the starter beside it."""
@@ -136,7 +158,7 @@ class TextRun(Run):
         write_folder(folder, networks, pipeline, self.objects.entries, "README-text.md", texts)
 
 
-def voxel_distance(predicted: Tensor, batch: ColoredExamples) -> Tensor:
+def voxel_distance(predicted: Tensor, batch: ColoredObjects) -> Tensor:
     """Mean distance of colours in [−1, 1] (B, 3, r, r, r) from those of the objects' voxels, in [0, 1]."""
     errors = []
     for one, coords, tints in zip(predicted, batch.coords, batch.tints, strict=True):
