@@ -71,9 +71,9 @@ def clicked() -> Iterator[float]:
     """Generate, by the mouse; what can be seen of a job that is in its first step."""
     settings = bpy.context.scene.trellis
     settings.picture = PLAN["slow"]
-    yield 1.0
+    yield 2.0
+    before = in_view(screen("1_before"))  # and before a tooltip lies over it
     yield from find_button(GENERATE)
-    before = in_view(screen("1_before"))
     press("click", "1")
     yield from until(lambda: session().growing() is not None)
     report["is_making"] = session().status().stage
@@ -149,7 +149,8 @@ def scenario() -> Iterator[float]:
     yield from show_tab()
     with window_context():
         view = bpy.context.area.spaces.active.region_3d
-    view.view_location, view.view_distance = (0.0, 0.0, 0.4), 4.0
+        view.view_location, view.view_distance = (0.0, 0.0, 0.4), 4.0
+        bpy.context.area.tag_redraw()
     yield 1.0
     yield from clicked()
     yield from candidates()
