@@ -36,7 +36,7 @@ class TextRecipe:
         default_factory=lambda: {
             "lifting": LoopConfig(steps=100_000, learning_rate=2e-3, minutes=45, ema=0.998),
             "colors": LoopConfig(steps=20_000, learning_rate=2e-3, minutes=6),
-            "prior": LoopConfig(steps=100_000, learning_rate=1e-3, minutes=12, ema=0.999),
+            "prior": LoopConfig(steps=100_000, learning_rate=1e-3, minutes=40, ema=0.999),
             "structure_flow": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=1, warm_up=20),
             "latent_flow": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=1, warm_up=20),
         }
