@@ -105,6 +105,14 @@ def test_what_the_model_does_not_take_is_grey(told):
     assert drawn == [("prompt", True), ("This model takes no pictures", True)]
 
 
+def test_what_the_model_takes_stands_above_what_it_does_not_take(told):
+    """The starter takes pictures alone; with a model that takes both the sentence goes first."""
+    names = [name for name, _ in _drawn(input_panel.draw_input, told, 80)]
+    assert names.index("prompt") > names.index("trellis.open_pictures") and names[-1] == "prompt"
+    told.model = "another"
+    assert _drawn(input_panel.draw_input, told, 80)[0] == ("prompt", True)
+
+
 def test_several_pictures_are_a_list_that_is_grey_where_one_is_used(told):
     put_picture(told, "/back.png", add=True)
     drawn = _drawn(input_panel.draw_list, told)
