@@ -192,6 +192,7 @@ class JobRunner:
         self.queue, job = self.queue.start_next()
         if job is None:
             return
+        self._cancel_since = None  # of the job before, which has ended; nobody has given up this one
         try:
             self._backend().send(job.request)
         except Fault as error:

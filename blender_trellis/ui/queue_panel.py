@@ -1,4 +1,4 @@
-"""The list of jobs: those that have ended, the one that runs, those that wait."""
+"""The list of jobs: the one that runs, those that wait, those that have ended."""
 
 import bpy
 
@@ -54,12 +54,16 @@ class TRELLIS_PT_queue(TrellisPanel, bpy.types.Panel):
         return bool(session.listed_jobs())
 
     def draw(self, context: bpy.types.Context) -> None:
-        letters = letters_across(context)
-        jobs = session.listed_jobs()
-        for job in jobs:
-            _draw_job(self.layout, job, letters)
-        if any(job.state not in ("queued", "running") for job in jobs):
-            self.layout.operator("trellis.forget_job", text="Clear Ended", icon="TRASH")
+        draw_jobs(self.layout, session.listed_jobs(), letters_across(context))
+
+
+def draw_jobs(layout: bpy.types.UILayout, jobs: "tuple[session.Listed, ...]", letters: int) -> None:
+    """Those that can still be changed, then those that have ended, the last one first."""
+    ended = [job for job in jobs if job.state not in ("queued", "running")]
+    for job in (*(job for job in jobs if job not in ended), *reversed(ended)):
+        _draw_job(layout, job, letters)
+    if ended:
+        layout.operator("trellis.forget_job", text="Clear Ended", icon="TRASH")
 
 
 def _draw_job(layout: bpy.types.UILayout, job: "session.Listed", letters: int) -> None:

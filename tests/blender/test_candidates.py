@@ -1,6 +1,7 @@
 """Structures to choose from: nothing enters the scene before one is picked, and what then comes is whole."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import bpy
 import numpy as np
@@ -48,6 +49,18 @@ def test_candidates_stand_side_by_side_and_beside_what_is_there(addon, picture):
     boxes.append(cube)
     for number, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[:number])
+
+
+def test_the_number_of_a_picked_shape_can_be_read_on_it(addon, picture, monkeypatch):
+    found, colors = _make(picture()), []
+    bpy.ops.trellis.pick_candidate(candidate=found[1].id)
+    monkeypatch.setattr(drawing.view3d_utils, "location_3d_to_region_2d", lambda *_: Vector((50.0, 50.0)))
+    library = Mock(dimensions=lambda font, text: (9.0, 9.0))  # Blender's own draws in a window alone
+    library.color = lambda font, *color: colors.append(color[:3])
+    monkeypatch.setattr(drawing, "blf", library)
+    drawing._draw_numbers()
+    assert len(colors) == 3
+    assert all(np.linalg.norm(np.subtract(color, drawing.PICKED)) > 0.9 for color in colors)
 
 
 def test_a_click_picks_the_shape_in_front(addon, picture):

@@ -13,7 +13,7 @@ from blender_trellis.install.python_environment import hash_of, interpreter, wri
 from blender_trellis.jobs import session
 from blender_trellis.jobs.cut_out import Asked
 from blender_trellis.jobs.kept import known_models
-from blender_trellis.ui import panels, widgets
+from blender_trellis.ui import panels, queue_panel, widgets
 from blender_trellis.ui.input import panel as input_panel
 from blender_trellis.ui.input.pictures import put_picture
 from blender_trellis.ui.install import panel as install_panel
@@ -103,6 +103,25 @@ def test_what_the_model_does_not_take_is_grey(told):
     told.model = "starter-text"
     drawn = _drawn(input_panel.draw_input, told, 80)
     assert drawn == [("prompt", True), ("This model takes no pictures", True)]
+
+
+def test_what_the_model_takes_stands_above_what_it_does_not_take(told):
+    """The starter takes pictures alone; with a model that takes both the sentence goes first."""
+    names = [name for name, _ in _drawn(input_panel.draw_input, told, 80)]
+    assert names.index("prompt") > names.index("trellis.open_pictures") and names[-1] == "prompt"
+    told.model = "another"
+    assert _drawn(input_panel.draw_input, told, 80)[0] == ("prompt", True)
+
+
+def test_the_queue_shows_what_is_still_to_be_done_first(addon):
+    """Those in the order in which they will be made; below them what has ended, the latest on top."""
+    states = ("finished", "failed", "finished", "running", "queued", "queued")
+    names = ("one", "two", "three", "four", "five", "six")
+    jobs = tuple(session.Listed(name, name, state, "why") for name, state in zip(names, states, strict=True))
+    drawn = [name for name, _ in _drawn(queue_panel.draw_jobs, jobs, 80)]
+    assert [name for name in drawn if name in names] == ["four", "five", "six", "three", "two", "one"]
+    assert drawn.index("two") < drawn.index("why") < drawn.index("one") and drawn[-1] == "trellis.forget_job"
+    assert drawn.count("trellis.move_job") == 4 and drawn.count("trellis.cancel") == 3
 
 
 def test_several_pictures_are_a_list_that_is_grey_where_one_is_used(told):

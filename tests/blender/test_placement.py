@@ -13,6 +13,7 @@ from blender_trellis.scene.collection import add_asset, show
 from blender_trellis.scene.find_asset import asset_matrix, part, world_matrix
 from blender_trellis.scene.placement import Bounds, world_bounds
 from blender_trellis.scene.standing import Standing
+from blender_trellis.scene.window import uncovered
 from blender_trellis.ui.preview_drawing import corners_of
 
 
@@ -212,3 +213,16 @@ def test_the_box_that_views_turn_to_is_that_of_the_voxels_so_far():
     assert corners.shape == (8, 3)
     _close(corners.min(axis=0), (4, 0, -0.5))
     _close(corners.max(axis=0), (6, 0.5, 0))
+
+
+def test_a_view_shows_what_it_turns_to_beside_the_sidebar():
+    """What is as wide as the shorter side of the view lies between the bars, in their middle."""
+    for width, height, left, right in ((1000, 600, 0, 250), (1000, 600, 50, 250), (600, 900, 40, 280)):
+        farther, shift = uncovered(width, height, left, right)
+        half = min(width, height) / 2 / farther
+        middle = width / 2 - shift * width
+        assert middle == pytest.approx(left + (width - left - right) / 2)
+        assert left <= middle - half + 1e-9 and middle + half <= width - right + 1e-9
+    assert uncovered(1000, 600, 0, 0) == (1.0, 0.0)
+    assert uncovered(1000, 600, 50, 250)[0] == 1.0  # 700 pixels are free: nothing has to be drawn smaller
+    assert uncovered(300, 600, 40, 280)[0] == pytest.approx(4.0)  # bars over all of it

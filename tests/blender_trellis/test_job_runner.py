@@ -100,6 +100,17 @@ def test_a_backend_that_does_not_hear_a_cancel_is_ended(runner, monkeypatch):
     assert not runner.is_alive
 
 
+def test_the_job_after_a_cancelled_one_is_not_ended_for_it(runner, monkeypatch):
+    names = [runner.submit(_request(data)) for data in (b"slow", b"ball")]
+    _until_running(runner, names[0])
+    runner.cancel(names[0])
+    assert runner.pump_until_done(names[0], timeout=PATIENCE).state == "cancelled"
+    process = runner._process
+    monkeypatch.setattr(job_runner, "CANCEL_SECONDS", 0.0)  # as when the next one takes longer than that
+    assert runner.pump_until_done(names[1], timeout=PATIENCE).state == "finished"
+    assert runner._process is process
+
+
 def test_a_silent_backend_is_ended(runner, monkeypatch):
     monkeypatch.setattr(job_runner, "SILENT_SECONDS", 0.5)
     name = runner.submit(_request(b"deaf"))

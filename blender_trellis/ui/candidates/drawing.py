@@ -145,7 +145,7 @@ def _draw_numbers() -> None:
         width, _ = blf.dimensions(0, text)
         blf.enable(0, blf.SHADOW)
         blf.shadow(0, 5, 0.0, 0.0, 0.0, 1.0)
-        blf.color(0, *(PICKED if one.candidate.picked else (1.0, 1.0, 1.0)), 1.0)
+        blf.color(0, 1.0, 1.0, 1.0, 1.0)  # a number in PICKED could not be read on its own shape
         blf.position(0, at.x - width / 2, at.y + size / 2, 0)
         blf.draw(0, text)
         blf.disable(0, blf.SHADOW)

@@ -13,13 +13,21 @@ THUMBNAIL = 6.0
 
 
 def draw_input(layout: bpy.types.UILayout, settings, letters: int) -> None:
-    """Sentence and pictures; what the model does not take is grey and says so."""
+    """Sentence and pictures; what the model does not take is grey, says so, and stands below the other."""
     takes = settings.takes()
-    draw_sentence(layout, settings, "text" in takes)
+    if "text" in takes:
+        draw_sentence(layout, settings, True)
+    draw_pictures(layout, settings, "pictures" in takes, letters)
+    if "text" not in takes:
+        draw_sentence(layout, settings, False)
+
+
+def draw_pictures(layout: bpy.types.UILayout, settings, is_taken: bool, letters: int) -> None:
+    """Where pictures come from, and those that are chosen; a grey line where the model takes none."""
     column = layout.column()
-    column.enabled = "pictures" in takes
+    column.enabled = is_taken
     column.use_property_decorate = False
-    if not column.enabled:
+    if not is_taken:
         column.label(text="This model takes no pictures", icon="IMAGE_DATA")
         return
     draw_sources(column)
