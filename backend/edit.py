@@ -85,13 +85,14 @@ def _edited(networks: Networks, asset: AssetLatents, options: argparse.Namespace
         not options.open_cut,
     )
     region = _read_region(options.region)
-    check_edit(region, asset, options.mode, settings.sampling, _hash_of_guide(options))
+    check_edit(region, asset, options.mode, settings.sampling, repeated_guide(options))
     guide = None if options.mode == "remove" else guide_of(options)
     yield edit(networks, asset, guide, region, settings)
 
 
-def _hash_of_guide(options: argparse.Namespace) -> str:
-    return hash_of_guide([read_picture_file(path) for path in options.picture or ()], options.prompt)
+def repeated_guide(options: argparse.Namespace) -> str:
+    """`hash_of_guide` of the pictures; "" of a sentence, of which another seed makes another object."""
+    return "" if options.prompt else hash_of_guide(list(map(read_picture_file, options.picture or ())))
 
 
 def _finish(name: str, events: Iterator[Step | Output], asset: AssetLatents, folder: Path) -> list[str]:

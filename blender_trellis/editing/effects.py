@@ -15,7 +15,12 @@ _BY_SETTING: dict[EditMode, dict[str, str]] = {
 
 
 def is_polisher(info: ModelInfo | None) -> bool:
-    """Whether the model predicts the object and hardly refines it, so that another seed changes nothing."""
+    """Whether the model predicts the object and hardly refines it, however the steps are taken."""
+    return info is not None and "rescale_t" in info.without_effect
+
+
+def repeats_itself(info: ModelInfo | None) -> bool:
+    """Whether the model makes the same of a guide with every seed."""
     return info is not None and "seed" in info.without_effect
 
 
@@ -24,8 +29,10 @@ def why_idle(setting: str, mode: EditMode, start: str, info: ModelInfo | None) -
     reason = _BY_SETTING[mode].get(setting, "")
     if reason or info is None:
         return reason
-    if is_polisher(info) and setting in ("seed", "jumps"):
-        return info.without_effect["seed"]
+    if setting == "seed":
+        return info.without_effect.get("seed", "")
+    if is_polisher(info) and setting == "jumps":
+        return info.without_effect["rescale_t"]
     if is_polisher(info) and setting in ("start", "strength"):
         return "This model hardly refines what it predicts: more strength only spoils it."
     if setting == "strength" and start == "guide":

@@ -11,6 +11,7 @@ from torch import Tensor
 from backend.checkpoints.find_model import WEIGHTS
 from backend.checkpoints.model_folder import open_folder
 from backend.checkpoints.model_info import model_info
+from backend.edit import options_of, repeated_guide
 from backend.errors import UserError
 from backend.generate import main
 from backend.lifting.known_words import KnownWords
@@ -83,6 +84,12 @@ def test_another_seed_is_another_object_of_the_name(conditioner):
     one, same, other = (_solid(conditioner, "a chair", seed)[0] for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert (one & other).sum() < 0.8 * (one | other).sum()
+
+
+def test_the_same_sentence_may_guide_an_edit_again():
+    wanted = options_of("edit", "").parse_args(["a.safetensors", "--output", "out", "--prompt", "a car"])
+    assert repeated_guide(wanted) == ""  # another seed is another car
+    assert "seed" not in model_info(open_folder("starter-text")).without_effect
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,10 @@ STARTER = p.ModelInfo(
         p.StageInfo("sparse_structure", 2, 0.0, 1.0, 0.03),
         p.StageInfo("structured_latent", 3, 1.5, 1.0, 0.03),
     ),
-    without_effect={"seed": "Another seed changes next to nothing."},
+    without_effect={
+        "seed": "Another seed changes next to nothing.",
+        "rescale_t": "How the steps are spaced changes next to nothing.",
+    },
 )
 
 

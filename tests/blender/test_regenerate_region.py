@@ -172,7 +172,7 @@ def test_a_setting_without_effect_is_grey_with_its_reason(generated):
     drawn = _drawn(panel.draw_sampling, settings, info, 80)
     active = {name: shown for name, shown in drawn if name in panel.SAMPLING}
     assert active == {"start": False, "strength": False, "jumps": False, "growth": True, "margin": True}
-    assert ("Another seed changes next to nothing.", False) in drawn
+    assert ("How the steps are spaced changes next to nothing.", False) in drawn
     assert {
         name
         for name, shown in _drawn(panel.draw_sampling, settings, None, 80)

@@ -81,7 +81,7 @@ def check_edit(
 ) -> None:
     """Raises UserError for an edit that cannot be what was meant. It costs nothing: ask before loading.
 
-    guide_hash: `hash_of_guide` of what the edit is to be guided by, "" where that is not known.
+    guide_hash: `hash_of_guide` of the pictures that the edit is to be guided by, "" where there are none.
     """
     masks = masks_of(region, asset, 0)
     check_masks(masks, region, asset, mode)
@@ -92,8 +92,8 @@ def check_edit(
         )
     if mode != "remove" and guide_hash and guide_hash == asset.guide_hash and _only_refines(sampling, mode):
         raise UserError(
-            "This model makes nearly the same of a picture or sentence with every seed; give another one that"
-            " shows the change, or raise the strength."
+            "This model makes nearly the same of a picture with every seed; give another one that shows the"
+            " change, or raise the strength."
         )
 
 

@@ -2,7 +2,7 @@
 
 import bpy
 
-from ...editing.effects import is_polisher
+from ...editing.effects import repeats_itself
 from ...editing.region_check import EVERYTHING, why_not
 from ...editing.region_objects import asset_of, world_length
 from ...faults import Fault
@@ -79,6 +79,6 @@ def _why_not_guide(collection: bpy.types.Collection, settings: TrellisRegionSett
         return missing
     if not has_own_guide(collection):
         return "The asset has no picture of its own: choose one"
-    if is_polisher(info) and not is_edited(collection):
+    if repeats_itself(info) and not is_edited(collection):
         return "This model does nearly the same for every seed: give a picture that shows the change"
     return ""

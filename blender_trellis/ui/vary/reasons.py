@@ -3,7 +3,7 @@
 import bpy
 
 from ...editing.edit_request import Guide
-from ...editing.effects import is_polisher
+from ...editing.effects import repeats_itself
 from ...jobs import session
 from ...meshes.recolor import why_not_recolored
 from ...picture_source import read_image
@@ -84,6 +84,6 @@ def _why_not_guide(chosen: Selected, settings: TrellisVarySettings, info: ModelI
         return "A mesh has no picture of its own: choose one, or write a sentence"
     if guide == OWN and not has_own_guide(chosen.asset):
         return "The asset has no picture of its own: choose one"
-    if is_polisher(info):
+    if repeats_itself(info):
         return "This model does nearly the same for every seed: give another picture or sentence"
     return ""

@@ -65,13 +65,11 @@ class TrellisVarySettings(bpy.types.PropertyGroup):
 
     def why_idle(self, setting: str, info: ModelInfo | None) -> str:
         """Why a setting changes nothing on the model, one sentence; empty where it does."""
-        if info is None or not is_polisher(info):
-            return ""
         if setting in ("seed", "count"):
-            return info.without_effect["seed"]
+            return "" if info is None else info.without_effect.get("seed", "")
         return (
             "This model hardly refines what it predicts: more strength only spoils it."
-            if setting == "strength"
+            if setting == "strength" and is_polisher(info)
             else ""
         )
 
