@@ -143,6 +143,7 @@ def _finish(collection: bpy.types.Collection, finished: bpy.types.Object | None,
         collection.objects.link(finished)
         finished[ASSET] = collection[ASSET]
         raw.name, finished.name = f"{collection.name} Raw", raw.name
+        _hand_over(raw, finished)
     elif old is not None:
         data, name = old.data, old.data.name
         if finished is None:
@@ -155,6 +156,23 @@ def _finish(collection: bpy.types.Collection, finished: bpy.types.Object | None,
         if finished is not None:
             old.data.name = name
     show(collection, kind or "mesh")
+
+
+def _hand_over(before: bpy.types.Object, now: bpy.types.Object) -> None:
+    """Selects `now`, and makes it active, wherever that was so of an object that is about to be hidden."""
+    if before.mode != "OBJECT":
+        return
+    for layer in (layer for scene in bpy.data.scenes for layer in scene.view_layers):
+        is_active, is_selected = layer.objects.active == before, before.select_get(view_layer=layer)
+        if not (is_active or is_selected):
+            continue
+        layer.update()  # it does not know of `now` before, and may be one that shows `before` alone
+        if layer.objects.get(now.name) != now:
+            continue
+        before.select_set(False, view_layer=layer)
+        now.select_set(is_selected, view_layer=layer)
+        if is_active:
+            layer.objects.active = now
 
 
 def _renew(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, look: bool) -> Steps[None]:

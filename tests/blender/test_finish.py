@@ -60,11 +60,18 @@ def test_a_raw_asset_is_finished_by_a_button(addon, picture):
     settings.preset = "mobile"
     before = len(raw.data.vertices)
     bpy.context.view_layer.objects.active = raw
+    other = bpy.data.scenes.new("other")  # that shows the raw mesh alone
+    other.collection.objects.link(raw)
+    raw.select_set(True, view_layer=other.view_layers[0])
     assert bpy.ops.trellis.finish() == {"FINISHED"}
     assert session.pump_until_done(PATIENCE) and not session.status().fault
     finished = part(collection, "finished")
     assert finished.name == "crate" and raw.name == "crate Raw" and raw.hide_viewport
     assert len(raw.data.vertices) == before
+    # What is selected and would be edited is the mesh that is seen.
+    assert bpy.context.view_layer.objects.active == finished
+    assert finished.select_get() and not raw.select_get()
+    assert set(other.objects) == {raw}
     # Once more: there is still one.
     bpy.context.view_layer.objects.active = finished
     bpy.ops.trellis.finish()
