@@ -232,3 +232,8 @@ def test_the_command_teaches_in_pieces(entries, tmp_path, capsys):
     assert main(words) == 0
     assert "taught is the fine-tuned model; loss before and after: lifting" in capsys.readouterr().out
     assert open_folder(tmp_path / "taught").image_cond_model == "ckpts/image_encoder"
+
+
+def test_the_text_model_of_codes_is_sent_to_its_own_recipe():
+    with pytest.raises(UserError, match="starter-text cannot be trained further.*--recipe starter-text"):
+        FineTuneConfig().parts_of(open_folder("starter-text"))

@@ -53,7 +53,8 @@ class FineTuneConfig:
         aligned = is_view_aligned(folder)
         if aligned and folder.text_cond_model:
             raise UserError(
-                f"The model {folder.name} cannot be trained from its folder; train the one of pictures."
+                f"The model {folder.name} cannot be trained further; make it anew of your objects with"
+                " --recipe starter-text, or train the one of pictures."
             )
         known = PARTS if aligned else tuple(FLOWS)
         chosen = known if self.parts is None else self.parts
