@@ -197,6 +197,7 @@ def test_the_published_structure_flow_takes_a_step_at_its_full_size():
     checkpoint = published_configuration("TRELLIS-image-large")["checkpoints"]["sparse_structure_flow_model"]
     with torch.device("meta"):
         module = build_model(checkpoint["name"], checkpoint["args"] | {"use_checkpoint": True}).train()
+        module.to("meta")  # its positions are numbers
         batch = StructureExamples(
             torch.empty(2, 1374, 1024, dtype=torch.float16),
             torch.empty(2, 8, 16, 16, 16),
