@@ -10,6 +10,7 @@ from mathutils import Matrix
 from blender_trellis.scene.gaussians import moved_vertices
 from blender_trellis.scene.gaussians.nodes import SIZE, get_input, set_input
 from blender_trellis.scene.gaussians.object import splats_of
+from blender_trellis.scene.gaussians.settings import colors_in_use
 from blender_trellis.splats import quaternions
 from blender_trellis.splats.files import TO_FILE, read_splats
 from blender_trellis.splats.ply import write_ply
@@ -207,3 +208,19 @@ def test_operators_without_gaussians_are_grey(addon):
     bpy.ops.mesh.primitive_cube_add()
     for name in ("export_splats", "crop_splats", "join_splats"):
         assert not getattr(bpy.ops.trellis, name).poll()
+
+
+def test_splats_alone_are_set_up_as_viewers_show_them(imported):
+    splats, scene = imported(_splats()), bpy.context.scene
+    for item in [item for item in scene.objects if item.type == "MESH" and item != splats]:
+        bpy.data.objects.remove(item)
+    assert bpy.ops.trellis.set_up_splat_render() == {"FINISHED"}
+    assert colors_in_use(scene, splats) == "VIEWERS"
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.trellis.set_up_splat_render()
+    assert colors_in_use(scene, splats) == "STANDARD"
+    bpy.context.object.hide_render = True
+    bpy.ops.trellis.set_up_splat_render()
+    assert colors_in_use(scene, splats) == "VIEWERS"
+    bpy.ops.trellis.set_up_splat_render(colors="STANDARD")
+    assert colors_in_use(scene, splats) == "STANDARD"

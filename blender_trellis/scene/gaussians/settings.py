@@ -13,6 +13,8 @@ MOST_BOUNCES = 1024
 CERTAIN_BOUNCES = 96
 BOUNCES_RAISED = f"Cycles' transparent bounces are now {MOST_BOUNCES}: its rays pass through many splats"
 TRANSFORMS = {"STANDARD": "Standard", "VIEWERS": "Raw"}
+# Objects that light falls on.
+_LIT = ("MESH", "CURVE", "CURVES", "SURFACE", "META", "FONT", "POINTCLOUD", "VOLUME", "GREASEPENCIL")
 
 
 def lacks_bounces(scene: bpy.types.Scene) -> bool:
@@ -41,6 +43,12 @@ def use_colors(scene: bpy.types.Scene, choice: str) -> None:
     for item in filter(is_gaussian, scene.objects):
         set_input(item.modifiers[MODIFIER], ENCODED, choice == "VIEWERS")
         item.update_tag()
+
+
+def suited_colors(scene: bpy.types.Scene) -> str:
+    """The choice for what the scene renders: "VIEWERS" where that is splats alone."""
+    seen = (item for item in scene.objects if not item.hide_render and item.type in _LIT)
+    return "VIEWERS" if all(is_gaussian(item) for item in seen) else "STANDARD"
 
 
 def colors_in_use(scene: bpy.types.Scene, splats: bpy.types.Object) -> str:

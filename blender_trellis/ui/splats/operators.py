@@ -9,7 +9,7 @@ from ...faults import Fault
 from ...scene.export import atomic, check_target
 from ...scene.gaussians.edit import crop, import_splats, join, splats_in_world
 from ...scene.gaussians.object import is_gaussian
-from ...scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view, use_colors
+from ...scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view, suited_colors, use_colors
 from ...splats.files import READERS, TO_FILE, WRITERS, read_splats
 from ...splats.values import joined
 from ..widgets import report
@@ -175,6 +175,8 @@ class TRELLIS_OT_set_up_splat_render(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         raise_bounces(context.scene)
+        if not self.properties.is_property_set("colors"):
+            self.colors = suited_colors(context.scene)
         use_colors(context.scene, self.colors)
         return {"FINISHED"}
 
