@@ -78,6 +78,20 @@ def test_variants_of_an_asset_stand_beside_it_each_its_own(asset, varied, monkey
     assert read_pictures(made[0])[0][0] == "red.png" and read_latents(made[0]).resolution == 64
 
 
+def test_a_variant_of_a_variant_has_the_name_of_one(asset, varied):
+    bpy.ops.trellis.vary()
+    done()
+    (first,) = variants()
+    for item in bpy.context.selected_objects:
+        item.select_set(False)
+    root = part(first, "root")
+    root.select_set(True)
+    bpy.context.view_layer.objects.active = root
+    bpy.ops.trellis.vary()
+    done()
+    assert {one.name for one in variants()} == {"crate Variant", "crate Variant.001"}
+
+
 def test_a_variant_keeps_the_size_and_turn_of_the_asset(asset, varied):
     root = part(asset, "root")
     root.scale, root.rotation_euler = (3, 3, 3), (0, 0, 1)

@@ -1,5 +1,6 @@
 """The buttons of variants. Each reads what is selected, sends requests, and turns a Fault into a report."""
 
+import re
 from dataclasses import replace
 
 import bpy
@@ -24,6 +25,8 @@ from .request import (
     start_of_mesh,
     vary_request,
 )
+
+_VARIANT = re.compile(r" Variant( \d+)?(\.\d+)?$")
 
 
 class _Button(bpy.types.Operator):
@@ -90,7 +93,8 @@ class TRELLIS_OT_vary(_Button):
                 formats,
                 backend,
             )
-            name = f"{chosen.name} Variant {number + 1}" if count > 1 else f"{chosen.name} Variant"
+            # A variant of a variant is one of the first, by name too.
+            name = f"{_VARIANT.sub('', chosen.name)} Variant" + (f" {number + 1}" if count > 1 else "")
             finished = replace(request, finishing=context.scene.trellis.finish.to_finishing())
             session.submit(finished, Placement(name, matrix=_rows(matrix), history=history))
 
