@@ -49,7 +49,6 @@ class CodePrior(nn.Module):
     def __init__(self, code: int, sentence: int, config: CodePriorConfig):
         super().__init__()
         self.config = config
-        self.code = code
         self.input = nn.Linear(code, config.channels)
         self.time = TimestepEmbedder(config.channels)
         self.sentence = nn.Linear(sentence, config.channels)

@@ -4,7 +4,7 @@
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,21 +52,30 @@ class Sentences:
 
     def tokens(self, sentences: Sequence[str]) -> Tensor:
         """(B, L, C) f32."""
-        new = [one for one in dict.fromkeys(sentences) if one not in self._words]
-        if new:
-            with torch.no_grad():
-                encoded = [one.to(torch.float16) for one in self._encoder.words(new)]
-            self._words |= dict(zip(new, encoded, strict=True))
-        return torch.stack([fill(self._words[one].float()) for one in sentences])
+        return torch.stack([fill(one.float()) for one in self._encoded(self._words, sentences, _all)])
 
     def whole(self, sentences: Sequence[str]) -> Tensor:
         """The token of each that stands for all its words, their mean: (B, 1, C) f32."""
-        new = [one for one in dict.fromkeys(sentences) if one not in self._whole]
+        return torch.stack([one.float() for one in self._encoded(self._whole, sentences, _mean)])
+
+    def _encoded(
+        self, known: dict[str, Tensor], sentences: Sequence[str], kept: Callable[[Tensor], Tensor]
+    ) -> list[Tensor]:
+        """What is kept of each sentence's words (L, C), in half precision, encoded where it is not known."""
+        new = [one for one in dict.fromkeys(sentences) if one not in known]
         if new:
             with torch.no_grad():
-                encoded = [one.mean(0, keepdim=True).half() for one in self._encoder.words(new)]
-            self._whole |= dict(zip(new, encoded, strict=True))
-        return torch.stack([self._whole[one].float() for one in sentences])
+                encoded = [kept(one).half() for one in self._encoder.words(new)]
+            known |= dict(zip(new, encoded, strict=True))
+        return [known[one] for one in sentences]
+
+
+def _all(words: Tensor) -> Tensor:
+    return words
+
+
+def _mean(words: Tensor) -> Tensor:
+    return words.mean(0, keepdim=True)
 
 
 def _said(phrase: Phrase) -> float:
