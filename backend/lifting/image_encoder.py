@@ -20,13 +20,12 @@ from torch import Tensor, nn
 from backend.config import parse_config
 from backend.layers.dense_conv import DenseConv3d
 from backend.lifting.occupancy import OccupancyGuess, OccupancyGuessConfig
-from backend.lifting.outline import Outline
+from backend.lifting.outline import NominalCamera, Outline
 from backend.lifting.solid import SolidGuess
 from backend.lifting.surface import COARSE_CELLS, SurfaceGuess, SurfaceGuessConfig, shape_share
 from backend.models.network import zero_
 from backend.models.sparse_structure_flow import unpatchify
 
-_CROP_MARGIN = 1.2  # backend.image.crop crops pictures to the alpha box times this factor
 _LEAST_ALPHA = 0.05  # what background removers leave of the background is less
 
 
@@ -279,31 +278,17 @@ def projection_grid(resolution: int, elevation: float, fov: float) -> Tensor:
     """Where the cells of the unit cube fall in the cropped picture: (R³, 2), columns then rows, in [−1, 1]
     inside.
 
-    The nominal camera stands on −Y, raised by `elevation` degrees, and the crop holds an object whose longest
-    side
-    is 1 with the usual margin.
+    The nominal camera stands on −Y, raised by `elevation` degrees.
     """
-    return _projected(_cell_centres(resolution).flatten(1) / 2, elevation, fov)[0]
-
-
-def _projected(points: Tensor, elevation: float, fov: float) -> tuple[Tensor, Tensor]:
-    """Places (N, 2) as of `projection_grid` of points (3, N) of the unit cube, and their depths (N,)."""
-    tilt, half = math.radians(elevation), math.radians(fov) / 2
-    distance = math.sqrt(0.75) / math.sin(half)
-    x, y, z = points
-    depth = distance + y * math.cos(tilt) - z * math.sin(tilt)
-    up = z * math.cos(tilt) + y * math.sin(tilt)
-    scale = distance / (0.5 * _CROP_MARGIN)
-    return torch.stack([x / depth * scale, -up / depth * scale], dim=-1), depth
+    return NominalCamera(elevation, fov).project(_cell_centres(resolution).flatten(1).T / 2)[0]
 
 
 def outline_of(config: LiftingEncoderConfig, alpha: Tensor) -> Outline:
     """The outline that a picture's alpha (S, S) gives what is decoded with this encoder's volume."""
-    cells = COARSE_CELLS * 2 * config.volume_resolution
-    axis = torch.linspace(-0.5, 0.5, cells + 1, device=alpha.device)
-    corners = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).flatten(1)
-    places, depths = _projected(corners, config.elevation, config.fov)
-    return Outline(alpha, places, depths * cells)
+    # As it is stored with an asset, so that the asset decodes to the same again.
+    elevation, fov = torch.tensor([config.elevation, config.fov], dtype=torch.float32).tolist()
+    alpha = (alpha * 255).round() / 255
+    return Outline(alpha, NominalCamera(elevation, fov), COARSE_CELLS * 2 * config.volume_resolution)
 
 
 def _cell_centres(resolution: int) -> Tensor:

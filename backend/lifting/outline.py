@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-_SCALES = tuple(0.88 + 0.04 * n for n in range(14))
+CROP_MARGIN = 1.2
+"""Width of a picture as cropped over the longest side of what it shows, as backend.image.crop makes it."""
+_SCALES = tuple(0.875 + n / 32 for n in range(18))  # exact in float32, which is how they are stored
 _SHIFTS = 6  # pixels to either side
 _LIKELY = 0.03  # less likely places do not count as part of the silhouette
 _LOST = 3.0  # how much more than overlap it weighs that the cube holds all that the picture shows
@@ -25,20 +28,62 @@ _MIDDLE = 0.1  # half the depth of the slab in the cube's middle that should hol
 _STEEPEST = 3.0  # cells by which a body is thickened at most where its depth changes
 _ROUNDS = 64  # of handing depths on from pixel to pixel
 _DEEP = 8.0  # voxels
-_SLIMMEST, _THICKEST = 0.72, 12.0  # cells from the middle of a body to its border; slimmer ones slip through
+SLIMMEST, _THICKEST = 0.72, 12.0  # cells from the middle of a body to its border; slimmer ones slip through
+
+
+@dataclass(frozen=True)
+class NominalCamera:
+    """The camera on −Y, raised by `elevation` degrees and `fov` degrees wide, that a picture is taken to be
+    from. Its crop holds an object whose longest side is 1.
+    """
+
+    elevation: float
+    fov: float
+
+    def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Points (N, 3) of the unit cube -> places (N, 2) in the picture, columns then rows in [−1, 1], and
+        depths (N,) along the line of sight.
+        """
+        tilt, half = math.radians(self.elevation), math.radians(self.fov) / 2
+        distance = math.sqrt(0.75) / math.sin(half)
+        x, y, z = points.unbind(-1)
+        depth = distance + y * math.cos(tilt) - z * math.sin(tilt)
+        up = z * math.cos(tilt) + y * math.sin(tilt)
+        scale = distance / (0.5 * CROP_MARGIN)
+        return torch.stack([x / depth * scale, -up / depth * scale], dim=-1), depth
 
 
 @dataclass(frozen=True)
 class Outline:
-    """alpha (S, S) in [0, 1] of the picture as cropped · places (n³, 2) in it of the corners, columns then
-    rows in [−1, 1] · depths (n³,) along the line of sight · scale and shift that were fitted.
+    """alpha (S, S) in [0, 1] of the picture as cropped, in 255ths · the camera that took it · cells a side of
+    the corners' grid · scale and shift that were fitted.
     """
 
     alpha: Tensor
-    places: Tensor
-    depths: Tensor
+    camera: NominalCamera
+    cells: int
     scale: float = 1.0
     shift: tuple[float, float] = (0.0, 0.0)
+
+    @cached_property
+    def places(self) -> Tensor:
+        """Where the corners fall in the picture: (n³, 2), columns then rows in [−1, 1]."""
+        return self.seen(self._projected[0])
+
+    @cached_property
+    def depths(self) -> Tensor:
+        """Of the corners along the line of sight: (n³,)."""
+        return self._projected[1] * self.cells
+
+    @cached_property
+    def _projected(self) -> tuple[Tensor, Tensor]:
+        axis = torch.linspace(-0.5, 0.5, self.cells + 1, device=self.alpha.device)
+        corners = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
+        return self.camera.project(corners.view(-1, 3))
+
+    def to(self, device: torch.device) -> Outline:
+        """The same on a device."""
+        return replace(self, alpha=self.alpha.to(device))
 
     @torch.no_grad()
     def fitted(self, inside: Tensor) -> Outline:
@@ -46,7 +91,7 @@ class Outline:
         (R, R, R) is 0 outside of it and 1 deep inside.
         """
         solid = F.pad(F.avg_pool3d(inside.clamp(0, 1)[None, None], 2, 1), (1,) * 6)
-        side = round(len(self.places) ** (1 / 3))
+        side = self.cells + 1
         if solid.shape[-1] != side:
             solid = F.interpolate(solid, (side,) * 3, mode="trilinear", align_corners=True)
         solid = solid[0, 0]
@@ -65,8 +110,7 @@ class Outline:
             best = max(best, (float(fit.max()), scale, int(fit.argmax())))
         _, scale, number = best
         y, x = (one - len(reach) // 2 for one in divmod(number, len(reach)))
-        found = replace(self, scale=scale, shift=(2 * x / size, 2 * y / size))
-        return replace(found, places=found.seen(self.places))
+        return replace(self, scale=scale, shift=(2 * x / size, 2 * y / size))
 
     def seen(self, places: Tensor) -> Tensor:
         """Where places (…, 2) of the camera that nothing was fitted to are in this picture."""
@@ -90,15 +134,19 @@ class Outline:
 
     def beside(self) -> Tensor:
         """How far each corner lies beside what the picture shows, negative on it: (n, n, n)."""
-        side = round(len(self.places) ** (1 / 3))
-        return self._sampled(self._from_the_object()).view(side, side, side)
+        return self._sampled(self._from_the_object()).view((self.cells + 1,) * 3)
+
+    def beside_at(self, points: Tensor, slimmest: float) -> Tensor:
+        """The same of points (N, 3) of the unit cube, in cells of the corners' grid: (N,). What the picture
+        shows counts as `slimmest` cells wide to either side at least.
+        """
+        return _sampled(self._from_the_object(slimmest), self.seen(self.camera.project(points)[0]))
 
     def behind(self, voxels: Tensor, resolution: int) -> Tensor:
         """How far voxels (L, 3) of a grid lie behind the first of them along the line of sight, from 0 to 1
         for `_DEEP` voxels and more: (L,).
         """
-        side = round(len(self.places) ** (1 / 3))
-        cells = (side - 1) // resolution
+        side, cells = self.cells + 1, self.cells // resolution
         x, y, z = (voxels.long() * cells + cells // 2).unbind(1)
         corner = (x * side + y) * side + z
         depth = self.depths[corner]
@@ -108,7 +156,7 @@ class Outline:
         found = torch.where(held, depth - first[pixel], 0.0) / cells
         return ((found - 1) / _DEEP).clamp(0, 1)
 
-    def _from_the_object(self) -> Tensor:
+    def _from_the_object(self, slimmest: float = SLIMMEST) -> Tensor:
         """The same of the pixels: (S, S)."""
         shows = self.alpha.cpu().numpy() > 0.5
         far = ndimage.distance_transform_edt(~shows) - ndimage.distance_transform_edt(shows)
@@ -118,8 +166,8 @@ class Outline:
         width = ndimage.distance_transform_edt(shows)
         line = shows & (width == ndimage.maximum_filter(width, 3)) & (width * self._pixel < 1)
         if line.any():
-            far = np.minimum(far, ndimage.distance_transform_edt(~line) * self._pixel - _SLIMMEST)
-        return torch.from_numpy(far).to(self.places)
+            far = np.minimum(far, ndimage.distance_transform_edt(~line) * self._pixel - slimmest)
+        return torch.from_numpy(far).to(self.alpha)
 
     def _bodies(self, distance: Tensor) -> tuple[Tensor, Tensor]:
         """Depth of the middle and half the thickness (S, S), below 0 for none, of what must be added."""
@@ -142,7 +190,7 @@ class Outline:
         depth = _handed_on(depth, shows, shows | near)
         # Where the depth changes fast, neighbouring pixels' bodies must still touch.
         low, high = (sign * F.max_pool2d(sign * depth[None], 3, 1, 1)[0] for sign in (-1, 1))
-        half = half.clamp(_SLIMMEST, _THICKEST) + ((high - low) / 2).clamp(max=_STEEPEST)
+        half = half.clamp(SLIMMEST, _THICKEST) + ((high - low) / 2).clamp(max=_STEEPEST)
         return depth, torch.where(near, half, nothing)
 
     def _covered(self, inside: Tensor) -> Tensor:
@@ -156,18 +204,20 @@ class Outline:
     @property
     def _pixel(self) -> float:
         """A pixel's width in cells."""
-        side = round(len(self.places) ** (1 / 3))
-        grid = self.places.view(side, side, side, 2)
-        middle = side // 2
+        grid = self.places.view(*(self.cells + 1,) * 3, 2)
+        middle = (self.cells + 1) // 2
         cell = float(grid[middle, middle, middle, 0] - grid[middle - 1, middle, middle, 0])
         return 2 / len(self.alpha) / cell
 
     def _sampled(self, picture: Tensor) -> Tensor:
-        """Values (n³,) of a picture (S, S) where the corners fall, at its border for those beyond."""
-        found = F.grid_sample(
-            picture[None, None], self.places[None, None], padding_mode="border", align_corners=False
-        )
-        return found.flatten()
+        """Values (n³,) of a picture (S, S) where the corners fall."""
+        return _sampled(picture, self.places)
+
+
+def _sampled(picture: Tensor, places: Tensor) -> Tensor:
+    """Values (N,) of a picture (S, S) at places (N, 2), at its border for those beyond."""
+    found = F.grid_sample(picture[None, None], places[None, None], padding_mode="border", align_corners=False)
+    return found.flatten()
 
 
 def _handed_on(depth: Tensor, known: Tensor, shows: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from backend.lifting.outline import Outline
+from backend.lifting.outline import SLIMMEST, Outline
 from backend.lifting.surface import SurfaceGuess, border_distance, borders, missing, solid_features
 from backend.representations.enclosed import made_solid
 
@@ -23,6 +23,7 @@ VOXELS_A_CELL = 2  # of the structured latent, in a cell of the volume
 BORDER = 0.5  # what `inside` is where the border most likely lies
 _SAMPLED = 0.75  # how much the difference between a sample and the guess counts beside the guess
 _BLUR = 0.8  # voxels
+_MARGIN = 0.15  # cells; voxels whose middle lies no further within the outline stick out of it
 _SLIVER = -0.02  # cells; voxels that have no corner deeper inside need not be there
 _HOLE = 2  # voxels; half the width of holes in a sampled surface through which nothing leaks
 _CRUMB = 8  # corners; smaller groups are no part of anything
@@ -66,7 +67,7 @@ class SolidGuess:
         inside = torch.maximum(inside, -F.max_pool3d(-filled[None], 5, 1, 2)[0])
         distance, beside = self._distances(inside)
         border, middle = borders(distance[None], len(sampled))[0, 0], _middles(distance, len(sampled))
-        occupied = (sampled > 0) & (beside < 0) | border & (middle < 0)
+        occupied = ((sampled > 0) | border & (middle < 0)) & (beside < 0)
         deepest = -F.max_pool3d(-_corners(distance, len(sampled)), 2, 1)[0, 0]
         slivers = border & (deepest < _SLIVER)
         side = len(sampled) // self.colors.shape[-1]
@@ -104,8 +105,11 @@ class SolidGuess:
         distance = border_distance(inside.clamp(0, 1)[None, None], level, cells)[0]
         if self.outline is None:
             return closed(distance, torch.full_like(distance, -cells)), inside.new_full(inside.shape, -1.0)
-        beside = self.outline.beside()
-        return closed(self.outline.applied(distance), beside), _middles(beside, len(inside))
+        outline, size = self.outline, len(inside)
+        axis = (torch.arange(size, device=inside.device) + 0.5) / size - 0.5
+        middles = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).view(-1, 3)
+        beside = outline.beside_at(middles, SLIMMEST + _MARGIN).view(inside.shape) + _MARGIN
+        return closed(outline.applied(distance), outline.beside()), beside
 
 
 def given_on_voxels(guess: Tensor, volume: Tensor, behind: Tensor, coords: Tensor) -> Tensor:

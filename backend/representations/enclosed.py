@@ -44,18 +44,19 @@ def with_inside(coords: Tensor, rows: Tensor, within: Tensor) -> tuple[Tensor, T
     return torch.cat([coords, more]), torch.cat([rows, inside.flatten(1)])
 
 
-def with_solid_signs(cubes: Tensor, features: Tensor, resolution: int) -> Tensor:
+def with_solid_signs(cubes: Tensor, features: Tensor, resolution: int, shown: Tensor | None = None) -> Tensor:
     """Features (N, C) of cubes (N, 3) of a grid of `resolution`³, with signs at their corners that make
     closed surfaces and nothing within.
 
-    Outside is what a way along the grid's edges joins to its border without passing the surface.
+    Outside is what a way along the grid's edges joins to its border without passing the surface. Where
+    corners (n, n, n) bool are not `shown`, nothing is filled but what is enclosed.
     """
     side = resolution + 1
     corners = linear(cubes.long()[:, None] + torch.tensor(CORNERS, device=cubes.device), side)
     distance = features[:, :8]
     total = distance.new_zeros(side**3).index_add_(0, corners.flatten(), distance.flatten())
     inside = (total < 0).view(side, side, side).cpu().numpy()
-    solid = made_solid(inside, None, _GAP, _CRUMB)
+    solid = made_solid(inside, None if shown is None else shown.cpu().numpy(), _GAP, _CRUMB)
     wanted, found = (torch.from_numpy(one).to(total.device).flatten()[corners] for one in (solid, inside))
     distance = torch.where(wanted & ~found, _DEEP, torch.where(found & ~wanted, _SHALLOW, distance))
     return torch.cat([distance, features[:, 8:]], dim=1)

@@ -17,18 +17,21 @@ from torch import Tensor
 
 from backend.errors import UserError
 from backend.files import atomic_path
+from backend.lifting.outline import NominalCamera, Outline
+from backend.lifting.surface import COARSE_CELLS
 from backend.trellis.decoding import Layer, StructuredLatent
 
 SUFFIX = ".latents.safetensors"
 _FORMAT = "1"
+_LARGEST_OUTLINE = 1024
 
 
 @dataclass(frozen=True)
 class AssetLatents:
     """structure_latent (1, C, r, r, r), feats (L, C) f32 on coords (L, 3) i32 in their sorted order, and the
     voxels that the structure decoder occupied, (R, R, R) bool. Half precision would break the recomputation.
-    guide_hash: of what the asset was made from, "" where that is not known. layers, source: as of a
-    StructuredLatent, for assets that were edited.
+    guide_hash: of what the asset was made from, "" where that is not known. layers, source, outline: as of a
+    StructuredLatent.
     """
 
     structure_latent: Tensor
@@ -41,6 +44,14 @@ class AssetLatents:
     guide_hash: str = ""
     layers: tuple[Layer, ...] = ()
     source: Tensor | None = None
+    outline: Outline | None = None
+
+    @property
+    def latent(self) -> StructuredLatent:
+        """What decoders read of it."""
+        return StructuredLatent(
+            self.coords, self.feats, self.resolution, self.layers, self.source, self.outline
+        )
 
     def to(self, device: torch.device) -> "AssetLatents":
         """The same on a device."""
@@ -50,9 +61,17 @@ class AssetLatents:
             occupied=self.occupied.to(device),
             coords=self.coords.to(device),
             feats=self.feats.to(device),
-            layers=tuple(Layer(one.coords.to(device), one.feats.to(device)) for one in self.layers),
+            layers=tuple(
+                Layer(one.coords.to(device), one.feats.to(device), _moved(one.outline, device))
+                for one in self.layers
+            ),
             source=None if self.source is None else self.source.to(device),
+            outline=_moved(self.outline, device),
         )
+
+
+def _moved(outline: Outline | None, device: torch.device) -> Outline | None:
+    return None if outline is None else outline.to(device)
 
 
 def hash_of_guide(pictures: Sequence[bytes], prompt: str = "") -> str:
@@ -75,11 +94,22 @@ def latents_of(outputs: Mapping[str, Any], model: str, model_hash: str, guide_ha
         guide_hash,
         latent.layers,
         latent.source,
+        latent.outline,
     )
 
 
-def layer_tensors(latent: AssetLatents | StructuredLatent) -> dict[str, Tensor]:
-    """The layers as they are stored and sent, one after the other; nothing where there are none."""
+def optional_tensors(latent: StructuredLatent) -> dict[str, Tensor]:
+    """Layers and outlines as they are stored and sent; nothing where there are none."""
+    return _layer_tensors(latent) | _outline_tensors(latent)
+
+
+def with_optional(asset: AssetLatents, tensors: Mapping[str, Tensor]) -> AssetLatents:
+    """The asset with what `optional_tensors` made. ValueError that says what does not fit."""
+    return _with_outlines(_with_layers(asset, tensors), tensors)
+
+
+def _layer_tensors(latent: StructuredLatent) -> dict[str, Tensor]:
+    """The layers one after the other."""
     if latent.source is None or not latent.layers:
         return {}
     return {
@@ -90,8 +120,44 @@ def layer_tensors(latent: AssetLatents | StructuredLatent) -> dict[str, Tensor]:
     }
 
 
-def with_layers(asset: AssetLatents, tensors: Mapping[str, Tensor]) -> AssetLatents:
-    """The asset with what `layer_tensors` made, if it is there. ValueError that says what does not fit."""
+def _outline_tensors(latent: StructuredLatent) -> dict[str, Tensor]:
+    """The outlines of the layers and then of the latents themselves; one that shows everything is none."""
+    outlines = [*(one.outline for one in latent.layers), latent.outline]
+    size = next((one.alpha.shape for one in outlines if one is not None), None)
+    if size is None:
+        return {}
+    nothing = torch.full(size, 255, dtype=torch.uint8), torch.zeros(5)
+    alphas, views = zip(*(nothing if one is None else _stored(one) for one in outlines), strict=True)
+    return {"outline_alpha": torch.stack(alphas), "outline_view": torch.stack(views)}
+
+
+def _stored(outline: Outline) -> tuple[Tensor, Tensor]:
+    camera = outline.camera
+    view = torch.tensor([camera.elevation, camera.fov, outline.scale, *outline.shift], dtype=torch.float32)
+    return (outline.alpha * 255).round().to("cpu", torch.uint8), view
+
+
+def _with_outlines(asset: AssetLatents, tensors: Mapping[str, Tensor]) -> AssetLatents:
+    if "outline_alpha" not in tensors:
+        return asset
+    alphas, views = tensors["outline_alpha"], tensors["outline_view"]
+    count, shows = len(asset.layers) + 1, (alphas < 255).flatten(1).any(1)
+    faults = {
+        "outlines and layers are not equally many": len(alphas) != count or views.shape != (count, 5),
+        "an outline is not square": alphas.shape[1] != alphas.shape[2] or alphas.shape[1] > _LARGEST_OUTLINE,
+        "an outline's view is none": not views.isfinite().all() or bool((views[shows, 1:3] <= 0).any()),
+    }
+    _raise_first(faults)
+    cells = COARSE_CELLS * asset.resolution
+    outlines = [
+        Outline(alpha.float() / 255, NominalCamera(elevation, fov), cells, scale, (x, y)) if there else None
+        for there, alpha, (elevation, fov, scale, x, y) in zip(shows, alphas, views.tolist(), strict=True)
+    ]
+    layers = tuple(replace(one, outline=of) for one, of in zip(asset.layers, outlines[:-1], strict=True))
+    return replace(asset, layers=layers, outline=outlines[-1])
+
+
+def _with_layers(asset: AssetLatents, tensors: Mapping[str, Tensor]) -> AssetLatents:
     if "source" not in tensors:
         return asset
     source, sizes = tensors["source"], tensors["layer_sizes"]
@@ -121,7 +187,7 @@ def write_latents(path: Path, asset: AssetLatents) -> None:
         "occupied": torch.from_numpy(bits),
         "coords": asset.coords.to(torch.int32),
         "feats": asset.feats.float(),
-        **layer_tensors(asset),
+        **optional_tensors(asset.latent),
     }
     about = {
         "format": _FORMAT,
@@ -149,7 +215,7 @@ def read_latents(path: Path) -> AssetLatents:
         raise UserError(f"{path} holds no latents of an asset; give the {SUFFIX} file that generation wrote.")
     try:
         asset = replace(_checked(tensors, about), guide_hash=about.get("guide_hash", ""))
-        return with_layers(asset, tensors)
+        return with_optional(asset, tensors)
     except (KeyError, ValueError) as error:
         raise UserError(f"The latents in {path} are damaged; generate the asset again.") from error
 

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from backend.errors import UserError
 from backend.layers.sparse import subdivide_coords
+from backend.lifting.outline import Outline
+from backend.lifting.outlined import outlined_cubes, outlined_gaussians
 from backend.lifting.solid import SolidGuess
 from backend.representations.enclosed import enclosed_voxels, with_inside, with_solid_signs
 from backend.representations.flexicubes import extract_mesh
@@ -64,13 +66,21 @@ class Voxels:
     occupied: Tensor
     solid: SolidGuess | None = None
 
+    @property
+    def outline(self) -> Outline | None:
+        """The outline that the solid has from its picture."""
+        return None if self.solid is None else self.solid.outline
+
 
 @dataclass(frozen=True)
 class Layer:
-    """Latents feats (M, C) on voxels coords (M, 3), as an asset had them before an edit."""
+    """Latents feats (M, C) on voxels coords (M, 3), as an asset had them before an edit, and the outline that
+    what is decoded of them keeps to, if any.
+    """
 
     coords: Tensor
     feats: Tensor
+    outline: Outline | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ class StructuredLatent:
 
     After edits, voxels that were kept are decoded as they were: source (L, 2) u8 is the number of the layer
     that the shape of each, and its colours, are decoded of; len(layers) is these latents themselves, as all
-    are where there is no source.
+    are where there is no source. outline: what is decoded of these latents keeps to it, if there is one.
     """
 
     coords: Tensor
@@ -87,6 +97,7 @@ class StructuredLatent:
     resolution: int
     layers: tuple[Layer, ...] = ()
     source: Tensor | None = None
+    outline: Outline | None = None
 
 
 def silent(stage: Stage, done: int, of: int) -> None:
@@ -130,7 +141,7 @@ def decode(
 ) -> Any:
     """The mesh, Gaussians or radiance field of a structured latent."""
     rows = decode_rows(networks, kind, latent, report)
-    return finish(networks, kind, latent.coords, rows, report, close_border)
+    return finish(networks, kind, latent.coords, rows, report, close_border, outline=latent.outline)
 
 
 @torch.inference_mode()
@@ -149,7 +160,10 @@ def decode_rows(
         within = enclosed_voxels(latent.coords, rows, resolution)
         coords, more = with_inside(latent.coords, rows, within)
         cubes = subdivide_coords(subdivide_coords(coords))
-        signed = with_solid_signs(cubes, more.reshape(len(cubes), -1), 4 * resolution)
+        features, shown = more.reshape(len(cubes), -1), None
+        if latent.outline is not None:
+            features, shown = outlined_cubes(cubes, features, 4 * resolution, latent.outline)
+        signed = with_solid_signs(cubes, features, 4 * resolution, shown)
         return signed.reshape(len(coords), -1)[: len(rows)]
     return rows
 
@@ -163,14 +177,17 @@ def finish(
     report: Report = silent,
     close_border: bool = True,
     within: Tensor | None = None,
+    outline: Outline | None = None,
 ) -> Mesh | Gaussians | RadianceField:
     """Rows (L, K) on voxels coords (L, 3) -> what they describe; the mesh by FlexiCubes in its fine cubes.
 
     within (S, S, S) bool: the voxels inside a solid beside these, by default what these enclose.
+    outline: what Gaussians keep to; rows of a mesh do already.
     """
     decoder = networks[ROLES[kind]]
     if kind == "gaussian":
-        return decode_gaussians(coords, rows, gaussian_config(decoder), decoder.offset_perturbation)
+        gaussians = decode_gaussians(coords, rows, gaussian_config(decoder), decoder.offset_perturbation)
+        return gaussians if outline is None else outlined_gaussians(gaussians, outline)
     if kind == "radiance_field":
         return decode_radiance_field(coords, rows, radiance_field_config(decoder))
 

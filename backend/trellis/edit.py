@@ -24,7 +24,6 @@ from backend.trellis.decoding import (
     ROLES,
     STAGES,
     Report,
-    StructuredLatent,
     Voxels,
     decode_rows,
     finish,
@@ -87,10 +86,7 @@ def edit(
     x, y, z = edited.coords.long().unbind(1)
     own = changed[x, y, z]
     edited = with_history(asset, edited, rows, own, settings.mode == "look")
-    yield Output(
-        "structured_latent",
-        StructuredLatent(edited.coords, edited.feats, edited.resolution, edited.layers, edited.source),
-    )
+    yield Output("structured_latent", edited.latent)
     yield from _decode(change, edited, rows, changed, own)
 
 
@@ -122,7 +118,7 @@ def _decode(
     networks, asset, report = change.networks, change.asset, change.report
     look = change.settings.mode == "look"
     kept = (rows >= 0) & ~own
-    new = StructuredLatent(edited.coords, edited.feats, edited.resolution)
+    new = edited.latent
     for kind in ROLES:
         if kind not in change.settings.sampling.formats:
             continue
@@ -148,7 +144,7 @@ def _decode(
                 value = values_at(was, len(asset.coords), rows)
                 same = torch.ones(len(value), dtype=torch.bool, device=rows.device)
             else:
-                made = finish(networks, kind, new.coords, after)
+                made = finish(networks, kind, new.coords, after, outline=new.outline)
                 value, same = mixed_values(was, made, rows, own, kept, look)
         yield Output(kind, value, kept=same)
         yield Step(STAGES[kind], 1, 1)

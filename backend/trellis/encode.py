@@ -23,7 +23,7 @@ from backend.lifting.mesh_features import voxel_features
 from backend.lifting.surface import FEATURES
 from backend.models.dinov2 import DinoV2, load_image_encoder
 from backend.trellis.asset import AssetLatents
-from backend.trellis.decoding import ROLES, STAGES, Report, StructuredLatent, Voxels, decode, silent
+from backend.trellis.decoding import ROLES, STAGES, Report, Voxels, decode, silent
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Step
 from blender_trellis.protocol import Stage
@@ -98,14 +98,13 @@ def decode_asset(
 ) -> Iterator[Step | Output]:
     """Outputs of the same kinds as `generate`, of an asset as it is: of an encoded mesh, its twin."""
     asset = asset.to(networks.device)
-    latent = StructuredLatent(asset.coords, asset.feats, asset.resolution)
     yield Output("structure_latent", asset.structure_latent)
     yield Output("voxels", Voxels(asset.coords, asset.resolution, asset.occupied))
-    yield Output("structured_latent", latent)
+    yield Output("structured_latent", asset.latent)
     for kind in ROLES:
         if kind in formats:
             yield Step(STAGES[kind], 0, 1)
-            yield Output(kind, decode(networks, kind, latent, report))
+            yield Output(kind, decode(networks, kind, asset.latent, report))
             yield Step(STAGES[kind], 1, 1)
 
 

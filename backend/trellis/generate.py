@@ -72,7 +72,7 @@ def generate(
     )
     mean, std = normalization(networks)
     latents = [
-        StructuredLatent(one.coords, x * std + mean, one.resolution)
+        StructuredLatent(one.coords, x * std + mean, one.resolution, outline=one.outline)
         for one, x in zip(voxels, sampled, strict=True)
     ]
     for sample, latent in enumerate(latents):

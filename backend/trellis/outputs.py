@@ -10,7 +10,7 @@ from backend.errors import UserError
 from backend.representations.gaussians import Gaussians, stored_values
 from backend.representations.mesh import Mesh, VertexColors
 from backend.representations.radiance_field import RadianceField
-from backend.trellis.asset import layer_tensors
+from backend.trellis.asset import optional_tensors
 from backend.trellis.decoding import StructuredLatent, Voxels
 from backend.trellis.finish import FinishedMesh
 from backend.trellis.finite import require_finite
@@ -83,8 +83,9 @@ def describe(part: Any) -> tuple[Mapping[str, int], dict[str, numpy.ndarray]]:
     if isinstance(part, StructuredLatent):
         require_finite("a structured latent", part.feats)
         arrays = {"coords": _numpy(part.coords, "<i4"), "feats": _numpy(part.feats, "<f4")}
-        for name, tensor in layer_tensors(part).items():
-            arrays[name] = _numpy(tensor, {"source": "u1", "layer_feats": "<f4"}.get(name, "<i4"))
+        for name, tensor in optional_tensors(part).items():
+            kinds = {torch.uint8: "u1", torch.float32: "<f4", torch.int32: "<i4"}
+            arrays[name] = _numpy(tensor, kinds[tensor.dtype])
         return {"resolution": part.resolution}, arrays
     if isinstance(part, torch.Tensor):
         require_finite("a structure", part)

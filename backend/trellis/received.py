@@ -6,7 +6,7 @@ from torch import Tensor
 
 from backend.errors import UserError
 from backend.geometry.region import Box, Region, make_box_of_matrix, make_closed_mesh
-from backend.trellis.asset import AssetLatents, checked_latents, with_layers
+from backend.trellis.asset import AssetLatents, checked_latents, with_optional
 from backend.trellis.decoding import Report
 from backend.trellis.encode import Frame, encode_mesh
 from backend.trellis.finite import require_finite
@@ -14,7 +14,10 @@ from backend.trellis.networks import Networks
 from blender_trellis.protocol import Array, Complete, Edit, Encode, OfAsset
 
 MESH = ("vertices", "faces", "colors")
-LAYERS = ("source", "layer_sizes", "layer_coords", "layer_feats")
+OPTIONAL = (
+    ("source", "layer_sizes", "layer_coords", "layer_feats"),  # of an edited asset
+    ("outline_alpha", "outline_view"),
+)
 LATENTS = ("structure_latent", "occupied", "coords", "feats")
 _DTYPES = {"u1": np.uint8, "i4": np.int32, "f4": np.float32}
 
@@ -47,7 +50,7 @@ def asset_of(request: OfAsset, networks: Networks, report: Report) -> tuple[Asse
             request.model_hash,
         )
         _check_sizes(asset, networks)
-        asset = with_layers(asset, {name: tensor_of(request.arrays[name]) for name in _layers(request)})
+        asset = with_optional(asset, {name: tensor_of(request.arrays[name]) for name in _optional(request)})
     except ValueError as error:
         raise UserError(f"The asset's latents are damaged ({error}); undo, or generate it again.") from error
     return asset, None
@@ -82,14 +85,13 @@ def encoded(request: OfAsset | Encode, networks: Networks, report: Report) -> tu
     return encode_mesh(networks, vertices, faces, colors, report)
 
 
-def _layers(request: OfAsset) -> tuple[str, ...]:
-    """The names of the arrays that hold an edited asset's layers."""
-    if "source" not in request.arrays:
-        return ()
-    missing = [name for name in LAYERS if name not in request.arrays]
+def _optional(request: OfAsset) -> list[str]:
+    """The names of the arrays that hold an asset's layers and outlines."""
+    names = [name for group in OPTIONAL if group[0] in request.arrays for name in group]
+    missing = [name for name in names if name not in request.arrays]
     if missing:
         raise ValueError(f"{missing[0]} is missing")
-    return LAYERS
+    return names
 
 
 def _check_sizes(asset: AssetLatents, networks: Networks) -> None:

@@ -28,7 +28,8 @@ _LAYERS = {
     "layer_coords": ("I32", 2),
     "layer_feats": ("F32", 2),
 }
-"""What edited assets have besides."""
+_OUTLINES = {"outline_alpha": ("U8", 3), "outline_view": ("F32", 2)}
+"""What edited assets, and those with their picture's outline, have besides."""
 
 
 def write_latents(path: Path, latents: StoredLatents) -> None:
@@ -43,7 +44,7 @@ def write_latents(path: Path, latents: StoredLatents) -> None:
         }
     }
     pieces, end = [], 0
-    for name, (kind, _) in (_AXES | _LAYERS).items():
+    for name, (kind, _) in (_AXES | _LAYERS | _OUTLINES).items():
         if name not in latents.arrays:
             continue
         array = np.ascontiguousarray(latents.arrays[name], _KINDS[kind])
@@ -84,7 +85,8 @@ def _parse(data: bytes) -> StoredLatents:
     about = header["__metadata__"]
     if about["format"] != _FORMAT:
         raise ValueError("another version")
-    wanted = _AXES | {name: said for name, said in _LAYERS.items() if "source" in header}
+    wanted = _AXES | (_LAYERS if "source" in header else {})
+    wanted |= _OUTLINES if "outline_alpha" in header else {}
     arrays = {name: _array(data[start:], header[name], *said) for name, said in wanted.items()}
     latents = StoredLatents(
         arrays,

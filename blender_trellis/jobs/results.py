@@ -10,8 +10,7 @@ import numpy as np
 
 from ..protocol import (
     ARRAYS,
-    OF_A_TEXTURE,
-    OF_AN_EDIT,
+    BESIDES,
     Failed,
     FromBackend,
     ProtocolError,
@@ -48,9 +47,9 @@ def checked(message: FromBackend) -> FromBackend:
 def check_result(result: Result) -> Part:
     """The arrays of a result; ProtocolError that names the first fault in their names, shapes or values."""
     wanted = ARRAYS[result.kind]
-    besides = OF_A_TEXTURE if result.kind == "finished_mesh" else OF_AN_EDIT.get(result.kind, {})
-    if besides.keys() & result.arrays.keys():
-        wanted = {**wanted, **besides}
+    for besides in BESIDES.get(result.kind, ()):
+        if besides.keys() & result.arrays.keys():
+            wanted = {**wanted, **besides}
     if result.arrays.keys() != wanted.keys():
         raise _fault(result, f"holds {_listed(result.arrays)} instead of {_listed(wanted)}")
     lengths: dict[str, int] = {}

@@ -7,7 +7,7 @@ framing.py   a message as one line of JSON and the raw bytes of its arrays; the 
 """
 
 from .fields import array_field
-from .formats import ARRAYS, FORMATS, OF_A_TEXTURE, OF_AN_EDIT, OF_FILE, OutputFormat
+from .formats import ARRAYS, BESIDES, FORMATS, OF_FILE, OutputFormat
 from .framing import Limits, Reader, arrays_of, encode
 from .messages import (
     ITEM_BYTES,
@@ -103,8 +103,7 @@ __all__ = [
     "Message",
     "ModelInfo",
     "MultiImage",
-    "OF_A_TEXTURE",
-    "OF_AN_EDIT",
+    "BESIDES",
     "OF_FILE",
     "OfAsset",
     "OutputFormat",

@@ -92,23 +92,30 @@ ARRAYS: dict[str, Mapping[str, Layout]] = {
 after an edit; occupied: the bits of the structure, packed.
 """
 
-OF_AN_EDIT: dict[str, Mapping[str, Layout]] = {
-    "structured_latent": {
-        "source": ("u1", ("L", 2)),
-        "layer_sizes": ("i4", ("K",)),
-        "layer_coords": ("i4", ("M", 3)),
-        "layer_feats": ("f4", ("M", "C")),
-    },
-    "mesh": {"kept": ("u1", ("V",))},
-    "gaussian": {"kept": ("u1", ("N",))},
+BESIDES: dict[str, tuple[Mapping[str, Layout], ...]] = {
+    "structured_latent": (
+        {
+            "source": ("u1", ("L", 2)),
+            "layer_sizes": ("i4", ("K",)),
+            "layer_coords": ("i4", ("M", 3)),
+            "layer_feats": ("f4", ("M", "C")),
+        },
+        {"outline_alpha": ("u1", ("O", "S", "S")), "outline_view": ("f4", ("O", 5))},
+    ),
+    "mesh": ({"kept": ("u1", ("V",))},),
+    "gaussian": ({"kept": ("u1", ("N",))},),
+    "finished_mesh": (
+        {
+            "uv": ("f4", ("F", 3, 2)),  # of each corner of a face, from the image's lower left
+            "texture": ("u1", ("S", "S", 3)),  # sRGB, the first row on top
+        },
+    ),
 }
-"""What results of an edit hold besides. kept: 1 where a vertex or Gaussian is that of the asset as it was.
-Layers are former latents one after the other; source says which of them the shape and the colours of a voxel
-are decoded of: the number of layers stands for the latents that are there now.
-"""
+"""What results may hold besides, of each group all or nothing.
 
-OF_A_TEXTURE: Mapping[str, Layout] = {
-    "uv": ("f4", ("F", 3, 2)),  # of each corner of a face, from the image's lower left
-    "texture": ("u1", ("S", "S", 3)),  # sRGB, the first row on top
-}
-"""What a finished mesh holds besides where a texture was asked for."""
+An edited asset's layers are former latents one after the other; source says which of them the shape and the
+colours of a voxel are decoded of: the number of layers stands for the latents that are there now.
+Outlines of pictures, which what is decoded keeps to, are those of the layers and then of the latents that are
+there now; alpha is 255 all over where there is none. A view is elevation and width in degrees, scale, shift.
+kept: 1 where a vertex or Gaussian is that of the asset as it was before an edit.
+"""

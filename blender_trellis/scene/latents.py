@@ -26,6 +26,8 @@ LATENTS, REQUEST = "trellis_latents", "trellis_request"  # on that mesh
 PICTURE, GUIDE = "trellis_picture_", "trellis_guide_"  # and a number: the asset's own, those of the last edit
 LAYOUT = {"structure_latent": ("f4", 4), "occupied": ("u1", 1), "coords": ("i4", 2), "feats": ("f4", 2)}
 LAYERS = {"source": ("u1", 2), "layer_sizes": ("i4", 1), "layer_coords": ("i4", 2), "layer_feats": ("f4", 2)}
+OUTLINES = {"outline_alpha": ("u1", 3), "outline_view": ("f4", 2)}
+BESIDES = LAYERS | OUTLINES  # what some assets have, all of either or none
 MOST_PICTURES = 64
 # What numpy and zipfile raise over bytes that are no whole .npz, and what _check does.
 DAMAGED = (
@@ -84,7 +86,7 @@ def packed(latents: StoredLatents) -> bytes:
     file = io.BytesIO()
     arrays: dict[str, Any] = {
         name: np.asarray(latents.arrays[name], f"<{dtype}")
-        for name, (dtype, _) in (LAYOUT | LAYERS).items()
+        for name, (dtype, _) in (LAYOUT | BESIDES).items()
         if name in latents.arrays
     }
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
@@ -96,7 +98,11 @@ def unpacked(stored: bytes) -> StoredLatents:
     """What `packed` made. ValueError and those of zip files where the bytes are not that."""
     with np.load(io.BytesIO(stored), allow_pickle=False) as file:
         about = json.loads(file["about"].tobytes())
-        names = (*LAYOUT, *(LAYERS if "source" in file else ()))
+        names = (
+            *LAYOUT,
+            *(LAYERS if "source" in file else ()),
+            *(OUTLINES if "outline_alpha" in file else ()),
+        )
         arrays: dict[str, Any] = {name: file[name] for name in names}
     latents = StoredLatents(arrays=arrays, **about)
     _check(arrays, latents.resolution, latents.structure_resolution)
@@ -104,8 +110,8 @@ def unpacked(stored: bytes) -> StoredLatents:
 
 
 def _check(arrays: Arrays, resolution: int, structure_resolution: int) -> None:
-    for name, (dtype, axes) in (LAYOUT | LAYERS).items():
-        if name in LAYERS and name not in arrays:
+    for name, (dtype, axes) in (LAYOUT | BESIDES).items():
+        if name in BESIDES and name not in arrays:
             continue
         found = arrays[name]
         if found.dtype != np.dtype(dtype) or found.ndim != axes or not found.size:

@@ -7,7 +7,7 @@ import pytest
 
 from backend.errors import UserError
 from backend.trellis.engine import TrellisEngine
-from blender_trellis.protocol import ARRAYS, OF_AN_EDIT, Array, Complete, Edit, Encode, Generate, Vary
+from blender_trellis.protocol import ARRAYS, BESIDES, Array, Complete, Edit, Encode, Generate, Vary
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 BOX = (0.25, 0, 0, 0.25, 0, 0.5, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 1)
@@ -33,8 +33,7 @@ class Asset:
         self.arrays = {
             "structure_latent": packed(self.made["structure_latent"][1]["latent"]),
             "occupied": packed(voxels[1]["occupied"]),
-            "coords": packed(voxels[1]["coords"]),
-            "feats": packed(latent[1]["feats"]),
+            **{name: packed(array) for name, array in latent[1].items()},
             "picture_0": self.picture,
         }
         self.known = {
@@ -49,7 +48,8 @@ class Asset:
             request, lambda *step: None, lambda kind, info, arrays: parts.update({kind: (info, arrays)})
         )
         for kind, (_, arrays) in parts.items():
-            assert arrays.keys() - OF_AN_EDIT.get(kind, {}).keys() == ARRAYS[kind].keys()
+            besides = {name for group in BESIDES.get(kind, ()) for name in group}
+            assert arrays.keys() - besides == ARRAYS[kind].keys()
         return parts, finished
 
     def edit(self, **changes) -> dict:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from backend.representations.mixing import layered_cubes, layered_values, values_at
 from backend.trellis.asset import AssetLatents
-from backend.trellis.decoding import Layer, Report, StructuredLatent, decode_rows, finish
+from backend.trellis.decoding import Layer, Report, StructuredLatent, decode, decode_rows
 from backend.trellis.editing.region import rows_of
 from backend.trellis.networks import Networks
 from blender_trellis.protocol import Format
@@ -32,7 +32,7 @@ def with_history(
     own (L,): the voxels that are decoded anew, of a new look in their colours alone. Layers that no voxel
     needs any more are left out.
     """
-    layers = (*asset.layers, Layer(asset.coords, asset.feats))
+    layers = (*asset.layers, Layer(asset.coords, asset.feats, asset.outline))
     source = source_of(asset)[rows.clamp_min(0)]
     anew = (rows < 0) | own
     shape = source[:, 0] if look else source[:, 0].masked_fill(anew, len(layers))
@@ -61,7 +61,7 @@ def values_as_they_were(networks: Networks, kind: Format, asset: AssetLatents, r
     value: Any = None
     for latent, shape, colours in _decoded(asset):
         places = rows_of(latent.coords, asset.coords, asset.resolution)
-        made = finish(networks, kind, latent.coords, decode_rows(networks, kind, latent, report))
+        made = decode(networks, kind, latent, report)
         found = values_at(made, len(latent.coords), places)
         value = found if value is None else layered_values(value, found, shape, colours)
     return value
@@ -70,8 +70,9 @@ def values_as_they_were(networks: Networks, kind: Format, asset: AssetLatents, r
 def _decoded(asset: AssetLatents) -> Iterator[tuple[StructuredLatent, Tensor, Tensor]]:
     """The latents that voxels are decoded of, and whose shape and colours (L,) each gives."""
     source = source_of(asset)
-    own = Layer(asset.coords, asset.feats)
+    own = Layer(asset.coords, asset.feats, asset.outline)
     for number, one in enumerate((*asset.layers, own)):
         shape, colours = (source == number).unbind(1)
         if shape.any() or colours.any():
-            yield StructuredLatent(one.coords, one.feats, asset.resolution), shape, colours
+            latent = StructuredLatent(one.coords, one.feats, asset.resolution, outline=one.outline)
+            yield latent, shape, colours

@@ -59,7 +59,14 @@ def new_shape(change: Change, condition: Condition) -> Generator[Step, None, tup
         raise UserError(f"The model found no shape in the region; {_TRY}")
     if settings.mode == "add" and len(coords) == len(asset.coords):
         raise UserError(f"The model found nothing to add in the region; {_TRY}")
-    edited = replace(asset, structure_latent=latent, occupied=occupied, coords=coords, feats=asset.feats[:0])
+    edited = replace(
+        asset,
+        structure_latent=latent,
+        occupied=occupied,
+        coords=coords,
+        feats=asset.feats[:0],
+        outline=voxels.outline,
+    )
     return edited, replace(condition, solid=voxels.solid)
 
 

@@ -1,0 +1,78 @@
+"""What decoders draw, kept to the outline of its picture.
+
+A structured latent has a few numbers for a voxel that is several pixels wide, so what is decoded of it fills
+narrow gaps and loses thin ends. The picture tells both.
+N cubes or Gaussians · C numbers of a cube · R cubes a side. Lengths are in cells of the outline's grid.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from backend.lifting.outline import Outline
+from backend.representations.cube_grid import linear, unlinear
+from backend.representations.flexicubes_tables import CORNERS
+from backend.representations.gaussians import Gaussians
+
+_CUBES_A_VOXEL = 4  # along a side; distances at corners are in voxels
+_SLIMMEST = 0.4  # half the width that the thinnest parts have
+_FULLER = 0.7  # how much thicker a solid is made at the outline, before it is cut there
+_DEEP = 2.0  # from the outline inwards to where nothing changes
+_WITHIN, _WIDEST = (
+    1.2,
+    0.3,
+)  # standard deviations of a Gaussian that the outline holds, and the largest one there
+_MOVES, _FARTHEST = 2, 4.0  # how often, and how far at once, a Gaussian is moved inwards
+_STEP = 0.25  # for slopes
+_FAINT = 0.02  # opacity of what still lies beside, as decoders learn it of Gaussians without a surface
+
+
+def outlined_cubes(
+    cubes: Tensor, features: Tensor, resolution: int, outline: Outline
+) -> tuple[Tensor, Tensor]:
+    """Features (N, C) of cubes (N, 3) of a grid of `resolution`³, the distances of their corners cut at the
+    outline, and those corners (R + 1, R + 1, R + 1) bool that the picture shows.
+    """
+    side, cell = resolution + 1, _CUBES_A_VOXEL * outline.cells / resolution
+    corners = linear(cubes.long()[:, None] + torch.tensor(CORNERS, device=cubes.device), side)
+    distance = features[:, :8]
+    total, count = (distance.new_zeros(side**3) for _ in range(2))
+    total.index_add_(0, corners.flatten(), distance.flatten())
+    count.index_add_(0, corners.flatten(), torch.ones_like(distance).flatten())
+    used = torch.nonzero(count)[:, 0]
+    beside = outline.beside_at(unlinear(used, side) / resolution - 0.5, _SLIMMEST)
+    mean = total[used] / count[used] * cell
+    fuller = mean - _FULLER * (1 + beside / _DEEP).clamp(0, 1)
+    total[used] = torch.maximum(fuller, beside) / cell
+    near = count.index_fill(0, used[beside < -_DEEP], 0)[corners] > 0
+    shown = torch.zeros_like(total, dtype=torch.bool).index_fill(0, used[beside < 0], True)
+    changed = torch.cat([torch.where(near, total[corners], distance), features[:, 8:]], dim=1)
+    return changed, shown.view((side,) * 3)
+
+
+def outlined_gaussians(gaussians: Gaussians, outline: Outline) -> Gaussians:
+    """Those near the outline narrower, and moved inwards as far as they reach beyond it."""
+    place, scale = gaussians.position, gaussians.scale
+    near = outline.beside_at(place, _SLIMMEST) > -_DEEP
+    scale = torch.where(near[:, None], scale.clamp(max=_WIDEST / outline.cells), scale)
+    reach = _WITHIN * outline.cells * scale.amax(1)
+    for _ in range(_MOVES):
+        over = (outline.beside_at(place, _SLIMMEST) + reach).clamp(0, _FARTHEST)
+        slope = _slope(outline, place)
+        # Where two sides of an outline meet the slope is less than 1 and means little.
+        length = slope.square().sum(1, keepdim=True).clamp(min=_STEP)
+        place = place - over[:, None] * slope / length / outline.cells
+    lost = outline.beside_at(place, _SLIMMEST) > reach
+    opacity = torch.where(lost[:, None], gaussians.opacity.clamp(max=_FAINT), gaussians.opacity)
+    return replace(gaussians, position=place, scale=scale, opacity=opacity)
+
+
+def _slope(outline: Outline, points: Tensor) -> Tensor:
+    """Of the distance beside the outline, at points (N, 3): (N, 3)."""
+    steps = _STEP / outline.cells * torch.eye(3, dtype=points.dtype, device=points.device)
+    ends = (
+        outline.beside_at(points + step, _SLIMMEST) - outline.beside_at(points - step, _SLIMMEST)
+        for step in steps
+    )
+    return torch.stack(list(ends), dim=1) / (2 * _STEP)
