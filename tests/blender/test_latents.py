@@ -33,6 +33,8 @@ def _latents(rows: int = 200, seed: int = 1) -> StoredLatents:
         "occupied": random.integers(0, 256, 64**3 // 8).astype(np.uint8),
         "coords": np.stack(np.unravel_index(cells, (RESOLUTION,) * 3), 1).astype(np.int32),
         "feats": random.normal(size=(rows, 8)).astype(np.float32),
+        "outline_alpha": random.integers(0, 256, (1, 128, 128)).astype(np.uint8),
+        "outline_view": np.array([[17.5, 37.5, 1.25, 0.0, -0.0625]], np.float32),
     }
     return StoredLatents(arrays, RESOLUTION, 64, "starter", "ab" * 32)
 
@@ -184,6 +186,8 @@ def test_an_asset_without_latents_or_with_damaged_ones_is_a_sentence():
         ("feats", lambda values: values * np.float32(np.nan)),
         ("occupied", lambda values: values[1:]),
         ("structure_latent", lambda values: values[0]),
+        ("outline_alpha", lambda values: values[0]),
+        ("outline_view", lambda values: np.full_like(values, np.inf)),
     ],
 )
 def test_latents_that_do_not_fit_together_are_damaged(name, change):

@@ -30,6 +30,8 @@ def latents() -> StoredLatents:
         "occupied": np.packbits(occupied),
         "coords": coords,
         "feats": random.normal(size=(len(coords), 5)).astype(np.float32),
+        "outline_alpha": random.integers(0, 255, (1, 16, 16)).astype(np.uint8),
+        "outline_view": np.array([[17.5, 37.5, 1.25, 0.0, -0.0625]], np.float32),
     }
     return StoredLatents(arrays, 4, 8, "starter", "ab" * 32)
 
