@@ -130,18 +130,16 @@ def _edge_distance(depth: np.ndarray, covered: np.ndarray, shown: np.ndarray) ->
 
 
 def _density_matched(colors: np.ndarray, camera: Camera, texels: Texels) -> np.ndarray:
-    """The colours (S, S, 3) f32 in [0, 1], made smaller where texels are larger than pixels."""
-    result = colors.astype(np.float32) / 255
+    """The colours (S, S, 3) u8 as f32 in [0, 1], made smaller where texels are larger than pixels."""
     steps = np.diff(texels.position, axis=0)
     neighbours = np.diff(texels.place) == 1
-    if not neighbours.any():
-        return result
-    texel = float(np.median(np.linalg.norm(steps[neighbours], axis=1)))
-    factor = int(texel * camera.focal / camera.distance * len(colors) + 0.5)
-    side = len(colors) // factor * factor if factor > 1 else 0
-    if side == 0 or side < len(colors):
-        return result
-    return result.reshape(side // factor, factor, side // factor, factor, 3).mean(axis=(1, 3))
+    if neighbours.any():
+        texel = float(np.median(np.linalg.norm(steps[neighbours], axis=1))) * camera.focal / camera.distance
+        side = max(1, round(1 / max(texel, 1 / len(colors))))
+        if side < len(colors):
+            small = Image.fromarray(np.ascontiguousarray(colors))
+            colors = np.asarray(small.resize((side, side), Image.Resampling.HAMMING))
+    return colors.astype(np.float32) / 255
 
 
 def _sampled(image: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -111,3 +111,14 @@ def test_surfaces_are_painted_until_they_are_seen_at_a_grazing_angle(degrees, le
     _, trust, _ = painted(pixels, turned(degrees), camera)
     middle = trust.reshape(SIZE, SIZE)[SIZE // 4 : -SIZE // 4, SIZE // 2]
     assert least <= middle.min() and middle.max() <= most
+
+
+@pytest.mark.parametrize("size", [70, 100, 215])
+def test_texels_larger_than_pixels_show_the_mean_of_those(size):
+    """Also where they are no whole number of pixels large: of fine checks, grey."""
+    checks = np.indices((310, 310)).sum(axis=0) % 2 * 255
+    pixels = np.concatenate([np.repeat(checks[..., None], 3, axis=2), np.full((310, 310, 1), 255)], axis=2)
+    camera = around(PLATE, elevation=0.0, box=(0, 0, 1, 1))
+    view = PictureView(pixels.astype(np.uint8), camera)
+    colors, trust = projected(view, camera, texels_on(PLATE, size), PLATE, FACES)
+    assert np.abs(colors[trust == 1] - 0.5).max() < 0.25  # as pixels: 0.5
