@@ -98,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--keep-uv", action="store_true", help="bake into the mesh's own texture coordinates")
     add("--size", type=int, default=TextureSettings.size, help="texels a side")
     add("--symmetry", choices=get_args(Symmetry), default="off", help="mirror pictures onto the far side")
-    add("--delight", action="store_true", help="divide soft shading out of the pictures")
+    add(
+        "--delight", action="store_true", help="divide the light that falls on the object out of the pictures"
+    )
     add("--material", choices=MATERIALS, default=TextureSettings.material)
     add("--format", choices=("glb", "obj"), default="glb")
     add_encoding_option(wanted)

@@ -57,10 +57,15 @@ def place(
     return found, tuple(remarks)
 
 
-def evened(pictures: Sequence[Placed]) -> list[Placed]:
-    """The same pictures without soft shading."""
+def evened(pictures: Sequence[Placed], vertices: np.ndarray, faces: np.ndarray) -> list[Placed]:
+    """The same pictures without the light that fell on the mesh (V, 3), (F, 3)."""
     return [
-        replace(one, picture=replace(one.picture, pixels=without_shading(one.picture.pixels)))
+        replace(
+            one,
+            picture=replace(
+                one.picture, pixels=without_shading(one.picture.pixels, one.camera, vertices, faces)
+            ),
+        )
         for one in pictures
     ]
 

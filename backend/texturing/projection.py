@@ -13,15 +13,21 @@ from PIL import Image
 from scipy import ndimage
 
 from backend.errors import UserError
+from backend.image.alpha import CLEAR, shadow
 from backend.texturing.camera import Camera
 from backend.texturing.texels import Texels
 
 _DEPTH_SIZE = 1024
 _OPAQUE = 0.95
-# Cosines between the view and the surface, from which on a picture tells something and everything.
-_GRAZING = (0.05, 0.25)
-# Distances to a silhouette, in shares of the picture: outlines of picture and mesh agree no better.
-_EDGE = (0.0007, 0.005)
+_SEE_THROUGH = 0.5
+# What is not opaque is an outline up to this far from what is, and a see-through part where it is wider than
+# twice this. In shares of the picture's width, as all distances.
+_SOFT_EDGE = 0.01
+# Cosines between the view and the surface, from which on a picture tells something and everything: 87° and
+# 80°, where a feature of the picture is drawn out sixfold.
+_GRAZING = (0.05, 0.17)
+# Distances to a silhouette: closer than two pixels of the depth buffer it mixes what lies on both sides.
+_EDGE = (0.0007, 0.002)
 _STEP = 0.03  # a jump in depth that is a silhouette
 _BIAS = 0.004
 
@@ -61,8 +67,9 @@ def projected(
     """Colours (P, 3) f32 in [0, 1] of the picture at the texels, and how far each is to be trusted (P,).
 
     That is 0 where something hides the texel, where it turns away and outside the object's silhouette, and
-    small where the surface is seen at a grazing angle or near a silhouette. What lies up to `slack` behind
-    the surface counts as seen.
+    small where the surface is seen at a grazing angle or near a silhouette. The picture's soft outline has
+    the colour of the nearest pixel that shows the object alone; what is see-through in the picture keeps its
+    own. What lies up to `slack` behind the surface counts as seen.
     """
     seen = camera.project(texels.position)
     towards = camera.position - texels.position
@@ -71,25 +78,46 @@ def projected(
     seen, cosine = seen[chosen], cosine[chosen]
     _, inverse = camera.depths(vertices, faces, _DEPTH_SIZE)
     depth = 1 / np.maximum(inverse, 1e-6)
-    pixels = _density_matched(picture.pixels, camera, texels)
-    edge = _edge_distance(depth, inverse > 0, pixels[..., 3])
+    shown, inside = _without_soft_outline(picture.pixels)
+    pixels = _density_matched(shown, camera, texels)
+    edge = _edge_distance(depth, inverse > 0, inside)
     slope = np.sqrt(1 - np.minimum(cosine, 1) ** 2) / cosine
     bias = slack + slope / (camera.focal * _DEPTH_SIZE) * camera.distance
     row, column = (np.minimum((seen[:, i] * _DEPTH_SIZE).astype(int), _DEPTH_SIZE - 1) for i in (1, 0))
     visible = 1 / seen[:, 2] < depth[row, column] + bias
     trust = visible * _ramp(cosine, _GRAZING) * _ramp(_sampled(edge[..., None], seen)[:, 0], _EDGE)
     colors, weight = np.zeros((len(texels.place), 3), np.float32), np.zeros(len(texels.place), np.float32)
-    colors[chosen] = _sampled(pixels, seen)[:, :3]
+    colors[chosen] = _sampled(pixels, seen)
     weight[chosen] = trust
     return colors, weight
 
 
-def _edge_distance(depth: np.ndarray, covered: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Distance (D, D) f32 in widths of the picture to the silhouettes of the mesh and of the picture."""
+def _without_soft_outline(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A picture (S, S, 4) u8 -> its colours (S, S, 3) u8 without those of its soft outline, which may be
+    mixed with a background, and where it shows the object (S, S).
+    """
+    alpha = pixels[..., 3]
+    visible = (alpha > CLEAR) & ~shadow(pixels)
+    opaque = visible & (alpha > _OPAQUE * 255)
+    reach = max(1.0, _SOFT_EDGE * len(pixels))
+    partly = visible & ~opaque & (alpha > _SEE_THROUGH * 255)
+    wide = ndimage.distance_transform_edt(partly) > reach
+    if wide.any():
+        opaque |= partly & (ndimage.distance_transform_edt(~wide) <= reach)
+    if not opaque.any():
+        return pixels[..., :3], visible
+    distance, (rows, columns) = ndimage.distance_transform_edt(~opaque, return_indices=True)
+    return pixels[rows, columns, :3], visible & (distance <= 2 * reach)
+
+
+def _edge_distance(depth: np.ndarray, covered: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Distance (D, D) f32 in widths of the picture to the silhouettes of the mesh and of the picture, which
+    shows the object where `shown` (S, S) says.
+    """
     size = len(depth)
-    place = (np.arange(size) + 0.5) / size * len(alpha)
-    rows = np.minimum(place.astype(int), len(alpha) - 1)
-    inside = covered & (alpha[np.ix_(rows, rows)] > _OPAQUE)
+    place = (np.arange(size) + 0.5) / size * len(shown)
+    rows = np.minimum(place.astype(int), len(shown) - 1)
+    inside = covered & shown[np.ix_(rows, rows)]
     far = np.where(covered, depth, np.inf)
     for axis in (0, 1):
         ahead = np.moveaxis(far, axis, 0)
@@ -101,22 +129,17 @@ def _edge_distance(depth: np.ndarray, covered: np.ndarray, alpha: np.ndarray) ->
     return (ndimage.distance_transform_edt(inside) / size).astype(np.float32)
 
 
-def _density_matched(pixels: np.ndarray, camera: Camera, texels: Texels) -> np.ndarray:
-    """The picture (S, S, 4) f32 in [0, 1], made smaller where texels are larger than its pixels."""
-    result = pixels.astype(np.float32) / 255
+def _density_matched(colors: np.ndarray, camera: Camera, texels: Texels) -> np.ndarray:
+    """The colours (S, S, 3) u8 as f32 in [0, 1], made smaller where texels are larger than pixels."""
     steps = np.diff(texels.position, axis=0)
     neighbours = np.diff(texels.place) == 1
-    if not neighbours.any():
-        return result
-    texel = float(np.median(np.linalg.norm(steps[neighbours], axis=1)))
-    factor = int(texel * camera.focal / camera.distance * len(pixels) + 0.5)
-    side = len(pixels) // factor * factor if factor > 1 else 0
-    if side == 0 or side < len(pixels):
-        return result
-    blocks = result.reshape(side // factor, factor, side // factor, factor, 4)
-    alpha = blocks[..., 3:]
-    color = (blocks[..., :3] * alpha).sum(axis=(1, 3)) / np.maximum(alpha.sum(axis=(1, 3)), 1e-6)
-    return np.concatenate([color, alpha.mean(axis=(1, 3))], axis=-1)
+    if neighbours.any():
+        texel = float(np.median(np.linalg.norm(steps[neighbours], axis=1))) * camera.focal / camera.distance
+        side = max(1, round(1 / max(texel, 1 / len(colors))))
+        if side < len(colors):
+            small = Image.fromarray(np.ascontiguousarray(colors))
+            colors = np.asarray(small.resize((side, side), Image.Resampling.HAMMING))
+    return colors.astype(np.float32) / 255
 
 
 def _sampled(image: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ class TextureSettings:
 
     project_picture: bake the pixels of given pictures onto what they see. symmetry: whether the far side gets
     what pictures show of the near side: "off", "auto" where the mesh mirrors itself, or "on" in any case.
-    delight: divide soft shading out of the pictures. material: a name of MATERIALS. Raises UserError for what
+    delight: divide the light out of the pictures. material: a name of MATERIALS. Raises UserError for what
     cannot be.
     """
 

@@ -68,7 +68,7 @@ def texture_mesh(
     remarks: tuple[str, ...] = ()
     if settings.project_picture and pictures:
         placed, remarks = place(pictures, vertices, faces, _vertex_colors(mesh))
-        placed = evened(placed) if settings.delight else placed
+        placed = evened(placed, vertices, faces) if settings.delight else placed
         steps = 2 + len(pictures)
         colors = painted(
             colors,

@@ -17,7 +17,6 @@ from backend.representations.glb import write_textured_glb
 from backend.representations.mesh import Mesh, TexturedMesh
 from backend.representations.obj_files import write_obj
 from backend.texturing.camera import Camera, around
-from backend.texturing.delight import without_shading
 from backend.texturing.fitting import ALL_ROUND, fit_camera
 from backend.texturing.preview import render_texture
 from backend.texturing.projection import PictureView
@@ -461,23 +460,6 @@ def l_shape_points(mirrored: bool) -> np.ndarray:
         points = np.concatenate([points, points * [-1, 1, 1]])
     c, s = np.cos(0.4), np.sin(0.4)
     return points @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
-
-
-def test_soft_shading_is_divided_out_and_paint_stays():
-    y, x = np.mgrid[0:128, 0:128] / 127
-    paint = np.where((np.floor(x * 16) % 2 == 0)[..., None], [0.8, 0.5, 0.2], [0.4, 0.25, 0.1])
-    light = 0.5 + 0.5 * y
-    pixels = np.full((128, 128, 4), 255, np.uint8)
-    pixels[..., :3] = paint * light[..., None] * 255
-    flat = without_shading(pixels)[..., :3] / 255.0
-    before, after = (
-        pixels[16:32, :, 0].mean() / pixels[96:112, :, 0].mean(),
-        flat[16:32].mean() / flat[96:112].mean(),
-    )
-    assert before < 0.7 and 0.9 < after < 1.1
-    stripes = flat[60:68].mean(axis=0)
-    assert 1.8 < stripes[4, 0] / stripes[12, 0] < 2.2  # light and dark stripes are as far apart as before
-    np.testing.assert_allclose(stripes[:, 0] / stripes[:, 1], 1.6, atol=0.05)  # and the hue is the same
 
 
 def test_two_pictures_each_paint_what_they_see():
