@@ -7,15 +7,13 @@ from dataclasses import replace
 import bpy
 import numpy as np
 import pytest
-from fake_backend import ball
+from fake_backend import YELLOW, ball
 
 from blender_trellis.scene.asset import Asset
 from blender_trellis.scene.collection import add_asset
 from blender_trellis.scene.find_asset import part
 from blender_trellis.scene.placement import Standing
 from blender_trellis.scene.raw_arrays import texture_arrays
-
-YELLOW = (240, 200, 30)
 
 
 def _asset(textured: bool, surface: tuple[float, float]) -> Asset:
