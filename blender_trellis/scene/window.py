@@ -6,6 +6,7 @@ import bpy
 from mathutils import Matrix
 
 from ..backend_settings import backend_settings
+from ..faults import Fault
 from .asset import Asset
 from .collection import asset_steps, put_asset
 from .display.colors import set_up_colors
@@ -77,7 +78,10 @@ def true_colors() -> str:
     preferences have it so; one sentence on what was set, or ""."""
     if bpy.app.background or not backend_settings().true_colors:
         return ""
-    return set_up_colors(bpy.context.scene)
+    try:
+        return set_up_colors(bpy.context.scene)
+    except Fault as fault:  # what was put into the scene stays there
+        return str(fault)
 
 
 def finish_in_place(name: str, asset: Asset) -> str:
@@ -86,8 +90,7 @@ def finish_in_place(name: str, asset: Asset) -> str:
     if collection is None:
         return f'"{asset.name}" was removed while it was finished; select it again and press Finish Asset.'
     finish(collection, asset)
-    for window in bpy.context.window_manager.windows:
-        renew_solid_colors(window.screen, window.view_layer)
+    renew_solid_colors()
     return ""
 
 
@@ -107,8 +110,9 @@ def _put(
     view_layer: bpy.types.ViewLayer,
     then: Callable[[bpy.types.Collection], None],
 ) -> str:
-    if made is None:
-        return ""  # it has changed the one that is there
+    if made is None:  # it has changed the one that is there
+        renew_solid_colors()
+        return ""
     then(put_asset(made, asset, scene, view_layer, matrix, standing))
     if not edits:
         return ""

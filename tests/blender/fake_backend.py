@@ -201,7 +201,9 @@ class FakeBackend:
     def send_finished(
         self, request: p.Making, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray
     ) -> None:
-        """The upper half of the ball, and a texture of one colour: yellow where the ball is."""
+        """The upper half of the ball, and a texture of one colour: of a yellow ball yellow and matte."""
+        is_yellow = len(np.unique(colors, axis=0)) == 1
+        color, roughness = (YELLOW, 1.0) if is_yellow else ((200, 40, 90), 0.5)
         finishing = request.finishing
         if finishing.preset == "raw" and not finishing.texture:
             return
@@ -210,10 +212,9 @@ class FakeBackend:
         kept = faces[(vertices[faces][:, :, 2] > 0).all(axis=1)]
         finished = arrays(vertices=vertices, faces=kept, colors=colors)
         if finishing.texture:
-            color = YELLOW if len(np.unique(colors, axis=0)) == 1 else (200, 40, 90)
             image = np.full((finishing.texture, finishing.texture, 3), color, np.uint8)
             finished |= arrays(uv=np.full((len(kept), 3, 2), 0.5, np.float32), texture=image)
-        self.send(p.Result(request.job, "finished_mesh", {"roughness": 0.5, "metallic": 0.0}, finished))
+        self.send(p.Result(request.job, "finished_mesh", {"roughness": roughness, "metallic": 0.0}, finished))
         return None
 
     def send_latents(self, job: str, vertices: np.ndarray, frame: dict[str, float]) -> None:

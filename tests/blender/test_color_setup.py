@@ -104,12 +104,10 @@ def _environment(scene: bpy.types.Scene) -> None:
     scene.world.node_tree.nodes.new("ShaderNodeTexEnvironment")
 
 
-@pytest.mark.parametrize(
-    "own",
-    [
-        *(_expose, _look, _filmic, _curves, _mesh, _used_cube, _sun, _brighter, _instance, _environment),
-    ],
-)
+OWN = (_expose, _look, _filmic, _curves, _mesh, _used_cube, _sun, _brighter, _instance, _environment)
+
+
+@pytest.mark.parametrize("own", OWN)
 def test_a_scene_of_an_artist_stays_as_it_is(new_file, own):
     own(new_file)
     before = _transform()
@@ -191,28 +189,28 @@ def test_solid_views_show_textures_where_all_have_one_and_else_colours_of_vertic
     view = next(area.spaces.active for area in screen.areas if area.type == "VIEW_3D")
     assert view.shading.color_type == "MATERIAL"
     collection = _add(_asset())
-    renew_solid_colors(screen, layer)
+    renew_solid_colors()
     assert view.shading.color_type == "MATERIAL"  # which nobody asked to change
     show_in_solid(screen, layer)
     assert view.shading.color_type == "VERTEX"
     finish(collection, _asset(textured=True))
-    renew_solid_colors(screen, layer)
+    renew_solid_colors()
     assert view.shading.color_type == "TEXTURE"
     splats = _splats()
     show_in_solid(screen, layer)
     assert view.shading.color_type == "VERTEX"  # splats have no texture
     splats.hide_viewport = True
-    renew_solid_colors(screen, layer)
+    renew_solid_colors()
     assert view.shading.color_type == "TEXTURE"
     view.shading.color_type = "SINGLE"  # the artist's
-    renew_solid_colors(screen, layer)
+    renew_solid_colors()
     assert view.shading.color_type == "SINGLE"
 
 
 def test_a_solid_view_that_an_artist_set_to_vertices_stays_when_something_is_finished(new_file):
-    screen, layer = bpy.data.screens["Layout"], bpy.context.view_layer
+    screen = bpy.data.screens["Layout"]
     view = next(area.spaces.active for area in screen.areas if area.type == "VIEW_3D")
     view.shading.color_type = "VERTEX"
     finish(_add(_asset()), _asset(textured=True))
-    renew_solid_colors(screen, layer)
+    renew_solid_colors()
     assert view.shading.color_type == "VERTEX"

@@ -22,10 +22,11 @@ def show_in_solid(screen: bpy.types.Screen, view_layer: bpy.types.ViewLayer) -> 
         _show_in_solid(space, screen, view_layer, (*PLAIN, "VERTEX"))
 
 
-def renew_solid_colors(screen: bpy.types.Screen, view_layer: bpy.types.ViewLayer) -> None:
-    """The same where this add-on has chosen what is shown: whatever has got a texture shows that."""
-    for space in _views(screen):
-        _show_in_solid(space, screen, view_layer)
+def renew_solid_colors() -> None:
+    """After a texture has come or gone: the same in all windows, for views whose choice was made here."""
+    for window in bpy.context.window_manager.windows:
+        for space in _views(window.screen):
+            _show_in_solid(space, window.screen, window.view_layer)
 
 
 def suit_view(context: bpy.types.Context, items: Iterable[bpy.types.Object]) -> None:

@@ -60,7 +60,7 @@ def seen(kind: str, name: str) -> Iterator[float]:
 
 
 def color_of_selected(region: bpy.types.Region, space: bpy.types.SpaceView3D, name: str) -> list[float]:
-    """Of the middle of what is selected, on a new picture of the screen."""
+    """The mean of what is coloured where the selected asset is, on a new picture of the screen."""
     screenshot(name)
     image = bpy.data.images.load(str(Path(PLAN["shots"]) / f"{name}.png"))
     shown = np.array(image.pixels).reshape(image.size[1], image.size[0], -1)[..., :3]
@@ -68,10 +68,13 @@ def color_of_selected(region: bpy.types.Region, space: bpy.types.SpaceView3D, na
     item = next(one for one in bpy.context.selected_objects if one.type == "MESH")
     corners = [item.matrix_world @ vertex.co for vertex in item.data.vertices]
     places = [view3d_utils.location_3d_to_region_2d(region, space.region_3d, one) for one in corners]
-    low, high = np.min(places, axis=0), np.max(places, axis=0)
-    left, bottom = (low + 0.35 * (high - low) + (region.x, region.y)).astype(int)
-    right, top = (low + 0.65 * (high - low) + (region.x, region.y)).astype(int)
-    hue, saturation, value = colorsys.rgb_to_hsv(*shown[bottom:top, left:right].reshape(-1, 3).mean(axis=0))
+    left, bottom = (np.min(places, axis=0) + (region.x, region.y)).astype(int)
+    right, top = (np.max(places, axis=0) + (region.x, region.y)).astype(int)
+    pixels = shown[bottom:top, left:right].reshape(-1, 3)
+    colored = pixels[np.ptp(pixels, axis=1) > COLORED * pixels.max(axis=1)]
+    if len(colored) < 0.1 * len(pixels):
+        return [0.0, 0.0, 0.0]
+    hue, saturation, value = colorsys.rgb_to_hsv(*colored.mean(axis=0))
     return [360 * hue, saturation, value]
 
 
