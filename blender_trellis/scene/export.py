@@ -20,7 +20,7 @@ from ..splats.ply import write_ply
 from ..splats.values import Splats
 from .asset import Asset
 from .display.colors import set_up_colors
-from .display.shading import show_in_solid
+from .display.shading import BRIGHT_SINCE, show_in_solid, suit_preview_light
 from .files.kinds import IMAGES
 from .files.kinds import KINDS as FILES
 from .gaussians.object import is_gaussian
@@ -93,6 +93,9 @@ def export_asset(
             render_preview(collection, path, picture=asset.pictures[0][1] if asset.pictures else b"")
     if "blend" in kinds:
         set_up_colors(bpy.context.scene)
+        suit_preview_light(
+            BRIGHT_SINCE
+        )  # whatever Blender opens it: in older ones it is darker, no other colour
         for screen in bpy.data.screens:
             show_in_solid(screen, bpy.context.view_layer)
         with atomic(_target(base, "blend"), written) as path:

@@ -11,7 +11,8 @@ from ..gaussians.object import MODIFIER, is_gaussian
 SOLID = "trellis_solid"  # on a screen: what its Solid views colour by was set here
 PLAIN = ("MATERIAL", "SINGLE", "OBJECT", "RANDOM")  # one colour an object
 OWN = ("VERTEX", "TEXTURE")
-# Since Blender 5.0 the light that Material Preview begins with burns colours out at its full strength.
+BRIGHT_SINCE = (5, 0)
+"""The Blender from which on the first light of Material Preview burns colours out at its full strength."""
 LIGHT, FULL, SUITED = "forest.exr", 1.0, 0.75
 
 
@@ -41,12 +42,12 @@ def suit_view(context: bpy.types.Context, items: Iterable[bpy.types.Object]) -> 
         item.update_tag()
 
 
-def suit_preview_light() -> bool:
+def suit_preview_light(version: tuple[int, ...] = bpy.app.version) -> bool:
     """Weakens the light of Material Preview in all 3D views that have it as Blender made it; whether any had.
 
-    What else an artist has chosen there stays.
+    What else an artist has chosen there stays. version: of the Blender that will show it.
     """
-    if bpy.app.version < (5, 0):
+    if version < BRIGHT_SINCE:
         return False
     changed = False
     for space in (space for screen in bpy.data.screens for space in _views(screen)):
