@@ -29,6 +29,7 @@ class BackendSettings:
     idle_minutes: int = 0  # after which a backend without a job ends; 0: never
     keeps_pictures: bool = True  # whether an asset's pictures are packed into the .blend with it
     frames_results: bool = True  # whether the view turns to a new asset
+    true_colors: bool = True  # whether a new scene is set up to show results in their own colours
     shows_previews: bool = True  # whether 3D views show an object while it is made
     points_while_moving: bool = True  # whether large sets of Gaussians become points while a view moves
 
@@ -57,6 +58,7 @@ def backend_settings() -> BackendSettings:
         idle_minutes=chosen.idle_minutes,
         keeps_pictures=chosen.keeps_pictures,
         frames_results=chosen.frames_results,
+        true_colors=chosen.true_colors,
         shows_previews=chosen.shows_previews,
         points_while_moving=chosen.points_while_moving,
     )

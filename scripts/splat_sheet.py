@@ -73,8 +73,9 @@ def render(file: Path, kind: str, size: int, samples: int, distance: float, pict
     """In Blender: F12 of the file into the picture, with alpha."""
     import bpy
 
+    from blender_trellis.scene.display.colors import use_colors
     from blender_trellis.scene.gaussians.edit import import_splats
-    from blender_trellis.scene.gaussians.settings import raise_bounces, use_colors
+    from blender_trellis.scene.gaussians.settings import raise_bounces
     from blender_trellis.splats.files import read_splats
 
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 
 import bpy
@@ -16,7 +16,7 @@ from ..scene.asset import Asset
 from ..scene.asset_marking import mark_asset
 from ..scene.collection import remove_half_made
 from ..scene.find_asset import find_asset
-from ..scene.window import as_one_step, finish_in_place, has_to_wait, place_steps
+from ..scene.window import as_one_step, finish_in_place, has_to_wait, place_steps, true_colors
 from .asset import asset_of
 from .job import Job
 from .placement import Placement
@@ -56,6 +56,7 @@ class Importer:
         self._steps: Generator[None, None, str] | None = None
         self._reads: set[int] = set()  # meshes, by their session_uid, of the asset that is being changed
         self._undone = False
+        self._note = ""
 
     def turn(self, arrivals: list[Arrival], seconds: float) -> tuple[list[Arrival], str]:
         """Goes on for so long or a little more; gives the results still to come, and what is to tell, or "".
@@ -101,6 +102,11 @@ class Importer:
         if self._reads and any(mesh.session_uid in self._reads for mesh in meshes):
             self.give_up()
 
+    def take_note(self) -> str:
+        """What was done to the scene besides since this was asked last, one sentence, or ""."""
+        note, self._note = self._note, ""
+        return note
+
     def undone(self) -> None:
         """After an undo, which may have brought back what was half-made."""
         self._undone = True
@@ -108,7 +114,7 @@ class Importer:
     def _step(self, arrival: Arrival) -> str | None:
         """One step; None unless it was the last, after which it gives what there is to tell."""
         if self._steps is None:
-            self._job, self._steps = arrival.job.id, _steps_or_words(arrival)
+            self._job, self._steps = arrival.job.id, _steps_or_words(arrival, self._true_colors)
             collection = find_asset(arrival.placement.edits)
             bodies = [] if collection is None else [one for one in collection.objects if one.type == "MESH"]
             self._reads = {item.data.session_uid for item in bodies}
@@ -119,6 +125,10 @@ class Importer:
             return end.value
         return None
 
+    def _true_colors(self) -> None:
+        """In the undo step of what was just put in."""
+        self._note = true_colors() or self._note
+
 
 def _has_to_wait(placement: Placement) -> str:
     """Why a result cannot go into the scene now; empty where it can."""
@@ -127,18 +137,18 @@ def _has_to_wait(placement: Placement) -> str:
     return has_to_wait(placement.edits or placement.finishes)
 
 
-def _steps_or_words(arrival: Arrival) -> Generator[None, None, str]:
+def _steps_or_words(arrival: Arrival, then: Callable[[], None]) -> Generator[None, None, str]:
     name = arrival.placement.name
     try:
-        return (yield from _steps(arrival))
+        return (yield from _steps(arrival, then))
     except Fault as fault:
         return str(fault)
     except ReferenceError:  # somebody purged what no scene uses yet
-        return (yield from _steps_or_words(arrival))
+        return (yield from _steps_or_words(arrival, then))
     except Exception as error:
         log.exception("%s could not be added to the scene", name)
         if arrival.placement.edits:  # the asset is as it was; the result stands beside it at least
-            again = yield from _steps_or_words(replace(arrival, placement=Placement(name)))
+            again = yield from _steps_or_words(replace(arrival, placement=Placement(name)), then)
             return again or f'"{name}" could not be changed ({error}): the result was added beside it.'
         return f'"{name}" could not be added to the scene ({error}): try again.'
 
@@ -148,7 +158,7 @@ def _mark(collection: bpy.types.Collection, placement: Placement) -> None:
         mark_asset(collection, placement.marks, thumbnail(collection))
 
 
-def _steps(arrival: Arrival) -> Generator[None, None, str]:
+def _steps(arrival: Arrival, then: Callable[[], None]) -> Generator[None, None, str]:
     placement, colors = arrival.placement, arrival.colors
     if colors is not None:
         as_one_step(lambda: recolor(placement.recolors, colors), placement.name)
@@ -157,8 +167,18 @@ def _steps(arrival: Arrival) -> Generator[None, None, str]:
     assert asset is not None, "it brings either"
     if placement.finishes:
         told: list[str] = []
-        as_one_step(lambda: told.append(finish_in_place(placement.finishes, asset)), placement.name)
+
+        def finish() -> None:
+            told.append(finish_in_place(placement.finishes, asset))
+            then()
+
+        as_one_step(finish, placement.name)
         return told[0]
+
+    def mark(collection: bpy.types.Collection) -> None:
+        _mark(collection, placement)
+        then()
+
     return (
         yield from place_steps(
             asset,
@@ -167,6 +187,6 @@ def _steps(arrival: Arrival) -> Generator[None, None, str]:
             matrix=placement.matrix,
             standing=placement.standing,
             frames=backend_settings().frames_results,
-            then=lambda collection: _mark(collection, placement),
+            then=mark,
         )
     )

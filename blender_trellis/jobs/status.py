@@ -25,6 +25,7 @@ class Status:
     left: int | None = None  # seconds that it will still take, where that is known
     fault: str = ""
     log: tuple[str, ...] = ()  # what is copied with the fault
+    note: str = ""  # what was done besides
     backend: tuple[str, ...] = ()
 
 
@@ -71,13 +72,13 @@ class Ended:
 
 
 def status_of(
-    runner: JobRunner, placements: Mapping[str, Placement], fault: str, log: tuple[str, ...]
+    runner: JobRunner, placements: Mapping[str, Placement], fault: str, log: tuple[str, ...], note: str
 ) -> Status:
     """How things stand; `placements` are those of the jobs, by their names."""
     job = runner.queue.running or next(iter(runner.queue.waiting), None)
     backend = _backend_lines(runner)
     if job is None:
-        return Status(fault=fault, log=log, backend=backend)
+        return Status(fault=fault, log=log, note=note, backend=backend)
     left, since = seconds_left(job), runner.unheard_seconds
     return Status(
         job.id,
@@ -89,6 +90,7 @@ def status_of(
         None if left is None else round(max(left - since, 0.0)),
         fault,
         log,
+        note,
         backend,
     )
 

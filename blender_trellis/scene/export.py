@@ -19,6 +19,8 @@ from ..splats.files import TO_FILE
 from ..splats.ply import write_ply
 from ..splats.values import Splats
 from .asset import Asset
+from .display.colors import set_up_colors
+from .display.shading import BRIGHT_SINCE, show_in_solid, suit_preview_light
 from .files.kinds import IMAGES
 from .files.kinds import KINDS as FILES
 from .gaussians.object import is_gaussian
@@ -90,6 +92,12 @@ def export_asset(
         with atomic(_target(base, "preview", preview_name), written) as path:
             render_preview(collection, path, picture=asset.pictures[0][1] if asset.pictures else b"")
     if "blend" in kinds:
+        set_up_colors(bpy.context.scene)
+        suit_preview_light(
+            BRIGHT_SINCE
+        )  # whatever Blender opens it: in older ones it is darker, no other colour
+        for screen in bpy.data.screens:
+            show_in_solid(screen, bpy.context.view_layer)
         with atomic(_target(base, "blend"), written) as path:
             bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, compress=True, check_existing=False)
     return written

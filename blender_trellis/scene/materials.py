@@ -3,6 +3,7 @@
 import bpy
 
 COLOR_ATTRIBUTE = "Color"
+MATTE = 1.0  # roughness, as of textures unless told otherwise: what shines takes from a colour
 
 
 def vertex_color_material(
@@ -12,7 +13,7 @@ def vertex_color_material(
     material, nodes = empty_material(name)
     output = nodes.new("ShaderNodeOutputMaterial")
     principled = nodes.new("ShaderNodeBsdfPrincipled")
-    principled.inputs["Roughness"].default_value = 0.7
+    principled.inputs["Roughness"].default_value = MATTE
     color = nodes.new("ShaderNodeVertexColor")
     color.layer_name = attribute
     color.location, principled.location, output.location = (-220, 0), (0, 0), (300, 0)
@@ -20,7 +21,7 @@ def vertex_color_material(
     links.new(color.outputs["Color"], principled.inputs["Base Color"])
     links.new(principled.outputs["BSDF"], output.inputs["Surface"])
     material.diffuse_color = (*mean_color, 1.0)
-    material.roughness = 0.7
+    material.roughness = MATTE
     return material
 
 

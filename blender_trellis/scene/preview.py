@@ -14,6 +14,7 @@ from mathutils import Euler, Vector
 
 from ..srgb import srgb_from_linear
 from .collection import show
+from .display.colors import choose_colors
 from .gaussians.object import is_gaussian
 from .gaussians.settings import raise_bounces
 
@@ -101,8 +102,7 @@ def _set_up(scene: bpy.types.Scene, size: int, samples: int) -> None:
     scene.render.resolution_percentage = 100
     scene.render.image_settings.file_format = "PNG"
     scene.render.image_settings.color_mode = "RGB"
-    # The colours came from a picture and shall look like it: no film response on top.
-    scene.view_settings.view_transform = "Standard"
+    choose_colors(scene, "STANDARD")
     world = bpy.data.worlds.new(STUDIO)
     if world.node_tree is None:
         world.use_nodes = True

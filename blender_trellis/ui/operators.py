@@ -10,8 +10,10 @@ from ..jobs.hindrance import hindrance
 from ..jobs.placement import Placement
 from ..protocol import Generate
 from ..scene.collection import show
+from ..scene.display.colors import choose_colors
+from ..scene.display.shading import suit_view
 from ..scene.gaussians.object import is_gaussian
-from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view
+from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces
 from .properties import SEED_MAX
 from .widgets import report
 
@@ -108,6 +110,34 @@ class TRELLIS_OT_show(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class TRELLIS_OT_true_colors(bpy.types.Operator):
+    """Set the scene so that renders and Material Preview show colors as pictures and splats have them"""
+
+    bl_idname = "trellis.true_colors"
+    bl_label = "True Colors"
+    bl_options = {"REGISTER", "UNDO"}
+
+    colors: bpy.props.EnumProperty(
+        name="Colors",
+        items=(
+            ("SUITED", "Automatic", "As Viewers where splats alone are rendered, else Standard"),
+            ("STANDARD", "Standard", "For lit objects, and splats beside them: view transform Standard"),
+            ("VIEWERS", "As Viewers", "Exactly as viewers of splats, for splats alone: view transform Raw"),
+        ),
+    )
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        scene = context.scene
+        try:
+            report(self, "INFO", choose_colors(scene, "" if self.colors == "SUITED" else self.colors))
+        except Fault as fault:
+            report(self, "ERROR", str(fault))
+            return {"CANCELLED"}
+        if any(is_gaussian(item) for item in scene.objects) and raise_bounces(scene):
+            report(self, "INFO", BOUNCES_RAISED)
+        return {"FINISHED"}
+
+
 class TRELLIS_OT_self_test(bpy.types.Operator):
     """Compute reference results on this machine and compare them with what they should be"""
 
@@ -160,6 +190,7 @@ class TRELLIS_OT_stop_backend(bpy.types.Operator):
 CLASSES = (
     TRELLIS_OT_generate,
     TRELLIS_OT_show,
+    TRELLIS_OT_true_colors,
     TRELLIS_OT_self_test,
     TRELLIS_OT_cancel_task,
     TRELLIS_OT_stop_backend,

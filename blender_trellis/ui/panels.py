@@ -67,6 +67,10 @@ class TRELLIS_PT_main(TrellisPanel):
         layout.operator("trellis.generate_from_files", icon="FILE_FOLDER")
         if status.fault:
             _draw_fault(layout, status, letters)
+        if status.note:
+            row = layout.row()
+            draw_text(row, status.note, "INFO", letters)
+            row.operator("trellis.dismiss", text="", icon="X", emboss=False)
 
 
 def _draw_running(layout: bpy.types.UILayout, status: "session.Status") -> None:
@@ -188,6 +192,7 @@ class TRELLIS_PT_output(TrellisPanel):
         active = context.view_layer.objects.active
         if active is not None and ASSET in active:
             layout.operator("trellis.regenerate_this", icon="FILE_REFRESH")
+            layout.operator("trellis.true_colors", icon="COLOR").colors = "SUITED"
         collection = active.users_collection[0] if active is not None and active.users_collection else None
         splats = (
             next((item for item in collection.objects if is_gaussian(item)), None) if collection else None

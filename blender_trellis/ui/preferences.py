@@ -129,6 +129,12 @@ class TrellisPreferences(bpy.types.AddonPreferences):
         description="Turn 3D views to a new result, and let Solid views show its colors",
         default=True,
     )
+    true_colors: bpy.props.BoolProperty(
+        name="True Colors",
+        description="Set a new scene, once, so that renders and Material Preview show results in the colors "
+        "of their picture: view transform Standard instead of AgX. Scenes of your own stay as they are",
+        default=True,
+    )
     shows_previews: bpy.props.BoolProperty(
         name="Show the Shape While It Is Made",
         description="Draw an object into 3D views while it is made: its voxels, then its Gaussians as points",
@@ -175,6 +181,7 @@ class TrellisPreferences(bpy.types.AddonPreferences):
             "background_remover",
             "keeps_pictures",
             "frames_results",
+            "true_colors",
             "shows_previews",
             "points_while_moving",
         ):

@@ -12,8 +12,9 @@ from ..backend_settings import backend_settings
 from ..jobs import session
 from ..jobs.status import Growing
 from ..scene.asset import Asset
+from ..scene.display.framing import frame_points
 from ..scene.placement import free_place
-from ..scene.window import cube_matrix, frame_points
+from ..scene.window import cube_matrix
 from .cube_drawing import Cubes
 from .splats.points import draw_points, point_batch
 

@@ -5,7 +5,8 @@
 What the pictures' bytes hold decides what happens: b"bad" fails, b"large" fails for want of memory, b"die"
 ends the process in the middle of the job, b"bug" is a fault of its own, after which it makes nothing more,
 b"garbage" sends indices out of range, b"slow" is in its first step until it is cancelled, b"steady" takes two
-seconds, b"deaf" says nothing, b"grow" takes 4 GB of memory; all else is a ball.
+seconds, b"deaf" says nothing, b"grow" takes 4 GB of memory, b"yellow" makes all of the ball yellow; all else
+is a ball.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ from blender_trellis import protocol as p
 from blender_trellis.protocol.pictures import PNG
 
 STEPS = 4
+YELLOW = (240, 200, 30)
 FRAME = {"scale": 1.25, "offset_x": 0.0, "offset_y": 0.0, "offset_z": 0.0}
 """Of an encoded mesh: so that the ball, 0.8 wide, is as long as what was sent."""
 STARTER = p.ModelInfo(
@@ -168,6 +170,9 @@ class FakeBackend:
             colors = np.clip(np.repeat(shown, 3, axis=1), 0, 1).astype(np.float32)
             return self.send(p.Result(request.job, "vertex_colors", {}, arrays(colors=colors)))
         vertices, faces, colors = ball()
+        pictures = () if isinstance(request, p.Encode) else request.pictures
+        if any(bytes(one.data).removeprefix(PNG) == b"yellow" for one in pictures):
+            colors = np.tile(np.float32(YELLOW) / 255, (len(vertices), 1))
         if isinstance(request, p.Finish):
             return self.send_finished(request, vertices, faces, colors)
         self.send_latents(request.job, vertices, FRAME if "vertices" in sent else {})
@@ -196,7 +201,9 @@ class FakeBackend:
     def send_finished(
         self, request: p.Making, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray
     ) -> None:
-        """The upper half of the ball, and a texture of one colour."""
+        """The upper half of the ball, and a texture of one colour: of a yellow ball yellow and matte."""
+        is_yellow = len(np.unique(colors, axis=0)) == 1
+        color, roughness = (YELLOW, 1.0) if is_yellow else ((200, 40, 90), 0.5)
         finishing = request.finishing
         if finishing.preset == "raw" and not finishing.texture:
             return
@@ -205,9 +212,9 @@ class FakeBackend:
         kept = faces[(vertices[faces][:, :, 2] > 0).all(axis=1)]
         finished = arrays(vertices=vertices, faces=kept, colors=colors)
         if finishing.texture:
-            image = np.full((finishing.texture, finishing.texture, 3), (200, 40, 90), np.uint8)
+            image = np.full((finishing.texture, finishing.texture, 3), color, np.uint8)
             finished |= arrays(uv=np.full((len(kept), 3, 2), 0.5, np.float32), texture=image)
-        self.send(p.Result(request.job, "finished_mesh", {"roughness": 0.5, "metallic": 0.0}, finished))
+        self.send(p.Result(request.job, "finished_mesh", {"roughness": roughness, "metallic": 0.0}, finished))
         return None
 
     def send_latents(self, job: str, vertices: np.ndarray, frame: dict[str, float]) -> None:

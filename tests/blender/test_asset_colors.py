@@ -7,15 +7,14 @@ from dataclasses import replace
 import bpy
 import numpy as np
 import pytest
-from fake_backend import ball
+from fake_backend import YELLOW, ball
 
 from blender_trellis.scene.asset import Asset
 from blender_trellis.scene.collection import add_asset
+from blender_trellis.scene.display.colors import set_up_colors
 from blender_trellis.scene.find_asset import part
 from blender_trellis.scene.placement import Standing
 from blender_trellis.scene.raw_arrays import texture_arrays
-
-YELLOW = (240, 200, 30)
 
 
 def _asset(textured: bool, surface: tuple[float, float]) -> Asset:
@@ -44,15 +43,18 @@ def _rendered(path) -> np.ndarray:
     return covered[covered.sum(axis=1) > np.median(covered.sum(axis=1))].mean(axis=0)
 
 
-@pytest.mark.parametrize("textured, roughness", [(True, 1.0), (True, 0.25), (False, 0.7)])
-def test_hue_and_saturation_stay(tmp_path, textured, roughness):
-    """With the light, the world and the view transform (AgX) of a new file."""
+@pytest.mark.parametrize("textured, roughness", [(True, 1.0), (True, 0.25), (False, 1.0)])
+@pytest.mark.parametrize("transform", ["AgX", "Standard"])
+def test_hue_and_saturation_stay(tmp_path, textured, roughness, transform):
+    """With the light and the world of a new file, as Blender makes it and as it is set up."""
     bpy.ops.wm.read_homefile(use_factory_startup=True)
     bpy.data.objects.remove(bpy.data.objects["Cube"])
-    assert bpy.context.scene.view_settings.view_transform == "AgX"
     asset = _asset(textured, (roughness, 0.0))
     collection = add_asset(asset, bpy.context.scene, bpy.context.view_layer)
     part(collection, "root").location = (0, 0, 0)
+    if transform == "Standard":
+        set_up_colors(bpy.context.scene)
+    assert bpy.context.scene.view_settings.view_transform == transform
     hue, saturation, _ = colorsys.rgb_to_hsv(*_rendered(tmp_path / "a.png"))
     wanted, vivid, _ = colorsys.rgb_to_hsv(*(value / 255 for value in YELLOW))
     assert abs(hue - wanted) * 360 < 6 and abs(saturation - vivid) < 0.1

@@ -61,6 +61,11 @@ def test_blend_opens_with_everything(tmp_path):
         "ball Root",
     }
     assert bpy.data.objects["ball Gaussians"].modifiers["Splats"].node_group
+    assert bpy.context.scene.view_settings.view_transform == "Standard"
+    spaces = (area.spaces.active for screen in bpy.data.screens for area in screen.areas)
+    views = [one for one in spaces if one.type == "VIEW_3D"]
+    assert {one.shading.studiolight_intensity for one in views} == {0.75}
+    assert {one.shading.color_type for one in views} == {"VERTEX", "TEXTURE"}  # that of Texture Paint
 
 
 def test_preview_shows_the_object(tmp_path):

@@ -10,10 +10,10 @@ from blender_trellis.jobs.placement import Placement
 from blender_trellis.jobs.status import Growing
 from blender_trellis.scene.asset import Asset
 from blender_trellis.scene.collection import add_asset, show
+from blender_trellis.scene.display.framing import uncovered
 from blender_trellis.scene.find_asset import asset_matrix, part, world_matrix
 from blender_trellis.scene.placement import Bounds, world_bounds
 from blender_trellis.scene.standing import Standing
-from blender_trellis.scene.window import uncovered
 from blender_trellis.ui.preview_drawing import corners_of
 
 

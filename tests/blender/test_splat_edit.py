@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from mathutils import Matrix
 
+from blender_trellis.scene.display.colors import colors_in_use
 from blender_trellis.scene.gaussians import moved_vertices
 from blender_trellis.scene.gaussians.nodes import SIZE, get_input, set_input
 from blender_trellis.scene.gaussians.object import splats_of
-from blender_trellis.scene.gaussians.settings import colors_in_use
 from blender_trellis.splats import quaternions
 from blender_trellis.splats.files import TO_FILE, read_splats
 from blender_trellis.splats.ply import write_ply
@@ -214,13 +214,13 @@ def test_splats_alone_are_set_up_as_viewers_show_them(imported):
     splats, scene = imported(_splats()), bpy.context.scene
     for item in [item for item in scene.objects if item.type == "MESH" and item != splats]:
         bpy.data.objects.remove(item)
-    assert bpy.ops.trellis.set_up_splat_render() == {"FINISHED"}
+    assert bpy.ops.trellis.true_colors() == {"FINISHED"}
     assert colors_in_use(scene, splats) == "VIEWERS"
     bpy.ops.mesh.primitive_cube_add()
-    bpy.ops.trellis.set_up_splat_render()
+    bpy.ops.trellis.true_colors()
     assert colors_in_use(scene, splats) == "STANDARD"
     bpy.context.object.hide_render = True
-    bpy.ops.trellis.set_up_splat_render()
+    bpy.ops.trellis.true_colors()
     assert colors_in_use(scene, splats) == "VIEWERS"
-    bpy.ops.trellis.set_up_splat_render(colors="STANDARD")
+    bpy.ops.trellis.true_colors(colors="STANDARD")
     assert colors_in_use(scene, splats) == "STANDARD"

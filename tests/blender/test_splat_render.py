@@ -10,10 +10,11 @@ import pytest
 from mathutils import Euler, Matrix
 from splat_reference import ANGLE, CAMERA, SIZE, cloud, psnr, rasterised, tangle
 
+from blender_trellis.scene.display.colors import use_colors
 from blender_trellis.scene.gaussians.edit import import_splats, splats_in_world
 from blender_trellis.scene.gaussians.nodes import FACING, set_input
 from blender_trellis.scene.gaussians.object import MODIFIER
-from blender_trellis.scene.gaussians.settings import raise_bounces, use_colors
+from blender_trellis.scene.gaussians.settings import raise_bounces
 from blender_trellis.splats import harmonics
 from blender_trellis.splats.ply import write_ply
 from blender_trellis.splats.values import Splats

@@ -93,9 +93,9 @@ def forget(job: str = "") -> None:
 
 
 def dismiss() -> None:
-    """Forgets the last fault."""
+    """Forgets the last fault, and what was told besides."""
     state = current()
-    state.fault, state.log, state.remedy = "", (), ""
+    state.fault, state.log, state.remedy, state.note = "", (), "", ""
 
 
 def tell_fault(sentence: str) -> None:

@@ -55,6 +55,7 @@ def _before_change(*_: object) -> None:
 @bpy.app.handlers.persistent
 def _after_undo(*_: object) -> None:
     current().importer.undone()
+    current().note = ""
 
 
 @bpy.app.handlers.persistent
@@ -68,5 +69,5 @@ def _after_update(_: object, graph: bpy.types.Depsgraph) -> None:
 @bpy.app.handlers.persistent
 def _is_saved(*_: object) -> None:
     """What was placed is in a file now, or was left with the file that was open."""
-    current().unsaved = ()
+    current().unsaved, current().note = (), ""
     wake()

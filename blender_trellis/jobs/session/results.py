@@ -91,6 +91,7 @@ def place_arrived(state: State) -> None:
     placed = [(one.job, one.placement) for one in before if one.job.id not in waits]
     state.unsaved = (*state.unsaved, *placed)
     state.waiting = told if state.arrived else ""
+    state.note = state.importer.take_note() or state.note
     if waited or told:
         state.fault, state.log = told, ()
 

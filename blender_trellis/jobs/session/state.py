@@ -52,6 +52,7 @@ class State:
         self.tasks: dict[str, BackgroundTask] = {}
         self.running_tasks: set[str] = set()
         self.fault = ""
+        self.note = ""  # what was done to the scene besides, until the next job or until it is closed
         self.remedy = ""  # what mends it: a setting, "preferences", or nothing that is known
         self.log: tuple[str, ...] = ()
         self.shown: tuple[object, ...] = ()  # as of the last redraw

@@ -12,8 +12,8 @@ from mathutils import Matrix, Vector
 from ...backend_settings import backend_settings
 from ...jobs import session
 from ...jobs.candidates import Candidate
+from ...scene.display.framing import frame_points
 from ...scene.placement import Bounds, foot_of, free_places
-from ...scene.window import frame_points
 from ..cube_drawing import Cubes
 
 COLOR = (0.62, 0.64, 0.68)

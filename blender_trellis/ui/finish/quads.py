@@ -9,6 +9,7 @@ from mathutils.bvhtree import BVHTree
 
 from ...faults import Fault
 from ...scene.collection import SHARP_ANGLE
+from ...scene.display.shading import renew_solid_colors
 from ...scene.find_asset import own_asset, part
 from ...scene.materials import COLOR_ATTRIBUTE, vertex_color_material
 from ..widgets import report
@@ -44,6 +45,7 @@ class TRELLIS_OT_make_quads(bpy.types.Operator):
         except Fault as fault:
             report(self, "ERROR", str(fault))
             return {"CANCELLED"}
+        renew_solid_colors()
         return {"FINISHED"}
 
 

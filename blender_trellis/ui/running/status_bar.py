@@ -1,4 +1,4 @@
-"""The job that runs in Blender's status bar, beside what Blender shows there."""
+"""The job that runs in Blender's status bar, or what was done besides, beside what Blender shows there."""
 
 import bpy
 
@@ -37,9 +37,12 @@ def words_of(status: "session.Status") -> str:
 def _draw(header: bpy.types.Header, context: bpy.types.Context) -> None:
     status = session.status()
     said = words_of(status)
+    row = header.layout.row(align=True)
+    if not said and status.note:
+        row.label(text=translated(status.note), icon="INFO", translate=False)
+        row.operator("trellis.dismiss", text="", icon="X", emboss=False)
     if not said:
         return
-    row = header.layout.row(align=True)
     row.ui_units_x = 16
     row.progress(factor=status.fraction, text=said)
     row.operator("trellis.cancel", text="", icon="X").job = status.job

@@ -6,10 +6,12 @@ import bpy
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
 from ...faults import Fault
+from ...scene.display.shading import suit_view
 from ...scene.export import atomic, check_target
 from ...scene.gaussians.edit import crop, import_splats, join, splats_in_world
 from ...scene.gaussians.object import is_gaussian
-from ...scene.gaussians.settings import BOUNCES_RAISED, raise_bounces, suit_view, suited_colors, use_colors
+from ...scene.gaussians.settings import BOUNCES_RAISED, raise_bounces
+from ...scene.window import true_colors
 from ...splats.files import READERS, TO_FILE, WRITERS, read_splats
 from ...splats.values import joined
 from ..widgets import report
@@ -69,6 +71,8 @@ class TRELLIS_OT_import_splats(bpy.types.Operator, ImportHelper):
         suit_view(context, made)
         if raise_bounces(context.scene):
             report(self, "INFO", BOUNCES_RAISED)
+        if told := true_colors():
+            report(self, "INFO", told)
         return {"FINISHED"}
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
@@ -158,29 +162,6 @@ class TRELLIS_OT_join_splats(SplatOperator):
         return {"FINISHED"}
 
 
-class TRELLIS_OT_set_up_splat_render(bpy.types.Operator):
-    """Set the scene so that splats show their own colors and Cycles' rays pass through all of them"""
-
-    bl_idname = "trellis.set_up_splat_render"
-    bl_label = "Set Up Rendering"
-    bl_options = {"REGISTER", "UNDO"}
-
-    colors: bpy.props.EnumProperty(
-        name="Colors",
-        items=(
-            ("STANDARD", "Standard", "Beside other objects: view transform Standard"),
-            ("VIEWERS", "As Viewers", "Exactly as viewers of splats, for splats alone: view transform Raw"),
-        ),
-    )
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        raise_bounces(context.scene)
-        if not self.properties.is_property_set("colors"):
-            self.colors = suited_colors(context.scene)
-        use_colors(context.scene, self.colors)
-        return {"FINISHED"}
-
-
 class TRELLIS_MT_splats(bpy.types.Menu):
     """Edits of Gaussians, in the Object menu."""
 
@@ -253,7 +234,6 @@ CLASSES = (
     TRELLIS_OT_export_splats,
     TRELLIS_OT_crop_splats,
     TRELLIS_OT_join_splats,
-    TRELLIS_OT_set_up_splat_render,
     TRELLIS_MT_splats,
     TRELLIS_FH_splats,
 )

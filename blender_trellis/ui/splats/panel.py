@@ -3,9 +3,10 @@
 import bpy
 
 from ...scene.collection import shown
+from ...scene.display.colors import colors_in_use, suited_colors
 from ...scene.gaussians.nodes import FACING, IN_VIEWPORT, SIZE, get_input, input_property
 from ...scene.gaussians.object import MODIFIER
-from ...scene.gaussians.settings import colors_in_use, lacks_bounces
+from ...scene.gaussians.settings import lacks_bounces
 from ..widgets import draw_text, letters_across
 
 
@@ -40,11 +41,13 @@ def _draw_render_settings(
     layout.label(text="Colors in Renders")
     row = layout.row(align=True)
     for choice, text in (("STANDARD", "Standard"), ("VIEWERS", "As Viewers")):
-        row.operator("trellis.set_up_splat_render", text=text, depress=used == choice).colors = choice
+        row.operator("trellis.true_colors", text=text, depress=used == choice).colors = choice
     reasons = []
     if not used:
         name = context.scene.view_settings.view_transform
         reasons.append(f"The view transform {name} shows other colors than the splats hold.")
+    if used == "VIEWERS" and suited_colors(context.scene) != used:
+        reasons.append("Lit objects look too dark as viewers show splats: Standard is for them.")
     if lacks_bounces(context.scene):
         reasons.append("Cycles stops its rays within the splats: too few transparent bounces.")
     for reason in reasons:

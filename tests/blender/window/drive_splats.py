@@ -63,7 +63,7 @@ def rendered() -> None:
     camera.data.angle, camera.matrix_world = PLAN["angle"], Matrix(PLAN["camera"])
     scene.collection.objects.link(camera)
     scene.camera = camera
-    bpy.ops.trellis.set_up_splat_render(colors="STANDARD")
+    bpy.ops.trellis.true_colors(colors="STANDARD")
     scene.render.engine = "BLENDER_EEVEE" if bpy.app.version >= (5, 0) else "BLENDER_EEVEE_NEXT"
     scene.eevee.taa_render_samples = 8
     scene.render.resolution_x = scene.render.resolution_y = PLAN["size"]
