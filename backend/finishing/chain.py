@@ -12,7 +12,7 @@ from backend.finishing.arrays import ArrayMesh
 from backend.finishing.budget import reduce_faces
 from backend.finishing.closing import close_mesh
 from backend.finishing.hidden import Sight, leaks, may_be_sound, remove_hidden, sight_of
-from backend.finishing.parts import remove_crumbs
+from backend.finishing.parts import join_loose_parts, remove_crumbs
 from backend.finishing.rebuild import rebuild, without_hidden_tunnels
 from backend.finishing.report import FinishReport, MeshFacts, StepReport, facts_of
 from backend.finishing.settings import FinishSettings
@@ -109,8 +109,9 @@ def _outside(
 
 
 def _crumbs(mesh: ArrayMesh, settings: FinishSettings) -> tuple[ArrayMesh, str]:
-    kept, gone = remove_crumbs(mesh, settings.crumbs)
-    return kept, f"{gone} parts removed"
+    whole, joined = join_loose_parts(mesh, settings.crumbs)
+    kept, gone = remove_crumbs(whole, settings.crumbs)
+    return kept, f"{gone} parts removed" + (f", {joined} joined" if joined else "")
 
 
 def _watertight(mesh: ArrayMesh) -> tuple[ArrayMesh, str]:

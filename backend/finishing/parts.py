@@ -1,4 +1,4 @@
-"""Connected parts of a mesh: crumbs go, and what no outside view reaches."""
+"""Connected parts of a mesh: small ones near a body are joined to it, and crumbs go."""
 
 from __future__ import annotations
 
@@ -6,9 +6,30 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from backend.finishing.arrays import ArrayMesh, face_areas, parts
+from backend.finishing.closing import is_closed
+from backend.finishing.joining import join_parts
 
 _NEAR = 0.01  # of the longest side; a small part so close to a kept one belongs to the object
 _LEAST = 0.05  # of the share; what is smaller than that is a crumb wherever it lies
+_BODY = 0.1  # of the largest part's area, from which on a part stands for itself
+_REACH = 0.04  # of the longest side; a smaller part so close to a body has come off it
+
+
+def join_loose_parts(mesh: ArrayMesh, share: float) -> tuple[ArrayMesh, int]:
+    """A closed mesh whose small parts near a body hang together with it, and how many those were.
+
+    Parts of less than `share` of the largest part's area are joined too unless they are tiny.
+    """
+    if len(mesh.faces) == 0:
+        return mesh, 0
+    number = parts(mesh)
+    area = np.bincount(number, face_areas(mesh))
+    bodies = area >= _BODY * area.max()
+    loose = ~bodies & (area >= _LEAST * share * area.max())
+    if not loose.any() or not is_closed(mesh.faces):
+        return mesh, 0
+    reach = _REACH * float((mesh.vertices.max(axis=0) - mesh.vertices.min(axis=0)).max())
+    return join_parts(mesh, number, bodies, loose, reach)
 
 
 def remove_crumbs(mesh: ArrayMesh, share: float) -> tuple[ArrayMesh, int]:

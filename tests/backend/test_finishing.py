@@ -171,6 +171,38 @@ def test_crumbs_go_and_real_parts_stay():
     assert kept.after.components == 3, kept
 
 
+def ball_at(x: float, radius: float) -> trimesh.Trimesh:
+    made = trimesh.creation.icosphere(subdivisions=4, radius=radius)
+    made.apply_translation((x, 0, 0))
+    return made
+
+
+def test_small_parts_that_float_beside_a_body_are_joined_to_it():
+    """A chain of two beads beside a ball, the gaps 2 % of the whole's length."""
+    body, near, next_to_it = ball_at(0, 0.4), ball_at(0.48, 0.06), ball_at(0.61, 0.05)
+    raw = mesh_of(body, near, next_to_it)
+    done, report = finish_mesh(raw, SMALL)
+    after = report.after
+    assert after.watertight and after.components == 1 and after.genus == 0
+    assert report.steps[2].detail == "0 parts removed, 2 joined"
+    assert after.volume == pytest.approx(sum(one.volume for one in (body, near, next_to_it)), rel=0.01)
+    vertices = {tuple(one) for one in raw.vertices.tolist()}
+    assert {tuple(one) for one in done.vertices.tolist()} <= vertices  # none has moved
+
+
+@pytest.mark.parametrize(
+    ("other", "inside_out"),
+    [(ball_at(0.83, 0.4), False), (ball_at(0.6, 0.06), False), (ball_at(0.32, 0.06), True)],
+    ids=["as large as the body", "too far", "a bubble within it"],
+)
+def test_other_parts_are_not_joined(other, inside_out):
+    if inside_out:
+        other.invert()
+    raw = mesh_of(ball_at(0, 0.4), other)
+    done, report = finish_mesh(raw, replace(SMALL, whole=False, outside=False))
+    assert report.after.components == 2 and len(done.faces) == len(raw.faces)
+
+
 @pytest.mark.parametrize("faces", [500, 2000])
 def test_the_budget_of_faces_holds_and_the_surface_stays(faces):
     done, report = finish_mesh(mesh_of(sphere()), replace(SMALL, faces=faces))

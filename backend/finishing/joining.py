@@ -1,0 +1,152 @@
+"""Small parts that float beside a body are joined to it by a tube where they come nearest.
+
+V vertices · F faces · P parts · L corners of a loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from backend.finishing.arrays import ArrayMesh, directed_edges, vertex_normals
+
+_THICK = 0.35  # of a part's middle extent; the radius of the tube
+_THICKEST = 0.02  # of the longest side
+
+
+@dataclass(frozen=True)
+class _Gap:
+    """Between a vertex of a part and the nearest one of what it is joined to."""
+
+    part: int
+    here: int
+    there: int
+
+
+def join_parts(
+    mesh: ArrayMesh, number: np.ndarray, bodies: np.ndarray, loose: np.ndarray, reach: float
+) -> tuple[ArrayMesh, int]:
+    """A closed mesh whose loose parts (P,) bool within `reach` of a body (P,) bool hang together with it, and
+    how many parts those are; number (F,): the part of each face.
+
+    What is near a part that was joined is joined too. No vertex moves. Parts that lie inside are left alone.
+    """
+    gaps = _gaps(mesh, number, bodies, loose, reach)
+    if not gaps:
+        return mesh, 0
+    faces, count = mesh.faces, 0
+    longest = float((mesh.vertices.max(axis=0) - mesh.vertices.min(axis=0)).max())
+    for gap in gaps:
+        corners = mesh.vertices[np.unique(mesh.faces[number == gap.part])]
+        middle = float(np.sort(np.ptp(corners, axis=0))[1])
+        radius = min(_THICK * middle, _THICKEST * longest)
+        discs = [_disc(mesh.vertices, faces, end, radius) for end in (gap.here, gap.there)]
+        if all(disc.any() for disc in discs):
+            here, there = (_loop(faces[disc]) for disc in discs)
+            tube = _tube(mesh.vertices, here, there[::-1])
+            faces = np.concatenate([faces[~(discs[0] | discs[1])], tube]).astype(np.int32)
+            count += 1
+    return ArrayMesh(mesh.vertices, faces, mesh.colors).keep(np.ones(len(faces), bool)), count
+
+
+def _gaps(
+    mesh: ArrayMesh, number: np.ndarray, bodies: np.ndarray, loose: np.ndarray, reach: float
+) -> list[_Gap]:
+    """The gaps to be spanned, the bodies' neighbours first."""
+    gaps: list[_Gap] = []
+    normals = vertex_normals(mesh)
+    reached, left = bodies, loose.copy()
+    while reached.any() and left.any():
+        there = np.unique(mesh.faces[reached[number]])
+        here, first = np.unique(mesh.faces[left[number]], return_index=True)
+        parts = np.repeat(number[left[number]], 3)[first]
+        distance, nearest = cKDTree(mesh.vertices[there]).query(
+            mesh.vertices[here], distance_upper_bound=reach
+        )
+        order = np.lexsort((distance, parts))
+        order = order[np.unique(parts[order], return_index=True)[1]]
+        order = order[np.isfinite(distance[order])]
+        ends = here[order], there[nearest[order]]
+        across = mesh.vertices[ends[1]] - mesh.vertices[ends[0]]
+        facing = [
+            (normals[end] * across).sum(axis=1) * sign > 0 for end, sign in zip(ends, (1, -1), strict=True)
+        ]
+        reached = np.zeros_like(loose)
+        reached[parts[order]] = True
+        left &= ~reached
+        order = order[facing[0] & facing[1]]
+        gaps += [_Gap(int(parts[row]), int(here[row]), int(there[nearest[row]])) for row in order]
+    return gaps
+
+
+def _disc(vertices: np.ndarray, faces: np.ndarray, centre: int, radius: float) -> np.ndarray:
+    """The faces (F,) bool round a vertex up to a radius, at least its fan; none where that is no disc."""
+    grown = (faces == centre).any(axis=1)
+    disc = grown if _is_disc(faces[grown]) else np.zeros_like(grown)
+    near = np.linalg.norm(vertices - vertices[centre], axis=1) <= radius
+    within = np.flatnonzero(near[faces].all(axis=1))
+    while disc.any():
+        rim = np.zeros(len(vertices), bool)
+        rim[faces[grown]] = True
+        more = grown.copy()
+        more[within[rim[faces[within]].any(axis=1)]] = True
+        if (more == grown).all():
+            break
+        grown = more
+        disc = grown if _is_disc(faces[grown]) else disc
+    return disc
+
+
+def _rim(faces: np.ndarray) -> np.ndarray:
+    """The directed edges (L, 2) of faces that have no face of these on their other side."""
+    edges = directed_edges(faces).astype(np.int64)
+    keys, turned = edges[:, 0] << 32 | edges[:, 1], edges[:, 1] << 32 | edges[:, 0]
+    return edges[~np.isin(keys, turned)]
+
+
+def _is_disc(faces: np.ndarray) -> bool:
+    """Whether one loop bounds the faces (F, 3), which hang together, and they have no handle."""
+    rim = _rim(faces)
+    if len(rim) < 3 or len(np.unique(rim[:, 0])) < len(rim) or len(_loop(faces)) < len(rim):
+        return False
+    return len(np.unique(faces)) - (3 * len(faces) + len(rim)) // 2 + len(faces) == 1
+
+
+def _loop(faces: np.ndarray) -> np.ndarray:
+    """The corners (L,) of the loop that bounds the faces, as these run round it."""
+    rim = _rim(faces)
+    following = dict(rim.tolist())
+    loop = [int(rim[0, 0])]
+    while (corner := following[loop[-1]]) != loop[0]:
+        loop.append(corner)
+    return np.array(loop)
+
+
+def _tube(vertices: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Faces (N, 3) between two loops (L,) that run round the same way: edges of the first as they are, of the
+    other turned.
+    """
+    apart = np.linalg.norm(vertices[one][:, None] - vertices[other][None], axis=2)
+    start = np.unravel_index(apart.argmin(), apart.shape)
+    one, other = np.roll(one, -start[0]), np.roll(other, -start[1])
+    shares = [_shares(vertices[loop]) for loop in (one, other)]
+    faces = []
+    i = j = 0
+    while i < len(one) or j < len(other):
+        a, b = one[i % len(one)], other[j % len(other)]
+        if j == len(other) or (i < len(one) and shares[0][i + 1] <= shares[1][j + 1]):
+            i += 1
+            faces.append((a, one[i % len(one)], b))
+        else:
+            j += 1
+            faces.append((other[j % len(other)], b, a))
+    return np.array(faces)
+
+
+def _shares(points: np.ndarray) -> np.ndarray:
+    """How far (L + 1,) along a closed loop of points (L, 3) each of them lies, from 0 to 1."""
+    steps = np.linalg.norm(np.roll(points, -1, axis=0) - points, axis=1)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    return along / max(float(along[-1]), 1e-30)
