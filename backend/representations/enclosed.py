@@ -54,7 +54,9 @@ def with_solid_signs(cubes: Tensor, features: Tensor, resolution: int, shown: Te
     side = resolution + 1
     corners = linear(cubes.long()[:, None] + torch.tensor(CORNERS, device=cubes.device), side)
     distance = features[:, :8]
-    total = distance.new_zeros(side**3).index_add_(0, corners.flatten(), distance.flatten())
+    # The distances as extraction takes them: a corner that is inside for it alone would be a part of its own.
+    taken = distance - 1 / resolution
+    total = distance.new_zeros(side**3).index_add_(0, corners.flatten(), taken.flatten())
     inside = (total < 0).view(side, side, side).cpu().numpy()
     solid = made_solid(inside, None if shown is None else shown.cpu().numpy(), _GAP, _CRUMB)
     wanted, found = (torch.from_numpy(one).to(total.device).flatten()[corners] for one in (solid, inside))
