@@ -8,6 +8,7 @@ N cubes or Gaussians · C numbers of a cube · R cubes a side. Lengths are in ce
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from backend.lifting.outline import Outline
@@ -35,8 +36,10 @@ def outlined_cubes(
     outline, and those corners (R + 1, R + 1, R + 1) bool that the picture shows.
     """
     side, cell = resolution + 1, _CUBES_A_VOXEL * outline.cells / resolution
-    corners = linear(cubes.long()[:, None] + torch.tensor(CORNERS, device=cubes.device), side)
-    distance = features[:, :8]
+    middles = (cubes + 0.5) / resolution - 0.5
+    near = torch.nonzero(outline.beside_at(middles, _SLIMMEST) > -_DEEP - 1)[:, 0]
+    corners = linear(cubes[near].long()[:, None] + torch.tensor(CORNERS, device=cubes.device), side)
+    distance = features[near, :8]
     total, count = (distance.new_zeros(side**3) for _ in range(2))
     total.index_add_(0, corners.flatten(), distance.flatten())
     count.index_add_(0, corners.flatten(), torch.ones_like(distance).flatten())
@@ -45,9 +48,11 @@ def outlined_cubes(
     mean = total[used] / count[used] * cell
     fuller = mean - _FULLER * (1 + beside / _DEEP).clamp(0, 1)
     total[used] = torch.maximum(fuller, beside) / cell
-    near = count.index_fill(0, used[beside < -_DEEP], 0)[corners] > 0
-    shown = torch.zeros_like(total, dtype=torch.bool).index_fill(0, used[beside < 0], True)
-    changed = torch.cat([torch.where(near, total[corners], distance), features[:, 8:]], dim=1)
+    changes = torch.zeros_like(total, dtype=torch.bool).index_fill(0, used[beside > -_DEEP], True)
+    changed = features.clone()
+    changed[near, :8] = torch.where(changes[corners], total[corners], distance)
+    shown = F.interpolate(outline.beside()[None, None], (side,) * 3, mode="trilinear", align_corners=True) < 0
+    shown = shown.flatten().index_put((used,), beside < 0)
     return changed, shown.view((side,) * 3)
 
 
