@@ -170,7 +170,8 @@ def _steps(arrival: Arrival, then: Callable[[], None]) -> Generator[None, None, 
 
         def finish() -> None:
             told.append(finish_in_place(placement.finishes, asset))
-            then()
+            if not told[0]:
+                then()
 
         as_one_step(finish, placement.name)
         return told[0]

@@ -19,7 +19,7 @@ from ..splats.files import TO_FILE
 from ..splats.ply import write_ply
 from ..splats.values import Splats
 from .asset import Asset
-from .display.colors import set_up_colors
+from .display.colors import use_colors
 from .display.shading import BRIGHT_SINCE, show_in_solid, suit_preview_light
 from .files.kinds import IMAGES
 from .files.kinds import KINDS as FILES
@@ -92,15 +92,18 @@ def export_asset(
         with atomic(_target(base, "preview", preview_name), written) as path:
             render_preview(collection, path, picture=asset.pictures[0][1] if asset.pictures else b"")
     if "blend" in kinds:
-        set_up_colors(bpy.context.scene)
-        suit_preview_light(
-            BRIGHT_SINCE
-        )  # whatever Blender opens it: in older ones it is darker, no other colour
-        for screen in bpy.data.screens:
-            show_in_solid(screen, bpy.context.view_layer)
+        _set_up_views()
         with atomic(_target(base, "blend"), written) as path:
             bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, compress=True, check_existing=False)
     return written
+
+
+def _set_up_views() -> None:
+    """For whoever opens the file: colours as they are, of splats too, which may go into other scenes."""
+    use_colors(bpy.context.scene, "STANDARD")
+    suit_preview_light(BRIGHT_SINCE)  # in an older Blender it is darker, and of no other colour
+    for screen in bpy.data.screens:
+        show_in_solid(screen, bpy.context.view_layer)
 
 
 def _target(base: Path, kind: str, preview_name: str = "") -> Path:

@@ -14,7 +14,7 @@ from mathutils import Euler, Vector
 
 from ..srgb import srgb_from_linear
 from .collection import show
-from .display.colors import choose_colors
+from .display.colors import use_colors
 from .gaussians.object import is_gaussian
 from .gaussians.settings import raise_bounces
 
@@ -102,7 +102,7 @@ def _set_up(scene: bpy.types.Scene, size: int, samples: int) -> None:
     scene.render.resolution_percentage = 100
     scene.render.image_settings.file_format = "PNG"
     scene.render.image_settings.color_mode = "RGB"
-    choose_colors(scene, "STANDARD")
+    use_colors(scene, "STANDARD")
     world = bpy.data.worlds.new(STUDIO)
     if world.node_tree is None:
         world.use_nodes = True

@@ -211,6 +211,8 @@ def test_a_solid_view_that_an_artist_set_to_vertices_stays_when_something_is_fin
     screen = bpy.data.screens["Layout"]
     view = next(area.spaces.active for area in screen.areas if area.type == "VIEW_3D")
     view.shading.color_type = "VERTEX"
-    finish(_add(_asset()), _asset(textured=True))
+    collection = _add(_asset())
+    show_in_solid(screen, bpy.context.view_layer)
+    finish(collection, _asset(textured=True))
     renew_solid_colors()
     assert view.shading.color_type == "VERTEX"

@@ -67,8 +67,9 @@ def _show_in_solid(
     instead_of: tuple[str, ...] = (),
 ) -> None:
     """Sets what colours the Solid view where that is one of these now, or one of ours that was set here."""
-    if space.shading.color_type in (*instead_of, *(OWN if SOLID in screen else ())):
-        space.shading.color_type = _solid_colors(view_layer)
+    now, wanted = space.shading.color_type, _solid_colors(view_layer)
+    if now != wanted and now in (*instead_of, *(OWN if SOLID in screen else ())):
+        space.shading.color_type = wanted
         screen[SOLID] = True
 
 
