@@ -13,6 +13,8 @@ MOST_BOUNCES = 1024
 CERTAIN_BOUNCES = 96
 BOUNCES_RAISED = f"Cycles' transparent bounces are now {MOST_BOUNCES}: its rays pass through many splats"
 TRANSFORMS = {"STANDARD": "Standard", "VIEWERS": "Raw"}
+# Pixel filters' width, in pixels: Blender's own, and one that takes each pixel at its centre, as viewers do.
+SOFT, SHARP = 1.5, 0.01
 # Objects that light falls on.
 _LIT = ("MESH", "CURVE", "CURVES", "SURFACE", "META", "FONT", "POINTCLOUD", "VOLUME", "GREASEPENCIL")
 
@@ -36,13 +38,26 @@ def use_colors(scene: bpy.types.Scene, choice: str) -> None:
     """Lets the scene show the splats' colours as they are, without a film's response.
 
     "STANDARD" mixes light, as for all other objects. "VIEWERS" mixes what displays are told, as viewers of
-    splats do; the view transform that leaves this alone leaves other objects too dark.
+    splats do, and takes pixels at their centres; the view transform that leaves this alone leaves other
+    objects too dark, and the filter gives them jagged edges.
     """
+    _use_filter(scene, sharp=choice == "VIEWERS")
     scene.view_settings.view_transform = TRANSFORMS[choice]
     scene.view_settings.look = "None"
     for item in filter(is_gaussian, scene.objects):
         set_input(item.modifiers[MODIFIER], ENCODED, choice == "VIEWERS")
         item.update_tag()
+
+
+def _use_filter(scene: bpy.types.Scene, sharp: bool) -> None:
+    owners = [(scene.render, "filter_size")]
+    if hasattr(scene, "cycles"):
+        owners.append((scene.cycles, "filter_width"))
+    for owner, name in owners:
+        if sharp:
+            setattr(owner, name, SHARP)
+        elif abs(getattr(owner, name) - SHARP) < 1e-6:
+            setattr(owner, name, SOFT)
 
 
 def suited_colors(scene: bpy.types.Scene) -> str:

@@ -169,7 +169,11 @@ class TRELLIS_OT_set_up_splat_render(bpy.types.Operator):
         name="Colors",
         items=(
             ("STANDARD", "Standard", "Beside other objects: view transform Standard"),
-            ("VIEWERS", "As Viewers", "Exactly as viewers of splats, for splats alone: view transform Raw"),
+            (
+                "VIEWERS",
+                "As Viewers",
+                "Exactly as viewers of splats, for splats alone: view transform Raw, sharp pixels",
+            ),
         ),
     )
 
