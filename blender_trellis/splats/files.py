@@ -27,7 +27,8 @@ def read_splats(path: Path) -> tuple[Splats, int]:
     if reader is None:
         raise Fault(f'"{path}" is no file of splats: choose one that ends in {", ".join(READERS)}.')
     try:
-        found = reader(path)
+        with np.errstate(over="ignore", invalid="ignore"):  # doubles that are no float32: not sound then
+            found = reader(path)
     except OSError as error:
         raise Fault(f'"{path}" cannot be read ({error.strerror or error}).') from error
     splats = found.sound()

@@ -19,6 +19,7 @@ Tables = dict[str, dict[str, np.ndarray]]
 CHUNK = 256
 _BITS = (11, 10, 11)
 _REST_RANGE = 8.0  # coefficients from -4 to 4
+_LEAST_SCALE = -20.0  # log; a splat without thickness would take the steps between its chunk's other widths
 _WORDS = ("packed_position", "packed_rotation", "packed_scale", "packed_color")
 
 
@@ -61,7 +62,7 @@ def write_packed_ply(path: Path, splats: Splats) -> None:
     colors = splats.f_dc * np.float32(harmonics.DC) + 0.5
     parts = [
         (splats.position, "{}_{}", "xyz"),
-        (splats.scale, "{}_scale_{}", "xyz"),
+        (np.maximum(splats.scale, _LEAST_SCALE), "{}_scale_{}", "xyz"),
         (colors, "{}_{}", "rgb"),
     ]
     starts = np.arange(0, len(splats), CHUNK)

@@ -3,6 +3,10 @@
 The 3DGS layout is one `vertex` element of float32: x y z nx ny nz f_dc_* f_rest_* opacity scale_* rot_*.
 """
 
+import itertools
+import os
+import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -21,7 +25,8 @@ _TYPES = {
     "float": "f4", "float32": "f4", "double": "f8", "float64": "f8",
 }  # fmt: skip
 _ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": "="}
-_LONGEST_HEADER = 1 << 16
+_LONGEST_HEADER = 1 << 20
+_END = re.compile(rb"[\r\n]end_header[ \t]*(\r\n|\r|\n|$)")
 _LIST = "list"
 _GROUPS = {
     "position": ("x", "y", "z"),
@@ -88,14 +93,15 @@ def _columns(table: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
 def _header(file: BinaryIO, path: Path) -> tuple[str, list[Element]]:
     """The byte order, "=" for text, and the elements: name, count and row."""
     start = file.read(_LONGEST_HEADER)
-    text, end, _ = start.partition(b"end_header")
-    if not start.startswith(b"ply") or not end:
+    end = _END.search(start)
+    if not start.startswith(b"ply") or end is None:
         raise Fault(f'"{path}" is not a PLY file: choose a file of Gaussian splats.')
-    file.seek(len(text) + len(end) + (2 if start[len(text) + len(end) :].startswith(b"\r\n") else 1))
+    text = start[: end.start()]
+    file.seek(end.end())
     order = ""
     elements: list[Element] = []
     try:
-        for words in (line.split() for line in text.decode("latin-1").splitlines()[1:]):
+        for words in (line.split() for line in re.split("[\r\n]+", text.decode("latin-1"))[1:]):
             if words[:1] == ["format"]:
                 order = _ORDERS[words[1]]
             elif words[:1] == ["element"]:
@@ -130,13 +136,14 @@ def _body(file: BinaryIO, path: Path, order: str, elements: list[Element]) -> Ta
 
 def _binary_rows(file: BinaryIO, count: int, row: list[tuple[str, str]]) -> dict[str, np.ndarray]:
     size = np.dtype(row).itemsize
-    data = file.read(count * size)
+    there = os.fstat(file.fileno()).st_size - file.tell()  # the header of a damaged file may ask for more
+    data = file.read(min(count * size, there))
     table = np.frombuffer(data[: len(data) - len(data) % size], row)
     return {name: table[name] for name, _ in row}
 
 
 def _text_rows(file: BinaryIO, count: int, row: list[tuple[str, str]], path: Path) -> dict[str, np.ndarray]:
-    lines = [line for _, line in zip(range(count), file, strict=False)]
+    lines = list(itertools.islice(filter(bytes.strip, file), min(count, sys.maxsize)))
     try:
         values = np.array([line.split() for line in lines], np.float64).reshape(-1, len(row))
     except ValueError as error:

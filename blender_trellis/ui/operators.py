@@ -122,7 +122,11 @@ class TRELLIS_OT_true_colors(bpy.types.Operator):
         items=(
             ("SUITED", "Automatic", "As Viewers where splats alone are rendered, else Standard"),
             ("STANDARD", "Standard", "For lit objects, and splats beside them: view transform Standard"),
-            ("VIEWERS", "As Viewers", "Exactly as viewers of splats, for splats alone: view transform Raw"),
+            (
+                "VIEWERS",
+                "As Viewers",
+                "Exactly as viewers of splats, for splats alone: view transform Raw, sharp pixels",
+            ),
         ),
     )
 

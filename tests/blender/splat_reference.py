@@ -1,6 +1,7 @@
 """Splats drawn by the published method, for comparison with renders: projected Gaussians, front to back."""
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from mathutils import Euler, Matrix
@@ -13,6 +14,22 @@ FOCAL = SIZE * 1.6  # pixels
 ANGLE = 2 * math.atan(SIZE / 2 / FOCAL)  # the camera's, radians
 CAMERA = Matrix.LocRotScale((0.3, -1.6, 0.7), Euler((math.radians(67), 0, 0.2)), (1, 1, 1))
 LOW_PASS = 0.1  # pixels²
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Which point falls on which pixel: focal lengths or, for parallel views, pixels a unit, and the middle.
+
+    size, focal, centre: (across, down), in pixels.
+    """
+
+    size: tuple[int, int] = (SIZE, SIZE)
+    focal: tuple[float, float] = (FOCAL, FOCAL)
+    centre: tuple[float, float] = (SIZE / 2, SIZE / 2)
+    parallel: bool = False
+
+
+SQUARE = Picture()
 
 
 def cloud(count: int, harmonic_count: int = 0) -> Splats:
@@ -48,26 +65,38 @@ def tangle(count: int) -> Splats:
     return Splats(**{name: value.astype(np.float32) for name, value in values.items()})
 
 
-def rasterised(splats: Splats, camera: Matrix) -> np.ndarray:
-    """(SIZE, SIZE, 3) on black by the published method; `camera` leads from its frame to the splats'."""
+def thinned(splats: Splats, factors: tuple[float, float, float]) -> Splats:
+    """The splats with each of their axes made that many times as wide."""
+    return replace(splats, scale=splats.scale + np.log(factors).astype(np.float32))
+
+
+def rasterised(
+    splats: Splats, camera: Matrix, picture: Picture = SQUARE, low_pass: float = LOW_PASS
+) -> np.ndarray:
+    """(height, width, 3) on black by the published method; `camera` leads from its frame to the splats'."""
     into = np.array(camera.inverted())
     seen = splats.position @ into[:3, :3].T + into[:3, 3]
     seen[:, 1:] *= -1  # y down, z ahead
     turn = np.diag([1, -1, -1]) @ into[:3, :3]
     axes = turn @ quaternions.matrices(splats.rotation) * np.exp(splats.scale)[:, None]
+    far = np.ones((len(splats), 1)) if picture.parallel else seen[:, 2:]
     jacobian = np.zeros((len(splats), 2, 3))
-    jacobian[:, 0, 0] = jacobian[:, 1, 1] = FOCAL / seen[:, 2]
-    jacobian[:, :, 2] = -FOCAL * seen[:, :2] / seen[:, 2:] ** 2
+    jacobian[:, [0, 1], [0, 1]] = picture.focal / far
+    if not picture.parallel:
+        jacobian[:, :, 2] = -seen[:, :2] * picture.focal / far**2
     flat = jacobian @ axes
-    inverse = np.linalg.inv(flat @ flat.transpose(0, 2, 1) + LOW_PASS * np.eye(2))
-    centre = FOCAL * seen[:, :2] / seen[:, 2:] + SIZE / 2
+    inverse = np.linalg.inv(flat @ flat.transpose(0, 2, 1) + low_pass * np.eye(2))
+    centre = seen[:, :2] * picture.focal / far + picture.centre
     directions = splats.position - np.array(camera.translation)
+    if picture.parallel:
+        directions = np.tile(-np.array(camera.col[2][:3]), (len(splats), 1))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     values = harmonics.basis(directions)[:, None, : splats.f_rest.shape[2]]
     color = np.clip(0.5 + harmonics.DC * splats.f_dc + (splats.f_rest * values).sum(axis=2), 0, 1)
     peak = 1 / (1 + np.exp(-splats.opacity[:, 0]))
-    pixels = np.stack(np.meshgrid(np.arange(SIZE) + 0.5, np.arange(SIZE) + 0.5), axis=-1)
-    image, left = np.zeros((SIZE, SIZE, 3)), np.ones((SIZE, SIZE, 1))
+    width, height = picture.size
+    pixels = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=-1)
+    image, left = np.zeros((height, width, 3)), np.ones((height, width, 1))
     for n in np.argsort(seen[:, 2]):
         offset = pixels - centre[n]
         power = np.einsum("xyi,ij,xyj->xy", offset, inverse[n], offset)

@@ -77,6 +77,18 @@ def test_the_packed_layout_rounds_as_little_as_it_says(tmp_path, count):
     assert (np.abs((read.rotation * unit).sum(axis=1)) > 0.9999).all()
 
 
+def test_splats_without_thickness_leave_the_packed_layout_its_steps_for_others(tmp_path):
+    splats = some_splats(200, 0)
+    splats.scale[::2, 2] = -80.0
+    WRITERS["PACKED"](tmp_path / "a.ply", splats)
+    read, _ = read_splats(tmp_path / "a.ply")
+    nearest = np.linalg.norm(read.position[:, None] - splats.position, axis=2).argmin(axis=1)
+    expected = splats.taken(nearest)
+    flat = expected.scale[:, 2] < -70
+    assert flat.sum() == 100 and (read.scale[flat, 2] < -19).all()
+    np.testing.assert_allclose(read.scale[~flat], expected.scale[~flat], atol=0.02)
+
+
 def test_a_packed_splat_is_as_superspat_lays_it_out(tmp_path):
     """Bits set by hand: the second of four splats lies in the middle of the chunk's box."""
     names = [f"{end}_{axis}" for end in ("min", "max") for axis in "xyz"]
@@ -120,6 +132,27 @@ def test_other_orders_types_and_text_are_read(tmp_path):
     lines = [" ".join(f"{value:.9g}" for value in row) for row in rows]
     (tmp_path / "c.ply").write_text("\n".join([*header, "end_header", *lines, ""]))
     np.testing.assert_array_equal(read_splats(tmp_path / "c.ply")[0].scale, splats.scale)
+    (tmp_path / "d.ply").write_text("\r\n".join([*header, "end_header", "", *lines, "", ""]), newline="")
+    np.testing.assert_array_equal(read_splats(tmp_path / "d.ply")[0].scale, splats.scale)
+
+
+def test_comments_may_be_long_and_name_the_headers_end(tmp_path):
+    splats = some_splats(20, 3)
+    write_ply(tmp_path / "a.ply", splats)
+    comments = [b"comment \xff is not end_header yet", *[b"comment " + b"x" * 999] * 100]
+    data = (tmp_path / "a.ply").read_bytes().replace(b"element", b"\n".join([*comments, b"element"]), 1)
+    (tmp_path / "a.ply").write_bytes(data)
+    np.testing.assert_array_equal(read_splats(tmp_path / "a.ply")[0].f_rest, splats.f_rest)
+
+
+@pytest.mark.filterwarnings("error")
+def test_doubles_that_no_float_holds_leave_their_splat_out(tmp_path):
+    row = np.tile(np.arange(1.0, 18.0), (3, 1))
+    row[1, 0] = 1e300
+    header = _with_header(3, *(f"property double {name}" for name in property_names(0)))
+    (tmp_path / "a.ply").write_bytes(header + row.astype("<f8").tobytes())
+    read, left_out = read_splats(tmp_path / "a.ply")
+    assert len(read) == 2 and left_out == 1
 
 
 def test_a_splat_file_of_32_bytes_a_row(tmp_path):
@@ -168,6 +201,7 @@ BROKEN = {
     "empty.ply": (b"", "not a PLY"),
     "picture.ply": (b"\x89PNG\r\n" * 9, "not a PLY"),
     "cut.ply": (_with_header(5, *FLOATS) + b"\0" * 100, "ends too early"),
+    "huge.ply": (_with_header(10**30, *FLOATS) + b"\0" * 680, "ends too early"),
     "points.ply": (_with_header(0, *FLOATS[:6]), "no Gaussian splats"),
     "none.ply": (_with_header(0, *FLOATS), "no splats"),
     "list.ply": (_with_header(1, "property list uchar int a"), "no Gaussian splats"),

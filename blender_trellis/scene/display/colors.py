@@ -28,6 +28,8 @@ _NEUTRAL = {
     "use_curve_mapping": False,
     "use_white_balance": False,  # since Blender 4.3
 }
+# Pixel filters' width, in pixels: Blender's own, and one that takes each pixel at its centre, as viewers do.
+_SOFT, _SHARP = 1.5, 0.01
 # Objects that light falls on.
 _LIT = ("MESH", "CURVE", "CURVES", "SURFACE", "META", "FONT", "POINTCLOUD", "VOLUME", "GREASEPENCIL")
 _UNSEEN = ("CAMERA", "ARMATURE", "LATTICE", "SPEAKER")
@@ -63,8 +65,8 @@ def use_colors(scene: bpy.types.Scene, choice: str) -> None:
     """Lets the scene show colours as they are, without a film's response.
 
     "STANDARD" mixes light, as for all other objects. "VIEWERS" mixes what displays are told, as viewers of
-    splats do; the view transform that leaves this alone leaves other objects too dark. Raises Fault where the
-    view transform is lacking.
+    splats do, and takes pixels at their centres; the view transform that leaves this alone leaves other
+    objects too dark, and the filter gives them jagged edges. Raises Fault where the view transform is lacking.
     """
     try:
         scene.view_settings.view_transform = TRANSFORMS[choice]
@@ -75,7 +77,19 @@ def use_colors(scene: bpy.types.Scene, choice: str) -> None:
     for name, value in _NEUTRAL.items():
         if hasattr(scene.view_settings, name):
             setattr(scene.view_settings, name, value)
+    _use_filter(scene, sharp=choice == "VIEWERS")
     _encode(_splats(scene), choice == "VIEWERS")
+
+
+def _use_filter(scene: bpy.types.Scene, sharp: bool) -> None:
+    owners = [(scene.render, "filter_size")]
+    if hasattr(scene, "cycles"):
+        owners.append((scene.cycles, "filter_width"))
+    for owner, name in owners:
+        if sharp:
+            setattr(owner, name, _SHARP)
+        elif abs(getattr(owner, name) - _SHARP) < 1e-6:
+            setattr(owner, name, _SOFT)
 
 
 def suited_colors(scene: bpy.types.Scene) -> str:

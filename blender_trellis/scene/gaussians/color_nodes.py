@@ -9,6 +9,7 @@ import bpy
 
 from ...splats.harmonics import BASIS, COUNTS, DC
 from ..materials import COLOR_ATTRIBUTE
+from .cards import seen_along
 from .node_builder import NodeBuilder
 
 
@@ -19,7 +20,7 @@ def add_color(
     display = build.vector("MULTIPLY_ADD", _triple(build, "f_dc_{}", (0, 1, 2)), (DC,) * 3, (0.5,) * 3)
     count = COUNTS[degree]
     if degree:
-        product = _products(build, _direction(build))
+        product = _products(build, seen_along(build))
     for place in range(count):
         value = None
         for factor, axes in BASIS[place]:
@@ -45,16 +46,6 @@ def _triple(build: NodeBuilder, pattern: str, places: tuple[int, ...]) -> bpy.ty
         for place in places
     ]
     return build.combined(*(next(socket for socket in node.outputs if socket.enabled) for node in nodes))
-
-
-def _direction(build: NodeBuilder) -> bpy.types.NodeSocket:
-    """From the active camera to the splat, in the object's frame."""
-    camera = build.node("GeometryNodeInputActiveCamera").outputs[0]
-    location = build.node("GeometryNodeObjectInfo", {"Object": camera}, transform_space="RELATIVE").outputs[
-        "Location"
-    ]
-    position = build.node("GeometryNodeInputPosition").outputs[0]
-    return build.vector("NORMALIZE", build.vector("SUBTRACT", position, location))
 
 
 def _products(build: NodeBuilder, direction: bpy.types.NodeSocket) -> Callable[[str], bpy.types.NodeSocket]:

@@ -19,16 +19,17 @@ from .node_builder import NodeBuilder
 GROUP_NAME = "TRELLIS Splats"
 KEY = "trellis_splats"
 # Bump when the nodes change: files keep the group they were saved with, new results get the new one.
-GROUP_VERSION = 3
+GROUP_VERSION = 4
 LEAST_OPACITY = 1 / 255  # a splat whose centre has less is not seen, as in the published rasteriser
 END = 0.01  # a hull ends where its splat's fall-off has come down to this opacity: more is only slower
 FAINTEST = 0.1  # fainter splats end where they have come down to END / FAINTEST of themselves
 HAZE_LOGIT = -3.0  # splats under 5 % opacity are haze that ellipsoids, being opaque, would turn to grit
 THINNEST = 0.01  # of the widest axis: thinner hulls would have their two sides in one place
 CORNER = math.sqrt(3.0)  # of an octahedron around the unit sphere
+WIDENED = 0.1  # pixels², as the engine's rasteriser and TRELLIS's own have it; most viewers have 0.3
 IN_VIEWPORT, SIZE, ENCODED = "Splats in Viewport", "Ellipsoid Size", "Display Values"
-FACING = "Face the Camera"
-INPUTS = (IN_VIEWPORT, SIZE, ENCODED, FACING, "Material")
+FACING, WIDENING = "Face the Camera", "Pixel Widening"
+INPUTS = (IN_VIEWPORT, SIZE, ENCODED, FACING, WIDENING, "Material")
 
 
 def splat_nodes(degree: int = 0) -> bpy.types.NodeTree:
@@ -93,6 +94,11 @@ def _declare_sockets(sockets: bpy.types.NodeTreeInterface) -> None:
     facing = sockets.new_socket(FACING, in_out="INPUT", socket_type="NodeSocketBool")
     facing.default_value = True
     facing.description = "Renders draw splats in the order that viewers have. Off: for shadows and mirrors"
+    widening = sockets.new_socket(WIDENING, in_out="INPUT", socket_type="NodeSocketFloat")
+    widening.default_value, widening.min_value, widening.max_value = WIDENED, 0.0, 10.0
+    widening.description = (
+        "Pixels² by which renders widen splats that face the camera, as rasterisers do. Most viewers: 0.3"
+    )
     sockets.new_socket("Material", in_out="INPUT", socket_type="NodeSocketMaterial")
     sockets.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
 
@@ -109,52 +115,68 @@ def _build(build: NodeBuilder, degree: int) -> None:
     )
     logarithm = build.math("LOGARITHM", span(build, opacity), math.e)
     reach = build.math("SQRT", build.math("MULTIPLY", logarithm, 2.0))  # in standard deviations
-    corner = build.math("DIVIDE", group_in[SIZE], CORNER)
-    radii = _radii(build, build.choice(solid, reach, corner))
     rotation = build.node(
         "FunctionNodeQuaternionToRotation", {place: _attribute(build, f"rot_{place}") for place in range(4)}
     ).outputs["Rotation"]
+    turned = [
+        build.node("FunctionNodeRotateVector", {"Vector": axis, "Rotation": rotation}).outputs[0]
+        for axis in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    ]
     geometry = add_color(build, geometry, degree, group_in[ENCODED])
     facing = build.math("GREATER_THAN", build.math("SUBTRACT", group_in[FACING], in_viewport), 0.5)
     peak = build.math("MULTIPLY", opacity, build.choice(facing, 1.0, -1.0))
     geometry = _stored(build, geometry, "splat_opacity", "FLOAT", build.choice(solid, peak, 2.0))
-    axes = []
-    for place, name in enumerate("xyz"):
-        axis = tuple(float(place == other) for other in range(3))
-        turned = build.node("FunctionNodeRotateVector", {"Vector": axis, "Rotation": rotation}).outputs[0]
-        axes.append(build.vector("SCALE", turned, radii[place]))
-        row = build.vector("SCALE", turned, build.math("DIVIDE", 1.0, radii[place]))
-        geometry = _stored(build, geometry, f"splat_{name}", "FLOAT_VECTOR", row)
-    hull = _octahedron(build, group_in["Geometry"])
-    hulls = _realized(build, geometry, hull, rotation, build.combined(*radii))
-    mesh = build.choice(facing, hulls, _cards(build, geometry, axes), "GEOMETRY")
+    corner = build.math("DIVIDE", group_in[SIZE], CORNER)
+    hulls = _hulls(
+        build, geometry, group_in["Geometry"], rotation, turned, build.choice(solid, reach, corner)
+    )
+    cards = _cards(build, geometry, turned, reach, group_in[WIDENING])
+    mesh = build.choice(facing, hulls, cards, "GEOMETRY")
     material = build.node("GeometryNodeSetMaterial", {"Geometry": mesh, "Material": group_in["Material"]})
     build.node("NodeGroupOutput", {0: material.outputs[0]})
 
 
-def _radii(build: NodeBuilder, reach: bpy.types.NodeSocket) -> list[bpy.types.NodeSocket]:
-    """The hull's three half-axes."""
+def _hulls(
+    build: NodeBuilder,
+    points: bpy.types.NodeSocket,
+    vertices: bpy.types.NodeSocket,
+    rotation: bpy.types.NodeSocket,
+    turned: list[bpy.types.NodeSocket],
+    reach: bpy.types.NodeSocket,
+) -> bpy.types.NodeSocket:
+    """An octahedron around each splat, so many standard deviations wide, in its turned frame."""
     logs = [_attribute(build, f"scale_{axis}") for axis in range(3)]
     widest = build.math("MAXIMUM", build.math("MAXIMUM", logs[0], logs[1]), logs[2])
     least = build.math("ADD", widest, math.log(THINNEST))
-    return [
+    radii = [
         build.math("MULTIPLY", build.math("EXPONENT", build.math("MAXIMUM", log, least)), reach)
         for log in logs
     ]
+    for name, axis, radius in zip("xyz", turned, radii, strict=True):
+        row = build.vector("SCALE", axis, build.math("DIVIDE", 1.0, radius))
+        points = _stored(build, points, f"splat_{name}", "FLOAT_VECTOR", row)
+    return _realized(build, points, _octahedron(build, vertices), rotation, build.combined(*radii))
 
 
 def _cards(
-    build: NodeBuilder, points: bpy.types.NodeSocket, axes: list[bpy.types.NodeSocket]
+    build: NodeBuilder,
+    points: bpy.types.NodeSocket,
+    turned: list[bpy.types.NodeSocket],
+    reach: bpy.types.NodeSocket,
+    widening: bpy.types.NodeSocket,
 ) -> bpy.types.NodeSocket:
-    """A card on each splat, given the half-axes of its hull."""
-    position = build.node("GeometryNodeInputPosition").outputs[0]
-    points = _stored(build, points, "splat_place", "FLOAT_VECTOR", position)
+    """A card on each splat. Its place is that on the card, wherever the ray comes from: of the rows that lead
+    into the splat's frame only the last is there, across the card."""
+    axes = []
+    for place, axis in enumerate(turned):
+        deviation = build.math("EXPONENT", _attribute(build, f"scale_{place}"))
+        axes.append(build.vector("SCALE", axis, build.math("MULTIPLY", deviation, reach)))
+    made = card(build, axes, build.math("MULTIPLY", build.math("SQRT", widening), reach))
+    points = _stored(build, points, "splat_z", "FLOAT_VECTOR", made.normal)
     square = build.node("GeometryNodeMeshGrid", {0: 2.0, 1: 2.0, 2: 2, 3: 2}).outputs["Mesh"]
-    mesh = _realized(build, points, square, *card(build, axes))
-    offset = build.vector("SUBTRACT", position, _attribute(build, "splat_place", "FLOAT_VECTOR"))
-    rows = (_attribute(build, f"splat_{name}", "FLOAT_VECTOR") for name in "xyz")
-    place = build.combined(*(build.vector("DOT_PRODUCT", row, offset) for row in rows))
-    return _stored(build, mesh, "splat_place", "FLOAT_VECTOR", place)
+    place = build.node("GeometryNodeInputPosition").outputs[0]
+    square = _stored(build, square, "splat_place", "FLOAT_VECTOR", place)
+    return _realized(build, points, square, made.rotation, made.scale)
 
 
 def _realized(

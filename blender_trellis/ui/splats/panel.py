@@ -4,7 +4,7 @@ import bpy
 
 from ...scene.collection import shown
 from ...scene.display.colors import colors_in_use, suited_colors
-from ...scene.gaussians.nodes import FACING, IN_VIEWPORT, SIZE, get_input, input_property
+from ...scene.gaussians.nodes import FACING, IN_VIEWPORT, SIZE, WIDENING, get_input, input_property
 from ...scene.gaussians.object import MODIFIER
 from ...scene.gaussians.settings import lacks_bounces
 from ..widgets import draw_text, letters_across
@@ -31,6 +31,9 @@ def draw_splats(
     row.active = not get_input(modifier, IN_VIEWPORT)
     row.prop(*input_property(modifier, SIZE), text=SIZE)
     column.prop(*input_property(modifier, FACING), text=FACING)
+    row = column.row()
+    row.active = bool(get_input(modifier, FACING))
+    row.prop(*input_property(modifier, WIDENING), text=WIDENING)
     _draw_render_settings(layout, context, splats)
 
 
