@@ -66,7 +66,8 @@ def use_colors(scene: bpy.types.Scene, choice: str) -> None:
 
     "STANDARD" mixes light, as for all other objects. "VIEWERS" mixes what displays are told, as viewers of
     splats do, and takes pixels at their centres; the view transform that leaves this alone leaves other
-    objects too dark, and the filter gives them jagged edges. Raises Fault where the view transform is lacking.
+    objects too dark, and the filter gives them jagged edges. Raises Fault where the view transform is
+    lacking.
     """
     try:
         scene.view_settings.view_transform = TRANSFORMS[choice]
