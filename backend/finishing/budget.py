@@ -28,7 +28,10 @@ def reduce_faces(mesh: ArrayMesh, faces: int, wait: Callable[[], None] = lambda:
     if faces == 0 or len(mesh.faces) <= faces:
         return mesh
     closed = is_closed(mesh.faces)
-    fewer = mesh
+    # What may collapse is judged by absolute distances, so the longest side becomes 1 meanwhile.
+    low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+    middle, size = (low + high) / 2, float((high - low).max()) or 1.0
+    fewer = ArrayMesh((mesh.vertices - middle) / size, mesh.faces, mesh.colors)
     for haste in _HASTE:
         fewer = _collapsed(fewer, round(faces * (1 - _SPARE)) if closed else faces, haste, wait)
         if closed:
@@ -37,11 +40,13 @@ def reduce_faces(mesh: ArrayMesh, faces: int, wait: Callable[[], None] = lambda:
             break
     if len(fewer.faces) and parts(fewer).max() > parts(mesh).max():
         fewer = remove_crumbs(fewer, _SPLINTER)[0]
-    return fewer
+    return ArrayMesh(fewer.vertices * size + middle, fewer.faces, fewer.colors)
 
 
 def _collapsed(mesh: ArrayMesh, faces: int, haste: int, wait: Callable[[], None]) -> ArrayMesh:
-    """Which edges collapse is decided with the colours as a relief: their borders are creases then."""
+    """Of a mesh whose longest side is 1. The colours are a relief while it is decided which edges collapse:
+    their borders are creases then.
+    """
     points = mesh.vertices.astype(np.float32)
     if mesh.colors is None:
         vertices, fewer = _in_child_if_large(collapsed, (points, mesh.faces), faces, haste, wait)

@@ -210,6 +210,14 @@ def test_the_budget_of_faces_holds_and_the_surface_stays(faces):
     assert (done.vertices.norm(dim=1) - 0.45).abs().max() < CELL
 
 
+@pytest.mark.parametrize("scale", [1e-15, 1e15])
+def test_the_budget_of_faces_holds_in_any_unit(scale):
+    ball = ArrayMesh(np.asarray(sphere().vertices) * scale, np.asarray(sphere().faces, np.int32))
+    fewer = reduce_faces(ball, 500)
+    assert 450 < len(fewer.faces) <= 500 and facts_of(fewer).watertight
+    assert np.abs(np.linalg.norm(fewer.vertices, axis=1) / scale - 0.45).max() < CELL
+
+
 @pytest.mark.parametrize(("faces", "wrong"), [(5000, 0.017), (1000, 0.032)])
 def test_the_budget_keeps_the_border_of_two_colours(faces, wrong):
     """A wavy border; without regard to colours 2.4 % and 5.3 % of the surface get the other one's."""
