@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 
 Format = Literal["mesh", "gaussian", "radiance_field"]
 Memory = Literal["auto", "keep", "release"]
