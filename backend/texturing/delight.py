@@ -13,7 +13,7 @@ from scipy import ndimage
 from backend.texturing.camera import Camera
 
 _SIZE = 256
-_SMOOTH = 2.0  # pixels of the fit over which normals are averaged: mesh and picture agree no better
+_SMOOTH = 4.0  # pixels of the fit over which normals are averaged: mesh and picture agree no better
 _FEWEST = 100  # pixels that tell a light
 _OPAQUE = 0.95
 _HUES = 36  # steps of a colour's share of red and of green

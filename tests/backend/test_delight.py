@@ -23,14 +23,14 @@ DISTANCE = 3.0
 
 
 def ball_of_two_paints() -> tuple[trimesh.Trimesh, np.ndarray]:
-    shape = trimesh.creation.icosphere(5, radius=0.45)
+    shape = trimesh.creation.icosphere(4, radius=0.45)
     striped = np.sin(shape.vertices[:, 2] * 25) > 0
     return shape, np.where(striped[:, None], [0.8, 0.3, 0.2], [0.3, 0.4, 0.7])
 
 
 def white_ball_with_a_black_spot() -> tuple[trimesh.Trimesh, np.ndarray]:
     """Both without a hue: only how far apart they are tells paint from light."""
-    shape = trimesh.creation.icosphere(5, radius=0.45)
+    shape = trimesh.creation.icosphere(4, radius=0.45)
     spot = np.linalg.norm(shape.vertices - [0.15, -0.4, 0.1], axis=1) < 0.18
     return shape, np.where(spot[:, None], 0.08, [0.8, 0.8, 0.8])
 
@@ -38,7 +38,7 @@ def white_ball_with_a_black_spot() -> tuple[trimesh.Trimesh, np.ndarray]:
 def grey_figure() -> tuple[trimesh.Trimesh, np.ndarray]:
     """A body, a head and a foot with flat sides, all of one paint."""
     body = trimesh.creation.capsule(height=0.4, radius=0.15).apply_translation([0, 0, -0.2])
-    head = trimesh.creation.icosphere(3, radius=0.14).apply_translation([0, -0.05, 0.4])
+    head = trimesh.creation.icosphere(2, radius=0.14).apply_translation([0, -0.05, 0.4])
     foot = trimesh.creation.box([0.6, 0.4, 0.1]).apply_translation([0, 0, -0.42])
     shape = trimesh.util.concatenate([body, head, foot.subdivide()])
     return shape, np.full((len(shape.vertices), 3), [0.7, 0.65, 0.5])
@@ -52,7 +52,7 @@ def picture_of(shape: trimesh.Trimesh, colors: np.ndarray, light: Light) -> tupl
     )
     view = View(0.0, ELEVATION, 0.6, DISTANCE, light)
     fov = 2 * np.arcsin(np.sqrt(0.75) / DISTANCE)
-    return np.asarray(cutout(render(asset, view, 512))), around(shape.vertices, 0.0, ELEVATION, fov)
+    return np.asarray(cutout(render(asset, view, 384))), around(shape.vertices, 0.0, ELEVATION, fov)
 
 
 def likeness(shape: trimesh.Trimesh, colors: np.ndarray, light: Light, delight: bool) -> float:
