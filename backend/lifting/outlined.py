@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backend.lifting.outline import Outline
-from backend.representations.cube_grid import linear, unlinear
+from backend.representations.cube_grid import corner_mean, linear, unlinear
 from backend.representations.flexicubes_tables import CORNERS
 from backend.representations.gaussians import Gaussians
 
@@ -20,10 +20,8 @@ _CUBES_A_VOXEL = 4  # along a side; distances at corners are in voxels
 _SLIMMEST = 0.4  # half the width that the thinnest parts have
 _FULLER = 0.7  # how much thicker a solid is made at the outline, before it is cut there
 _DEEP = 2.0  # from the outline inwards to where nothing changes
-_WITHIN, _WIDEST = (
-    1.2,
-    0.3,
-)  # standard deviations of a Gaussian that the outline holds, and the largest one there
+_WITHIN = 1.2  # standard deviations of a Gaussian that the outline holds
+_WIDEST = 0.3  # standard deviation of one near it
 _MOVES, _FARTHEST = 2, 4.0  # how often, and how far at once, a Gaussian is moved inwards
 _STEP = 0.25  # for slopes
 _FAINT = 0.02  # opacity of what still lies beside, as decoders learn it of Gaussians without a surface
@@ -40,17 +38,14 @@ def outlined_cubes(
     near = torch.nonzero(outline.beside_at(middles, _SLIMMEST) > -_DEEP - 1)[:, 0]
     corners = linear(cubes[near].long()[:, None] + torch.tensor(CORNERS, device=cubes.device), side)
     distance = features[near, :8]
-    total, count = (distance.new_zeros(side**3) for _ in range(2))
-    total.index_add_(0, corners.flatten(), distance.flatten())
-    count.index_add_(0, corners.flatten(), torch.ones_like(distance).flatten())
-    used = torch.nonzero(count)[:, 0]
+    mean = corner_mean([distance[..., None]], corners, side**3)[:, 0] * cell
+    used = torch.nonzero(mean.isfinite())[:, 0]
     beside = outline.beside_at(unlinear(used, side) / resolution - 0.5, _SLIMMEST)
-    mean = total[used] / count[used] * cell
-    fuller = mean - _FULLER * (1 + beside / _DEEP).clamp(0, 1)
-    total[used] = torch.maximum(fuller, beside) / cell
-    changes = torch.zeros_like(total, dtype=torch.bool).index_fill(0, used[beside > -_DEEP], True)
+    fuller = mean[used] - _FULLER * (1 + beside / _DEEP).clamp(0, 1)
+    cut = mean.index_put((used,), torch.maximum(fuller, beside) / cell)
+    changes = torch.zeros_like(cut, dtype=torch.bool).index_fill(0, used[beside > -_DEEP], True)
     changed = features.clone()
-    changed[near, :8] = torch.where(changes[corners], total[corners], distance)
+    changed[near, :8] = torch.where(changes[corners], cut[corners], distance)
     shown = F.interpolate(outline.beside()[None, None], (side,) * 3, mode="trilinear", align_corners=True) < 0
     shown = shown.flatten().index_put((used,), beside < 0)
     return changed, shown.view((side,) * 3)
