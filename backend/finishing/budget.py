@@ -23,6 +23,7 @@ _MANY_FACES = 300_000  # from which on collapsing takes half a second, in which 
 def reduce_faces(mesh: ArrayMesh, faces: int, wait: Callable[[], None] = lambda: None) -> ArrayMesh:
     """At most `faces` faces (0: all of them), closed if they were; fine where shape or colour changes.
 
+    Where collapsing does not reach so few, the smallest parts go.
     `wait` is called again and again and may raise to stop.
     """
     if faces == 0 or len(mesh.faces) <= faces:
@@ -40,7 +41,19 @@ def reduce_faces(mesh: ArrayMesh, faces: int, wait: Callable[[], None] = lambda:
             break
     if len(fewer.faces) and parts(fewer).max() > parts(mesh).max():
         fewer = remove_crumbs(fewer, _SPLINTER)[0]
+    if len(fewer.faces) > faces:
+        fewer = _largest_parts(fewer, faces)
     return ArrayMesh(fewer.vertices * size + middle, fewer.faces, fewer.colors)
+
+
+def _largest_parts(mesh: ArrayMesh, faces: int) -> ArrayMesh:
+    """The parts of the largest area that have at most `faces` faces together, and at least one."""
+    number = parts(mesh)
+    order = np.argsort(-np.bincount(number, face_areas(mesh)), kind="stable")
+    stays = np.zeros(len(order), bool)
+    stays[order] = np.cumsum(np.bincount(number)[order]) <= faces
+    stays[order[0]] = True
+    return mesh.keep(stays[number])
 
 
 def _collapsed(mesh: ArrayMesh, faces: int, haste: int, wait: Callable[[], None]) -> ArrayMesh:

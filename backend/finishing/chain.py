@@ -71,7 +71,7 @@ def _steps(
     if settings.faces:
         steps.append(("faces", lambda mesh: (reduce_faces(mesh, settings.faces, wait), "")))
     if settings.watertight:
-        steps.append(("watertight", _watertight))
+        steps.append(("watertight", lambda mesh: _watertight(mesh, settings, wait)))
     return steps
 
 
@@ -114,9 +114,12 @@ def _crumbs(mesh: ArrayMesh, settings: FinishSettings) -> tuple[ArrayMesh, str]:
     return kept, f"{gone} parts removed" + (f", {joined} joined" if joined else "")
 
 
-def _watertight(mesh: ArrayMesh) -> tuple[ArrayMesh, str]:
+def _watertight(mesh: ArrayMesh, settings: FinishSettings, wait: Callable[[], None]) -> tuple[ArrayMesh, str]:
     closed = close_mesh(mesh)
-    return closed, "nothing to close" if closed is mesh else "cut where it crossed itself, and capped"
+    if closed is mesh:
+        return mesh, "nothing to close"
+    # Caps may exceed the budget again.
+    return reduce_faces(closed, settings.faces, wait), "cut where it crossed itself, and capped"
 
 
 def _check(mesh: ArrayMesh) -> None:

@@ -109,17 +109,17 @@ def _rim(faces: np.ndarray) -> np.ndarray:
 def _is_disc(faces: np.ndarray) -> bool:
     """Whether one loop bounds the faces (F, 3), which hang together, and they have no handle."""
     rim = _rim(faces)
-    if len(rim) < 3 or len(np.unique(rim[:, 0])) < len(rim) or len(_loop(faces)) < len(rim):
+    if len(rim) < 3 or any(len(np.unique(ends)) < len(rim) for ends in rim.T) or len(_loop(faces)) < len(rim):
         return False
     return len(np.unique(faces)) - (3 * len(faces) + len(rim)) // 2 + len(faces) == 1
 
 
 def _loop(faces: np.ndarray) -> np.ndarray:
-    """The corners (L,) of the loop that bounds the faces, as these run round it."""
+    """The corners (L,) of the loop that bounds the faces, as these run round it; of one of several loops."""
     rim = _rim(faces)
     following = dict(rim.tolist())
     loop = [int(rim[0, 0])]
-    while (corner := following[loop[-1]]) != loop[0]:
+    while len(loop) < len(rim) and (corner := following[loop[-1]]) != loop[0]:
         loop.append(corner)
     return np.array(loop)
 

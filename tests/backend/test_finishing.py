@@ -210,6 +210,20 @@ def test_the_budget_of_faces_holds_and_the_surface_stays(faces):
     assert (done.vertices.norm(dim=1) - 0.45).abs().max() < CELL
 
 
+def test_caps_do_not_exceed_the_budget():
+    """A hundred loose triangles, each of which becomes a thin closed part of four faces."""
+    rng = np.random.default_rng(0)
+    vertices = rng.normal(size=(100, 1, 3)) + rng.normal(size=(100, 3, 3)) * rng.uniform(0.1, 1, (100, 1, 1))
+    raw = Mesh(torch.from_numpy(vertices.reshape(-1, 3)).float(), torch.arange(300).reshape(-1, 3))
+    loose = FinishSettings(whole=False, outside=False, crumbs=0, faces=200)
+    done, report = finish_mesh(raw, loose)
+    assert report.after.watertight and 150 < len(done.faces) <= 200
+    area = face_areas(ArrayMesh(raw.vertices.double().numpy(), raw.faces.numpy()))
+    largest = raw.vertices[raw.faces[area.argmax()]]
+    kept = torch.cdist(largest, done.vertices).amin(dim=1) < 1e-5
+    assert kept.sum() >= 2  # the third may have collapsed into the cap's middle
+
+
 @pytest.mark.parametrize("scale", [1e-15, 1e15])
 def test_the_budget_of_faces_holds_in_any_unit(scale):
     ball = ArrayMesh(np.asarray(sphere().vertices) * scale, np.asarray(sphere().faces, np.int32))
