@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numba import njit
 from scipy.optimize import minimize
 
 from backend.texturing.camera import NOMINAL_ELEVATION, NOMINAL_FOV, Camera, around
@@ -105,12 +106,7 @@ class _Target:
     def _drawn(self, camera: Camera) -> tuple[np.ndarray, np.ndarray | None]:
         """Alpha (Z, Z) and colours (Z, Z, 3) of the mesh."""
         ids, _ = camera.depths(self.vertices, self.faces, _SIZE * _SAMPLES)
-        shown = (ids >= 0).astype(np.float32)
-        alpha = _blocks(shown[..., None])[..., 0]
-        if self.colors is None:
-            return alpha, None
-        summed = _blocks(self.colors[ids] * shown[..., None])
-        return alpha, summed / np.maximum(alpha, 1e-6)[..., None]
+        return _averaged(ids, self.colors)
 
 
 def _refined(target: _Target, guess: Camera, turning: bool) -> Camera:
@@ -166,6 +162,28 @@ def _small(pixels: np.ndarray) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def _blocks(values: np.ndarray) -> np.ndarray:
-    """(Z·n, Z·n, C) -> (Z, Z, C) by averaging."""
-    return values.reshape(_SIZE, _SAMPLES, _SIZE, _SAMPLES, -1).mean(axis=(1, 3))
+def _averaged(ids: np.ndarray, colors: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Faces (Z·n, Z·n), −1 where none is, and their colours (F, 3) f32 -> alpha (Z, Z), colours (Z, Z, 3)."""
+    if colors is None:
+        return _summed(ids, np.zeros((0, 3), np.float32), _SAMPLES)[..., 3], None
+    sums = _summed(ids, colors, _SAMPLES)
+    return sums[..., 3], sums[..., :3] / np.maximum(sums[..., 3:], 1e-6)
+
+
+@njit(nogil=True, cache=True)
+def _summed(ids, colors, samples):
+    """Means (Z, Z, 4) f32 of the colours and of whether there are any, in squares of so many samples."""
+    size = ids.shape[0] // samples
+    result = np.zeros((size, size, 4), np.float32)
+    for row in range(size * samples):
+        for column in range(size * samples):
+            face = ids[row, column]
+            if face < 0:
+                continue
+            mean = result[row // samples, column // samples]
+            mean[3] += np.float32(1)
+            if colors.shape[0] > 0:
+                for k in range(3):
+                    mean[k] += colors[face, k]
+    result /= np.float32(samples * samples)
+    return result
