@@ -218,10 +218,6 @@ def test_caps_do_not_exceed_the_budget():
     loose = FinishSettings(whole=False, outside=False, crumbs=0, faces=200)
     done, report = finish_mesh(raw, loose)
     assert report.after.watertight and 150 < len(done.faces) <= 200
-    area = face_areas(ArrayMesh(raw.vertices.double().numpy(), raw.faces.numpy()))
-    largest = raw.vertices[raw.faces[area.argmax()]]
-    kept = torch.cdist(largest, done.vertices).amin(dim=1) < 1e-5
-    assert kept.sum() >= 2  # the third may have collapsed into the cap's middle
 
 
 @pytest.mark.parametrize("scale", [1e-15, 1e15])
