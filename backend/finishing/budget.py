@@ -8,7 +8,7 @@ import numpy as np
 
 from backend.finishing.arrays import ArrayMesh, face_areas, parts, vertex_normals
 from backend.finishing.closing import close_mesh, is_closed
-from backend.finishing.collapse import collapsed, collapsed_as
+from backend.finishing.collapse import collapsed
 from backend.finishing.parts import remove_crumbs
 from backend.machine.child import in_child
 
@@ -16,6 +16,8 @@ _SPARE = 0.004  # of the budget, for the repair of edges that collapsing left cr
 _HASTE = (3, 3, 7, 12)  # how readily edges collapse; in haste the budget is kept where care does not reach it
 _STEP = 0.12  # of a face's width; the height that the whole range of a colour stands for
 _WIDTH = 2.3  # squared width of a face of area 1 with sides of one length
+_UNEVEN = 1e-5  # of the longest side
+_ROOM = 0.1  # of how far points that became one lie apart; how far beyond them it may lie
 _SPLINTER = 0.002  # of the largest part's area; a part below it that collapsing pinched off goes
 _MANY_FACES = 300_000  # from which on collapsing takes half a second, in which nothing else of a process runs
 
@@ -60,34 +62,49 @@ def _collapsed(mesh: ArrayMesh, faces: int, haste: int, wait: Callable[[], None]
     """Of a mesh whose longest side is 1. The colours are a relief while it is decided which edges collapse:
     their borders are creases then.
     """
+    # What is exactly flat would not collapse.
+    relief = mesh.vertices + _UNEVEN * np.random.default_rng(0).standard_normal(mesh.vertices.shape)
+    if mesh.colors is not None:
+        width = np.sqrt(_WIDTH * face_areas(mesh).sum() / faces)
+        height = (_STEP * width * _main_shade(mesh.colors))[:, None]
+        relief = relief + height * vertex_normals(mesh)
     points = mesh.vertices.astype(np.float32)
-    if mesh.colors is None:
-        vertices, fewer = _in_child_if_large(collapsed, (points, mesh.faces), faces, haste, wait)
-        return ArrayMesh(vertices.astype(np.float64), fewer.astype(np.int32)).keep(np.ones(len(fewer), bool))
-    width = np.sqrt(_WIDTH * face_areas(mesh).sum() / faces)
-    height = (_STEP * width * _main_shade(mesh.colors))[:, None]
-    relief = (mesh.vertices + height * vertex_normals(mesh)).astype(np.float32)
-    vertices, fewer, merged = _in_child_if_large(
-        collapsed_as, (relief, points, mesh.faces), faces, haste, wait
+    arrays = relief.astype(np.float32), points, mesh.faces
+    vertices, fewer, merged = _in_child_if_large(arrays, faces, haste, wait)
+    colors = None
+    if mesh.colors is not None:
+        counts = np.maximum(np.bincount(merged, minlength=len(vertices)), 1)
+        sums = (np.bincount(merged, one, len(vertices)) for one in mesh.colors.T)
+        colors = np.stack([one / counts for one in sums], axis=1).astype(np.float32)
+    vertices = _near_what_they_were(vertices.astype(np.float64), points, merged)
+    return ArrayMesh(vertices, fewer.astype(np.int32), colors).keep(np.ones(len(fewer), bool))
+
+
+def _near_what_they_were(vertices: np.ndarray, points: np.ndarray, merged: np.ndarray) -> np.ndarray:
+    """Vertices (W, 3) that lie by the points (V, 3) that went into them, as `merged` (V,) says: quadrics may
+    place a vertex anywhere on a flat surface or a straight edge.
+    """
+    order = np.argsort(merged, kind="stable")
+    used, first = np.unique(merged[order], return_index=True)
+    low, high = (
+        extreme.reduceat(points[order], first).astype(np.float64) for extreme in (np.minimum, np.maximum)
     )
-    counts = np.maximum(np.bincount(merged, minlength=len(vertices)), 1)
-    colors = np.stack([np.bincount(merged, one, len(vertices)) / counts for one in mesh.colors.T], axis=1)
-    made = ArrayMesh(vertices.astype(np.float64), fewer.astype(np.int32), colors.astype(np.float32))
-    return made.keep(np.ones(len(fewer), bool))
+    room = _ROOM * np.linalg.norm(high - low, axis=1, keepdims=True)
+    result = vertices.copy()
+    result[used] = np.where(
+        np.isfinite(vertices[used]), np.clip(vertices[used], low - room, high + room), (low + high) / 2
+    )
+    return result
 
 
 def _in_child_if_large(
-    function: Callable[..., tuple[np.ndarray, ...]],
-    arrays: tuple[np.ndarray, ...],
-    count: int,
-    haste: int,
-    wait: Callable[[], None],
+    arrays: tuple[np.ndarray, ...], count: int, haste: int, wait: Callable[[], None]
 ) -> tuple[np.ndarray, ...]:
     if len(arrays[-1]) < _MANY_FACES:
-        return function(*arrays, count, haste)
-    return in_child(
-        f"{function.__module__}:{function.__name__}", arrays, {"count": count, "haste": haste}, wait
-    )
+        relief, points, faces = arrays
+        return collapsed(relief, points, faces, count, haste)
+    name = f"{collapsed.__module__}:{collapsed.__name__}"
+    return in_child(name, arrays, {"count": count, "haste": haste}, wait)
 
 
 def _main_shade(colors: np.ndarray) -> np.ndarray:

@@ -203,6 +203,19 @@ def test_other_parts_are_not_joined(other, inside_out):
     assert report.after.components == 2 and len(done.faces) == len(raw.faces)
 
 
+@pytest.mark.parametrize("painted", [False, True])
+def test_a_thin_rod_stays_where_it_is(painted):
+    """Along a straight edge quadrics place a vertex anywhere, and far away too."""
+    rod = trimesh.creation.cylinder(0.02, 1, sections=12).subdivide_to_size(0.03)
+    vertices, faces = np.asarray(rod.vertices), np.asarray(rod.faces, np.int32)
+    colors = np.random.default_rng(1).random(vertices.shape).astype(np.float32) if painted else None
+    for budget in (len(faces) // 4, len(faces) // 10, len(faces) // 40):
+        fewer = reduce_faces(ArrayMesh(vertices, faces, colors), budget)
+        assert 0 < len(fewer.faces) <= budget
+        beyond = np.maximum(fewer.vertices - vertices.max(axis=0), vertices.min(axis=0) - fewer.vertices)
+        assert beyond.max() < 0.03, "a vertex left the rod"
+
+
 @pytest.mark.parametrize("faces", [500, 2000])
 def test_the_budget_of_faces_holds_and_the_surface_stays(faces):
     done, report = finish_mesh(mesh_of(sphere()), replace(SMALL, faces=faces))
