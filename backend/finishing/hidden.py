@@ -17,7 +17,7 @@ from backend.geometry.sights import seen_counts, seen_faces
 
 _WHOLE, _GONE = 0.97, 0.003  # share of a part's area that is seen where all of it is, and where none is
 _SAMPLES = 20_000
-_MOST_HANDLES = 4  # of a sound mesh; slits between inner and outer walls are handles
+_MOST_HANDLES = 24  # of a sound mesh; slits between inner and outer walls are handles
 _SEVERAL = 5  # of the views
 _SAME = 0.999  # share of what was seen before that must be seen afterwards
 

@@ -67,7 +67,9 @@ def rebuild(
 def without_hidden_tunnels(
     mesh: ArrayMesh, resolution: int, wait: Callable[[], None] = lambda: None
 ) -> tuple[ArrayMesh, int]:
-    """The same of a sound mesh, whose surface is drawn again only if there are such tunnels."""
+    """The same of a sound mesh, whose surface is drawn again only if there are such tunnels, and not where
+    that would close openings that one can look through.
+    """
     gap = 1.0
     space = _Space.around(mesh, resolution, gap)
     wait()
@@ -83,6 +85,8 @@ def without_hidden_tunnels(
     points, faces = _drawn(_field(space.distance, to_centre, outside, gap))
     del outside, to_centre
     wait()
+    if _handles(points, faces) < _handles(mesh.vertices, mesh.faces) - closed:
+        return mesh, 0
     return space.laid(points, faces, openness(walls), wait), closed
 
 
