@@ -76,7 +76,8 @@ def _show_in_solid(
 def _solid_colors(view_layer: bpy.types.ViewLayer) -> str:
     """ "TEXTURE" where all that is seen of assets has one. Else "VERTEX", which textured meshes have too:
     by textures, what has none would be of one colour."""
-    parts = (item for item in view_layer.objects if PART in item or is_gaussian(item))
+    held = filter(None, view_layer.objects)  # which has None for what was removed since the last update
+    parts = (item for item in held if PART in item or is_gaussian(item))
     seen = [item for item in parts if item.type == "MESH" and item.visible_get(view_layer=view_layer)]
     return "TEXTURE" if seen and all(_has_texture(item) for item in seen) else "VERTEX"
 
