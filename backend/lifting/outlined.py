@@ -14,14 +14,13 @@ from torch import Tensor
 from backend.lifting.outline import Outline
 from backend.representations.cube_grid import corner_mean, linear, unlinear
 from backend.representations.flexicubes_tables import CORNERS
-from backend.representations.gaussians import Gaussians
+from backend.representations.gaussians import Gaussians, covariance
 
 _CUBES_A_VOXEL = 4  # along a side; distances at corners are in voxels
 _SLIMMEST = 0.4  # half the width that the thinnest parts have
 _FULLER = 0.7  # how much thicker a solid is made at the outline, before it is cut there
 _DEEP = 2.0  # from the outline inwards to where nothing changes
-_WITHIN = 1.2  # standard deviations of a Gaussian that the outline holds
-_WIDEST = 0.3  # standard deviation of one near it
+_WITHIN = 1.5  # standard deviations of a Gaussian, across the outline, that it holds
 _MOVES, _FARTHEST = 2, 4.0  # how often, and how far at once, a Gaussian is moved inwards
 _STEP = 0.25  # for slopes
 _FAINT = 0.02  # opacity of what still lies beside, as decoders learn it of Gaussians without a surface
@@ -52,20 +51,21 @@ def outlined_cubes(
 
 
 def outlined_gaussians(gaussians: Gaussians, outline: Outline) -> Gaussians:
-    """Those near the outline narrower, and moved inwards as far as they reach beyond it."""
-    place, scale = gaussians.position, gaussians.scale
-    near = outline.beside_at(place, _SLIMMEST) > -_DEEP
-    scale = torch.where(near[:, None], scale.clamp(max=_WIDEST / outline.cells), scale)
-    reach = _WITHIN * outline.cells * scale.amax(1)
+    """The same, those that reach beyond the outline moved inwards."""
+    xx, xy, xz, yy, yz, zz = (covariance(gaussians) * outline.cells**2).unbind(1)
+    spread = torch.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz], dim=1).view(-1, 3, 3)
+    place = gaussians.position
     for _ in range(_MOVES):
-        over = (outline.beside_at(place, _SLIMMEST) + reach).clamp(0, _FARTHEST)
         slope = _slope(outline, place)
         # Where two sides of an outline meet the slope is less than 1 and means little.
-        length = slope.square().sum(1, keepdim=True).clamp(min=_STEP)
-        place = place - over[:, None] * slope / length / outline.cells
+        length = slope.square().sum(1).clamp(min=_STEP)
+        across = torch.einsum("ni,nij,nj->n", slope, spread, slope).clamp(min=0)
+        reach = _WITHIN * (across / length).sqrt()
+        over = (outline.beside_at(place, _SLIMMEST) + reach).clamp(0, _FARTHEST)
+        place = place - (over / length / outline.cells)[:, None] * slope
     lost = outline.beside_at(place, _SLIMMEST) > reach
     opacity = torch.where(lost[:, None], gaussians.opacity.clamp(max=_FAINT), gaussians.opacity)
-    return replace(gaussians, position=place, scale=scale, opacity=opacity)
+    return replace(gaussians, position=place, opacity=opacity)
 
 
 def _slope(outline: Outline, points: Tensor) -> Tensor:

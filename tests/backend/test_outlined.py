@@ -95,10 +95,10 @@ def test_gaussians_reach_as_far_as_the_picture_shows_and_no_further():
     before, after = (
         outline_iou(gaussian_picture(one, size=SIZE), given(fork())) for one in (gaussians, made)
     )
-    assert before < 0.75 and after > 0.87
+    assert before < 0.75 and after > 0.84
     deep = outline.beside_at(places, 0.4) < -2.5
     assert deep.any() and torch.equal(made.position[deep], places[deep])
-    assert torch.equal(made.scale[deep], gaussians.scale[deep])
+    assert torch.equal(made.scale, gaussians.scale)  # narrower ones would leave holes beside
 
 
 def test_a_picture_that_shows_nothing_else_changes_nothing():
