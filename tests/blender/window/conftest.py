@@ -1,5 +1,6 @@
 """A real Blender with a window: the one that BLENDER names, or that in the folder of make_blender_root.sh."""
 
+import json
 import os
 import shutil
 import stat
@@ -7,8 +8,11 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.waiting import PATIENCE
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[2]
@@ -33,6 +37,22 @@ class Blender:
             started.kill()
             raise
         return subprocess.CompletedProcess(started.args, started.returncode, *said)
+
+    def drive(
+        self, name: str, plan: dict[str, Any], folder: Path, **variables: object
+    ) -> tuple[dict[str, Any], str]:
+        """Runs the script `name` of this folder in a window, and gives back what it reports and all that was
+        said. plan: what it reads, beside where it puts its pictures and report.
+        """
+        report = folder / "report.json"
+        plan = {"shots": str(folder), "report": str(report), "seconds": PATIENCE} | plan
+        (folder / "plan.json").write_text(json.dumps(plan))
+        arguments = ("-p", "0", "0", "1280", "800", "--python", HERE / name, "--", folder / "plan.json")
+        done = self.run(*arguments, window=True, **variables)
+        assert report.exists(), done.stdout[-3000:] + done.stderr[-3000:]
+        found = json.loads(report.read_text())
+        assert "error" not in found, found["error"]
+        return found, done.stdout + done.stderr
 
     def start(self, *arguments: object, window: bool = False, seconds: int = 900, **variables: object):
         """Starts Blender; the process is Blender's own where there is no window."""

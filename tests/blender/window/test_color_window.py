@@ -1,17 +1,13 @@
 """A yellow picture gives what is yellow on the screen of a real Blender with its own settings."""
 
 import colorsys
-import json
-from pathlib import Path
 
 from fake_backend import YELLOW
 from splat_reference import cloud
 
 from blender_trellis.protocol.pictures import PNG
 from blender_trellis.splats.ply import write_ply
-from tests.waiting import PATIENCE
 
-DRIVE = Path(__file__).with_name("drive_colors.py")
 HUE, SATURATION, _ = colorsys.rgb_to_hsv(*(value / 255 for value in YELLOW))
 
 
@@ -20,18 +16,8 @@ def test_a_yellow_asset_is_yellow_in_material_preview_and_in_solid_view(
 ):
     (tmp_path / "yellow.png").write_bytes(PNG + b"yellow")
     write_ply(tmp_path / "splats.ply", cloud(100))
-    plan = {"shots": str(tmp_path), "report": str(tmp_path / "report.json"), "seconds": PATIENCE}
-    plan |= {"picture": str(tmp_path / "yellow.png"), "splats": str(tmp_path / "splats.ply")}
-    (tmp_path / "plan.json").write_text(json.dumps(plan))
-    said = blender.run(
-        *("-p", "0", "0", "1280", "800", "--python", DRIVE, "--", tmp_path / "plan.json"),
-        window=True,
-        TRELLIS_PYTHON=fake_python,
-        **installed,
-    )
-    assert (tmp_path / "report.json").exists(), said.stdout[-3000:] + said.stderr[-3000:]
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert "error" not in report, report["error"]
+    plan = {"picture": str(tmp_path / "yellow.png"), "splats": str(tmp_path / "splats.ply")}
+    report, said = blender.drive("drive_colors.py", plan, tmp_path, TRELLIS_PYTHON=fake_python, **installed)
     is_bright = tuple(map(int, report["version"].split(".")[:2])) >= (5, 0)
     assert report["off"] == ["AgX", "", [1.0]]
     transform, note, strengths = report["on"]
@@ -46,4 +32,4 @@ def test_a_yellow_asset_is_yellow_in_material_preview_and_in_solid_view(
         hue, saturation, _ = report[name]  # Solid view has its own lights, with highlights
         assert abs(hue - 360 * HUE) < 3 and saturation > 0.6, name
     assert report["splats"] == "Raw"
-    assert "Traceback" not in said.stdout + said.stderr
+    assert "Traceback" not in said

@@ -1,31 +1,17 @@
 """An artist's first minutes in a real Blender with an empty profile: clicks, looks, picks, saves, opens."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from blender_trellis.protocol.pictures import PNG
-from tests.waiting import PATIENCE
-
-DRIVE = Path(__file__).with_name("drive_first_use.py")
 
 
 def test_a_click_shows_the_shape_and_a_picked_one_is_kept(blender, installed, fake_python, tmp_path):
     for name in ("ball", "slow"):
         (tmp_path / f"{name}.png").write_bytes(PNG + name.encode())
-    plan = {"shots": str(tmp_path), "report": str(tmp_path / "report.json"), "seconds": PATIENCE}
-    plan |= {"picture": str(tmp_path / "ball.png"), "slow": str(tmp_path / "slow.png")}
-    (tmp_path / "plan.json").write_text(json.dumps(plan))
-    said = blender.run(
-        *("-p", "0", "0", "1280", "800", "--python", DRIVE, "--", tmp_path / "plan.json"),
-        window=True,
-        TRELLIS_PYTHON=fake_python,
-        **installed,
+    plan = {"picture": str(tmp_path / "ball.png"), "slow": str(tmp_path / "slow.png")}
+    report, said = blender.drive(
+        "drive_first_use.py", plan, tmp_path, TRELLIS_PYTHON=fake_python, **installed
     )
-    assert (tmp_path / "report.json").exists(), said.stdout[-3000:] + said.stderr[-3000:]
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert "error" not in report, report["error"]
     assert report["enabled"]
     # The shape is seen in the 3D view while it is made, and nothing of it is in the scene.
     assert report["is_making"] == "sparse_structure"
@@ -37,4 +23,4 @@ def test_a_click_shows_the_shape_and_a_picked_one_is_kept(blender, installed, fa
     for name, there in report["saved"].items():
         assert report["reopened"][name] == pytest.approx(there, abs=1e-6)
     assert report["made_again"] and not report["left"]
-    assert "Traceback" not in said.stdout + said.stderr
+    assert "Traceback" not in said

@@ -1,13 +1,10 @@
 """Parts of an asset changed in a real Blender with a window, by the real backend and the bundled model."""
 
-import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from tests.waiting import PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -30,22 +27,12 @@ def test_a_region_is_added_moved_regenerated_and_undone(backend, installed, tmp_
     blender, python = backend
     pictures = CHECKOUT / "docs" / "pictures"
     plan = {"picture": str(pictures / "mushroom.png"), "guide": str(pictures / "chair.png")}
-    plan |= {"shots": str(tmp_path), "report": str(tmp_path / "report.json"), "seconds": PATIENCE}
     plan |= {"blend": str(tmp_path / "asset.blend")}
-    (tmp_path / "plan.json").write_text(json.dumps(plan))
-    drive = CHECKOUT / "tests" / "blender" / "window" / "drive_region.py"
-    said = blender.run(
-        *("-p", "0", "0", "1280", "800", "--python", drive, "--", tmp_path / "plan.json"),
-        window=True,
-        TRELLIS_PYTHON=python,
-        OMP_NUM_THREADS=1,
-        **installed,
+    report, said = blender.drive(
+        "drive_region.py", plan, tmp_path, TRELLIS_PYTHON=python, OMP_NUM_THREADS=1, **installed
     )
-    assert (tmp_path / "report.json").exists(), said.stdout[-3000:] + said.stderr[-3000:]
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert "error" not in report, report["error"]
     _check(report)
-    assert "Traceback" not in said.stdout + said.stderr
+    assert "Traceback" not in said
 
 
 def _check(report: dict) -> None:

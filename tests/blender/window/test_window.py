@@ -1,10 +1,8 @@
 """The built zip, installed in a real Blender with a window: pressed, watched, cancelled, killed."""
 
-import json
 from pathlib import Path
 
 from blender_trellis.protocol.pictures import PNG
-from tests.waiting import PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -14,20 +12,9 @@ def test_everything_a_person_does(blender, installed, fake_python, tmp_path):
     for name, data in pictures.items():
         (tmp_path / f"{name}.png").write_bytes(PNG + data)
     plan = {name: str(tmp_path / f"{name}.png") for name in pictures}
-    plan |= {"shots": str(tmp_path), "report": str(tmp_path / "report.json"), "seconds": PATIENCE}
-    (tmp_path / "plan.json").write_text(json.dumps(plan))
-    drive = CHECKOUT / "tests" / "blender" / "window" / "drive.py"
-    said = blender.run(
-        *("-p", "0", "0", "1280", "800", "--python", drive, "--", tmp_path / "plan.json"),
-        window=True,
-        TRELLIS_PYTHON=fake_python,
-        **installed,
-    )
-    assert (tmp_path / "report.json").exists(), said.stdout[-3000:] + said.stderr[-3000:]
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert "error" not in report, report["error"]
+    report, said = blender.drive("drive.py", plan, tmp_path, TRELLIS_PYTHON=fake_python, **installed)
     _check(report)
-    assert "Traceback" not in said.stdout + said.stderr
+    assert "Traceback" not in said
 
 
 def _check(report: dict) -> None:
