@@ -2,7 +2,8 @@
 latents.
 
 A 2-D U-Net reads the picture at 128², its features are projected pixel-aligned into a 16³ volume through one
-nominal camera on −Y, and a 3-D U-Net completes what the picture does not show. The volume is the unit cube,
+nominal camera on −Y, and a 3-D U-Net completes what the picture does not show. Features of a network that
+knows photographs, made of the picture at 256², help both to tell what it is. The volume is the unit cube,
 view-aligned: the picture's right is +X, up is +Z, the camera looks along +Y. How large the object stands in
 the crop depends on its depth and the camera, so the volume has to find that out.
 Dims: B batch · L tokens · C channels · R resolution.
@@ -11,6 +12,7 @@ Dims: B batch · L tokens · C channels · R resolution.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +23,7 @@ from backend.config import parse_config
 from backend.layers.dense_conv import DenseConv3d
 from backend.lifting.occupancy import OccupancyGuess, OccupancyGuessConfig
 from backend.lifting.outline import NominalCamera, Outline
+from backend.lifting.picture_features import SHOWN, PictureFeatures
 from backend.lifting.solid import SolidGuess
 from backend.lifting.surface import COARSE_CELLS, SurfaceGuess, SurfaceGuessConfig, shape_share
 from backend.models.network import zero_
@@ -31,9 +34,14 @@ _LEAST_ALPHA = 0.05  # what background removers leave of the background is less
 
 @dataclass(frozen=True)
 class LiftingEncoderConfig:
-    """Sizes of the encoder; the fields are the keys of the checkpoint's JSON file. Angles are degrees."""
+    """Sizes of the encoder; the fields are the keys of the checkpoint's JSON file. Angles are degrees.
+
+    image_size: of the picture that the U-Net reads; the pretrained features, if any, are made of one twice as
+    wide.
+    """
 
     image_size: int = 128
+    pretrained_features: bool = False
     plane_channels: tuple[int, ...] = (48, 96, 128, 160)
     volume_channels: tuple[int, ...] = (64, 128, 160)
     volume_resolution: int = 16
@@ -44,6 +52,11 @@ class LiftingEncoderConfig:
     cond_channels: int = 256
     elevation: float = 17.5
     fov: float = 37.5
+
+    @property
+    def picture_size(self) -> int:
+        """Of the picture to give the encoder; another is resized."""
+        return 2 * self.image_size if self.pretrained_features else self.image_size
 
 
 @dataclass(frozen=True)
@@ -93,11 +106,12 @@ class UNet(nn.Module):
             ResBlock(conv, a + b, a) for a, b in reversed(list(zip(channels, channels[1:], strict=False)))
         )
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, added: Mapping[int, Tensor] = {}) -> list[Tensor]:
+        """added: what comes to the map of a level on the way down, 0 the finest."""
         x = self.input(x)
         skips = []
         for i, block in enumerate(self.down):
-            x = block(x)
+            x = block(x + added[i] if i in added else x)
             if i < len(self.reduce):
                 skips.append(x)
                 x = self.reduce[i](x)
@@ -108,6 +122,37 @@ class UNet(nn.Module):
             x = block(torch.cat([x, skips.pop()], dim=1))
             maps.append(x)
         return maps
+
+
+class FeatureGuide(nn.Module):
+    """Pretrained features of a picture, brought to the levels of both U-Nets; at first they add nothing.
+
+    `forward` takes pixels (B, 4, S, S) and where the volume's cells fall in the picture, (R³, 2), and returns
+    what comes to the levels of the picture's U-Net and to those of the volume's.
+    """
+
+    def __init__(self, config: LiftingEncoderConfig):
+        super().__init__()
+        fine, middle, coarse = SHOWN.values()
+        planes, volumes = config.plane_channels, config.volume_channels
+        self.network = PictureFeatures()
+        self.to_planes = nn.ModuleList(
+            nn.Conv2d(a, b, 1) for a, b in zip((fine, middle, coarse), planes[1:], strict=True)
+        )
+        self.to_cells = nn.ModuleList(nn.Conv2d(a, volumes[0], 1) for a in (middle, coarse))
+        self.to_whole = nn.Linear(coarse, volumes[-1])
+        for layer in (self.to_planes, self.to_cells, self.to_whole):
+            zero_(layer)
+
+    def forward(self, pixels: Tensor, grid: Tensor) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        color, alpha = _foreground(pixels)
+        maps = self.network(color + 1 - alpha)  # on white, as most product photographs
+        in_planes = {
+            level + 1: layer(x) for level, (layer, x) in enumerate(zip(self.to_planes, maps, strict=True))
+        }
+        cells = [_sample(layer(x), grid) for layer, x in zip(self.to_cells, maps[1:], strict=True)]
+        whole = self.to_whole(maps[-1].mean((2, 3)))[:, :, None, None, None]
+        return in_planes, {0: cells[0] + cells[1], len(self.to_planes) - 1: whole}
 
 
 class LiftingImageEncoder(nn.Module):
@@ -122,6 +167,7 @@ class LiftingImageEncoder(nn.Module):
         self.stem = nn.Conv2d(6, wide, 4, stride=2, padding=1)
         self.picture = UNet(nn.Conv2d, wide, config.plane_channels)
         self.volume = UNet(nn.Conv3d, wide + 3, volume)
+        self.features = FeatureGuide(config) if config.pretrained_features else None
         self.structure_head = OccupancyGuess(volume[0], config.occupancy)
         self.surface_head = SurfaceGuess(config.surface)
         hidden = config.color_hidden
@@ -143,11 +189,10 @@ class LiftingImageEncoder(nn.Module):
         return cls(parse_config(cls.Config, args, cls.__name__))
 
     def forward(self, pixels: Tensor) -> LiftedCondition:
-        size = self.config.image_size
-        if pixels.shape[-1] != size:
-            pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+        pixels = _resized(pixels, self.config.picture_size)
         planes, volumes = self.lift(pixels)
         logits = self.occupancy(pixels, volumes[-1])
+        pixels = _resized(pixels, self.config.image_size)
         share, inside = shape_share(self.structure_head, self.surface_head, logits, self._fine)
         structure = self.structure_head(share)
         outlines = [
@@ -169,8 +214,10 @@ class LiftingImageEncoder(nn.Module):
 
     def lift(self, pixels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Feature maps of the picture (B, 4, S, S) and of the volume, coarsest first."""
-        planes = self.picture(self.stem(self._picture_input(pixels)))
-        return planes, self.volume(self._lift(planes[-1]))
+        in_picture, in_volume = ({}, {}) if self.features is None else self.features(pixels, self.volume_grid)
+        small = _resized(pixels, self.config.image_size)
+        planes = self.picture(self.stem(self._picture_input(small)), in_picture)
+        return planes, self.volume(self._lift(planes[-1]), in_volume)
 
     def _picture_input(self, pixels: Tensor) -> Tensor:
         """(B, 4, S, S) -> (B, 6, S, S): colour, share of the object, column and row position."""
@@ -202,7 +249,8 @@ class LiftingImageEncoder(nn.Module):
         the picture does not show.
         """
         places = self.color_grid if grid is None else grid
-        seen = _sample(spread_colors(*_foreground(pixels)), places) * 2 - 1
+        small = _resized(pixels, self.config.image_size)
+        seen = _sample(spread_colors(*_foreground(small)), places) * 2 - 1
         fine = _sample(self.color_picture(planes[-1]), self.color_grid)
         hidden = self.color_block(unpatchify(self.color_expand(volumes[-1]), 2) + fine)
         return (seen + self.color_head(hidden)).clamp(-1, 1)
@@ -289,6 +337,13 @@ def outline_of(config: LiftingEncoderConfig, alpha: Tensor) -> Outline:
     elevation, fov = torch.tensor([config.elevation, config.fov], dtype=torch.float32).tolist()
     alpha = (alpha * 255).round() / 255
     return Outline(alpha, NominalCamera(elevation, fov), COARSE_CELLS * 2 * config.volume_resolution)
+
+
+def _resized(pixels: Tensor, size: int) -> Tensor:
+    """(B, C, S, S) -> (B, C, size, size)."""
+    if pixels.shape[-1] == size:
+        return pixels
+    return F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
 
 
 def _cell_centres(resolution: int) -> Tensor:

@@ -130,7 +130,7 @@ class ViewAlignedTargets:
             Recipe(),
             structure_resolution=encoder.structure_encoder.resolution,
             resolution=encoder.resolution,
-            picture_size=module.config.image_size,
+            picture_size=module.config.picture_size,
             lifting=module.config,
         )
 

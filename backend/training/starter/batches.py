@@ -65,7 +65,7 @@ def color_batch(recipe: Recipe, source: ObjectSource, step: int) -> ColorBatch:
 def _picture(recipe: Recipe, scene: Scene, rng: np.random.Generator | None = None) -> np.ndarray:
     """(4, S, S) u8; with `rng` the object is now a little larger, now a little smaller in it."""
     margin = CROP_MARGIN if rng is None else CROP_MARGIN * rng.uniform(0.97, 1.03)
-    return np.rint(picture(scene, recipe.picture_size, margin) * 255).astype(np.uint8)
+    return np.rint(picture(scene, recipe.lifting.picture_size, margin) * 255).astype(np.uint8)
 
 
 def _stacked(rows: Iterable[tuple[np.ndarray, ...]]) -> Iterator[Tensor]:

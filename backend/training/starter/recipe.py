@@ -59,7 +59,6 @@ class Recipe:
 
     structure_resolution: int = 64
     resolution: int = 32  # of the structured latent, whose voxels are the structure's, pooled
-    picture_size: int = 128
     variety: Variety = Variety(procedural=0.3, stretched=0.3)
     views: int = 2  # of an object whose surface is stored
     prepare_share: float = 0.15  # of the minutes at most, for preparing data
@@ -69,7 +68,7 @@ class Recipe:
     structure_batch: int = 24
     structure_crop: int = 32
     structure_kl: float = 1e-3
-    lifting: LiftingEncoderConfig = LiftingEncoderConfig()
+    lifting: LiftingEncoderConfig = LiftingEncoderConfig(pretrained_features=True)
     lifting_batch: int = 8
     color_batch: int = 4
     latent_encoder: dict = field(default_factory=lambda: {**_trunk(128, 2, 2), "in_channels": FEATURES})

@@ -168,5 +168,5 @@ def guessed_distance(recipe: Recipe, scene: Scene, rng: np.random.Generator) -> 
     distance = border_distance(blurred, level, COARSE_CELLS * recipe.resolution)
     if not cut:
         return distance
-    alpha = torch.from_numpy(picture(scene, recipe.picture_size)[3])
+    alpha = torch.from_numpy(picture(scene, recipe.lifting.image_size)[3])
     return outline_of(recipe.lifting, alpha).applied(distance[0])[None]
