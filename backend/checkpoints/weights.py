@@ -1,7 +1,7 @@
 """Published checkpoints: NAME.json ({"name": class, "args": {…}}) beside NAME.safetensors <-> module.
 
-Loading is strict: every key must be there with its shape and none besides. Weights of any floating type
-become the asked precision. Files of other formats (.pt, .ckpt, .bin) are never opened.
+Loading is strict: every key must be there with its shape and none besides. Weights of any floating type, or
+packed in eight bits, become the asked precision. Files of other formats (.pt, .ckpt, .bin) are never opened.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from backend.checkpoints.eight_bits import packed, unpacked, unscaled
 from backend.checkpoints.find_model import available_models, bundled_models, models_folder
 from backend.checkpoints.model_folder import ModelFolder, open_folder
 from backend.config import config_args, read_json
@@ -56,6 +57,8 @@ Published = Network[Any] | LiftingImageEncoder | LiftingTextEncoder
 
 _OWN = (AlignedSLatFlowModel, AlignedStructureFlowModel, LiftingImageEncoder, LiftingTextEncoder)
 
+_PACKED = (LiftingImageEncoder,)  # written in eight bits, since it comes with every copy of the extension
+
 MODEL_CLASSES: dict[str, type[Published]] = {
     **{model.__name__: model for model in (*_PUBLISHED, *_OWN)},
     # "Elastic" classes only schedule activation checkpointing in training; weights and maths are the same.
@@ -92,7 +95,7 @@ def read_model(
         model = _empty_model(name, args, dtype, device, engine)
     except UserError as error:
         raise UserError(f"{described}: {error}") from error
-    tensors = read_tensors(weights, zero_starts(model))
+    tensors = unpacked(read_tensors(weights, zero_starts(model)))
     expected = model.state_dict()
     shapes = {key: tuple(value.shape) for key, value in tensors.items()}
     _compare(shapes, {key: tuple(value.shape) for key, value in expected.items()}, weights)
@@ -121,7 +124,9 @@ def check_header(path: Path) -> None:
     except UserError as error:
         raise UserError(f"{described}: {error}") from error
     weights = path.with_name(path.name + ".safetensors")
-    _compare(read_shapes(weights), {key: tuple(value.shape) for key, value in expected.items()}, weights)
+    _compare(
+        unscaled(read_shapes(weights)), {key: tuple(value.shape) for key, value in expected.items()}, weights
+    )
 
 
 def write_model(module: Published, path: Path, half: bool) -> None:
@@ -135,6 +140,8 @@ def write_model(module: Published, path: Path, half: bool) -> None:
         key: value.detach().cpu().to(torch.float16 if key in halved else torch.float32).contiguous()
         for key, value in module.state_dict().items()
     }
+    if half and isinstance(module, _PACKED):
+        state |= packed(module.state_dict())
     with atomic_path(path.with_name(path.name + ".safetensors")) as temporary:
         save_file(state, temporary)
     with atomic_path(path.with_name(path.name + ".json")) as temporary:

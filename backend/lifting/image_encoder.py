@@ -167,7 +167,7 @@ class LiftingImageEncoder(nn.Module):
         self.stem = nn.Conv2d(6, wide, 4, stride=2, padding=1)
         self.picture = UNet(nn.Conv2d, wide, config.plane_channels)
         self.volume = UNet(nn.Conv3d, wide + 3, volume)
-        self.features = FeatureGuide(config) if config.pretrained_features else None
+        self.guide = FeatureGuide(config) if config.pretrained_features else None
         self.structure_head = OccupancyGuess(volume[0], config.occupancy)
         self.surface_head = SurfaceGuess(config.surface)
         hidden = config.color_hidden
@@ -214,7 +214,7 @@ class LiftingImageEncoder(nn.Module):
 
     def lift(self, pixels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Feature maps of the picture (B, 4, S, S) and of the volume, coarsest first."""
-        in_picture, in_volume = ({}, {}) if self.features is None else self.features(pixels, self.volume_grid)
+        in_picture, in_volume = ({}, {}) if self.guide is None else self.guide(pixels, self.volume_grid)
         small = _resized(pixels, self.config.image_size)
         planes = self.picture(self.stem(self._picture_input(small)), in_picture)
         return planes, self.volume(self._lift(planes[-1]), in_volume)

@@ -1,4 +1,4 @@
-"""Features of a picture from a network that was trained on photographs: EfficientNet-Lite0 without its classifier.
+"""Features of a picture from a network that has learned photographs: EfficientNet-Lite0, no classifier.
 
 EfficientNet: Tan and Le, 2019 (arXiv 1905.11946); the Lite variant has ReLU6 and no squeeze-and-excitation.
 Every normalisation is folded into its convolution. B batch · C channels · S picture size.
@@ -33,7 +33,7 @@ STAGES = (
     Stage(4, 5, 2, 6, 192),
     Stage(1, 3, 1, 6, 320),
 )
-SHOWN = {2: 40, 4: 112, 6: 320}  # stage whose features are handed out -> its channels, at S/8, S/16, S/32
+SHOWN = {4: 40, 10: 112, 15: 320}  # block whose features are handed out -> its channels, at S/8, S/16, S/32
 
 
 class PictureFeatures(nn.Module):
@@ -42,20 +42,18 @@ class PictureFeatures(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, STEM, 3, stride=2)
-        self.stages = nn.ModuleList()
+        self.blocks = nn.ModuleList()
         channels = STEM
         for stage in STAGES:
-            blocks = []
             for index in range(stage.repeats):
-                blocks.append(InvertedResidual(channels, stage, stage.stride if index == 0 else 1))
+                self.blocks.append(InvertedResidual(channels, stage, stage.stride if index == 0 else 1))
                 channels = stage.channels
-            self.stages.append(nn.Sequential(*blocks))
 
     def forward(self, colors: Tensor) -> list[Tensor]:
         x = F.relu6(self.stem(_padded(colors * 2 - 1, 3, 2)))
         maps = []
-        for number, stage in enumerate(self.stages):
-            x = stage(x)
+        for number, block in enumerate(self.blocks):
+            x = block(x)
             if number in SHOWN:
                 maps.append(x)
         return maps

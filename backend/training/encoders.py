@@ -107,10 +107,10 @@ def shape_part(
     surface, solid = head.head[-1].bias.data.chunk(2)
     nn.init.constant_(surface, OCCUPIED_BIAS)
     nn.init.constant_(solid, SOLID_BIAS)
-    later = [*color_layers(module), module.surface_head]
+    others = [*color_layers(module), module.surface_head, *_pretrained(module)]
     if isinstance(module, LiftingTextEncoder):
-        later.append(module.prior)
-    for one in later:
+        others.append(module.prior)
+    for one in others:
         one.requires_grad_(False)
 
     def loss(batch: ShapeBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
@@ -156,8 +156,8 @@ def color_part(
 
 def picture_part(module: LiftingImageEncoder, batch: Callable[[int], PictureBatch]) -> Part[PictureBatch]:
     """Shape and colours of a trained encoder of pictures, trained further together."""
-    module.structure_head.encoder.requires_grad_(False)
-    module.surface_head.requires_grad_(False)
+    for one in (module.structure_head.encoder, module.surface_head, *_pretrained(module)):
+        one.requires_grad_(False)
 
     def loss(batch: PictureBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         seen, volume = _lifted(module, batch.given)
@@ -190,6 +190,12 @@ def color_loss(predicted: Tensor, tints: Tensor, near: Tensor) -> Tensor:
 def color_distance(predicted: Tensor, tints: Tensor) -> Tensor:
     """How far colours in [−1, 1] are from u8 ones, channel by channel, in [0, 1]."""
     return (predicted.float() - (tints / 127.5 - 1)).abs() / 2
+
+
+def _pretrained(module: Encoder) -> tuple[nn.Module, ...]:
+    """What stays as it came: a few thousand objects would teach it less than the photographs did."""
+    guide = module.guide if isinstance(module, LiftingImageEncoder) else None
+    return () if guide is None else (guide.network,)
 
 
 def _lifted(module: Encoder, given: Tensor) -> tuple[tuple[Any, ...], Tensor]:

@@ -25,7 +25,6 @@ def tiny_recipe(**changes: object) -> Recipe:
         structure_resolution=16,
         structure_crop=8,
         resolution=16,
-        picture_size=32,
         structure_encoder={**recipe.structure_encoder, "channels": [8, 16]},
         structure_decoder={**recipe.structure_decoder, "channels": [16, 8]},
         structure_batch=2,

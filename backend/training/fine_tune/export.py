@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from backend.checkpoints.checksums import SUMS
+from backend.checkpoints.eight_bits import packed
 from backend.checkpoints.model_folder import ModelFolder
 from backend.encoding.latent_encoders import weights_of
 from backend.errors import UserError
@@ -70,9 +71,11 @@ def _files(source: ModelFolder) -> Iterator[tuple[Path, Path]]:
 
 def _write_like(original: Path, module: nn.Module, target: Path) -> None:
     """The module's state with the keys and number formats of the original file."""
-    state = module.state_dict()
     with safe_open(original, framework="pt") as file:
         metadata = file.metadata()
+        state = module.state_dict()
+        if any(file.get_slice(key).get_dtype() == "I8" for key in file.keys()):
+            state |= packed(state)
         tensors: dict[str, Tensor] = {
             key: state[key].detach().cpu().to(file.get_tensor(key).dtype).contiguous() for key in file.keys()
         }

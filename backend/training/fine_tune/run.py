@@ -98,7 +98,7 @@ class FineTuneRun(Run):
         module = read_model(path, torch.float32, self.device).train().requires_grad_(True)
         takes = isinstance(module, AlignedStructureFlowModel | AlignedSLatFlowModel)
         if name == LIFTING:
-            conditions, latents = preparation.pixels(module.config.image_size), preparation.structures()
+            conditions, latents = preparation.pixels(module.config.picture_size), preparation.structures()
         else:
             recompute = self._is_large(name) if settings.recompute is None else settings.recompute
             module.config = replace(module.config, use_checkpoint=recompute)

@@ -130,7 +130,6 @@ class ViewAlignedTargets:
             Recipe(),
             structure_resolution=encoder.structure_encoder.resolution,
             resolution=encoder.resolution,
-            picture_size=module.config.picture_size,
             lifting=module.config,
         )
 

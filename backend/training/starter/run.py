@@ -40,6 +40,7 @@ from backend.training.starter.autoencoder_structure import (
 from backend.training.starter.batches import LookBatch, color_batch, look_batch, shape_batch
 from backend.training.starter.looks import look_examples
 from backend.training.starter.networks import load_initial
+from backend.training.starter.pretrained import fill_features, pretrained_file
 from backend.training.starter.recipe import PARTS, Recipe
 from backend.training.starter.solids import gaussian_part, mesh_part
 from backend.training.starter.stored_examples import StoredExamples
@@ -93,6 +94,8 @@ class StarterRun(Run):
             part = gaussian_part(recipe, source, self.latent_autoencoder)
         elif name == "lifting":
             encoder, module = self.structure.encoder, LiftingImageEncoder(recipe.lifting)
+            if module.guide is not None and self.initial is None and self._lacks(name):
+                fill_features(module.guide.network, pretrained_file())
             part = shape_part(
                 module, partial(shape_batch, recipe, source, size=recipe.lifting_batch), encoder
             )
