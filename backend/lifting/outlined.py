@@ -18,7 +18,7 @@ from backend.representations.gaussians import Gaussians, covariance
 
 _CUBES_A_VOXEL = 4  # along a side; distances at corners are in voxels
 _SLIMMEST = 0.4  # half the width that the thinnest parts have
-_FULLER = 0.7  # how much thicker a solid is made at the outline, before it is cut there
+_FULLER = 1.0  # how much thicker a solid is made at the outline, before it is cut there
 _DEEP = 2.0  # from the outline inwards to where nothing changes
 _WITHIN = 1.5  # standard deviations of a Gaussian, across the outline, that it holds
 _MOVES, _FARTHEST = 2, 4.0  # how often, and how far at once, a Gaussian is moved inwards

@@ -1,67 +1,9 @@
-"""The inside of a solid whose decoder knows its surface alone: what the surface encloses is inside.
-
-L voxels · N cubes, 4³ a voxel · C numbers of a cube, K of a voxel's cubes in turn · n corners a side.
-"""
+"""What a surface encloses, in a grid of occupied places. n, R places a side."""
 
 import numpy as np
-import torch
 from scipy import ndimage
-from torch import Tensor
 
-from backend.representations.cube_grid import linear
-from backend.representations.flexicubes_tables import CORNERS
-
-_CUBES = 4**3
-_DEEP = -1.0  # distance in voxels at the corners of what is enclosed
-_SHALLOW = 0.25  # and of what is too small to be a part
-_CRUMB = 150  # corners; the grid has 4³ a voxel
 _TUNNEL = 1  # corners; half the width of what is closed everywhere
-_GAP = 3  # the same, round a hollow
-_MOSTLY = 0.3  # share of the corners of the voxels round what lies within a solid that are inside
-
-
-def enclosed_voxels(coords: Tensor, rows: Tensor, resolution: int) -> Tensor:
-    """What voxels coords (L, 3) with rows (L, K) enclose and lies within the solid: (resolution)³ bool.
-
-    It does if enough of the corners round it are inside; a pocket of air may be enclosed too.
-    """
-    places, full = tuple(coords.cpu().numpy().T), np.zeros((resolution,) * 3, np.float32)
-    taken = np.zeros((resolution,) * 3, bool)
-    taken[places] = True
-    groups, number = ndimage.label(ndimage.binary_fill_holes(taken) & ~taken)
-    distance = rows.view(len(rows), _CUBES, -1)[..., :8]
-    full[places] = (distance < 0).float().mean((1, 2)).cpu().numpy()
-    around = ndimage.grey_dilation(groups, footprint=ndimage.generate_binary_structure(3, 1)) * taken
-    solid = ndimage.mean(full, around, np.arange(1, number + 1)) > _MOSTLY if number else []
-    return torch.from_numpy(np.concatenate([[False], solid]).astype(bool)[groups]).to(coords.device)
-
-
-def with_inside(coords: Tensor, rows: Tensor, within: Tensor) -> tuple[Tensor, Tensor]:
-    """Voxels coords (L, 3) and rows (L, K), and after them those `within` (R, R, R) bool, all inside."""
-    more = torch.argwhere(within).to(coords)
-    inside = rows.new_zeros(len(more), _CUBES, rows.shape[1] // _CUBES)
-    inside[..., :8] = _DEEP
-    return torch.cat([coords, more]), torch.cat([rows, inside.flatten(1)])
-
-
-def with_solid_signs(cubes: Tensor, features: Tensor, resolution: int, shown: Tensor | None = None) -> Tensor:
-    """Features (N, C) of cubes (N, 3) of a grid of `resolution`³, with signs at their corners that make
-    closed surfaces and nothing within.
-
-    Outside is what a way along the grid's edges joins to its border without passing the surface. Where
-    corners (n, n, n) bool are not `shown`, nothing is filled but what is enclosed.
-    """
-    side = resolution + 1
-    corners = linear(cubes.long()[:, None] + torch.tensor(CORNERS, device=cubes.device), side)
-    distance = features[:, :8]
-    # The distances as extraction takes them: a corner that is inside for it alone would be a part of its own.
-    taken = distance - 1 / resolution
-    total = distance.new_zeros(side**3).index_add_(0, corners.flatten(), taken.flatten())
-    inside = (total < 0).view(side, side, side).cpu().numpy()
-    solid = made_solid(inside, None if shown is None else shown.cpu().numpy(), _GAP, _CRUMB)
-    wanted, found = (torch.from_numpy(one).to(total.device).flatten()[corners] for one in (solid, inside))
-    distance = torch.where(wanted & ~found, _DEEP, torch.where(found & ~wanted, _SHALLOW, distance))
-    return torch.cat([distance, features[:, 8:]], dim=1)
 
 
 def made_solid(inside: np.ndarray, shown: np.ndarray | None, gap: int, crumb: int) -> np.ndarray:

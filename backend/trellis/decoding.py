@@ -18,7 +18,7 @@ from backend.layers.sparse import subdivide_coords
 from backend.lifting.outline import Outline
 from backend.lifting.outlined import outlined_cubes, outlined_gaussians
 from backend.lifting.solid import SolidGuess
-from backend.representations.enclosed import enclosed_voxels, with_inside, with_solid_signs
+from backend.lifting.solid_cubes import enclosed_voxels, smoothed_cubes, with_inside, with_solid_signs
 from backend.representations.flexicubes import extract_mesh
 from backend.representations.gaussians import GaussianConfig, Gaussians, decode_gaussians
 from backend.representations.mesh import Mesh
@@ -160,7 +160,7 @@ def decode_rows(
         within = enclosed_voxels(latent.coords, rows, resolution)
         coords, more = with_inside(latent.coords, rows, within)
         cubes = subdivide_coords(subdivide_coords(coords))
-        features, shown = more.reshape(len(cubes), -1), None
+        features, shown = smoothed_cubes(cubes, more.reshape(len(cubes), -1), 4 * resolution), None
         if latent.outline is not None:
             features, shown = outlined_cubes(cubes, features, 4 * resolution, latent.outline)
         signed = with_solid_signs(cubes, features, 4 * resolution, shown)

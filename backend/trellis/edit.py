@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from backend.geometry.region import Region
-from backend.representations.enclosed import enclosed_voxels
+from backend.lifting.solid_cubes import enclosed_voxels
 from backend.representations.mesh import Mesh
 from backend.representations.mixing import mixed_cubes, mixed_mesh, mixed_values, values_at
 from backend.trellis.asset import AssetLatents

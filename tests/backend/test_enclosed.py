@@ -3,8 +3,13 @@
 import torch
 
 from backend.layers.sparse import subdivide_coords
+from backend.lifting.solid_cubes import (
+    enclosed_voxels,
+    smoothed_cubes,
+    with_inside,
+    with_solid_signs,
+)
 from backend.measures.soundness import soundness
-from backend.representations.enclosed import enclosed_voxels, with_inside, with_solid_signs
 from backend.representations.flexicubes import extract_mesh
 from backend.representations.flexicubes_tables import CORNERS
 
@@ -60,3 +65,43 @@ def test_a_pocket_of_air_between_voxels_is_not_filled():
     coords, rows = shell(lambda points: -ball(points))  # the same voxels, but the solid is round them
     assert not enclosed_voxels(coords, torch.where(rows < 0, 0.5, rows.abs()), SIZE).any()
     assert enclosed_voxels(*shell(ball), SIZE)[8, 8, 8]
+
+
+def uneven(depth: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cubes (N, 3) of a ball and features (N, 53); every cube's distances are off by an amount of its own."""
+    coords, rows = shell(ball)
+    values = rows.view(len(coords), 64, 53).clone()
+    error = torch.randn(len(coords), 64, 1, generator=torch.Generator().manual_seed(1))
+    values[..., :8] += depth * error
+    coords, rows = with_inside(coords, values.flatten(1), enclosed_voxels(coords, rows, SIZE))
+    cubes = subdivide_coords(subdivide_coords(coords))
+    return cubes, rows.view(len(cubes), -1)
+
+
+def test_dents_of_a_cube_are_smoothed_and_the_ball_keeps_its_size():
+    def off(features: torch.Tensor) -> torch.Tensor:
+        signed = with_solid_signs(cubes, features, 4 * SIZE)
+        return (extract_mesh(cubes, signed, 4 * SIZE).vertices.norm(dim=1) - 0.4) * 4 * SIZE  # in cubes
+
+    cubes, features = uneven(0.15)
+    before, after = off(features), off(smoothed_cubes(cubes, features, 4 * SIZE))
+    assert after.std() < 0.5 * before.std() and after.mean().abs() < 0.05 + before.mean().abs()
+
+
+def test_a_plate_thinner_than_a_voxel_is_not_smoothed_away():
+    def plate(points: torch.Tensor) -> torch.Tensor:
+        return (
+            torch.stack([points[..., 0].abs() - 0.3, points[..., 1].abs() - 0.3, thickness(points)]).amax(0)
+            * SIZE
+        )
+
+    def thickness(points: torch.Tensor) -> torch.Tensor:
+        return points[..., 2].abs() - 1.2 / (4 * SIZE)  # 2.4 cubes thick
+
+    coords, rows = shell(plate)
+    cubes = subdivide_coords(subdivide_coords(coords))
+    features = smoothed_cubes(cubes, rows.view(len(cubes), -1), 4 * SIZE)
+    mesh = extract_mesh(cubes, with_solid_signs(cubes, features, 4 * SIZE), 4 * SIZE)
+    found = soundness(mesh.vertices.numpy(), mesh.faces.numpy())
+    assert (found.parts, found.genus) == (1, 0)
+    assert (mesh.vertices[:, :2].abs().amax(0) > 0.28).all()

@@ -1,0 +1,120 @@
+"""The solid between the surfaces that a decoder draws, for decoders that know the surface alone: what the
+surface encloses is inside, and where neighbouring voxels disagree it is smooth.
+
+L voxels · N cubes, 4³ a voxel · C numbers of a cube, K of a voxel's cubes in turn · n corners a side.
+"""
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from backend.representations.cube_grid import corner_mean, linear
+from backend.representations.enclosed import made_solid
+from backend.representations.flexicubes_tables import CORNERS
+
+_CUBES_A_SIDE = 4  # of a voxel
+_CUBES = _CUBES_A_SIDE**3
+_DEEP = -1.0  # distance in voxels at the corners of what is enclosed
+_SHALLOW = 0.25  # and of what is too small to be a part
+_CRUMB = 150  # corners; the grid has 4³ a voxel
+_GAP = 3  # corners; half the width of what is closed round a hollow
+_MOSTLY = 0.3  # share of the corners of the voxels round what lies within a solid that are inside
+_SPREAD = 2.0  # corners; standard deviation of what smooths the distances
+_MOST = 0.25  # voxels by which a distance changes at most, so that thin parts stay
+_NEAR = 3  # corners round a changed sign that are smoothed
+_BESIDE = 2  # corners from the outline that are left as they are
+
+
+def enclosed_voxels(coords: Tensor, rows: Tensor, resolution: int) -> Tensor:
+    """What voxels coords (L, 3) with rows (L, K) enclose and lies within the solid: (resolution)³ bool.
+
+    It does if enough of the corners round it are inside; a pocket of air may be enclosed too.
+    """
+    places, full = tuple(coords.cpu().numpy().T), np.zeros((resolution,) * 3, np.float32)
+    taken = np.zeros((resolution,) * 3, bool)
+    taken[places] = True
+    groups, number = ndimage.label(ndimage.binary_fill_holes(taken) & ~taken)
+    distance = rows.view(len(rows), _CUBES, -1)[..., :8]
+    full[places] = (distance < 0).float().mean((1, 2)).cpu().numpy()
+    around = ndimage.grey_dilation(groups, footprint=ndimage.generate_binary_structure(3, 1)) * taken
+    solid = ndimage.mean(full, around, np.arange(1, number + 1)) > _MOSTLY if number else []
+    return torch.from_numpy(np.concatenate([[False], solid]).astype(bool)[groups]).to(coords.device)
+
+
+def with_inside(coords: Tensor, rows: Tensor, within: Tensor) -> tuple[Tensor, Tensor]:
+    """Voxels coords (L, 3) and rows (L, K), and after them those `within` (R, R, R) bool, all inside."""
+    more = torch.argwhere(within).to(coords)
+    inside = rows.new_zeros(len(more), _CUBES, rows.shape[1] // _CUBES)
+    inside[..., :8] = _DEEP
+    return torch.cat([coords, more]), torch.cat([rows, inside.flatten(1)])
+
+
+def smoothed_cubes(cubes: Tensor, features: Tensor, resolution: int) -> Tensor:
+    """Features (N, C) of cubes (N, 3) of a grid of `resolution`³, the distances at their corners smoothed.
+
+    Every voxel is decoded by itself, which leaves stripes and dents of a cube or two where voxels meet.
+    """
+    corners, distance = _distances(cubes, features, resolution)
+    change = np.clip(_smooth(distance) - distance, -_MOST, _MOST)
+    return _with_distances(features, corners, distance + change)
+
+
+def with_solid_signs(cubes: Tensor, features: Tensor, resolution: int, shown: Tensor | None = None) -> Tensor:
+    """Features (N, C) of cubes (N, 3) of a grid of `resolution`³, with signs at their corners that make
+    closed surfaces and nothing within, smooth where they change.
+
+    Outside is what a way along the grid's edges joins to its border without passing the surface. Where
+    corners (n, n, n) bool are not `shown`, nothing is filled but what is enclosed.
+    """
+    corners, distance = _distances(cubes, features, resolution)
+    seen = None if shown is None else shown.cpu().numpy()
+    # Below it a distance is inside for extraction: another corner that is would be a part of its own.
+    level = 1 / resolution
+    inside = distance < level
+    solid = made_solid(inside, seen, _GAP, _CRUMB)
+    changed = (solid != inside) & np.isfinite(distance)
+    near = ndimage.binary_dilation(changed, iterations=_NEAR)
+    if seen is not None:
+        near &= ndimage.binary_erosion(seen, iterations=_BESIDE)
+    distance = np.where(changed, np.where(solid, _DEEP, _SHALLOW), distance)
+    distance = np.where(near, _smooth(distance), distance)
+    distance = np.where(solid, np.minimum(distance, level / 2), np.maximum(distance, 2 * level))
+    return _with_distances(features, corners, distance)
+
+
+def _distances(cubes: Tensor, features: Tensor, resolution: int) -> tuple[Tensor, np.ndarray]:
+    """The corners (N, 8) of cubes in a grid of n³, and the mean distance (n, n, n) that cubes tell of each;
+    NaN where there are none.
+    """
+    side = resolution + 1
+    corners = linear(cubes.long()[:, None] + torch.tensor(CORNERS, device=cubes.device), side)
+    mean = corner_mean([features[:, :8, None]], corners, side**3)
+    return corners, mean.view(side, side, side).cpu().numpy()
+
+
+def _with_distances(features: Tensor, corners: Tensor, distance: np.ndarray) -> Tensor:
+    values = torch.from_numpy(distance.astype(np.float32)).to(features).flatten()
+    return torch.cat([values[corners], features[:, 8:]], dim=1)
+
+
+def _smooth(distance: np.ndarray) -> np.ndarray:
+    """Distances (n, n, n) averaged by a Gaussian, and what that takes off bends put back."""
+    known = ~np.isnan(distance)
+    box = ndimage.find_objects(known.astype(np.uint8))
+    if not box:
+        return distance
+    within, told = distance[box[0]], known[box[0]]
+    # What no cube tells, and what is inside for being enclosed, would make a step: there it is counted.
+    inside = told & (within < 0)
+    steps = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
+    counted = (steps - 0.5 * np.sign(steps)) / _CUBES_A_SIDE
+    near = np.clip(np.where(told & (within > _DEEP), within, counted), -1, 1).astype(np.float32)
+    once = _blurred(near)
+    result = distance.copy()
+    result[box[0]] = once + _blurred(near - once)
+    return np.where(known, result, distance)
+
+
+def _blurred(values: np.ndarray) -> np.ndarray:
+    return ndimage.gaussian_filter(values, _SPREAD, truncate=2.5, mode="nearest")
