@@ -9,7 +9,7 @@ import numpy as np
 from backend.finishing.arrays import ArrayMesh, face_areas, parts, vertex_normals
 from backend.finishing.closing import close_mesh, is_closed
 from backend.finishing.collapse import collapsed
-from backend.finishing.parts import remove_crumbs
+from backend.finishing.parts import join_loose_parts
 from backend.machine.child import in_child
 
 _SPARE = 0.004  # of the budget, for the repair of edges that collapsing left crowded
@@ -41,11 +41,23 @@ def reduce_faces(mesh: ArrayMesh, faces: int, wait: Callable[[], None] = lambda:
             fewer = close_mesh(fewer)
         if len(fewer.faces) <= faces:
             break
-    if len(fewer.faces) and parts(fewer).max() > parts(mesh).max():
-        fewer = remove_crumbs(fewer, _SPLINTER)[0]
+    if len(fewer.faces) and (more := int(parts(fewer).max() - parts(mesh).max())) > 0:
+        fewer = _without_splinters(fewer, faces, more)
     if len(fewer.faces) > faces:
         fewer = _largest_parts(fewer, faces)
     return ArrayMesh(fewer.vertices * size + middle, fewer.faces, fewer.colors)
+
+
+def _without_splinters(mesh: ArrayMesh, faces: int, more: int) -> ArrayMesh:
+    """Without the `more` parts that collapsing pinched off: a limb is joined again, a splinter goes."""
+    joined, count = join_loose_parts(mesh, _SPLINTER)
+    if count and len(joined.faces) <= faces:
+        mesh, more = joined, more - count
+    number = parts(mesh)
+    area = np.bincount(number, face_areas(mesh))
+    smallest = np.argsort(area, kind="stable")[: max(more, 0)]
+    gone = smallest[area[smallest] < _SPLINTER * area.max()]
+    return mesh.keep(~np.isin(number, gone))
 
 
 def _largest_parts(mesh: ArrayMesh, faces: int) -> ArrayMesh:

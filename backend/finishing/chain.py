@@ -65,7 +65,7 @@ def _steps(
     if settings.whole:
         steps.append(("whole", lambda mesh: _whole(mesh, before, sight, settings, wait)))
     if settings.outside:
-        steps.append(("outside", lambda mesh: _outside(mesh, raw, before, sight, settings)))
+        steps.append(("outside", lambda mesh: _outside(mesh, raw, sight, settings)))
     if settings.crumbs:
         steps.append(("crumbs", lambda mesh: _crumbs(mesh, settings)))
     if settings.faces:
@@ -98,12 +98,10 @@ def _tunnels(count: int) -> str:
 
 
 def _outside(
-    mesh: ArrayMesh, raw: ArrayMesh, facts: MeshFacts, sight: Callable[[], Sight], settings: FinishSettings
+    mesh: ArrayMesh, raw: ArrayMesh, sight: Callable[[], Sight], settings: FinishSettings
 ) -> tuple[ArrayMesh, str]:
     if settings.whole and mesh is not raw:
         return mesh, "drawn from outside, so nothing is hidden"
-    if settings.whole and facts.components == 1:
-        return mesh, "all is seen"  # else it would not have been sound
     outer = remove_hidden(mesh, sight())
     return outer, "all is seen" if outer is mesh else "what no outside view reaches removed"
 

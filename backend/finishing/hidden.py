@@ -15,7 +15,8 @@ from backend.finishing.closing import close_mesh, is_closed
 from backend.finishing.report import MeshFacts
 from backend.geometry.sights import seen_counts, seen_faces
 
-_WHOLE, _GONE = 0.97, 0.003  # share of a part's area that is seen where all of it is, and where none is
+_WHOLE, _GONE = 0.99, 0.003  # share of a part's area that is seen where all of it is, and where none is
+_LEAK = 0.95  # share below which a surface is one with slits, not one with narrow openings
 _SAMPLES = 20_000
 _MOST_HANDLES = 24  # of a sound mesh; slits between inner and outer walls are handles
 _SEVERAL = 5  # of the views
@@ -53,7 +54,7 @@ def may_be_sound(facts: MeshFacts) -> bool:
 
 def leaks(sight: Sight) -> bool:
     """Whether some part is seen in some places only."""
-    return bool(((sight.shares < _WHOLE) & (sight.shares > _GONE)).any())
+    return bool(((sight.shares < _LEAK) & (sight.shares > _GONE)).any())
 
 
 def remove_hidden(mesh: ArrayMesh, sight: Sight) -> ArrayMesh:

@@ -10,10 +10,11 @@ import trimesh
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
+from skimage.measure import marching_cubes
 
 from backend.errors import UserError
 from backend.finish import main
-from backend.finishing.arrays import ArrayMesh, face_areas
+from backend.finishing.arrays import ArrayMesh, face_areas, parts
 from backend.finishing.budget import reduce_faces
 from backend.finishing.chain import finish_mesh
 from backend.finishing.closing import close_mesh
@@ -214,6 +215,55 @@ def test_a_thin_rod_stays_where_it_is(painted):
         assert 0 < len(fewer.faces) <= budget
         beyond = np.maximum(fewer.vertices - vertices.max(axis=0), vertices.min(axis=0) - fewer.vertices)
         assert beyond.max() < 0.03, "a vertex left the rod"
+
+
+def drawn(field: np.ndarray) -> Mesh:
+    """The surface where a field (n, n, n) over the unit cube is 0, negative inside."""
+    points, faces, _, _ = marching_cubes(field, 0.0, gradient_direction="descent")
+    vertices = torch.from_numpy(points / (len(field) - 1) - 0.5).float()
+    return Mesh(vertices, torch.from_numpy(faces.astype(np.int64)), torch.full((len(points), 3), 0.5))
+
+
+def places(size: int) -> np.ndarray:
+    axis = np.linspace(-0.5, 0.5, size)
+    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1)
+
+
+def along(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Distance of points (…, 3) from a line."""
+    share = np.clip((points - start) @ (end - start) / ((end - start) @ (end - start)), 0, 1)
+    return np.linalg.norm(points - start - share[..., None] * (end - start), axis=-1)
+
+
+def test_a_bent_narrow_well_that_nobody_looks_into_is_closed():
+    grid = places(96)
+    ball = np.linalg.norm(grid, axis=-1) - 0.42
+    bend = np.array([0.1, 0.0, 0.0])
+    ways = (along(grid, bend, bend + [0.0, 0.0, 0.5]), along(grid, bend, bend - [0.3, 0.1, 0.0]))
+    well = np.minimum(*ways) - 0.024
+    raw, whole = drawn(np.maximum(ball, -well)), drawn(ball)
+    done, report = finish_mesh(raw, FinishSettings(faces=0))
+    assert report.after.watertight and report.after.components == 1 and report.after.genus == 0
+    area = [face_areas(ArrayMesh.of(mesh)).sum() for mesh in (raw, done, whole)]
+    assert area[0] > 1.04 * area[2] and abs(area[1] - area[2]) < 0.02 * area[2]
+
+
+@pytest.mark.parametrize("seed", [1, 3, 5])
+def test_splinters_that_collapsing_pinches_off_thin_spines_go(seed):
+    grid, rng = places(68), np.random.default_rng(seed)
+    middle = np.array([-0.18, 0.0, 0.0])
+    field = np.linalg.norm(grid - middle, axis=-1) - 0.18
+    for _ in range(8):
+        way = rng.standard_normal(3)
+        end = middle + 0.42 * way / np.linalg.norm(way)
+        field = np.minimum(field, along(grid, middle, end) - 0.017)
+    mesh = ArrayMesh.of(drawn(np.pad(field, 4, constant_values=0.1)))
+    before = int(parts(mesh).max()) + 1
+    for faces in (400, 600, 900):
+        fewer = reduce_faces(mesh, faces)
+        areas = np.sort(np.bincount(parts(fewer), face_areas(fewer)))
+        assert len(fewer.faces) <= faces
+        assert (areas[: len(areas) - before] >= 0.002 * areas[-1]).all()
 
 
 @pytest.mark.parametrize("faces", [500, 2000])
