@@ -19,7 +19,7 @@ from backend.geometry.mesh_files import spread_over_families
 from backend.measures.comparison import surface_scores
 from backend.sampling import SamplerSettings
 from backend.training.calibrate import SAMPLING, best_structure
-from backend.training.export import pipeline_settings, write_folder
+from backend.training.export import TEXTS, pipeline_settings, write_folder
 from backend.training.run import write_json
 from backend.training.starter.networks import IMAGE_ENCODER, MODELS, NETWORKS
 from backend.training.starter.run import StarterRun
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 SHOWN = 10  # objects of the contact sheet, which are also those of the score
 CALIBRATION = 24
+PRETRAINED_LICENSE = "LICENSE-EfficientNet-Lite0"
 _MEASURABLE = 0.25  # voxel score below which structures fill the cube, and measuring takes very long
 
 
@@ -110,4 +111,6 @@ def export(
     normalization = run.latents.mean.tolist(), run.latents.std.tolist()
     condition = {"image_cond_model": IMAGE_ENCODER}
     pipeline = pipeline_settings("TrellisImageTo3DPipeline", MODELS, sampling, normalization, condition)
-    write_folder(folder, networks, pipeline, run.source.entries, "README.md")
+    names = {"LICENSE": "LICENSE-starter", PRETRAINED_LICENSE: PRETRAINED_LICENSE}
+    texts = {name: (TEXTS / text).read_text(encoding="utf-8") for name, text in names.items()}
+    write_folder(folder, networks, pipeline, run.source.entries, "README.md", texts)
