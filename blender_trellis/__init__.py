@@ -36,7 +36,7 @@ def _living() -> tuple[ModuleType, ...]:
     """What begins with the registration and ends with it: timers, handlers, drawing."""
     from . import translations
     from .jobs import session
-    from .scene.gaussians import moved_vertices
+    from .scene.gaussians import moved_vertices, renewal
     from .ui import preview_drawing, thumbnails
     from .ui.candidates import drawing as candidate_drawing
     from .ui.region import drawing as region_drawing
@@ -53,6 +53,7 @@ def _living() -> tuple[ModuleType, ...]:
         candidate_drawing,
         status_bar,
         moving,
+        renewal,
         moved_vertices,
         volumes,
     )

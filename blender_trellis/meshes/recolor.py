@@ -16,6 +16,13 @@ from .source import MeshSource, read_objects
 ATTRIBUTE = "Retexture"
 """Of its own name, so that what the artist has painted stays."""
 
+_MOVING = frozenset(
+    "ARMATURE CAST CORRECTIVE_SMOOTH CURVE DISPLACE HOOK LAPLACIANDEFORM LAPLACIANSMOOTH LATTICE MESH_CACHE "
+    "MESH_DEFORM MESH_SEQUENCE_CACHE MULTIRES SHRINKWRAP SIMPLE_DEFORM SMOOTH SUBSURF SURFACE_DEFORM WARP "
+    "WAVE".split()
+)
+"""The types of modifiers that move a mesh's own vertices, and put those that they make behind them."""
+
 Parts = tuple[tuple[str, int], ...]
 """The names of objects in their order, and how many vertices were sent of each."""
 
@@ -66,11 +73,33 @@ def _nearest(item: bpy.types.Object, source: MeshSource, own: np.ndarray) -> np.
     for number, place in enumerate(places):
         tree.insert(Vector(place), number)
     tree.balance()
-    return np.array([tree.find(item.matrix_world @ vertex.co)[1] for vertex in item.data.vertices], np.int64)
+    return np.array([tree.find(Vector(place))[1] for place in _seen_places(item)], np.int64)
+
+
+def _seen_places(item: bpy.types.Object) -> np.ndarray:
+    """(V, 3), where the object's own vertices are seen in the world: posed, smoothed, by its shape keys.
+
+    A copy of the object says it, without those of its modifiers that mix them with others.
+    """
+    copy = item.copy()
+    try:
+        for modifier in copy.modifiers:
+            modifier.show_viewport = modifier.show_viewport and modifier.type in _MOVING
+        bpy.context.scene.collection.objects.link(copy)
+        bpy.context.view_layer.update()
+        evaluated = copy.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        count = len(item.data.vertices)
+        mesh = evaluated.data if len(evaluated.data.vertices) >= count else item.data
+        places = np.empty(3 * len(mesh.vertices), np.float32)
+        mesh.attributes["position"].data.foreach_get("vector", places)
+        matrix = np.array(evaluated.matrix_world)
+    finally:
+        bpy.data.objects.remove(copy)
+    return places.reshape(-1, 3)[:count] @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def _set_colors(item: bpy.types.Object, linear: np.ndarray) -> None:
-    """`linear` (V, 3). A mesh without materials gets one that shows them; others stay as they are."""
+    """`linear` (V, 3). An object without materials gets one that shows them; others stay as they are."""
     mesh = item.data
     former = mesh.color_attributes.get(ATTRIBUTE)
     if former is not None and (former.domain, former.data_type) != ("POINT", "FLOAT_COLOR"):
@@ -81,8 +110,12 @@ def _set_colors(item: bpy.types.Object, linear: np.ndarray) -> None:
     rgba[:, :3] = linear
     attribute.data.foreach_set("color", rgba.ravel())
     mesh.color_attributes.active_color = attribute
-    mesh.color_attributes.render_color_index = mesh.color_attributes.find(ATTRIBUTE)
-    if not any(mesh.materials):
+    mesh.color_attributes.render_color_index = mesh.color_attributes.find(attribute.name)
+    if not any(slot.material for slot in item.material_slots):
         red, green, blue = map(float, linear.mean(axis=0))
-        mesh.materials.append(vertex_color_material(item.name, (red, green, blue), ATTRIBUTE))
+        material = vertex_color_material(item.name, (red, green, blue), attribute.name)
+        for slot in item.material_slots:  # which faces may have, empty as they are
+            slot.material = material
+        if not item.material_slots:
+            mesh.materials.append(material)
     mesh.update()

@@ -7,7 +7,7 @@ from fake_backend import ball
 
 from blender_trellis.scene.asset import Asset
 from blender_trellis.scene.collection import add_asset, show, shown
-from blender_trellis.scene.gaussians.nodes import IN_VIEWPORT, SIZE, set_input
+from blender_trellis.scene.gaussians.nodes import GROUP_VERSION, IN_VIEWPORT, SIZE, set_input
 from blender_trellis.scene.gaussians.object import is_gaussian
 from blender_trellis.srgb import linear_from_srgb
 
@@ -189,11 +189,11 @@ def test_names_that_are_no_text():
     assert len(_add(_asset(name="x" * 300)).name) >= 63
 
 
-def test_nodes_of_another_version_or_hand_are_left_alone():
+def test_nodes_of_a_newer_version_or_another_hand_are_left_alone():
     item = _add(_asset(mesh=None)).objects["crate Gaussians"]
     modifier = item.modifiers["Splats"]
     assert is_gaussian(item)
-    for held in (1, (1, 0), "x"):
+    for held in (GROUP_VERSION + 1, (GROUP_VERSION + 1, 0), 0, "x"):
         modifier.node_group["trellis_splats"] = held
         assert not is_gaussian(item)
     modifier.node_group = None

@@ -3,6 +3,7 @@
 import bpy
 import numpy as np
 import pytest
+from mathutils import Matrix, Vector
 
 from blender_trellis.jobs import session
 from blender_trellis.scene.find_asset import ASSET, asset_matrix, part, world_matrix
@@ -176,6 +177,62 @@ def test_retexture_goes_through_modifiers_and_leaves_materials_and_colours_alone
     assert own.domain == "CORNER" and {tuple(one.color) for one in own.data} == {(1, 0, 0, 1)}
     shades = [one.color[0] for one in item.data.color_attributes["Retexture"].data]
     assert [shade < 0.5 for shade in shades] == [vertex.co.x < 0 for vertex in item.data.vertices]
+
+
+@pytest.mark.parametrize("way", ["shape key", "lattice before", "lattice after"])
+def test_retexture_colours_a_bent_mesh_as_it_is_seen(varied, way):
+    """Its ends change sides, and it gets more vertices, beneath a turned parent."""
+    item = box(location=(3, 0, 0), size=(1, -0.5, 1))
+    bpy.ops.object.empty_add(location=(0, 0, 4), rotation=(0, 0, 0.4))
+    item.parent = bpy.context.object
+    bpy.context.view_layer.update()
+    if way == "shape key":
+        item.shape_key_add(name="Basis")
+        key = item.shape_key_add(name="Mirrored", from_mix=False)
+        for point in key.data:
+            point.co.x *= -1
+        key.value = 1.0
+    else:
+        cage = bpy.data.objects.new("Cage", bpy.data.lattices.new("Cage"))
+        bpy.context.scene.collection.objects.link(cage)
+        cage.matrix_world = item.matrix_world @ Matrix.Scale(2, 4)
+        for point in cage.data.points:
+            point.co_deform.x *= -1
+        cage.data.interpolation_type_u = "KEY_LINEAR"
+        item.modifiers.new("Lattice", "LATTICE").object = cage
+    item.modifiers.new("Subdivision", "SUBSURF").levels = 1
+    if way == "lattice after":
+        item.modifiers.move(0, 1)
+    bpy.ops.object.select_all(action="DESELECT")
+    item.select_set(True)
+    bpy.context.view_layer.objects.active = item
+    objects = set(bpy.data.objects)
+    bpy.ops.trellis.retexture()
+    done()
+    assert set(bpy.data.objects) == objects and len(item.data.vertices) == 8
+    shades = np.array([one.color[0] for one in item.data.color_attributes["Retexture"].data])
+    mirrored = [Vector((-one.co.x, one.co.y, one.co.z)) for one in item.data.vertices]
+    seen = np.array([(item.matrix_world @ place).x for place in mirrored])
+    further = seen[:, None] < seen - 1e-3
+    assert further.sum() == 24  # four places along x, of two vertices each
+    assert (shades[:, None] < shades)[further].all()  # the fake's gradient runs along x
+
+
+def test_retexture_fills_empty_slots_and_leaves_those_of_the_object_alone(varied):
+    item = box(size=(1, 1, 1))
+    item.data.materials.append(None)
+    bpy.ops.trellis.retexture()
+    done()
+    assert len(item.material_slots) == 1 and item.data.materials[0] is not None
+    own = box(location=(20, 0, 0), name="Own")
+    own.data.materials.append(None)
+    own.material_slots[0].link = "OBJECT"
+    own.material_slots[0].material = material = bpy.data.materials.new("Own")
+    bpy.ops.object.select_all(action="DESELECT")
+    own.select_set(True)
+    bpy.ops.trellis.retexture()
+    done()
+    assert [slot.material for slot in own.material_slots] == [material]
 
 
 def test_what_was_changed_while_it_was_coloured_stays_as_it_is(varied):

@@ -18,7 +18,7 @@ from .node_builder import NodeBuilder
 
 GROUP_NAME = "TRELLIS Splats"
 KEY = "trellis_splats"
-# Bump when the nodes change: files keep the group they were saved with, new results get the new one.
+# Bump when the nodes change, and note in `renewal` what the former ones were: it brings files up to this one.
 GROUP_VERSION = 4
 LEAST_OPACITY = 1 / 255  # a splat whose centre has less is not seen, as in the published rasteriser
 END = 0.01  # a hull ends where its splat's fall-off has come down to this opacity: more is only slower
@@ -35,7 +35,7 @@ INPUTS = (IN_VIEWPORT, SIZE, ENCODED, FACING, WIDENING, "Material")
 def splat_nodes(degree: int = 0) -> bpy.types.NodeTree:
     """The node group for harmonics of that degree (0 to 3), made on first use in a file."""
     for tree in bpy.data.node_groups:
-        if is_current(tree) and tree[KEY][1] == degree and not tree.library:
+        if (version_of(tree), degree_of(tree)) == (GROUP_VERSION, degree) and not tree.library:
             return tree
     tree = bpy.data.node_groups.new(f"{GROUP_NAME} {degree}" if degree else GROUP_NAME, "GeometryNodeTree")
     tree.is_modifier = True
@@ -45,10 +45,22 @@ def splat_nodes(degree: int = 0) -> bpy.types.NodeTree:
     return tree
 
 
-def is_current(tree: bpy.types.NodeTree | None) -> bool:
-    """Whether the group is one of `splat_nodes`, of this version of the add-on."""
+def version_of(tree: bpy.types.NodeTree | None) -> int:
+    """Of which version of `splat_nodes` the group is; 0 of none, or of one that is newer than this add-on."""
+    marks = _marks(tree)
+    return marks[0] if marks and 1 <= marks[0] <= GROUP_VERSION else 0
+
+
+def degree_of(tree: bpy.types.NodeTree) -> int:
+    """Up to which degree the group evaluates harmonics."""
+    return (*_marks(tree), 0, 0)[1]
+
+
+def _marks(tree: bpy.types.NodeTree | None) -> list[int]:
     held: Any = tree.get(KEY) if tree is not None else None
-    return hasattr(held, "to_list") and held.to_list()[:1] == [GROUP_VERSION]
+    if isinstance(held, int):  # version 1, which knew no harmonics
+        return [held]
+    return [int(one) for one in held.to_list()] if hasattr(held, "to_list") else []
 
 
 def span(build: NodeBuilder, opacity: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
@@ -56,8 +68,15 @@ def span(build: NodeBuilder, opacity: bpy.types.NodeSocket) -> bpy.types.NodeSoc
     return build.math("DIVIDE", build.math("MAXIMUM", opacity, FAINTEST), END)
 
 
+def has_input(modifier: bpy.types.NodesModifier, name: str) -> bool:
+    """Whether the group has that input: those of former versions have fewer."""
+    return _identifier(modifier.node_group, name) is not None
+
+
 def set_input(modifier: bpy.types.NodesModifier, name: str, value: object) -> None:
-    """Sets one of the group's inputs on an object's modifier."""
+    """Sets one of the group's inputs on an object's modifier, if the group has it."""
+    if not has_input(modifier, name):
+        return
     owner, key = input_property(modifier, name)
     if key == "value":
         owner.value = value
@@ -65,19 +84,26 @@ def set_input(modifier: bpy.types.NodesModifier, name: str, value: object) -> No
         owner[key[2:-2]] = value
 
 
-def get_input(modifier: bpy.types.NodesModifier, name: str) -> object:
-    """What one of the group's inputs is set to."""
+def get_input(modifier: bpy.types.NodesModifier, name: str) -> Any:
+    """What one of the group's inputs is set to; None where the group does not have it."""
+    if not has_input(modifier, name):
+        return None
     owner, key = input_property(modifier, name)
     return owner.value if key == "value" else owner[key[2:-2]]
 
 
 def input_property(modifier: bpy.types.NodesModifier, name: str) -> tuple[Any, str]:
     """Whose property the input is and under which name, as `UILayout.prop` takes them."""
-    inputs = (item for item in modifier.node_group.interface.items_tree if item.in_out == "INPUT")
-    identifier = next(item.identifier for item in inputs if item.name == name)
+    identifier = _identifier(modifier.node_group, name)
+    assert identifier is not None, name
     if hasattr(modifier, "properties"):  # Blender 5.2 on; custom properties before
         return getattr(modifier.properties.inputs, identifier), "value"
     return modifier, f'["{identifier}"]'
+
+
+def _identifier(tree: bpy.types.NodeTree, name: str) -> str | None:
+    inputs = (item for item in tree.interface.items_tree if item.in_out == "INPUT")
+    return next((item.identifier for item in inputs if item.name == name), None)
 
 
 def _declare_sockets(sockets: bpy.types.NodeTreeInterface) -> None:

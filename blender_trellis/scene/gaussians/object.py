@@ -14,7 +14,7 @@ from ...srgb import linear_from_srgb
 from ..find_asset import FOREIGN, name_vertices, vertex_keys
 from ..materials import COLOR_ATTRIBUTE
 from .material import splat_material
-from .nodes import INPUTS, get_input, is_current, set_input, splat_nodes
+from .nodes import INPUTS, degree_of, get_input, set_input, splat_nodes, version_of
 
 MODIFIER = "Splats"
 REFERENCE = "trellis_splats_from"  # on the mesh: where some vertices were when its values were right
@@ -27,7 +27,7 @@ def is_gaussian(item: bpy.types.Object) -> bool:
     if item.type != "MESH" or MODIFIER not in item.modifiers or "f_dc_0" not in item.data.attributes:
         return False
     modifier = item.modifiers[MODIFIER]
-    return modifier.type == "NODES" and is_current(modifier.node_group)
+    return modifier.type == "NODES" and version_of(modifier.node_group) > 0
 
 
 def splat_object(name: str, splats: Splats, made: list[bpy.types.ID]) -> bpy.types.Object:
@@ -84,14 +84,19 @@ def replace_splats(item: bpy.types.Object, splats: Splats, rows: np.ndarray) -> 
     if len(keys):
         named = np.where(rows >= 0, keys[rows], FOREIGN).astype(np.int32)
         name_vertices(mesh).data.foreach_set("value", named)
-    modifier = item.modifiers[MODIFIER]
-    tree = splat_nodes(splats.degree)
-    if modifier.node_group != tree:
-        kept = {name: get_input(modifier, name) for name in INPUTS}
-        modifier.node_group = tree
-        for name, value in kept.items():
-            set_input(modifier, name, value)
+    if degree_of(item.modifiers[MODIFIER].node_group) != splats.degree:
+        use_nodes(item, splats.degree)
     item.update_tag()
+
+
+def use_nodes(item: bpy.types.Object, degree: int) -> None:
+    """Draws the object by the current nodes for harmonics of that degree, its settings kept."""
+    modifier = item.modifiers[MODIFIER]
+    kept = {name: get_input(modifier, name) for name in INPUTS}
+    modifier.node_group = splat_nodes(degree)
+    for name, value in kept.items():
+        if value is not None:
+            set_input(modifier, name, value)
 
 
 def columns_of(splats: Splats) -> Iterator[tuple[str, np.ndarray]]:

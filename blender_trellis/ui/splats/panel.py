@@ -4,7 +4,7 @@ import bpy
 
 from ...scene.collection import shown
 from ...scene.display.colors import colors_in_use, suited_colors
-from ...scene.gaussians.nodes import FACING, IN_VIEWPORT, SIZE, WIDENING, get_input, input_property
+from ...scene.gaussians.nodes import FACING, IN_VIEWPORT, SIZE, WIDENING, get_input, has_input, input_property
 from ...scene.gaussians.object import MODIFIER
 from ...scene.gaussians.settings import lacks_bounces
 from ..widgets import draw_text, letters_across
@@ -26,14 +26,15 @@ def draw_splats(
         return
     modifier = splats.modifiers[MODIFIER]
     column = layout.column(align=True)
-    column.prop(*input_property(modifier, IN_VIEWPORT), text=IN_VIEWPORT)
-    row = column.row()
-    row.active = not get_input(modifier, IN_VIEWPORT)
-    row.prop(*input_property(modifier, SIZE), text=SIZE)
-    column.prop(*input_property(modifier, FACING), text=FACING)
-    row = column.row()
-    row.active = bool(get_input(modifier, FACING))
-    row.prop(*input_property(modifier, WIDENING), text=WIDENING)
+    for name in (IN_VIEWPORT, SIZE, FACING, WIDENING):
+        if not has_input(modifier, name):  # drawn by an artist's own copy of former nodes
+            continue
+        row = column.row()
+        if name == SIZE:
+            row.active = not get_input(modifier, IN_VIEWPORT)
+        if name == WIDENING:
+            row.active = bool(get_input(modifier, FACING))
+        row.prop(*input_property(modifier, name), text=name)
     _draw_render_settings(layout, context, splats)
 
 
