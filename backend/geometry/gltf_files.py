@@ -3,13 +3,16 @@
 trimesh itself drops vertex colours beside a material and takes linear colours and 16-bit values for 8-bit
 sRGB. So colours and texture coordinates are renamed before it parses the file: it hands on attributes of
 unknown names as stored.
-Dims: V vertices.
+Dims: V vertices · P places on faces.
 """
 
 import importlib.util
 import io
 import json
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +32,23 @@ _DRACO, _MESHOPT = "KHR_draco_mesh_compression", "EXT_meshopt_compression"
 _HEADER, _CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")
 
 
-def read_gltf(path: Path) -> list[tuple[trimesh.Trimesh, np.ndarray]]:
-    """Every placed mesh of a .glb or .gltf file in the file's own axes, with colours (V, 3) u8 sRGB.
+At = Callable[[np.ndarray], np.ndarray]
+"""Takes values (V, C) of a mesh's vertices to places on its faces, (P, C)."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """mesh: in the file's own axes · uv (V, 2), origin in the lower left corner, None without ·
+    colors: u8 sRGB (P, 3), at the places to which it is given the way.
+    """
+
+    mesh: trimesh.Trimesh
+    uv: np.ndarray | None
+    colors: Callable[[At], np.ndarray]
+
+
+def read_gltf(path: Path) -> list[Part]:
+    """Every placed mesh of a .glb or .gltf file; uv: those of the texture that gives it its colours.
 
     Raises UserError for a compression that no installed package reads.
     """
@@ -59,9 +77,8 @@ def read_gltf(path: Path) -> list[tuple[trimesh.Trimesh, np.ndarray]]:
         resolver=FilePathResolver(str(path)),
         process=False,
     )
-    return [
-        (mesh, _vertex_colors(mesh, document)) for mesh in scene.dump() if isinstance(mesh, trimesh.Trimesh)
-    ]
+    meshes = [mesh for mesh in scene.dump() if isinstance(mesh, trimesh.Trimesh)]
+    return [Part(mesh, _own_uv(mesh), partial(_colors, mesh, document)) for mesh in meshes]
 
 
 def _check_compression(path: Path, document: dict[str, Any]) -> None:
@@ -107,18 +124,26 @@ def _base_texture(material: dict[str, Any]) -> dict[str, Any]:
     return _base(material).get("baseColorTexture", {})
 
 
-def _vertex_colors(mesh: trimesh.Trimesh, document: dict[str, Any]) -> np.ndarray:
-    """Colours (V, 3) u8 sRGB: COLOR_0 · baseColorFactor · texture, multiplied in linear light."""
-    linear = np.ones((len(mesh.vertices), 3))
+def _own_uv(mesh: trimesh.Trimesh) -> np.ndarray | None:
+    if _UV not in mesh.vertex_attributes:
+        return None
+    return np.array([0.0, 1.0]) + _unit_range(mesh.vertex_attributes[_UV]) * (1.0, -1.0)
+
+
+def _colors(mesh: trimesh.Trimesh, document: dict[str, Any], at: At) -> np.ndarray:
+    """Colours (P, 3) u8 sRGB: COLOR_0 · baseColorFactor · texture, multiplied in linear light."""
+    linear = np.ones((len(at(np.asarray(mesh.vertices))), 3))
     if _COLOR in mesh.vertex_attributes:
-        linear *= _unit_range(mesh.vertex_attributes[_COLOR])[:, :3]
+        linear *= at(_unit_range(mesh.vertex_attributes[_COLOR])[:, :3])
     material = getattr(mesh.visual, "material", None)
     if isinstance(material, PBRMaterial) and material.name is not None:
         stored = document["materials"][int(material.name)]
         linear *= np.array(_base(stored).get("baseColorFactor", [1.0, 1.0, 1.0, 1.0]))[:3]
         image = material.baseColorTexture
         if image is not None and _UV in mesh.vertex_attributes:
-            linear *= _texture_colors(image, _unit_range(mesh.vertex_attributes[_UV]), _base_texture(stored))
+            linear *= _texture_colors(
+                image, at(_unit_range(mesh.vertex_attributes[_UV])), _base_texture(stored)
+            )
     return np.rint(_srgb_from_linear(linear.clip(0, 1)) * 255).astype(np.uint8)
 
 

@@ -10,6 +10,7 @@ import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from backend.errors import UserError
 
 if TYPE_CHECKING:
     import trimesh
+
+    from backend.geometry.gltf_files import At, Part
 
 SUFFIXES = (".npz", ".glb", ".gltf", ".obj", ".ply", ".stl")
 _Y_UP = (".glb", ".gltf", ".obj")
@@ -160,6 +163,23 @@ def _load_npz(path: Path) -> Asset:
 
 
 def _load_with_trimesh(path: Path) -> Asset:
+    parts = read_parts(path)
+    if not parts:
+        raise UserError(f"The file {path} holds no mesh, only points or nothing; take it out of the folder.")
+    starts = np.cumsum([0] + [len(part.mesh.vertices) for part in parts])
+    faces = [np.asarray(part.mesh.faces) + start for part, start in zip(parts, starts, strict=False)]
+    vertices = np.concatenate([part.mesh.vertices for part in parts]).astype(np.float32)
+    if path.suffix.lower() in _Y_UP:
+        vertices = np.stack([vertices[:, 0], -vertices[:, 2], vertices[:, 1]], axis=1)
+    joined = np.concatenate(faces).astype(np.int32)
+    colors = np.concatenate([part.colors(lambda values: values) for part in parts])
+    return Asset(vertices, joined, colors[joined], np.zeros(len(joined), bool))
+
+
+def read_parts(path: Path) -> list[Part]:
+    """The meshes of a file in the order in which `load_asset` joins them; of an .npz file none."""
+    if path.suffix.lower() == ".npz":
+        return []
     try:
         import trimesh  # heavy, and only foreign formats need it
 
@@ -168,26 +188,24 @@ def _load_with_trimesh(path: Path) -> Asset:
         raise UserError(f"Reading {path} needs the package trimesh; install it or convert to npz.") from None
 
     if path.suffix.lower() in gltf_files.SUFFIXES:
-        meshes = gltf_files.read_gltf(path)
-    else:
-        parts = trimesh.load_scene(path, process=False).dump()
-        meshes = [(part, _stored_colors(part)) for part in parts if isinstance(part, trimesh.Trimesh)]
-    if not meshes:
-        raise UserError(f"The file {path} holds no mesh, only points or nothing; take it out of the folder.")
-    starts = np.cumsum([0] + [len(mesh.vertices) for mesh, _ in meshes])
-    faces = [np.asarray(mesh.faces) + start for (mesh, _), start in zip(meshes, starts, strict=False)]
-    vertices = np.concatenate([mesh.vertices for mesh, _ in meshes]).astype(np.float32)
-    if path.suffix.lower() in _Y_UP:
-        vertices = np.stack([vertices[:, 0], -vertices[:, 2], vertices[:, 1]], axis=1)
-    joined = np.concatenate(faces).astype(np.int32)
-    colors = np.concatenate([colors for _, colors in meshes])
-    return Asset(vertices, joined, colors[joined], np.zeros(len(joined), bool))
+        return gltf_files.read_gltf(path)
+    loaded = trimesh.load_scene(path, process=False).dump()
+    meshes = [mesh for mesh in loaded if isinstance(mesh, trimesh.Trimesh)]
+    return [
+        gltf_files.Part(mesh, getattr(mesh.visual, "uv", None), partial(_stored_colors, mesh))
+        for mesh in meshes
+    ]
 
 
-def _stored_colors(mesh: trimesh.Trimesh) -> np.ndarray:
-    """Colours (V, 3) u8 sRGB of a mesh in a format whose colours are sRGB-encoded."""
+def _stored_colors(mesh: trimesh.Trimesh, at: At) -> np.ndarray:
+    """Colours (P, 3) u8 sRGB of a mesh in a format whose colours are sRGB-encoded."""
     from trimesh.visual import ColorVisuals, TextureVisuals
 
-    visual = mesh.visual.to_color() if isinstance(mesh.visual, TextureVisuals) else mesh.visual
+    visual = mesh.visual
+    if isinstance(visual, TextureVisuals):
+        if visual.uv is not None and getattr(visual.material, "image", None) is not None:
+            return np.asarray(visual.material.to_color(at(np.asarray(visual.uv))), np.uint8)[:, :3]
+        visual = visual.to_color()
     colors = visual if isinstance(visual, ColorVisuals) else ColorVisuals(mesh)
-    return np.asarray(colors.vertex_colors, dtype=np.uint8).reshape(-1, 4)[:, :3]
+    own = np.asarray(colors.vertex_colors, dtype=np.uint8).reshape(-1, 4)[:, :3]
+    return np.rint(at(own.astype(np.float64))).astype(np.uint8)

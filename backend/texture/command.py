@@ -1,6 +1,6 @@
 """`python -m backend texture`: bake Gaussians and pictures onto a mesh file, an artist's own mesh for one.
 
-Without either, its vertex colours become a texture.
+Where neither shows it, it keeps its own textures' and vertices' colours.
 """
 
 import argparse
@@ -58,6 +58,7 @@ def _textured(options: argparse.Namespace) -> str:
         read_ply(options.gaussians) if options.gaussians else None,
         picture_views(cutouts, options.aligned),
         uv=source.uv,
+        own=source.colors,
     )
     placed = source.put_back(textured)
     if options.format == "obj":

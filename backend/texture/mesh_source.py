@@ -1,26 +1,31 @@
 """A mesh file as what a texture is baked onto, in the unit cube, with its own coordinates if wanted.
 
-V vertices · F faces.
+V vertices · F faces · P places on faces.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-import trimesh
 
 from backend.errors import UserError
-from backend.geometry.mesh_files import Asset, load_asset
+from backend.geometry.gltf_files import At, Part
+from backend.geometry.mesh_files import Asset, load_asset, read_parts
 from backend.representations.mesh import Mesh, TexturedMesh
+from backend.texturing.texture import SurfaceColors
 
 
 @dataclass(frozen=True)
 class MeshSource:
-    """mesh in object space · uv (F, 3, 2) of its corners, or None · mesh · size + middle: the file's."""
+    """mesh in object space · uv (F, 3, 2) of its corners, or None · colors of its own textures, or None ·
+    mesh · size + middle: the file's.
+    """
 
     mesh: Mesh
     uv: np.ndarray | None
+    colors: SurfaceColors | None
     size: float
     middle: np.ndarray
 
@@ -46,21 +51,39 @@ def read_mesh(path: Path, own_uv: bool, centred: bool) -> MeshSource:
         torch.from_numpy(asset.faces.astype(np.int64)),
         torch.from_numpy(colors),
     )
-    return MeshSource(mesh, _own_uv(path, asset) if own_uv else None, size, middle)
+    parts = read_parts(path)
+    uv = _own_uv(path, asset, parts) if own_uv else None
+    return MeshSource(mesh, uv, _OwnColors(parts) if parts else None, size, middle)
 
 
-def _own_uv(path: Path, asset: Asset) -> np.ndarray:
+def _own_uv(path: Path, asset: Asset, parts: Sequence[Part]) -> np.ndarray:
     """Coordinates (F, 3, 2) of the file, part by part in the order in which its faces were read."""
-    parts = [] if path.suffix.lower() == ".npz" else trimesh.load_scene(path, process=False).dump()
-    found = []
-    for part in parts:
-        if not isinstance(part, trimesh.Trimesh):
-            continue
-        uv = getattr(part.visual, "uv", None)
-        if uv is not None:
-            found.append(np.asarray(uv, np.float64)[part.faces])
+    found = [np.asarray(part.uv, np.float64)[part.mesh.faces] for part in parts if part.uv is not None]
     if sum(map(len, found)) != len(asset.faces):
         raise UserError(
             f"{path.name} has no texture coordinates for all of its faces; unwrap it, or leave --keep-uv out."
         )
     return np.concatenate(found)
+
+
+@dataclass(frozen=True)
+class _OwnColors:
+    """The colours of a file's meshes, whose faces are numbered on from one to the next."""
+
+    parts: Sequence[Part]
+
+    def __call__(self, face: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        colors = np.empty((len(face), 3), np.float32)
+        start = 0
+        for part in self.parts:
+            here = (face >= start) & (face < start + len(part.mesh.faces))
+            if here.any():
+                at = _between(np.asarray(part.mesh.faces)[face[here] - start], weights[here])
+                colors[here] = part.colors(at) / np.float32(255)
+            start += len(part.mesh.faces)
+        return colors
+
+
+def _between(corners: np.ndarray, weights: np.ndarray) -> At:
+    """The way from vertices' values to places between three of them, (P, 3), with weights (P, 3)."""
+    return lambda values: np.einsum("pkc,pk->pc", values[corners], weights)

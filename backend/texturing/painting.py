@@ -12,7 +12,7 @@ import numpy as np
 from backend.texturing.camera import Camera
 from backend.texturing.delight import without_shading
 from backend.texturing.fitting import ALL_ROUND, GOOD_OVERLAP, fit_camera
-from backend.texturing.projection import PictureView, projected
+from backend.texturing.projection import PictureView, projected, see_through_beside
 from backend.texturing.settings import Symmetry
 from backend.texturing.symmetry import mirrors
 from backend.texturing.texels import Texels
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 # How far a mirrored point may lie behind the surface it is compared with: no mesh mirrors itself exactly.
 _MIRROR_SLACK = 0.03
+_LACKING = 0.1  # of the object in a picture, from which on it is said that the mesh has nothing there
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Placed:
 def place(
     pictures: Sequence[PictureView], vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray | None
 ) -> tuple[list[Placed], tuple[str, ...]]:
-    """The pictures whose cameras are known or could be found, and what is to be said of the others.
+    """The pictures whose cameras are known or could be found, and what is to be said of the others, and of
+    what a mesh lacks because its picture shows it half transparent.
 
     colors: (V, 3) in [0, 1] of the vertices, which help to tell front and back apart.
     """
@@ -54,6 +56,13 @@ def place(
                 continue
             camera = fit.camera
         found.append(Placed(picture, camera))
+        lacking = see_through_beside(picture, camera, vertices, faces)
+        if lacking >= _LACKING:
+            remarks.append(
+                f"{lacking:.0%} of the object in picture {number} is see-through and has no mesh; make it "
+                "opaque in the picture if it is to have one."
+            )
+            log.warning(remarks[-1])
     return found, tuple(remarks)
 
 

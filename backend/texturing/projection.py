@@ -92,6 +92,24 @@ def projected(
     return colors, weight
 
 
+def see_through_beside(
+    picture: PictureView, camera: Camera, vertices: np.ndarray, faces: np.ndarray
+) -> float:
+    """Which part of the object in the picture is see-through, more than its soft outline is, and beside the
+    mesh.
+    """
+    alpha = picture.pixels[..., 3]
+    visible = (alpha > CLEAR) & ~shadow(picture.pixels)
+    partly = visible & (alpha <= _OPAQUE * 255)
+    reach = max(1.0, _SOFT_EDGE * len(alpha))
+    wide = ndimage.distance_transform_edt(partly) > reach
+    if not wide.any():
+        return 0.0
+    partly &= ndimage.distance_transform_edt(~wide) <= reach
+    covered = camera.depths(vertices, faces, len(alpha))[1] > 0
+    return float((partly & ~covered).sum() / visible.sum())
+
+
 def _without_soft_outline(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A picture (S, S, 4) u8 -> its colours (S, S, 3) u8 without those of its soft outline, which may be
     mixed with a background, and where it shows the object (S, S).

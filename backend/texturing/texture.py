@@ -23,6 +23,9 @@ from backend.texturing.unwrap import Unwrapped, unwrap, whole
 Report = Callable[[str, int, int], None]
 """Told of a step, what is done of it and how much there is; may raise to stop."""
 
+SurfaceColors = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Gives colours (P, 3) in [0, 1] at places in faces: (P,), and (P, 3) weights of their corners."""
+
 _GREY = 0.8
 # A density of splats that counts as much as the colour of the mesh.
 _EQUAL_DENSITY = 0.02
@@ -44,13 +47,14 @@ def texture_mesh(
     report: Report = silent,
     uv: np.ndarray | None = None,
     former: Former | None = None,
+    own: SurfaceColors | None = None,
 ) -> TexturedMesh:
     """Bake the base colour of a mesh: of its Gaussians, of its vertices where none are, and of
     the pictures where they show it.
 
     uv (F, 3, 2): an artist's own coordinates of each corner, which are kept. former: the texture before an
-    edit, which what the edit has kept keeps. Raises UserError for a mesh
-    without faces, with broken coordinates or with too many faces to unwrap.
+    edit, which what the edit has kept keeps. own: what the mesh shows already, finer than at its vertices.
+    Raises UserError for a mesh without faces, with broken coordinates or with too many faces to unwrap.
     """
     _check(mesh)
     report("unwrap", 0, 1)
@@ -64,7 +68,7 @@ def texture_mesh(
     normals = vertex_normals(mesh).detach().float().cpu()[torch.from_numpy(cut.origin)]
     texels = texels_of(vertices[cut.origin], normals.numpy(), cut.faces, cut.uv, settings.size)
     own_remarks = _remarks_on(cut, texels) if uv is not None else ()
-    colors = _surface_colors(mesh, cut, texels, gaussians, lambda: report("bake", 0, 2 + len(pictures)))
+    colors = _surface_colors(mesh, cut, texels, gaussians, lambda: report("bake", 0, 2 + len(pictures)), own)
     remarks: tuple[str, ...] = ()
     if settings.project_picture and pictures:
         placed, remarks = place(pictures, vertices, faces, _vertex_colors(mesh))
@@ -126,13 +130,20 @@ def _vertex_colors(mesh: Mesh) -> np.ndarray | None:
 
 
 def _surface_colors(
-    mesh: Mesh, cut: Unwrapped, texels: Texels, gaussians: Gaussians | None, wait: Callable[[], None]
+    mesh: Mesh,
+    cut: Unwrapped,
+    texels: Texels,
+    gaussians: Gaussians | None,
+    wait: Callable[[], None],
+    surface: SurfaceColors | None,
 ) -> np.ndarray:
     """Colours (P, 3) that the splats show at the texels; where no view sees those, of splats near them; of
     the mesh, or grey, as far as no splats are near.
     """
     own = _vertex_colors(mesh)
-    if own is None:
+    if surface is not None:
+        colors = surface(texels.face, texels.weights)
+    elif own is None:
         colors = np.full((len(texels.place), 3), _GREY, np.float32)
     else:
         colors = corner_values(own[cut.origin], cut.faces, texels)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from backend.texturing.camera import Camera, around
-from backend.texturing.projection import PictureView, projected
+from backend.texturing.painting import place
+from backend.texturing.projection import PictureView, projected, see_through_beside
 from backend.texturing.texels import Texels, texels_of
 
 SIZE = 512
@@ -91,6 +92,26 @@ def test_an_object_that_is_see_through_all_over_is_painted(level):
     colors, trust, seen = painted(pixels)
     inside = np.abs(seen - 128).max(axis=1) < 62
     assert trust[inside].min() == 1 and np.abs(colors[inside] - YELLOW).max() < 1
+
+
+def test_it_is_told_how_much_is_see_through_and_has_no_mesh():
+    camera = around(PLATE, elevation=0.0, box=(0.1, 0.1, 0.5, 0.5))
+    pixels = np.zeros((200, 200, 4), np.uint8)
+    pixels[20:100, 20:100] = *RED, 255  # the plate
+    assert see_through_beside(PictureView(pixels), camera, PLATE, FACES) == 0
+    glass = pixels.copy()
+    glass[20:100, 100:180] = *RED, 90
+    found = see_through_beside(PictureView(glass), camera, PLATE, FACES)
+    assert found == pytest.approx(0.5, abs=0.02)
+    placed, remarks = place([PictureView(glass, camera)], PLATE, FACES, None)
+    assert len(placed) == 1 and "50% of the object in picture 1 is see-through" in remarks[0]
+    on_it, soft, beside = pixels.copy(), pixels.copy(), pixels.copy()
+    on_it[40:80, 40:80, 3] = 90
+    soft[20:100, 100:103] = *RED, 90  # an outline
+    beside[20:100, 100:180] = *RED, 255  # what lacks otherwise is another matter
+    for one in (on_it, soft, beside):
+        assert see_through_beside(PictureView(one), camera, PLATE, FACES) < 0.02
+        assert not place([PictureView(one, camera)], PLATE, FACES, None)[1]
 
 
 def test_a_picture_is_trusted_up_to_two_thousandths_of_it_from_a_silhouette():

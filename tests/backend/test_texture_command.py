@@ -1,5 +1,7 @@
 """The texture command on real files: what others read back, and an artist's own texture coordinates."""
 
+import json
+import struct
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -74,6 +76,85 @@ def test_odd_coordinates_are_used_or_named(ball, tmp_path, capsys, change, words
     said = capsys.readouterr()
     lines = (said.err or said.out).replace("odd_textured.glb\n", "")
     assert words in lines and lines.count("\n") == bool(words)
+
+
+def _checks(seed: int) -> Image.Image:
+    """64², squares of 8 texels in random colours."""
+    squares = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
+    return Image.fromarray(squares).resize((64, 64), Image.Resampling.NEAREST)
+
+
+def _box_uv(number: int) -> np.ndarray:
+    """(36, 2) for a box: each of its 12 triangles has a cell of its own in one half of the texture."""
+    cells = np.repeat(np.arange(12), 3)
+    corner = np.tile([[0.02, 0.02], [0.23, 0.02], [0.02, 0.23]], (12, 1))
+    return (corner + np.stack([cells % 4, cells // 4], axis=1) / 4) * (0.5, 1) + (number / 2, 0)
+
+
+@pytest.fixture
+def painted_boxes(tmp_path: Path) -> Path:
+    """Two boxes with textures of their own, side by side in the texture, one mirrored, scaled and turned.
+
+    The textures lie on the second of two sets of coordinates.
+    """
+    scene = trimesh.Scene()
+    turned = trimesh.transformations.rotation_matrix(0.7, [1, 2, 3]) @ np.diag([-1.0, 0.5, 2.0, 1.0])
+    turned[:3, 3] = 3, 0, 0
+    for number, matrix in enumerate((np.eye(4), turned)):
+        box = trimesh.creation.box()
+        box.unmerge_vertices()
+        uv = _box_uv(number)
+        material = trimesh.visual.material.PBRMaterial(name=str(number), baseColorTexture=_checks(number))
+        box.visual = trimesh.visual.TextureVisuals(uv=uv % 0.1, material=material)
+        box.vertex_attributes["_SECOND"] = np.stack([uv[:, 0], 1 - uv[:, 1]], axis=1).astype(np.float32)
+        scene.add_geometry(box, transform=matrix)
+    data = scene.export(file_type="glb")
+    length = int.from_bytes(data[12:16], "little")
+    document = json.loads(data[20 : 20 + length])
+    for mesh in document["meshes"]:
+        attributes = mesh["primitives"][0]["attributes"]
+        attributes["TEXCOORD_1"] = attributes.pop("_SECOND")
+    for material in document["materials"]:
+        material["pbrMetallicRoughness"]["baseColorTexture"]["texCoord"] = 1
+    text = json.dumps(document).encode()
+    text += b" " * (-len(text) % 4)
+    rest = data[20 + length :]
+    head = struct.pack("<4sIIII", b"glTF", 2, 20 + len(text) + len(rest), len(text), 0x4E4F534A)
+    (tmp_path / "boxes.glb").write_bytes(head + text + rest)
+    return tmp_path / "boxes.glb"
+
+
+def _color_at(mesh: trimesh.Trimesh, image: Image.Image, face: np.ndarray, share: np.ndarray) -> np.ndarray:
+    uv = np.einsum("pkc,pk->pc", np.asarray(mesh.visual.uv)[mesh.faces[face]], share)
+    size = np.array(image.size)
+    column, row = np.minimum((uv * (1, -1) + (0, 1)) % 1 * size, size - 1).astype(int).T
+    return np.asarray(image.convert("RGB")).astype(int)[row, column]
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["own coordinates", "unwrapped"])
+def test_what_no_picture_shows_keeps_its_own_texture(painted_boxes, tmp_path, keep):
+    argv = [str(painted_boxes), "--output", str(tmp_path / "o"), "--size", "1024"]
+    assert main(argv + ["--keep-uv"] * keep) == 0
+    read = trimesh.load_scene(tmp_path / "o" / "boxes_textured.glb", process=False).to_geometry()
+    source = [
+        part for part in trimesh.load_scene(painted_boxes, process=False).dump() if len(part.faces) == 12
+    ]
+    assert len(source) == 2 and len(read.faces) == 24
+    np.testing.assert_allclose(
+        read.vertices[read.faces], np.concatenate([part.vertices[part.faces] for part in source]), atol=1e-5
+    )
+    random = np.random.default_rng(3)
+    face = random.integers(0, 24, 4000)
+    share = random.dirichlet((1, 1, 1), 4000)
+    found = _color_at(read, read.visual.material.baseColorTexture, face, share)
+    expected = np.empty_like(found)
+    for place, part in enumerate(source):
+        number = int(part.visual.material.name)
+        here = face // 12 == place
+        part.visual.uv = _box_uv(number)
+        expected[here] = _color_at(part, _checks(number), face[here] - 12 * place, share[here])
+    same = np.abs(found - expected).max(axis=1) <= 2
+    assert same.mean() > 0.9  # all but places at borders of squares
 
 
 def test_obj_files_and_what_is_refused(ball, tmp_path, capsys):
