@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backend.config import parse_config
+from backend.config import parse_config, require
 from backend.layers.dense_conv import DenseConv3d
 from backend.lifting.occupancy import OccupancyGuess, OccupancyGuessConfig
 from backend.lifting.outline import NominalCamera, Outline
@@ -135,6 +135,12 @@ class FeatureGuide(nn.Module):
         super().__init__()
         fine, middle, coarse = SHOWN.values()
         planes, volumes = config.plane_channels, config.volume_channels
+        require(
+            len(planes) == 1 + len(SHOWN),
+            f"Pretrained features go to {len(SHOWN)} levels below the first, so plane_channels needs"
+            f" {1 + len(SHOWN)} numbers, not {len(planes)}.",
+        )
+        self.lowest = len(volumes) - 1
         self.network = PictureFeatures()
         self.to_planes = nn.ModuleList(
             nn.Conv2d(a, b, 1) for a, b in zip((fine, middle, coarse), planes[1:], strict=True)
@@ -152,7 +158,7 @@ class FeatureGuide(nn.Module):
         }
         cells = [_sample(layer(x), grid) for layer, x in zip(self.to_cells, maps[1:], strict=True)]
         whole = self.to_whole(maps[-1].mean((2, 3)))[:, :, None, None, None]
-        return in_planes, {0: cells[0] + cells[1], len(self.to_planes) - 1: whole}
+        return in_planes, {0: cells[0] + cells[1], self.lowest: whole}
 
 
 class LiftingImageEncoder(nn.Module):
