@@ -46,8 +46,9 @@ def renew(item: bpy.types.Object) -> bool:
         return False
     size = get_input(modifier, SIZE)
     use_nodes(item, _degree(item.data))
-    if size is not None:  # measured otherwise in the first of version 2
-        set_input(modifier, SIZE, size * _default(modifier.node_group, SIZE) / _default(tree, SIZE))
+    # Version 1 has another size in its place, the first of version 2 measured it otherwise.
+    share = 1.0 if size is None else size / _default(tree, SIZE)
+    set_input(modifier, SIZE, share * _default(modifier.node_group, SIZE))
     if version == 1 and not modifier.show_viewport:  # it hid splats so
         modifier.show_viewport = item.hide_viewport = True
         item.display_type = "TEXTURED"
