@@ -70,7 +70,7 @@ def span(build: NodeBuilder, opacity: bpy.types.NodeSocket) -> bpy.types.NodeSoc
 
 def has_input(modifier: bpy.types.NodesModifier, name: str) -> bool:
     """Whether the group has that input: those of former versions have fewer."""
-    return _identifier(modifier.node_group, name) is not None
+    return input_of(modifier.node_group, name) is not None
 
 
 def set_input(modifier: bpy.types.NodesModifier, name: str, value: object) -> None:
@@ -94,16 +94,17 @@ def get_input(modifier: bpy.types.NodesModifier, name: str) -> Any:
 
 def input_property(modifier: bpy.types.NodesModifier, name: str) -> tuple[Any, str]:
     """Whose property the input is and under which name, as `UILayout.prop` takes them."""
-    identifier = _identifier(modifier.node_group, name)
-    assert identifier is not None, name
+    found = input_of(modifier.node_group, name)
+    assert found is not None, name
     if hasattr(modifier, "properties"):  # Blender 5.2 on; custom properties before
-        return getattr(modifier.properties.inputs, identifier), "value"
-    return modifier, f'["{identifier}"]'
+        return getattr(modifier.properties.inputs, found.identifier), "value"
+    return modifier, f'["{found.identifier}"]'
 
 
-def _identifier(tree: bpy.types.NodeTree, name: str) -> str | None:
+def input_of(tree: bpy.types.NodeTree, name: str) -> Any:
+    """The group's own declaration of an input, with its identifier and default; None where it has none."""
     inputs = (item for item in tree.interface.items_tree if item.in_out == "INPUT")
-    return next((item.identifier for item in inputs if item.name == name), None)
+    return next((item for item in inputs if item.name == name), None)
 
 
 def _declare_sockets(sockets: bpy.types.NodeTreeInterface) -> None:

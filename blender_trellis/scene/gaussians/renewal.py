@@ -8,7 +8,7 @@ their look. Undo may lead to a state before the renewal, which is then done agai
 import bpy
 
 from .material import renew_material
-from .nodes import GROUP_VERSION, SIZE, get_input, set_input, version_of
+from .nodes import GROUP_VERSION, SIZE, get_input, input_of, set_input, version_of
 from .object import MODIFIER, is_gaussian, use_nodes
 
 # How many nodes and links former versions' groups have, without harmonics, and with them more, by degree.
@@ -47,8 +47,8 @@ def renew(item: bpy.types.Object) -> bool:
     size = get_input(modifier, SIZE)
     use_nodes(item, _degree(item.data))
     # Version 1 has another size in its place, the first of version 2 measured it otherwise.
-    share = 1.0 if size is None else size / _default(tree, SIZE)
-    set_input(modifier, SIZE, share * _default(modifier.node_group, SIZE))
+    share = 1.0 if size is None else size / input_of(tree, SIZE).default_value
+    set_input(modifier, SIZE, share * input_of(modifier.node_group, SIZE).default_value)
     if version == 1 and not modifier.show_viewport:  # it hid splats so
         modifier.show_viewport = item.hide_viewport = True
         item.display_type = "TEXTURED"
@@ -67,11 +67,6 @@ def _degree(mesh: bpy.types.Mesh) -> int:
     return next(
         (degree for degree in (3, 2, 1) if f"f_rest_{3 * (degree + 1) ** 2 - 4}" in mesh.attributes), 0
     )
-
-
-def _default(tree: bpy.types.NodeTree, name: str) -> float:
-    inputs = (one for one in tree.interface.items_tree if one.in_out == "INPUT")
-    return next(one.default_value for one in inputs if one.name == name)
 
 
 def _moments() -> tuple[list, ...]:
