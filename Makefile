@@ -24,6 +24,9 @@ test: test-backend test-blender  ## every test
 test-backend: setup  ## tests that need no Blender
 	$(VENV) -m pytest tests --ignore=tests/blender
 
+# What Blender has freed is overwritten, so that a use of it fails each time and not by chance.
+test-blender test-bpy: export MALLOC_PERTURB_ = 165
+
 test-blender: setup  ## tests inside Blender
 	$(VENV_BLENDER) -m pytest tests/blender
 

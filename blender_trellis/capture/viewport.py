@@ -9,6 +9,7 @@ import numpy as np
 from mathutils import Matrix
 
 from ..faults import Fault
+from ..scene.find_asset import objects_in
 from .packed import packed_pixels
 
 NAME = "Viewport"
@@ -119,7 +120,7 @@ def _alone(view_layer: bpy.types.ViewLayer, objects: list[bpy.types.Object]) -> 
     kept = {one for root in objects for one in (root, *root.children_recursive)}
     others = [
         one
-        for one in view_layer.objects
+        for one in objects_in(view_layer)
         if one not in kept and one.type != "LIGHT" and not one.hide_get(view_layer=view_layer)
     ]
     for one in others:

@@ -13,7 +13,7 @@ import numpy as np
 from mathutils import Vector
 
 from ..faults import Fault
-from ..scene.find_asset import ASSET, asset_id, asset_matrix, asset_of_object, data_frame, part
+from ..scene.find_asset import ASSET, asset_id, asset_matrix, asset_of_object, data_frame, objects_in, part
 from .region_mask import ClosedMesh, RegionShape, inverted, is_closed
 
 REGION = "trellis_region"  # custom property of a region's object: the id of its asset
@@ -45,7 +45,7 @@ def regions_of(
     """The asset's regions that can be seen: one that is hidden takes nothing."""
     return tuple(
         item
-        for item in view_layer.objects
+        for item in objects_in(view_layer)
         if item.get(REGION) == collection.get(ASSET)
         and item.visible_get(view_layer=view_layer)
         and (item.parent is None or item.parent.name in collection.all_objects)

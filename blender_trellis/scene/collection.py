@@ -15,7 +15,7 @@ from ..png import png_of
 from ..splats.values import Splats
 from ..srgb import linear_from_srgb
 from .asset import Arrays, Asset
-from .find_asset import ASSET, PART, new_id, part, store_keys, store_size
+from .find_asset import ASSET, PART, new_id, objects_in, part, store_keys, store_size
 from .gaussians.object import is_gaussian, splat_steps
 from .latents import GUIDE, PICTURE, owners, store_latents, store_pictures, store_request
 from .materials import COLOR_ATTRIBUTE, texture_material, vertex_color_material
@@ -275,7 +275,7 @@ def _select(collection: bpy.types.Collection, view_layer: bpy.types.ViewLayer) -
     active = view_layer.objects.active
     if active is not None and active.mode != "OBJECT":
         return  # somebody sculpts or edits: leave their selection and their tool alone
-    for item in view_layer.objects:
+    for item in objects_in(view_layer):
         item.select_set(False, view_layer=view_layer)
     for item in collection.objects:
         item.select_set(True, view_layer=view_layer)

@@ -23,6 +23,7 @@ from .display.colors import use_colors
 from .display.shading import BRIGHT_SINCE, show_in_solid, suit_preview_light
 from .files.kinds import IMAGES
 from .files.kinds import KINDS as FILES
+from .find_asset import objects_in
 from .gaussians.object import is_gaussian
 from .preview import render_preview
 
@@ -146,7 +147,7 @@ def atomic(final: Path, written: list[Path] | None = None) -> Iterator[Path]:
 
 
 def _write_glb(collection: bpy.types.Collection, path: Path, encoding: str) -> None:
-    for item in bpy.context.view_layer.objects:
+    for item in objects_in(bpy.context.view_layer):
         # Without the Empty, which would be one more node: the exporter keeps where the mesh stands.
         item.select_set(item.name in collection.objects and item.type == "MESH" and not is_gaussian(item))
     images = next(name for name, label in IMAGES.items() if label.lower() == encoding)

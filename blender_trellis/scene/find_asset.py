@@ -42,6 +42,15 @@ def find_asset(name: str) -> bpy.types.Collection | None:
     return None
 
 
+def objects_in(view_layer: bpy.types.ViewLayer) -> list[bpy.types.Object]:
+    """The objects of a view layer, to be asked anything while they are gone through.
+
+    Asking one whether it is seen or selected may renew Blender's own list, which is freed with that: going on
+    in it crashes. Until it is renewed it has None for objects that were removed.
+    """
+    return [item for item in list(view_layer.objects) if item is not None]
+
+
 def asset_id(collection: bpy.types.Collection) -> str:
     """The id of an asset; a copy, which was born with that of its original, gets one of its own here."""
     name = str(collection.get(ASSET, ""))

@@ -9,7 +9,7 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from .asset import Arrays, Asset
-from .find_asset import ASSET, PART, world_matrix
+from .find_asset import ASSET, PART, objects_in, world_matrix
 from .standing import AT_CURSOR, QUARTERS, Standing
 
 GAP = 0.1  # between neighbours, in parts of the new asset's width
@@ -128,7 +128,7 @@ def _clear_shift(wanted: Bounds, taken: list[Bounds]) -> float:
 def _taken(view_layer: bpy.types.ViewLayer) -> Iterable[Bounds]:
     """The boxes of all that has a body, hidden or not, for it may be shown again."""
     view_layer.update()
-    for item in view_layer.objects:
+    for item in objects_in(view_layer):
         if item.type in SOLID:
             yield world_bounds([item])
         elif item.type == "EMPTY" and item.instance_collection is not None:

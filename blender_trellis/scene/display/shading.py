@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import bpy
 
-from ..find_asset import PART
+from ..find_asset import PART, objects_in
 from ..gaussians.nodes import IN_VIEWPORT, set_input
 from ..gaussians.object import MODIFIER, is_gaussian
 
@@ -76,8 +76,7 @@ def _show_in_solid(
 def _solid_colors(view_layer: bpy.types.ViewLayer) -> str:
     """ "TEXTURE" where all that is seen of assets has one. Else "VERTEX", which textured meshes have too:
     by textures, what has none would be of one colour."""
-    held = filter(None, view_layer.objects)  # which has None for what was removed since the last update
-    parts = (item for item in held if PART in item or is_gaussian(item))
+    parts = (item for item in objects_in(view_layer) if PART in item or is_gaussian(item))
     seen = [item for item in parts if item.type == "MESH" and item.visible_get(view_layer=view_layer)]
     return "TEXTURE" if seen and all(_has_texture(item) for item in seen) else "VERTEX"
 
