@@ -21,7 +21,7 @@ def pytest_sessionfinish(session, exitstatus):
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config):
-    """Leaves before Blender frees what it holds, which its module does badly: at its end, 4.2 crashes wherever a
+    """Leaves before Blender's module frees what it holds, for that goes wrong: 4.2 crashes wherever a
     property with a callback was registered, and 4.5 may wait for ever for a thread of its own."""
     if STATUS in config.stash:
         sys.stdout.flush()
