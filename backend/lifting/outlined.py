@@ -2,7 +2,7 @@
 
 A structured latent has a few numbers for a voxel that is several pixels wide, so what is decoded of it fills
 narrow gaps and loses thin ends. The picture tells both.
-N cubes or Gaussians · C numbers of a cube · R cubes a side. Lengths are in cells of the outline's grid.
+N Gaussians · n corners of cubes a side. Lengths are in cells of the outline's grid.
 """
 
 from dataclasses import replace
@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backend.lifting.outline import Outline
-from backend.representations.cube_grid import corner_mean, linear, unlinear
-from backend.representations.flexicubes_tables import CORNERS
+from backend.representations.cube_grid import unlinear
 from backend.representations.gaussians import Gaussians, covariance
 
 _CUBES_A_VOXEL = 4  # along a side; distances at corners are in voxels
@@ -26,28 +25,22 @@ _STEP = 0.25  # for slopes
 _FAINT = 0.02  # opacity of what still lies beside, as decoders learn it of Gaussians without a surface
 
 
-def outlined_cubes(
-    cubes: Tensor, features: Tensor, resolution: int, outline: Outline
-) -> tuple[Tensor, Tensor]:
-    """Features (N, C) of cubes (N, 3) of a grid of `resolution`³, the distances of their corners cut at the
-    outline, and those corners (R + 1, R + 1, R + 1) bool that the picture shows.
+def outlined_distances(distance: Tensor, outline: Outline) -> tuple[Tensor, Tensor]:
+    """Distances (n, n, n) at the corners of a grid, NaN where there are none, cut at the outline; and the
+    corners (n, n, n) bool that the picture shows.
     """
-    side, cell = resolution + 1, _CUBES_A_VOXEL * outline.cells / resolution
-    middles = (cubes + 0.5) / resolution - 0.5
-    near = torch.nonzero(outline.beside_at(middles, _SLIMMEST) > -_DEEP - 1)[:, 0]
-    corners = linear(cubes[near].long()[:, None] + torch.tensor(CORNERS, device=cubes.device), side)
-    distance = features[near, :8]
-    mean = corner_mean([distance[..., None]], corners, side**3)[:, 0] * cell
-    used = torch.nonzero(mean.isfinite())[:, 0]
-    beside = outline.beside_at(unlinear(used, side) / resolution - 0.5, _SLIMMEST)
-    fuller = mean[used] - _FULLER * (1 + beside / _DEEP).clamp(0, 1)
-    cut = mean.index_put((used,), torch.maximum(fuller, beside) / cell)
-    changes = torch.zeros_like(cut, dtype=torch.bool).index_fill(0, used[beside > -_DEEP], True)
-    changed = features.clone()
-    changed[near, :8] = torch.where(changes[corners], cut[corners], distance)
+    side = len(distance)
+    cell = _CUBES_A_VOXEL * outline.cells / (side - 1)
+    used = torch.nonzero(distance.isfinite().flatten())[:, 0]
+    told = distance.flatten()[used]
+    beside = outline.beside_at(unlinear(used, side) / (side - 1) - 0.5, _SLIMMEST)
+    fuller = told * cell - _FULLER * (1 + beside / _DEEP).clamp(0, 1)
+    cut = torch.where(beside > -_DEEP, torch.maximum(fuller, beside) / cell, told)
     shown = F.interpolate(outline.beside()[None, None], (side,) * 3, mode="trilinear", align_corners=True) < 0
-    shown = shown.flatten().index_put((used,), beside < 0)
-    return changed, shown.view((side,) * 3)
+    changed, shown = (
+        whole.flatten().index_put((used,), part) for whole, part in ((distance, cut), (shown, beside < 0))
+    )
+    return changed.view_as(distance), shown.view_as(distance)
 
 
 def outlined_gaussians(gaussians: Gaussians, outline: Outline) -> Gaussians:

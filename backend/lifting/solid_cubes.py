@@ -9,9 +9,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from backend.representations.cube_grid import corner_mean, linear
+from backend.representations.cube_grid import corner_mean, corner_steps, linear
 from backend.representations.enclosed import made_solid
-from backend.representations.flexicubes_tables import CORNERS
 
 _CUBES_A_SIDE = 4  # of a voxel
 _CUBES = _CUBES_A_SIDE**3
@@ -50,52 +49,42 @@ def with_inside(coords: Tensor, rows: Tensor, within: Tensor) -> tuple[Tensor, T
     return torch.cat([coords, more]), torch.cat([rows, inside.flatten(1)])
 
 
-def smoothed_cubes(cubes: Tensor, features: Tensor, resolution: int) -> Tensor:
-    """Features (N, C) of cubes (N, 3) of a grid of `resolution`³, the distances at their corners smoothed.
-
-    Every voxel is decoded by itself, which leaves stripes and dents of a cube or two where voxels meet.
+def corner_distances(cubes: Tensor, features: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
+    """Keys (N, 8) of the corners of cubes (N, 3) in a grid of n = resolution + 1 a side, and the distances
+    (n, n, n) that the cubes' features (N, C) tell of them on average; NaN where there are none.
     """
-    corners, distance = _distances(cubes, features, resolution)
-    change = np.clip(_smooth(distance) - distance, -_MOST, _MOST)
-    return _with_distances(features, corners, distance + change)
+    side = resolution + 1
+    corners = linear(cubes.long(), side)[:, None] + corner_steps(side, cubes.device)
+    return corners, corner_mean([features[:, :8, None]], corners, side**3).view(side, side, side)
 
 
-def with_solid_signs(cubes: Tensor, features: Tensor, resolution: int, shown: Tensor | None = None) -> Tensor:
-    """Features (N, C) of cubes (N, 3) of a grid of `resolution`³, with signs at their corners that make
-    closed surfaces and nothing within, smooth where they change.
+def smoothed(distance: Tensor) -> Tensor:
+    """Distances (n, n, n) without the stripes and dents of a cube or two where voxels meet, which are decoded
+    each by itself.
+    """
+    change = _smooth(distance.cpu().numpy()) - distance.cpu().numpy()
+    return distance + torch.from_numpy(change).to(distance).clamp(-_MOST, _MOST)
+
+
+def with_solid_signs(distance: Tensor, shown: Tensor | None = None) -> Tensor:
+    """Distances (n, n, n) with signs that make closed surfaces and nothing within, smooth where they change.
 
     Outside is what a way along the grid's edges joins to its border without passing the surface. Where
     corners (n, n, n) bool are not `shown`, nothing is filled but what is enclosed.
     """
-    corners, distance = _distances(cubes, features, resolution)
-    seen = None if shown is None else shown.cpu().numpy()
+    told, seen = distance.cpu().numpy(), None if shown is None else shown.cpu().numpy()
     # Below it a distance is inside for extraction: another corner that is would be a part of its own.
-    level = 1 / resolution
-    inside = distance < level
+    level = 1 / (len(told) - 1)
+    inside = told < level
     solid = made_solid(inside, seen, _GAP, _CRUMB)
-    changed = (solid != inside) & np.isfinite(distance)
+    changed = (solid != inside) & np.isfinite(told)
     near = ndimage.binary_dilation(changed, iterations=_NEAR)
     if seen is not None:
         near &= ndimage.binary_erosion(seen, iterations=_BESIDE)
-    distance = np.where(changed, np.where(solid, _DEEP, _SHALLOW), distance)
-    distance = np.where(near, _smooth(distance), distance)
-    distance = np.where(solid, np.minimum(distance, level / 2), np.maximum(distance, 2 * level))
-    return _with_distances(features, corners, distance)
-
-
-def _distances(cubes: Tensor, features: Tensor, resolution: int) -> tuple[Tensor, np.ndarray]:
-    """The corners (N, 8) of cubes in a grid of n³, and the mean distance (n, n, n) that cubes tell of each;
-    NaN where there are none.
-    """
-    side = resolution + 1
-    corners = linear(cubes.long()[:, None] + torch.tensor(CORNERS, device=cubes.device), side)
-    mean = corner_mean([features[:, :8, None]], corners, side**3)
-    return corners, mean.view(side, side, side).cpu().numpy()
-
-
-def _with_distances(features: Tensor, corners: Tensor, distance: np.ndarray) -> Tensor:
-    values = torch.from_numpy(distance.astype(np.float32)).to(features).flatten()
-    return torch.cat([values[corners], features[:, 8:]], dim=1)
+    told = np.where(changed, np.where(solid, _DEEP, _SHALLOW), told)
+    told = np.where(near, _smooth(told), told)
+    told = np.where(solid, np.minimum(told, level / 2), np.maximum(told, 2 * level))
+    return torch.from_numpy(told).to(distance)
 
 
 def _smooth(distance: np.ndarray) -> np.ndarray:

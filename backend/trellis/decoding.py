@@ -16,9 +16,15 @@ from torch import Tensor, nn
 from backend.errors import UserError
 from backend.layers.sparse import subdivide_coords
 from backend.lifting.outline import Outline
-from backend.lifting.outlined import outlined_cubes, outlined_gaussians
+from backend.lifting.outlined import outlined_distances, outlined_gaussians
 from backend.lifting.solid import SolidGuess
-from backend.lifting.solid_cubes import enclosed_voxels, smoothed_cubes, with_inside, with_solid_signs
+from backend.lifting.solid_cubes import (
+    corner_distances,
+    enclosed_voxels,
+    smoothed,
+    with_inside,
+    with_solid_signs,
+)
 from backend.representations.flexicubes import extract_mesh
 from backend.representations.gaussians import GaussianConfig, Gaussians, decode_gaussians
 from backend.representations.mesh import Mesh
@@ -160,11 +166,13 @@ def decode_rows(
         within = enclosed_voxels(latent.coords, rows, resolution)
         coords, more = with_inside(latent.coords, rows, within)
         cubes = subdivide_coords(subdivide_coords(coords))
-        features, shown = smoothed_cubes(cubes, more.reshape(len(cubes), -1), 4 * resolution), None
+        features = more.view(len(cubes), -1)
+        corners, distance = corner_distances(cubes, features, 4 * resolution)
+        distance, shown = smoothed(distance), None
         if latent.outline is not None:
-            features, shown = outlined_cubes(cubes, features, 4 * resolution, latent.outline)
-        signed = with_solid_signs(cubes, features, 4 * resolution, shown)
-        return signed.reshape(len(coords), -1)[: len(rows)]
+            distance, shown = outlined_distances(distance, latent.outline)
+        features[:, :8] = with_solid_signs(distance, shown).flatten()[corners]
+        return more[: len(rows)]
     return rows
 
 

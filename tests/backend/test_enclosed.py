@@ -4,8 +4,9 @@ import torch
 
 from backend.layers.sparse import subdivide_coords
 from backend.lifting.solid_cubes import (
+    corner_distances,
     enclosed_voxels,
-    smoothed_cubes,
+    smoothed,
     with_inside,
     with_solid_signs,
 )
@@ -35,8 +36,13 @@ def ball(points: torch.Tensor) -> torch.Tensor:
 def mesh_of(coords: torch.Tensor, rows: torch.Tensor):
     coords, rows = with_inside(coords, rows, enclosed_voxels(coords, rows, SIZE))
     cubes = subdivide_coords(subdivide_coords(coords))
-    features = with_solid_signs(cubes, rows.view(len(cubes), -1), 4 * SIZE)
-    return extract_mesh(cubes, features, 4 * SIZE)
+    return solid_mesh(cubes, rows.view(len(cubes), -1), smooth=False)
+
+
+def solid_mesh(cubes: torch.Tensor, features: torch.Tensor, smooth: bool):
+    corners, distance = corner_distances(cubes, features, 4 * SIZE)
+    signed = with_solid_signs(smoothed(distance) if smooth else distance).flatten()
+    return extract_mesh(cubes, torch.cat([signed[corners], features[:, 8:]], dim=1), 4 * SIZE)
 
 
 def test_a_shell_of_voxels_decodes_to_one_surface_without_another_within():
@@ -79,12 +85,11 @@ def uneven(depth: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_dents_of_a_cube_are_smoothed_and_the_ball_keeps_its_size():
-    def off(features: torch.Tensor) -> torch.Tensor:
-        signed = with_solid_signs(cubes, features, 4 * SIZE)
-        return (extract_mesh(cubes, signed, 4 * SIZE).vertices.norm(dim=1) - 0.4) * 4 * SIZE  # in cubes
+    def off(smooth: bool) -> torch.Tensor:
+        return (solid_mesh(cubes, features, smooth).vertices.norm(dim=1) - 0.4) * 4 * SIZE  # in cubes
 
     cubes, features = uneven(0.15)
-    before, after = off(features), off(smoothed_cubes(cubes, features, 4 * SIZE))
+    before, after = off(smooth=False), off(smooth=True)
     assert after.std() < 0.5 * before.std() and after.mean().abs() < 0.05 + before.mean().abs()
 
 
@@ -100,8 +105,7 @@ def test_a_plate_thinner_than_a_voxel_is_not_smoothed_away():
 
     coords, rows = shell(plate)
     cubes = subdivide_coords(subdivide_coords(coords))
-    features = smoothed_cubes(cubes, rows.view(len(cubes), -1), 4 * SIZE)
-    mesh = extract_mesh(cubes, with_solid_signs(cubes, features, 4 * SIZE), 4 * SIZE)
+    mesh = solid_mesh(cubes, rows.view(len(cubes), -1), smooth=True)
     found = soundness(mesh.vertices.numpy(), mesh.faces.numpy())
     assert (found.parts, found.genus) == (1, 0)
     assert (mesh.vertices[:, :2].abs().amax(0) > 0.28).all()

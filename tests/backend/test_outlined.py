@@ -13,7 +13,8 @@ from backend.geometry.render import Picture
 from backend.image import cut_out, open_picture
 from backend.layers.sparse import subdivide_coords
 from backend.lifting.image_encoder import LiftingEncoderConfig, outline_of
-from backend.lifting.outlined import outlined_cubes, outlined_gaussians
+from backend.lifting.outlined import outlined_distances, outlined_gaussians
+from backend.lifting.solid_cubes import corner_distances
 from backend.measures.outline import cropped, gaussian_picture, mesh_picture, outline_iou
 from backend.representations.flexicubes import extract_mesh
 from backend.representations.flexicubes_tables import CORNERS
@@ -64,16 +65,18 @@ def drawn(cubes: torch.Tensor, features: torch.Tensor):
 def test_a_mesh_has_the_gaps_that_its_picture_shows_and_its_own_depth():
     cubes, features = cubes_of_a_slab()
     outline = outline_of(CONFIG, fork())
-    changed, shown = outlined_cubes(cubes, features, SIDE, outline)
+    corners, distance = corner_distances(cubes, features, SIDE)
+    cut, shown = outlined_distances(distance, outline)
+    changed = torch.cat([cut.flatten()[corners], features[:, 8:]], dim=1)
     before, after = (outline_iou(drawn(cubes, one), given(fork())) for one in (features, changed))
     assert before < 0.75 and after > 0.93
     y = extract_mesh(cubes, changed, SIDE).vertices[:, 1]
     assert y.min() == pytest.approx(-0.09, abs=0.02) and y.max() == pytest.approx(0.09, abs=0.02)
-    corners = ((cubes[:, None] + torch.tensor(CORNERS)).float() / SIDE - 0.5).view(-1, 3)
-    deep = (outline.beside_at(corners, 0.4) < -2.5).view(-1, 8)
-    assert deep.any() and torch.equal(changed[:, :8][deep], features[:, :8][deep])
-    assert torch.equal(changed[:, 8:], features[:, 8:])
-    assert shown.shape == (SIDE + 1,) * 3 and 0 < shown.float().mean() < 0.5
+    places = (cubes[:, None] + torch.tensor(CORNERS)).float() / SIDE - 0.5
+    deep = (outline.beside_at(places.view(-1, 3), 0.4) < -2.5).view(-1, 8)
+    assert deep.any()
+    torch.testing.assert_close(changed[:, :8][deep], features[:, :8][deep])
+    assert shown.shape == distance.shape == (SIDE + 1,) * 3 and 0 < shown.float().mean() < 0.5
 
 
 def test_gaussians_reach_as_far_as_the_picture_shows_and_no_further():
@@ -104,9 +107,11 @@ def test_gaussians_reach_as_far_as_the_picture_shows_and_no_further():
 def test_a_picture_that_shows_nothing_else_changes_nothing():
     cubes, features = cubes_of_a_slab()
     everything = outline_of(CONFIG, torch.ones(SIZE, SIZE))
-    changed, _ = outlined_cubes(cubes, features, SIDE, everything)
-    within = features[:, :8] < 0
-    assert ((changed[:, :8] < 0) == within).float().mean() > 0.99
+    _, distance = corner_distances(cubes, features, SIDE)
+    changed, _ = outlined_distances(distance, everything)
+    told = distance.isfinite()
+    assert torch.equal(told, changed.isfinite())
+    assert ((changed < 0) == (distance < 0))[told].float().mean() > 0.99
 
 
 def test_a_stored_asset_decodes_to_what_was_made_of_its_picture(tmp_path):
