@@ -33,7 +33,7 @@ def test_a_published_layout_takes_pictures_and_heeds_all_but_the_strength(tiny_m
 def test_the_bundled_model_of_pictures_heeds_every_setting() -> None:
     info = model_info(open_folder("starter"))
     assert info.takes == ("pictures",) and info.gives == ("mesh", "gaussian") and info.several_pictures
-    assert info.stage("sparse_structure") == StageInfo("sparse_structure", 4, 1.0, 1.0, 0.5)
+    assert info.stage("sparse_structure") == StageInfo("sparse_structure", 4, 2.0, 1.0, 0.4)
     assert not info.without_effect
 
 

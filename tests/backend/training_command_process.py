@@ -31,5 +31,5 @@ if __name__ == "__main__":
     recipe = tiny_recipe(views=1, latent_batch=2)
     loops = {name: replace(loop, minutes=1.0) for name, loop in recipe.loops.items()}
     command.Recipe = lambda: replace(recipe, loops=loops)
-    finish.best_structure = partial(finish.best_structure, candidates=CANDIDATES[:2])
+    finish.best_sampler = partial(finish.best_sampler, candidates=CANDIDATES[:2])
     sys.exit(command.main(sys.argv[1:]))

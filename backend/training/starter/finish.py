@@ -18,7 +18,7 @@ from backend.files import atomic_path
 from backend.geometry.mesh_files import spread_over_families
 from backend.measures.comparison import surface_scores
 from backend.sampling import SamplerSettings
-from backend.training.calibrate import SAMPLING, best_structure
+from backend.training.calibrate import SAMPLING, best_sampler, best_shift
 from backend.training.export import TEXTS, pipeline_settings, write_folder
 from backend.training.run import write_json
 from backend.training.starter.networks import IMAGE_ENCODER, MODELS, NETWORKS
@@ -52,14 +52,19 @@ def finish(run: StarterRun, model: Path, out: Path, until: float) -> dict[str, f
 
 
 def export_calibrated(run: StarterRun, folder: Path, until: float = math.inf) -> dict[str, float]:
-    """Finds the samplers and the occupancy's threshold on held-out views and writes the model folder."""
+    """Finds the occupancy's threshold and the first stage's sampler on held-out views, by time `until`, and
+    writes the model folder.
+    """
     entries = spread_over_families(run.source.entries, CALIBRATION, skip=SHOWN) or run.source.entries[:1]
     cases = [held_out_case(entry) for entry in entries]
     export(run, folder, SAMPLING, 0.0)
-    networks = Networks.open(folder, run.device, torch.float32)
-    structure, shift, score = best_structure(networks, cases, until)
-    log.info("structure: %s, shift %.2f, voxel score %.3f", structure, shift, score)
-    export(run, folder, SAMPLING | {"sparse_structure_sampler": structure}, shift)
+    shift = best_shift(
+        Networks.open(folder, run.device, torch.float32), cases, (time.monotonic() + until) / 2
+    )
+    export(run, folder, SAMPLING, shift)
+    sampler, score = best_sampler(Networks.open(folder, run.device, torch.float32), cases, until)
+    log.info("structure: %s, shift %.2f, voxel score %.3f", sampler, shift, score)
+    export(run, folder, SAMPLING | {"sparse_structure_sampler": sampler}, shift)
     return {"voxel_score": score, "shift": shift}
 
 
