@@ -75,8 +75,8 @@ def remove_hidden(mesh: ArrayMesh, sight: Sight) -> ArrayMesh:
         return outer
     keeps = shown[number] & (seen | ~partly[number])
     rim = np.zeros(len(mesh.vertices), bool)
-    rim[mesh.faces[keeps]] = True  # faces beside seen ones stay: no pixel of what is seen gets lost
-    cut = mesh.keep(shown[number] & (keeps | rim[mesh.faces].any(axis=1)))
+    rim[mesh.faces[keeps]] = True  # what lies between seen faces stays: no pixel of what is seen gets lost
+    cut = mesh.keep(shown[number] & (keeps | rim[mesh.faces].all(axis=1)))
     closed = close_mesh(cut) if is_closed(mesh.faces) else cut
     return closed if _looks_alike(closed, mesh) else outer
 
