@@ -96,6 +96,8 @@ def load_asset(path: Path) -> Asset:
         asset = _load_npz(path) if path.suffix.lower() == ".npz" else _load_with_trimesh(path)
     except _BROKEN as error:
         raise UserError(f"The mesh {path} cannot be read ({error}); export it again as GLB.") from error
+    if len(asset.faces) and not 0 <= asset.faces.min() <= asset.faces.max() < len(asset.vertices):
+        raise UserError(f"The faces of the mesh {path} name vertices that it lacks; export it again as GLB.")
     if len(asset.faces) == 0 or not np.isfinite(asset.vertices).all():
         raise UserError(
             f"The mesh {path} has no faces or has broken coordinates; repair it or take it out of the folder."

@@ -161,6 +161,15 @@ def test_a_document_nested_without_end_is_one_sentence(tmp_path):
         load_asset(tmp_path / "a.gltf")
 
 
+def test_faces_of_vertices_that_are_not_there_are_one_sentence(tmp_path):
+    head = "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
+    head += "element face 1\nproperty list uchar int vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\n"
+    for corner in (-1, 3):
+        (tmp_path / "a.ply").write_text(f"{head}3 0 1 {corner}\n")
+        with pytest.raises(UserError, match=r"a\.ply .*export it again as GLB"):
+            load_asset(tmp_path / "a.ply")
+
+
 def test_hidden_files_and_folders_are_no_objects_of_a_catalogue(tmp_path):
     for name in ("x.GLB", "._x.GLB", ".trash/y.glb", "folder.glb/z.ply"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
