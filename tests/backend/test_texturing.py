@@ -306,8 +306,12 @@ def test_meshes_that_are_hardly_any():
     mesh = replace(mesh_of(shape, np.full((8, 3), 0.5)), faces=torch.tensor(spoiled))
     textured = texture_mesh(mesh, TextureSettings(size=64), six_sided_splats(0.4))
     assert (textured.origin[textured.faces].numpy() == spoiled).all() and torch.isfinite(textured.uv).all()
-    flat = replace(one, vertices=torch.zeros(3, 3))
-    assert texture_mesh(flat, TextureSettings(size=32)).image.shape == (32, 32, 3)
+    for scale in (1e-6, 1e-20, 1e20):
+        other = texture_mesh(replace(one, vertices=one.vertices * scale), TextureSettings(size=32))
+        assert 0.1 < np.ptp(other.uv.numpy(), axis=0).min() <= 1
+    for places in (torch.zeros(3, 3), torch.tensor([[0.0, 0, 0], [0.1, 0, 0], [0.3, 0, 0]])):
+        flat = texture_mesh(replace(one, vertices=places), TextureSettings(size=32))
+        assert flat.image.shape == (32, 32, 3) and torch.isfinite(flat.uv).all()
 
 
 def test_what_cannot_be_textured_is_named():
