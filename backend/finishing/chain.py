@@ -8,7 +8,7 @@ from functools import cache, partial
 import numpy as np
 
 from backend.errors import UserError
-from backend.finishing.arrays import ArrayMesh
+from backend.finishing.arrays import ArrayMesh, face_areas
 from backend.finishing.budget import reduce_faces
 from backend.finishing.closing import close_mesh
 from backend.finishing.hidden import Sight, leaks, may_be_sound, remove_hidden, sight_of
@@ -23,6 +23,9 @@ Report = Callable[[str, int, int], None]
 stop."""
 
 
+_NO_AREA = 1e-10  # of the square of the longest side: single precision tells places apart to 1e-7
+
+
 def silent(step: str, done: int, of: int) -> None:
     """A report that nobody hears."""
 
@@ -32,8 +35,7 @@ def finish_mesh(mesh: Mesh, settings: FinishSettings, report: Report = silent) -
 
     Raises UserError for coordinates or colours that are no numbers, and for a mesh without an area.
     """
-    raw = ArrayMesh.of(mesh)
-    _check(raw)
+    raw = _checked(ArrayMesh.of(mesh))
     before = facts_of(raw)
     if settings.changes_nothing:
         return mesh, FinishReport(before, before, ())
@@ -120,7 +122,8 @@ def _watertight(mesh: ArrayMesh, settings: FinishSettings, wait: Callable[[], No
     return reduce_faces(closed, settings.faces, wait), "cut where it crossed itself, and capped"
 
 
-def _check(mesh: ArrayMesh) -> None:
+def _checked(mesh: ArrayMesh) -> ArrayMesh:
+    """The mesh without faces that name a vertex twice, which are none."""
     if len(mesh.faces) == 0:
         raise UserError("The mesh has no faces, so there is nothing to finish; choose another mesh.")
     if not np.isfinite(mesh.vertices).all() or (
@@ -129,7 +132,10 @@ def _check(mesh: ArrayMesh) -> None:
         raise UserError("The mesh holds numbers that are not finite; repair it or make it again.")
     if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
         raise UserError("The mesh's faces name vertices that do not exist; repair it or export it again.")
-    if not (mesh.vertices.max(axis=0) > mesh.vertices.min(axis=0)).any():
-        raise UserError(
-            "All vertices of the mesh lie in one place, so it has no surface; choose another mesh."
-        )
+    a, b, c = mesh.faces.T
+    real = (a != b) & (b != c) & (c != a)
+    mesh = mesh if real.all() else mesh.keep(real)
+    size = np.ptp(mesh.vertices, axis=0).max() if len(mesh.faces) else 0.0
+    if not face_areas(mesh).sum() > _NO_AREA * size**2:
+        raise UserError("The mesh's faces have no area, so it has no surface; choose another mesh.")
+    return mesh

@@ -20,6 +20,7 @@ from backend.errors import UserError
 
 if TYPE_CHECKING:
     import trimesh
+    from trimesh.visual import ColorVisuals
 
     from backend.geometry.gltf_files import At, Part
 
@@ -96,6 +97,8 @@ def load_asset(path: Path) -> Asset:
         asset = _load_npz(path) if path.suffix.lower() == ".npz" else _load_with_trimesh(path)
     except _BROKEN as error:
         raise UserError(f"The mesh {path} cannot be read ({error}); export it again as GLB.") from error
+    if len(asset.faces) and not 0 <= asset.faces.min() <= asset.faces.max() < len(asset.vertices):
+        raise UserError(f"The faces of the mesh {path} name vertices that it lacks; export it again as GLB.")
     if len(asset.faces) == 0 or not np.isfinite(asset.vertices).all():
         raise UserError(
             f"The mesh {path} has no faces or has broken coordinates; repair it or take it out of the folder."
@@ -189,6 +192,8 @@ def read_parts(path: Path) -> list[Part]:
 
     if path.suffix.lower() in gltf_files.SUFFIXES:
         return gltf_files.read_gltf(path)
+    if path.suffix.lower() == ".obj":
+        return _read_obj(path)
     loaded = trimesh.load_scene(path, process=False).dump()
     meshes = [mesh for mesh in loaded if isinstance(mesh, trimesh.Trimesh)]
     return [
@@ -197,15 +202,44 @@ def read_parts(path: Path) -> list[Part]:
     ]
 
 
-def _stored_colors(mesh: trimesh.Trimesh, at: At) -> np.ndarray:
-    """Colours (P, 3) u8 sRGB of a mesh in a format whose colours are sRGB-encoded."""
+def _read_obj(path: Path) -> list[Part]:
+    """The meshes of an .obj file; trimesh's own scene lacks the vertex colours beside texture coordinates."""
+    import trimesh
+    from trimesh.exchange.obj import load_obj
+    from trimesh.resolvers import FilePathResolver
+    from trimesh.visual import ColorVisuals
+
+    from backend.geometry.gltf_files import Part
+
+    with path.open("rb") as file:
+        stored = load_obj(file, resolver=FilePathResolver(str(path))).get("geometry", {})
+    parts = []
+    for one in stored.values():
+        mesh = trimesh.Trimesh(**one, process=False)
+        colors = one.get("vertex_colors")
+        painted = None if colors is None else ColorVisuals(mesh, vertex_colors=colors)
+        shown = partial(_stored_colors, mesh, painted=painted)
+        parts.append(Part(mesh, getattr(mesh.visual, "uv", None), shown))
+    return parts
+
+
+def _stored_colors(mesh: trimesh.Trimesh, at: At, painted: ColorVisuals | None = None) -> np.ndarray:
+    """Colours (P, 3) u8 sRGB of a mesh in a format whose colours are sRGB-encoded: of its texture, else those
+    `painted` on its vertices, else of its material.
+    """
     from trimesh.visual import ColorVisuals, TextureVisuals
+    from trimesh.visual.material import empty_material
 
     visual = mesh.visual
     if isinstance(visual, TextureVisuals):
-        if visual.uv is not None and getattr(visual.material, "image", None) is not None:
+        image = getattr(visual.material, "image", None)
+        textured = visual.uv is not None and image is not None
+        if textured and (painted is None or image != empty_material().image):  # which stands for no material
             return np.asarray(visual.material.to_color(at(np.asarray(visual.uv))), np.uint8)[:, :3]
-        visual = visual.to_color()
+        if painted is None:
+            plain = np.asarray(visual.material.main_color, np.uint8)[:3]
+            return np.tile(plain, (len(at(np.asarray(mesh.vertices))), 1))
+        visual = painted
     colors = visual if isinstance(visual, ColorVisuals) else ColorVisuals(mesh)
     own = np.asarray(colors.vertex_colors, dtype=np.uint8).reshape(-1, 4)[:, :3]
     return np.rint(at(own.astype(np.float64))).astype(np.uint8)

@@ -16,6 +16,8 @@ from backend.geometry.mesh_files import Asset, load_asset, read_parts
 from backend.representations.mesh import Mesh, TexturedMesh
 from backend.texturing.texture import SurfaceColors
 
+_SMALLEST = 1e-45  # the least number of single precision
+
 
 @dataclass(frozen=True)
 class MeshSource:
@@ -31,8 +33,8 @@ class MeshSource:
 
     def put_back(self, textured: TexturedMesh) -> TexturedMesh:
         """The textured mesh in the file's space."""
-        moved = textured.vertices * self.size + torch.from_numpy(self.middle.astype(np.float32))
-        return replace(textured, vertices=moved)
+        moved = textured.vertices.double() * self.size + torch.from_numpy(self.middle)
+        return replace(textured, vertices=moved.float())
 
 
 def read_mesh(path: Path, own_uv: bool, centred: bool) -> MeshSource:
@@ -41,14 +43,16 @@ def read_mesh(path: Path, own_uv: bool, centred: bool) -> MeshSource:
     Raises UserError where it cannot be read, or has no texture coordinates although its own are wanted.
     """
     asset = load_asset(path)
-    low, high = asset.vertices.min(axis=0), asset.vertices.max(axis=0)
-    size = max(float((high - low).max()), 1e-9) if centred else 1.0
+    used, faces = np.unique(asset.faces, return_inverse=True)  # others say nothing of where the object is
+    faces, vertices = faces.reshape(-1, 3), asset.vertices[used].astype(np.float64)
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    size = max(float((high - low).max()), _SMALLEST) if centred else 1.0
     middle = (low + high) / 2 if centred else np.zeros(3)
-    colors = np.zeros((len(asset.vertices), 3), np.float32)
-    colors[asset.faces.reshape(-1)] = asset.corner_colors.reshape(-1, 3) / np.float32(255)
+    colors = np.zeros((len(vertices), 3), np.float32)
+    colors[faces.reshape(-1)] = asset.corner_colors.reshape(-1, 3) / np.float32(255)
     mesh = Mesh(
-        torch.from_numpy(((asset.vertices - middle) / size).astype(np.float32)),
-        torch.from_numpy(asset.faces.astype(np.int64)),
+        torch.from_numpy(((vertices - middle) / size).astype(np.float32)),
+        torch.from_numpy(faces.astype(np.int64)),
         torch.from_numpy(colors),
     )
     parts = read_parts(path)

@@ -19,7 +19,7 @@ from backend.texturing.texels import Texels
 
 _DEPTH_SIZE = 1024
 _OPAQUE = 0.95
-_SEE_THROUGH = 0.5
+_SEE_THROUGH = 0.25  # the colour of what is fainter is told by a few levels of its product with alpha
 # What is not opaque is an outline up to this far from what is, and a see-through part where it is wider than
 # twice this. In shares of the picture's width, as all distances.
 _SOFT_EDGE = 0.01

@@ -24,6 +24,7 @@ _PIECE = 1500
 # Charts leave large gaps where they are not packed with care. So that this takes seconds, it is done on a
 # grid of about 1.5 times so many cells a side, and not for more charts than the finest finished mesh has.
 _MOST_CHARTS, _CAREFUL_SIZE = 4000, 640
+_SMALLEST = 1e-45  # the least number of single precision
 # From so many faces on, charts take about a second, in which xatlas lets nothing else run in its process.
 _MANY_FACES = 4_000
 
@@ -69,11 +70,13 @@ def charted(
     """Origin (W,), faces (F, 3) and uv (W, 2) as Unwrapped has them."""
     xatlas = _library()
     atlas = xatlas.Atlas()
-    centres = vertices[faces].mean(axis=1)
-    pieces = _pieces(centres, np.arange(len(faces)))
+    corners = vertices[faces].astype(np.float64)
+    pieces = _pieces(corners.mean(axis=1), np.arange(len(faces)))
+    size_of_mesh = max(float(np.ptp(corners.reshape(-1, 3), axis=0).max()), _SMALLEST)
     for piece in pieces:
         used, local = np.unique(faces[piece], return_inverse=True)
-        atlas.add_mesh(vertices[used].astype(np.float32), local.reshape(-1, 3).astype(np.uint32))
+        places = (vertices[used] / size_of_mesh).astype(np.float32)
+        atlas.add_mesh(places, local.reshape(-1, 3).astype(np.uint32))
     options = xatlas.PackOptions()
     options.resolution, options.padding, options.bilinear = size, padding, False
     atlas.generate(xatlas.ChartOptions(), options)
@@ -87,8 +90,9 @@ def charted(
     for piece, (copies, triangles, _) in zip(pieces, parts, strict=True):
         joined[piece] = triangles.astype(np.int64) + start
         start += len(copies)
-    # The atlas is almost square; each of its sides fills one of the texture.
-    uv = np.concatenate([part[2] for part in parts]).clip(0, 1).astype(np.float32)
+    # The atlas is almost square; each of its sides fills one of the texture. xatlas cannot place charts where
+    # no face has an area.
+    uv = np.nan_to_num(np.concatenate([part[2] for part in parts])).clip(0, 1).astype(np.float32)
     return np.concatenate(origins).astype(np.int64), joined, uv
 
 

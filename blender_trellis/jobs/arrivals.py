@@ -10,13 +10,20 @@ import numpy as np
 
 from ..backend_settings import backend_settings
 from ..faults import Fault
-from ..meshes.recolor import is_busy, recolor
+from ..meshes.recolor import recolor, why_not_yet
 from ..meshes.thumbnail import thumbnail
 from ..scene.asset import Asset
 from ..scene.asset_marking import mark_asset
 from ..scene.collection import remove_half_made
 from ..scene.find_asset import find_asset
-from ..scene.window import as_one_step, finish_in_place, has_to_wait, place_steps, true_colors
+from ..scene.window import (
+    as_one_step,
+    finish_in_place,
+    has_to_wait,
+    open_view_layer,
+    place_steps,
+    true_colors,
+)
 from .asset import asset_of
 from .job import Job
 from .placement import Placement
@@ -132,9 +139,9 @@ class Importer:
 
 def _has_to_wait(placement: Placement) -> str:
     """Why a result cannot go into the scene now; empty where it can."""
-    if is_busy(placement.recolors):
-        return f'The colors of "{placement.name}" are done: leave Edit, Sculpt or Paint Mode to receive them.'
-    return has_to_wait(placement.edits or placement.finishes)
+    return why_not_yet(placement.recolors, open_view_layer()) or has_to_wait(
+        placement.edits or placement.finishes
+    )
 
 
 def _steps_or_words(arrival: Arrival, then: Callable[[], None]) -> Generator[None, None, str]:

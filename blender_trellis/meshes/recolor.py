@@ -3,6 +3,9 @@
 V vertices of an object's mesh · E vertices that were sent of it, modifiers applied.
 """
 
+import re
+from collections.abc import Sequence
+
 import bpy
 import numpy as np
 from mathutils import Vector
@@ -22,24 +25,41 @@ _MOVING = frozenset(
     "WAVE".split()
 )
 """The types of modifiers that move a mesh's own vertices, and put those that they make behind them."""
+_REMOVING = frozenset(
+    "BEVEL BOOLEAN BUILD DECIMATE EXPLODE MASK MIRROR REMESH SCREW SKIN WELD WIREFRAME".split()
+)
+"""The types that may remove some of a mesh's own vertices: others then have their numbers."""
+_OURS = re.compile(rf"{ATTRIBUTE}(\.\d+)?")  # with a number where something else has the name
 
 Parts = tuple[tuple[str, int], ...]
 """The names of objects in their order, and how many vertices were sent of each."""
 
 
-def why_not_recolored(item: bpy.types.Object) -> str:
-    """Why an object's mesh can get no colours, one sentence; empty where it can."""
-    if item.type != "MESH":
-        return f'"{item.name}" is no mesh: convert it to one first.'
-    if item.library is not None or item.data.library is not None:
-        return f'"{item.name}" is linked from another file: make it local first.'
+def why_not_recolored(objects: Sequence[bpy.types.Object]) -> str:
+    """Why the objects' meshes can get no colours, one sentence; empty where they can."""
+    owners: dict[bpy.types.Mesh, bpy.types.Object] = {}
+    for item in objects:
+        if item.type != "MESH":
+            return f'"{item.name}" is no mesh: convert it to one first.'
+        if item.library is not None or item.data.library is not None:
+            return f'"{item.name}" is linked from another file: make it and its mesh local first.'
+        other = owners.setdefault(item.data, item)
+        if other != item:
+            return (
+                f'"{other.name}" and "{item.name}" share one mesh, which holds the colors of one: select one '
+                "of them, or make them single users."
+            )
     return ""
 
 
-def is_busy(parts: Parts) -> bool:
-    """Whether somebody edits, sculpts or paints one of the objects."""
-    found = (bpy.data.objects.get(name) for name, _ in parts)
-    return any(item is not None and item.mode != "OBJECT" for item in found)
+def why_not_yet(parts: Parts, view_layer: bpy.types.ViewLayer) -> str:
+    """What the objects' colours have to wait for, one sentence; empty where nothing is in their way."""
+    for item in filter(None, (bpy.data.objects.get(name) for name, _ in parts)):
+        if item.mode != "OBJECT":
+            return f'The colors of "{item.name}" are done: leave Edit, Sculpt or Paint Mode to receive them.'
+        if item.users_scene and not item.visible_get(view_layer=view_layer):  # Blender evaluates none hidden
+            return f'The colors of "{item.name}" are done: show it in its scene to receive them.'
+    return ""
 
 
 def recolor(parts: Parts, colors: np.ndarray) -> None:
@@ -49,7 +69,10 @@ def recolor(parts: Parts, colors: np.ndarray) -> None:
     changed = f'"{parts[0][0]}" was changed or removed while it was colored: nothing was done to it.'
     if len(present) < len(objects):
         raise Fault(changed)
-    source = read_objects(present, bpy.context.evaluated_depsgraph_get())
+    try:
+        source = read_objects(present, bpy.context.evaluated_depsgraph_get())
+    except Fault as fault:  # it had a surface when it was sent
+        raise Fault(changed) from fault
     if source.parts != parts or len(source.vertices) != len(colors):
         raise Fault(changed)
     linear = linear_from_srgb(colors)
@@ -66,7 +89,8 @@ def _rows_of(name: str, source: MeshSource) -> np.ndarray:
 
 def _nearest(item: bpy.types.Object, source: MeshSource, own: np.ndarray) -> np.ndarray | slice:
     """Of each of the object's own vertices (V,) the nearest that was sent; modifiers may have made others."""
-    if len(own) == len(item.data.vertices):
+    removing = any(one.show_viewport and one.type in _REMOVING for one in item.modifiers)
+    if len(own) == len(item.data.vertices) and not removing:
         return slice(None)
     places = source.vertices[own] @ source.matrix[:3, :3].T + source.matrix[:3, 3]
     tree = KDTree(len(places))
@@ -101,7 +125,7 @@ def _seen_places(item: bpy.types.Object) -> np.ndarray:
 def _set_colors(item: bpy.types.Object, linear: np.ndarray) -> None:
     """`linear` (V, 3). An object without materials gets one that shows them; others stay as they are."""
     mesh = item.data
-    former = mesh.color_attributes.get(ATTRIBUTE)
+    former = next((one for one in mesh.color_attributes if _OURS.fullmatch(one.name)), None)
     if former is not None and (former.domain, former.data_type) != ("POINT", "FLOAT_COLOR"):
         mesh.color_attributes.remove(former)
         former = None

@@ -22,7 +22,8 @@ SURFACES = ("MESH", "CURVE", "SURFACE", "FONT", "META")
 
 @dataclass(frozen=True)
 class MeshSource:
-    """vertices (V, 3) f4 round the origin, the longest side 1; faces (F, 3) i4; colors (V, 3) f4 sRGB.
+    """vertices (V, 3) f4 round the origin, the longest side of those that faces have 1; faces (F, 3) i4;
+    colors (V, 3) f4 sRGB.
 
     matrix (4, 4) takes the vertices into the world. `parts`: the objects' names, and how many of the
     vertices, in their order, are of each.
@@ -59,9 +60,10 @@ def read_objects(objects: Sequence[bpy.types.Object], depsgraph: bpy.types.Depsg
     faces = np.concatenate([piece.faces + start for piece, start in zip(pieces, starts, strict=False)])
     if not np.isfinite(vertices).all():
         raise Fault(f"{names} has vertices that are not at finite places: remove them (Mesh > Clean Up).")
-    if _is_flat(vertices[_used(faces, len(vertices))]):
+    surface = vertices[_used(faces, len(vertices))]
+    if _is_flat(surface):
         raise Fault(f"{names} is flat: give it thickness, for example with a Solidify modifier.")
-    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    low, high = surface.min(axis=0), surface.max(axis=0)
     size, centre = (high - low).max(), (low + high) / 2
     matrix = np.diag([size, size, size, 1.0])
     matrix[:3, 3] = centre

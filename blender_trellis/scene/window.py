@@ -17,6 +17,12 @@ from .replace import finish, fits, replace_steps
 from .standing import AT_CURSOR, Standing
 
 
+def open_view_layer() -> bpy.types.ViewLayer:
+    """The view layer that results go into."""
+    window = _window()
+    return bpy.context.view_layer if window is None else window.view_layer
+
+
 def has_to_wait(edits: str) -> str:
     """Why the result of an edit of this asset cannot go into the scene now; empty where it can."""
     collection = find_asset(edits)
@@ -49,7 +55,7 @@ def place_steps(
         for made in asset_steps(asset):
             collection = made
             yield
-    window = bpy.context.window or next(iter(bpy.context.window_manager.windows), None)
+    window = _window()
     if window is None or bpy.app.background:  # where nobody undoes anything
         scene, view_layer = bpy.context.scene, bpy.context.view_layer
         return _put(collection, asset, edits, where, standing, scene, view_layer, then)
@@ -64,7 +70,7 @@ def place_steps(
 
 def as_one_step(change: Callable[[], None], name: str) -> None:
     """Changes the scene that is open now, as one undo step called `name`."""
-    window = bpy.context.window or next(iter(bpy.context.window_manager.windows), None)
+    window = _window()
     if window is None or bpy.app.background:
         change()
         return
@@ -92,6 +98,11 @@ def finish_in_place(name: str, asset: Asset) -> str:
     finish(collection, asset)
     renew_solid_colors()
     return ""
+
+
+def _window() -> bpy.types.Window | None:
+    """The window that is used, or any: timers run without one. None where Blender has none."""
+    return bpy.context.window or next(iter(bpy.context.window_manager.windows), None)
 
 
 def _to_change(edits: str, asset: Asset) -> bpy.types.Collection | None:

@@ -343,8 +343,9 @@ def test_holes_are_capped_and_faces_back_to_back_go():
 def test_faces_without_area_do_no_harm():
     raw = mesh_of(sphere())
     extra = torch.tensor([[0, 0, 1], [5, 5, 5], [1, 2, 2]])
-    _, report = finish_mesh(replace(raw, faces=torch.cat([raw.faces, extra])), SMALL)
-    assert report.after.watertight and report.after.genus == 0
+    done, report = finish_mesh(replace(raw, faces=torch.cat([raw.faces, extra])), SMALL)
+    assert report.steps[0].detail == "whole already" and report.before.faces == len(raw.faces)
+    torch.testing.assert_close(done.vertices, raw.vertices)
 
 
 def test_one_face_gets_two_sides():
@@ -359,7 +360,9 @@ def test_one_face_gets_two_sides():
     [
         ({"faces": torch.zeros(0, 3, dtype=torch.long)}, "no faces"),
         ({"vertices": torch.full((3, 3), float("nan"))}, "not finite"),
-        ({"vertices": torch.zeros(3, 3)}, "one place"),
+        ({"vertices": torch.zeros(3, 3)}, "no area"),
+        ({"vertices": torch.outer(torch.arange(3.0), torch.tensor([0.1, 0.7, 0.3]))}, "no area"),
+        ({"faces": torch.tensor([[0, 1, 1], [2, 2, 2]])}, "no area"),
         ({"faces": torch.tensor([[0, 1, 7]])}, "do not exist"),
     ],
 )

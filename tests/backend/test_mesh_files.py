@@ -139,6 +139,45 @@ def test_ply_colours_are_taken_as_they_are(tmp_path):
     np.testing.assert_array_equal(load_asset(tmp_path / "a.ply").corner_colors[0], colors[:, :3])
 
 
+@pytest.mark.parametrize("uv", [True, False])
+def test_plain_materials_of_an_obj_file_colour_its_faces(tmp_path, uv):
+    """Two materials without images on a pyramid over a pentagon."""
+    (tmp_path / "a.mtl").write_text("newmtl floor\nKd 1 0 0\nnewmtl roof\nKd 0 0.6 1\n")
+    corner = "{0}/{0}" if uv else "{0}"
+    places = ["0 0 0", "2 0 0", "3 2 0", "1 3 0", "-1 2 0", "1 1 2"]
+    sides = [(n, n % 5 + 1, 6) for n in range(1, 6)]
+    lines = ["mtllib a.mtl", *(f"v {place}" for place in places)]
+    lines += [f"vt 0.{n} 0.{n * n % 7}" for n in range(6)] if uv else []
+    lines += ["usemtl floor", "f " + " ".join(corner.format(n) for n in (5, 4, 3, 2, 1)), "usemtl roof"]
+    lines += ["f " + " ".join(corner.format(n) for n in side) for side in sides]
+    (tmp_path / "a.obj").write_text("\n".join(lines) + "\n")
+    asset = load_asset(tmp_path / "a.obj")
+    on_floor = (asset.vertices[asset.faces][..., 1] == 0).all(axis=1)  # the file's Z, turned
+    assert on_floor.sum() == 3 and len(asset.faces) == 8
+    assert (asset.corner_colors[on_floor] == (255, 0, 0)).all()
+    assert (asset.corner_colors[~on_floor] == (0, 153, 255)).all()
+
+
+@pytest.mark.parametrize("uv", [True, False])
+def test_painted_vertices_of_an_obj_file_keep_their_colours(tmp_path, uv):
+    colors = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
+    lines = [f"v {n} {n * n} 0 {r} {g} {b}" for n, (r, g, b) in enumerate(colors)]
+    lines += ["vt 0 0", "vt 1 0", "vt 0 1", "f 1/1 2/2 3/3"] if uv else ["f 1 2 3"]
+    (tmp_path / "a.obj").write_text("\n".join(lines) + "\n")
+    asset = load_asset(tmp_path / "a.obj")
+    found = dict(
+        zip(asset.vertices[asset.faces[0], 0].tolist(), asset.corner_colors[0].tolist(), strict=True)
+    )
+    assert found == {0: [255, 0, 0], 1: [0, 255, 0], 2: [0, 0, 255]}
+
+
+@pytest.mark.parametrize("text", ["", "v 0 0 0\nv 1 0 0\n", "v 0 0 0\nv 1 0 0\nl 1 2\n"])
+def test_an_obj_file_without_faces_is_one_sentence(tmp_path, text):
+    (tmp_path / "a.obj").write_text(text)
+    with pytest.raises(UserError, match=r"a\.obj (holds no mesh|cannot be read)"):
+        load_asset(tmp_path / "a.obj")
+
+
 def test_draco_without_its_package_is_named(tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "DracoPy" else find(name))
@@ -159,6 +198,15 @@ def test_a_document_nested_without_end_is_one_sentence(tmp_path):
     (tmp_path / "a.gltf").write_text("[" * 100_000)
     with pytest.raises(UserError, match="cannot be read"):
         load_asset(tmp_path / "a.gltf")
+
+
+def test_faces_of_vertices_that_are_not_there_are_one_sentence(tmp_path):
+    head = "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
+    head += "element face 1\nproperty list uchar int vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\n"
+    for corner in (-1, 3):
+        (tmp_path / "a.ply").write_text(f"{head}3 0 1 {corner}\n")
+        with pytest.raises(UserError, match=r"a\.ply .*export it again as GLB"):
+            load_asset(tmp_path / "a.ply")
 
 
 def test_hidden_files_and_folders_are_no_objects_of_a_catalogue(tmp_path):

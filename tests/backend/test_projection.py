@@ -60,9 +60,10 @@ def test_a_soft_outline_has_the_colour_of_the_object():
     assert trust[depth > 1].max() == 0
 
 
-def test_see_through_parts_keep_their_colour():
+@pytest.mark.parametrize("level", [70, 160])
+def test_see_through_parts_keep_their_colour(level):
     pixels = np.tile(np.array([*RED, 255], np.uint8), (256, 256, 1))
-    pixels[40:120, 40:120] = *YELLOW, 160
+    pixels[40:120, 40:120] = *YELLOW, level
     pixels[140:220, 40:120] = *YELLOW, 40  # hardly there: the picture does not tell what the object has
     colors, trust, seen = painted(pixels)
 

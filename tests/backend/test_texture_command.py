@@ -157,6 +157,30 @@ def test_what_no_picture_shows_keeps_its_own_texture(painted_boxes, tmp_path, ke
     assert same.mean() > 0.9  # all but places at borders of squares
 
 
+def test_vertices_without_faces_do_not_move_the_picture(picture, tmp_path):
+    shape = trimesh.creation.icosphere(3)
+    textures = []
+    for number, loose in enumerate(([], [[500.0, 0, 0]])):
+        vertices = np.concatenate([shape.vertices, np.reshape(loose, (-1, 3))])
+        path = tmp_path / f"{number}.ply"
+        trimesh.Trimesh(vertices, shape.faces, process=False).export(path)
+        argv = [str(path), "--output", str(tmp_path), "--picture", str(picture), "--aligned"]
+        assert main([*argv, "--size", "64"]) == 0
+        read = trimesh.load_scene(tmp_path / f"{number}_textured.glb").to_geometry()
+        textures.append(np.asarray(read.visual.material.baseColorTexture))
+    np.testing.assert_array_equal(*textures)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 3e38])
+def test_a_mesh_keeps_its_size_whatever_it_is(tmp_path, scale):
+    box = trimesh.creation.box(extents=(2, 2, 2))
+    box.apply_scale(scale)
+    box.export(tmp_path / "box.ply")
+    assert main([str(tmp_path / "box.ply"), "--output", str(tmp_path), "--size", "64"]) == 0
+    read = trimesh.load_scene(tmp_path / "box_textured.glb", process=False).to_geometry()
+    np.testing.assert_allclose(read.vertices.max(axis=0), [scale] * 3, rtol=1e-6)
+
+
 def test_obj_files_and_what_is_refused(ball, tmp_path, capsys):
     assert main([str(ball), "--output", str(tmp_path / "o"), "--size", "64", "--format", "obj"]) == 0
     assert capsys.readouterr().out.split() == ["ball_textured.obj", "ball_textured.mtl", "ball_textured.png"]

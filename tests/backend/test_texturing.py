@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from backend.errors import UserError
@@ -306,8 +308,39 @@ def test_meshes_that_are_hardly_any():
     mesh = replace(mesh_of(shape, np.full((8, 3), 0.5)), faces=torch.tensor(spoiled))
     textured = texture_mesh(mesh, TextureSettings(size=64), six_sided_splats(0.4))
     assert (textured.origin[textured.faces].numpy() == spoiled).all() and torch.isfinite(textured.uv).all()
-    flat = replace(one, vertices=torch.zeros(3, 3))
-    assert texture_mesh(flat, TextureSettings(size=32)).image.shape == (32, 32, 3)
+    for scale in (1e-6, 1e-20, 1e20):
+        other = texture_mesh(replace(one, vertices=one.vertices * scale), TextureSettings(size=32))
+        assert 0.1 < np.ptp(other.uv.numpy(), axis=0).min() <= 1
+    for places in (torch.zeros(3, 3), torch.tensor([[0.0, 0, 0], [0.1, 0, 0], [0.3, 0, 0]])):
+        flat = texture_mesh(replace(one, vertices=places), TextureSettings(size=32))
+        assert flat.image.shape == (32, 32, 3) and torch.isfinite(flat.uv).all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    faces=st.integers(1, 30),
+    exponent=st.integers(-12, 12),
+    fault=st.sampled_from(["", "flat", "line", "twice"]),
+)
+def test_any_faces_get_places_of_their_own(seed, faces, exponent, fault):
+    """Random triangles through each other, of any size, some without area, some named twice."""
+    rng = np.random.default_rng(seed)
+    vertices, corners = rng.normal(size=(12, 3)), rng.integers(0, 12, (faces, 3))
+    if fault in ("flat", "line"):
+        vertices[:, 2 if fault == "flat" else slice(1, 3)] = 0
+    if fault == "twice":
+        corners = np.concatenate([corners, corners, corners[:, ::-1]])
+    places = torch.from_numpy(vertices * 10.0**exponent).float()
+    mesh = Mesh(places, torch.from_numpy(corners), torch.full((12, 3), 0.5))
+    textured = texture_mesh(mesh, TextureSettings(size=64))
+    assert (textured.origin[textured.faces].numpy() == corners).all()
+    uv, found = textured.uv.numpy()[textured.faces.numpy()], vertices[corners]
+    assert uv.min() >= 0 and uv.max() <= 1 and torch.isfinite(textured.normals).all()
+    area = np.linalg.norm(np.cross(found[:, 1] - found[:, 0], found[:, 2] - found[:, 0]), axis=1)
+    (a, b), (c, d) = (uv[:, 1] - uv[:, 0]).T, (uv[:, 2] - uv[:, 0]).T
+    assert (np.abs(a * d - b * c)[area > 0.1] > 0).all()
+    assert not (area > 0.1).any() or np.abs(textured.image.astype(int) - 128).max() <= 1
 
 
 def test_what_cannot_be_textured_is_named():

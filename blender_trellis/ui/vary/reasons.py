@@ -56,9 +56,8 @@ def why_not_retexture(context: bpy.types.Context) -> str:
     reason = why_not_encode(context)
     if reason:
         return reason
-    reasons = filter(None, map(why_not_recolored, chosen.objects))
     info = session.model_info(model_of(chosen, context))
-    return next(reasons, "") or _why_not_guide(chosen, context.scene.trellis.vary, info)
+    return why_not_recolored(chosen.objects) or _why_not_guide(chosen, context.scene.trellis.vary, info)
 
 
 def _why_nothing(chosen: Selected) -> str:
