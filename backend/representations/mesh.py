@@ -22,6 +22,9 @@ class VertexColors:
     """Colours for a mesh that somebody else has."""
 
     colors: torch.Tensor  # (V, 3) sRGB in [0, 1]
+    image: np.ndarray | None = (
+        None  # (S, S, 3) u8 sRGB, the first row on top, where it has coordinates for one
+    )
 
 
 def face_normals(mesh: Mesh) -> torch.Tensor:

@@ -18,13 +18,22 @@ from backend.errors import UserError
 from backend.image import open_picture
 from backend.image.crop import PICTURE_SIZE
 from backend.machine.device import choose_device, choose_dtype, devices
+from backend.representations.gaussians import Gaussians
+from backend.representations.mesh import Mesh
 from backend.sampling import SamplerSettings
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
 from backend.trellis.decoding import Report, estimated_voxels
 from backend.trellis.edit import EditSettings, edit
 from backend.trellis.editing.region import check_edit
 from backend.trellis.encode import Frame, decode_asset
-from backend.trellis.finish import finish_settings, finished, received, received_texture, with_finished
+from backend.trellis.finish import (
+    finish_settings,
+    finished,
+    received,
+    received_texture,
+    textured,
+    with_finished,
+)
 from backend.trellis.generate import Guide, generate
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import describe_output
@@ -126,8 +135,7 @@ def _finished(
         if isinstance(request, Generate | Complete | Finish)
         else iter(())
     )
-    # Asked of the latent encoder, which nothing but a picture on a texture needs here.
-    aligned = bool(files) and request.finishing.texture > 0 and is_view_aligned(networks.folder)
+    aligned = _is_aligned(networks, request, files)
     if isinstance(request, Finish):
         mesh, gaussians = received(request)
         return iter((finished(mesh, gaussians, request.finishing, pictures, aligned, report),))
@@ -136,6 +144,13 @@ def _finished(
         events = _with_previews(events, networks)
     before = received_texture(request) if isinstance(request, Edit) and request.finishing.texture else None
     return with_finished(events, request.finishing, pictures, aligned, report, before)
+
+
+def _is_aligned(networks: Networks, request: Making, files: Sequence[bytes]) -> bool:
+    """Whether the object stands as its picture shows it. Asked of the latent encoder, which nothing but a
+    picture on a texture needs here.
+    """
+    return bool(files) and request.finishing.texture > 0 and is_view_aligned(networks.folder)
 
 
 def _events(
@@ -155,7 +170,7 @@ def _events(
         structure = structure_of(request, networks)
         return generate(networks, guide, settings, random, report=report, structure=structure)
     if isinstance(request, Vary):
-        return _varied(networks, request, guide, settings, report)
+        return _varied(networks, request, guide, settings, files, report)
     return _edited(networks, request, guide, settings, report)
 
 
@@ -192,7 +207,12 @@ def _has_room(networks: Networks) -> bool:
 
 
 def _varied(
-    networks: Networks, request: Vary, guide: Guide, settings: Settings, report: Report
+    networks: Networks,
+    request: Vary,
+    guide: Guide,
+    settings: Settings,
+    files: Sequence[bytes],
+    report: Report,
 ) -> Iterator[Step | Output]:
     asset, frame = asset_of(request, networks, report)
     if request.onto == "asset":
@@ -203,10 +223,19 @@ def _varied(
         raise UserError(
             "Colours can only be brought onto a mesh that was sent and keeps its shape; send one."
         )
-    settings = replace(settings, formats=("mesh",))
+    bake = None
+    if request.finishing.texture and "uv" in request.arrays:
+        uv = values_of(request.arrays["uv"])
+
+        def bake(mesh: Mesh, gaussians: Gaussians | None) -> np.ndarray:
+            pictures = _pictures(request, files, TEXTURE_PICTURE)
+            aligned = _is_aligned(networks, request, files)
+            return textured(mesh, gaussians, request.finishing, pictures, aligned, report, uv=uv).image
+
+    settings = replace(settings, formats=("mesh",) if bake is None else ("mesh", "gaussian"))
     events = vary(networks, asset, guide, settings, request.seed, report=report)
     vertices, faces = (values_of(request.arrays[name]) for name in ("vertices", "faces"))
-    yield from onto_mesh(events, frame.to_unit(vertices.astype(np.float64)), faces)
+    yield from onto_mesh(events, frame.to_unit(vertices.astype(np.float64)), faces, bake)
 
 
 def _edited(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -89,22 +90,37 @@ def finished(
     )
     texture = None
     if finishing.texture:
-        texture = texture_mesh(
-            done,
-            TextureSettings(
-                finishing.texture,
-                project_picture=finishing.project_picture,
-                symmetry=finishing.symmetry,
-                delight=finishing.delight,
-                material=finishing.material,
-            ),
-            gaussians,
-            picture_views(list(pictures), aligned) if finishing.project_picture else (),
-            # The end of unwrapping is not that of the stage.
-            lambda part, step, steps: report("bake_texture", step if part == "bake" else 0, steps),
-            former=former,
-        )
+        texture = textured(done, gaussians, finishing, pictures, aligned, report, former=former)
     return Output("finished_mesh", FinishedMesh(done, texture), about=_facts(told))
+
+
+def textured(
+    mesh: Mesh,
+    gaussians: Gaussians | None,
+    finishing: Finishing,
+    pictures: Iterable[Image.Image],
+    aligned: bool,
+    report: Report,
+    former: Former | None = None,
+    uv: np.ndarray | None = None,
+) -> TexturedMesh:
+    """The mesh with the texture that a request asks for; former and uv as `texture_mesh` has them."""
+    return texture_mesh(
+        mesh,
+        TextureSettings(
+            finishing.texture,
+            project_picture=finishing.project_picture,
+            symmetry=finishing.symmetry,
+            delight=finishing.delight,
+            material=finishing.material,
+        ),
+        gaussians,
+        picture_views(list(pictures), aligned) if finishing.project_picture else (),
+        # The end of unwrapping is not that of the stage.
+        lambda part, step, steps: report("bake_texture", step if part == "bake" else 0, steps),
+        former=former,
+        uv=uv,
+    )
 
 
 def received_texture(request: Edit) -> TexturedMesh | None:

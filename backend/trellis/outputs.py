@@ -92,7 +92,8 @@ def describe(part: Any) -> tuple[Mapping[str, int], dict[str, numpy.ndarray]]:
         return {}, {"latent": _numpy(part[0], "<f4")}
     if isinstance(part, VertexColors):
         require_finite("colours", part.colors)
-        return {}, {"colors": _numpy(part.colors.clamp(0, 1), "<f4")}
+        image = {} if part.image is None else {"texture": part.image}
+        return {}, {"colors": _numpy(part.colors.clamp(0, 1), "<f4")} | image
     writers = {
         Mesh: mesh_arrays,
         FinishedMesh: finished_arrays,

@@ -1,6 +1,6 @@
 """Makes variants of an asset: its voxels are kept and their look is sampled anew, or its shape too."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from backend.geometry.nearest_colors import carried_colors, normals_of
 from backend.geometry.region import Box, Region
+from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh, VertexColors
 from backend.trellis.asset import AssetLatents
 from backend.trellis.conditioning import Condition
@@ -58,15 +59,22 @@ def vary(
 
 
 def onto_mesh(
-    events: Iterator[Step | Output], vertices: np.ndarray, faces: np.ndarray
+    events: Iterator[Step | Output],
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    bake: Callable[[Mesh, Gaussians | None], np.ndarray] | None = None,
 ) -> Iterator[Step | Output]:
     """The steps of a variant, and instead of its outputs the colours of its mesh on another one.
 
-    vertices (V, 3), faces (F, 3): that mesh in the asset's unit cube.
+    vertices (V, 3), faces (F, 3): that mesh in the asset's unit cube. bake: what makes an image (S, S, 3) for
+    it, of that mesh in these colours and the variant's Gaussians, which come before its mesh.
     """
+    gaussians = None
     for event in events:
         if isinstance(event, Step):
             yield event
+        elif isinstance(event.value, Gaussians):
+            gaussians = event.value
         elif isinstance(event.value, Mesh):
             made = event.value
             own, same = made.vertices.cpu().double().numpy(), made.faces.cpu().numpy()
@@ -74,7 +82,10 @@ def onto_mesh(
             carried = carried_colors(
                 vertices, normals_of(vertices, faces), own, normals_of(own, same), colors.cpu().numpy()
             )
-            yield Output("vertex_colors", VertexColors(torch.from_numpy(carried)))
+            given = torch.from_numpy(carried)
+            onto = Mesh(torch.from_numpy(vertices).float(), torch.from_numpy(faces).long(), given)
+            image = None if bake is None else bake(onto, gaussians)
+            yield Output("vertex_colors", VertexColors(given, image))
 
 
 def _from_asset(condition: Condition, asset: AssetLatents, mean: Tensor, std: Tensor) -> Condition:

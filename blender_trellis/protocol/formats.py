@@ -102,6 +102,7 @@ BESIDES: dict[str, tuple[Mapping[str, Layout], ...]] = {
         },
         {"outline_alpha": ("u1", ("O", "S", "S")), "outline_view": ("f4", ("O", 5))},
     ),
+    "vertex_colors": ({"texture": ("u1", ("S", "S", 3))},),  # on the coordinates that were sent
     "mesh": ({"kept": ("u1", ("V",))},),
     "gaussian": ({"kept": ("u1", ("N",))},),
     "finished_mesh": (

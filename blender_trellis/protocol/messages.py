@@ -255,7 +255,8 @@ class Edit(OfAsset):
 class Vary(OfAsset):
     """Make a variant of an asset: its look anew on its voxels, or its shape too.
 
-    onto: "asset" gives a whole new asset; "mesh" colours the mesh that was sent, and changes nothing else.
+    onto: "asset" gives a whole new asset; "mesh" colours the mesh that was sent, and changes nothing else:
+    each vertex, and where its "uv" f4 (F, 3, 2) is among the arrays, a texture of `finishing` too.
     """
 
     shape: bool = False
