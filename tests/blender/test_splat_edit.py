@@ -71,10 +71,15 @@ def test_a_file_stands_upright_and_comes_out_as_it_went_in(imported, tmp_path):
     _assert_same(read_splats(tmp_path / "out.ply")[0], splats)
 
 
-def test_the_scene_is_set_so_that_rays_pass(imported):
-    assert bpy.context.scene.cycles.transparent_max_bounces == 8
-    imported(_splats())
-    assert bpy.context.scene.cycles.transparent_max_bounces == 1024
+def test_the_scene_is_set_so_that_rays_pass_and_colors_are_the_files(imported):
+    scene = bpy.context.scene
+    assert scene.cycles.transparent_max_bounces == 8 and scene.view_settings.view_transform == "AgX"
+    item = imported(_splats())
+    assert scene.cycles.transparent_max_bounces == 1024
+    assert colors_in_use(scene, item) == "VIEWERS"
+    scene.view_settings.view_transform = "Filmic"  # an artist's choice stays
+    imported(_splats(), name="another")
+    assert scene.view_settings.view_transform == "Filmic"
 
 
 def test_a_moved_object_is_exported_where_it_stands(imported, tmp_path):
