@@ -80,9 +80,9 @@ def as_one_step(change: Callable[[], None], name: str) -> None:
 
 
 def true_colors() -> str:
-    """Sets the scene that is open up for what has just been put into it, where there is a window and the
-    preferences have it so; one sentence on what was set, or ""."""
-    if bpy.app.background or not backend_settings().true_colors:
+    """Sets the scene that is open up for what has just been put into it, where the preferences have it so;
+    one sentence on what was set, or ""."""
+    if not backend_settings().true_colors:
         return ""
     try:
         return set_up_colors(bpy.context.scene)

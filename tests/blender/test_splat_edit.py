@@ -1,6 +1,7 @@
 """Objects of Gaussians: into Blender and out again, moved, cropped, joined, edited in edit mode."""
 
 import math
+from dataclasses import replace
 
 import bpy
 import numpy as np
@@ -70,10 +71,15 @@ def test_a_file_stands_upright_and_comes_out_as_it_went_in(imported, tmp_path):
     _assert_same(read_splats(tmp_path / "out.ply")[0], splats)
 
 
-def test_the_scene_is_set_so_that_rays_pass(imported):
-    assert bpy.context.scene.cycles.transparent_max_bounces == 8
-    imported(_splats())
-    assert bpy.context.scene.cycles.transparent_max_bounces == 1024
+def test_the_scene_is_set_so_that_rays_pass_and_colors_are_the_files(imported):
+    scene = bpy.context.scene
+    assert scene.cycles.transparent_max_bounces == 8 and scene.view_settings.view_transform == "AgX"
+    item = imported(_splats())
+    assert scene.cycles.transparent_max_bounces == 1024
+    assert colors_in_use(scene, item) == "VIEWERS"
+    scene.view_settings.view_transform = "Filmic"  # an artist's choice stays
+    imported(_splats(), name="another")
+    assert scene.view_settings.view_transform == "Filmic"
 
 
 def test_a_moved_object_is_exported_where_it_stands(imported, tmp_path):
@@ -96,6 +102,26 @@ def test_blenders_own_apply_takes_shapes_and_harmonics_along(imported, scale):
     bpy.ops.object.transform_apply(location=True, rotation=True, scale=True)
     bpy.context.view_layer.update()
     assert item.matrix_world == Matrix.Identity(4)
+    _assert_same(splats_of(item), expected)
+
+
+@pytest.mark.parametrize("count, flat", [(1, (1, 1, 1)), (1, (0, 0, 0)), (3, (1, 1, 1)), (N, (1, 1, 0))])
+def test_apply_turns_splats_whose_places_do_not_tell_of_one_turn(imported, count, flat):
+    splats = _splats().taken(np.arange(count))
+    splats = replace(splats, position=splats.position * np.array(flat, np.float32))
+    item = imported(splats, up="Z")
+    for _ in range(2):
+        item.location, item.scale, item.rotation_euler = (1, 2, 3), (1, -2, 0.7), (0.3, -0.7, 2.0)
+        bpy.context.view_layer.update()
+        expected = splats_of(item).moved(np.array(item.matrix_world))
+        bpy.ops.object.transform_apply(location=True, rotation=True, scale=True)
+        bpy.context.view_layer.update()
+        _assert_same(splats_of(item), expected)
+    item.rotation_euler = (0, 1, 0)  # what only moves the object leaves its splats
+    bpy.context.view_layer.update()
+    item.rotation_euler = (0, 0, 0)
+    item.update_tag()
+    bpy.context.view_layer.update()
     _assert_same(splats_of(item), expected)
 
 

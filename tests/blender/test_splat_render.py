@@ -150,10 +150,10 @@ def test_every_kind_of_camera_widens_by_its_own_pixels(tmp_path, change):
 
 
 _PLACE = Matrix.LocRotScale((0.1, 0, 0), Euler((0.4, 0.2, 0.9)), (1, 1, 1))
-STRETCH, MIRROR, INVERT = ((1.4, 0.5, 1.0), (1.0, -0.8, 1.2), (-1.0, -1.0, -1.0))
+STRETCH, MIRROR, INVERT, SQUASH = (1.4, 0.5, 1.0), (1.0, -0.8, 1.2), (-1.0, -1.0, -1.0), (1.0, 1.0, 0.05)
 
 
-@pytest.mark.parametrize("scale", [STRETCH, MIRROR, INVERT])
+@pytest.mark.parametrize("scale", [STRETCH, MIRROR, INVERT, SQUASH])
 @pytest.mark.parametrize("way", ["own", "parent"])
 def test_a_transformed_object_looks_as_with_the_transform_applied(tmp_path, scale, way):
     """Strong harmonics. Under a parent's scale, a turned child is sheared."""

@@ -34,12 +34,14 @@ class Camera:
     """The active camera as it sees a splat, in the object's frame.
 
     view: the direction from the camera to the splat. steps: from the splat's centre to what the next pixel
-    shows at its depth, to the right and up; of no length in panoramas. ahead: across the picture.
+    shows at its depth, to the right and up; of no length in panoramas. ahead: across the picture. straight:
+    the cosine of the angle in the scene between the view and the camera's axis.
     """
 
     view: NodeSocket
     steps: list[NodeSocket]
     ahead: NodeSocket
+    straight: NodeSocket
 
 
 def seen_along(build: NodeBuilder) -> NodeSocket:
@@ -126,7 +128,9 @@ def _camera(build: NodeBuilder) -> Camera:
     # Renders know no scale of cameras: it is taken out of the axes and of the depth.
     whole = _transform(build, "ORIGINAL")
     scales = [build.vector("LENGTH", _turned(build, axis, whole)) for axis in _AXES]
-    depth = build.math("MULTIPLY", build.math("MULTIPLY", build.separated(place)[2], -1.0), scales[2])
+    place = build.vector("MULTIPLY", place, build.combined(*scales))
+    depth = build.math("MULTIPLY", build.separated(place)[2], -1.0)
+    straight = build.math("DIVIDE", depth, build.vector("LENGTH", place))
     far = build.choice(pixel.parallel, depth, 1.0)
     sides = [_turned(build, axis, into) for axis in _AXES[:2]]
     steps = [
@@ -136,7 +140,8 @@ def _camera(build: NodeBuilder) -> Camera:
     # In the frame of a mirrored object the cross product points behind the camera.
     across = build.vector("NORMALIZE", build.vector("CROSS_PRODUCT", sides[1], sides[0]))
     ahead = build.vector("FACEFORWARD", across, _turned(build, _AXES[2], into), across)
-    return Camera(_view(build, into, pixel.parallel), steps, ahead)
+    straight = build.choice(pixel.parallel, straight, 1.0)
+    return Camera(_view(build, into, pixel.parallel), steps, ahead, straight)
 
 
 def _view(build: NodeBuilder, into: NodeSocket, parallel: NodeSocket) -> NodeSocket:
@@ -170,7 +175,7 @@ def _turned(build: NodeBuilder, axis: tuple[float, float, float], into: NodeSock
 
 def _picture_axes(build: NodeBuilder, camera: Camera) -> tuple[NodeSocket, NodeSocket, NodeSocket]:
     """Unit vectors: two along the card, and across it."""
-    straight = build.math("GREATER_THAN", build.vector("DOT_PRODUCT", camera.ahead, camera.view), _WIDE)
+    straight = build.math("GREATER_THAN", camera.straight, _WIDE)
     normal = build.choice(straight, camera.view, camera.ahead, "VECTOR")
     upright = _turned(build, _AXES[1], _transform(build, "RELATIVE"))
     right = build.vector("NORMALIZE", build.vector("CROSS_PRODUCT", normal, upright))

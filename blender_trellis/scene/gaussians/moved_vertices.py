@@ -2,6 +2,8 @@
 
 Such tools know nothing of quaternions, scales and harmonics. So each mesh keeps where some of its vertices
 were when its values were right. Where an affine map leads from there to where they are, the values follow it.
+Few vertices, or those of a plane, tell of more than one: then it is that which Object › Apply took from the
+object, where that leads there. For this the object keeps how it last stood.
 """
 
 import bpy
@@ -9,6 +11,7 @@ import numpy as np
 
 from .object import REFERENCE, is_gaussian, put_values, refer, reference_rows, splats_of
 
+STOOD = "trellis_splats_stood"  # on the object: its own transform, as 16 numbers, when it was last looked at
 EXACT = 1e-4  # of the object's size: how far from an affine map rounding may lead
 SAME = 1e-6  # how much of a change of the map is none
 
@@ -25,34 +28,67 @@ def end() -> None:
         handlers.remove(_look)
 
 
-def follow(item: bpy.types.Object) -> bool:
+def follow(item: bpy.types.Object, touched: bool = False) -> bool:
     """Moves the values of an object of Gaussians after its vertices. Returns whether they had to be moved.
 
-    Where only some vertices were moved, or others added or deleted, values stay as they are.
+    Where only some vertices were moved, or others added or deleted, values stay as they are. touched: whether
+    the mesh was just changed, be it that no vertex moved, as none does that is the centre of a turn.
     """
     mesh = item.data
-    before, now = list(mesh.get(REFERENCE, ())), reference_rows(mesh)
-    if np.array_equal(before, now.ravel()):
+    before, now = np.reshape(list(mesh.get(REFERENCE, ())), (-1, 3)), reference_rows(mesh)
+    if np.array_equal(before, now) and not (touched and _is_vague(now)):
         return False
     refer(mesh)
-    matrix = _affine(np.reshape(before, (-1, 3)), now) if len(before) == now.size else None
+    matrix = _affine(before, now, _applied(item)) if len(before) == len(now) else None
     if matrix is None or np.allclose(matrix[:3, :3], np.eye(3), atol=SAME):
         return False
     put_values(mesh, splats_of(item).moved(matrix))
     return True
 
 
-def _affine(before: np.ndarray, now: np.ndarray) -> np.ndarray | None:
-    """(4, 4), what takes (K, 3) to (K, 3); None where nothing does, or more than one map does."""
-    rows = np.concatenate([before, np.ones((len(before), 1))], axis=1)
-    found, _, rank, _ = np.linalg.lstsq(rows, now, rcond=1e-6)
-    if len(rows) < 5 or rank < 4 or np.abs(np.linalg.det(found[:3])) < 1e-12:
+def _applied(item: bpy.types.Object) -> np.ndarray | None:
+    """(4, 4), what the object's own transform has lost since it was last looked at; None where it was not."""
+    stood = item.get(STOOD)
+    if stood is None:
         return None
-    if np.abs(rows @ found - now).max() > EXACT * np.ptp(now, axis=0).max():
+    return np.array(item.matrix_basis.inverted_safe()) @ np.reshape(list(stood), (4, 4))
+
+
+def _note_stand(item: bpy.types.Object) -> None:
+    if _is_vague(reference_rows(item.data)):
+        stands = [value for row in item.matrix_basis for value in row]
+        if list(item.get(STOOD, ())) != stands:
+            item[STOOD] = stands
+    elif STOOD in item:
+        del item[STOOD]
+
+
+def _is_vague(places: np.ndarray) -> bool:
+    """Whether several affine maps take places (K, 3) to where one takes them."""
+    if len(places) < 5 or not np.isfinite(places).all():
+        return True
+    spreads = np.linalg.svd(_rows(places), compute_uv=False)
+    return bool(spreads[3] <= 1e-6 * spreads[0])
+
+
+def _affine(before: np.ndarray, now: np.ndarray, likely: np.ndarray | None) -> np.ndarray | None:
+    """(4, 4), what takes (K, 3) to (K, 3); None where nothing does. Where several maps do, only `likely`
+    counts.
+    """
+    size = np.ptp(now, axis=0).max(initial=0.0)
+    if _is_vague(before):
+        size = np.abs(_rows(now)).max(initial=0.0)
+    else:
+        likely = np.eye(4)
+        likely[:3] = np.linalg.lstsq(_rows(before), now, rcond=None)[0].T
+    if likely is None or np.abs(np.linalg.det(likely)) < 1e-12:
         return None
-    matrix = np.eye(4)
-    matrix[:3] = found.T
-    return matrix
+    away = np.abs(_rows(before) @ likely.T[:, :3] - now).max(initial=0.0)
+    return likely if away <= EXACT * size else None
+
+
+def _rows(places: np.ndarray) -> np.ndarray:
+    return np.concatenate([places, np.ones((len(places), 1))], axis=1)
 
 
 def _moments() -> tuple[list, ...]:
@@ -64,10 +100,12 @@ def _moments() -> tuple[list, ...]:
 @bpy.app.handlers.persistent
 def _look(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph | None = None) -> None:
     if depsgraph is None:
-        items = set(scene.objects)
+        changed = set(scene.objects)
     else:
-        changed = {one.id.original for one in depsgraph.updates if one.is_updated_geometry}
-        items = {item for item in changed if isinstance(item, bpy.types.Object)}
-    for item in items:
-        if item.mode == "OBJECT" and is_gaussian(item) and follow(item):
-            item.data.update()
+        updates = (one for one in depsgraph.updates if one.is_updated_geometry or one.is_updated_transform)
+        changed = {one.id.original for one in updates}
+    for item in changed:
+        if isinstance(item, bpy.types.Object) and item.mode == "OBJECT" and is_gaussian(item):
+            if follow(item, touched=item.data in changed):
+                item.data.update()
+            _note_stand(item)

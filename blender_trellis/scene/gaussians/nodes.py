@@ -19,7 +19,7 @@ from .node_builder import NodeBuilder
 GROUP_NAME = "TRELLIS Splats"
 KEY = "trellis_splats"
 # Bump when the nodes change, and note in `renewal` what the former ones were: it brings files up to this one.
-GROUP_VERSION = 4
+GROUP_VERSION = 5
 LEAST_OPACITY = 1 / 255  # a splat whose centre has less is not seen, as in the published rasteriser
 END = 0.01  # a hull ends where its splat's fall-off has come down to this opacity: more is only slower
 FAINTEST = 0.1  # fainter splats end where they have come down to END / FAINTEST of themselves

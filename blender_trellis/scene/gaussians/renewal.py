@@ -11,8 +11,14 @@ from .material import renew_material
 from .nodes import GROUP_VERSION, SIZE, get_input, input_of, set_input, version_of
 from .object import MODIFIER, is_gaussian, use_nodes
 
-# How many nodes and links former versions' groups have, without harmonics, and with them more, by degree.
-_MADE = {1: {(34, 40)}, 2: {(94, 121), (108, 143)}, 3: {(198, 291)}}
+# How many nodes and links former versions' groups have: up to version 3 without harmonics, and with them
+# more, by degree; since then with those of each degree.
+_MADE = {
+    1: {(34, 40)},
+    2: {(94, 121), (108, 143)},
+    3: {(198, 291)},
+    4: {(267, 399), (414, 631), (461, 692), (538, 795)},
+}
 _HARMONICS = ((0, 0), (27, 29), (74, 90), (151, 193))
 
 

@@ -24,7 +24,8 @@ class _Memory:
 
     def __init__(self):
         self.views: dict[int, tuple[float, ...]] = {}
-        self.moved = 0.0
+        self.is_moving = False  # whether one was drawn from elsewhere since the last tick
+        self.moved = 0.0  # when a tick last found it so: a redraw itself may take longer than a rest
         self.points: dict[int, tuple[object, gpu.types.GPUBatch]] = {}
 
 
@@ -80,14 +81,17 @@ def _note_move(context: bpy.types.Context) -> None:
     _memory.views[context.region.as_pointer()] = view
     if before is None or before == view or not backend_settings().points_while_moving:
         return
-    _memory.moved = time.monotonic()
+    _memory.is_moving = True
     if not bpy.app.timers.is_registered(_tick):
         bpy.app.timers.register(_tick)
 
 
 def _tick() -> float | None:
     """Drawing may not change objects, a timer may."""
-    if time.monotonic() - _memory.moved > REST:
+    now = time.monotonic()
+    if _memory.is_moving:
+        _memory.is_moving, _memory.moved = False, now
+    elif now - _memory.moved > REST:
         _show_splats()
         return None
     large = [item for item in bpy.context.visible_objects if is_gaussian(item) and SHOWN_AS not in item]
