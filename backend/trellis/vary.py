@@ -83,7 +83,7 @@ def onto_mesh(
                 vertices, normals_of(vertices, faces), own, normals_of(own, same), colors.cpu().numpy()
             )
             given = torch.from_numpy(carried)
-            onto = Mesh(torch.from_numpy(vertices).float(), torch.from_numpy(faces).long(), given)
+            onto = Mesh(torch.from_numpy(vertices).float(), torch.from_numpy(faces.astype(np.int64)), given)
             image = None if bake is None else bake(onto, gaussians)
             yield Output("vertex_colors", VertexColors(given, image))
 

@@ -12,6 +12,7 @@ from ..backend_settings import backend_settings
 from ..faults import Fault
 from ..meshes.recolor import recolor, why_not_yet
 from ..meshes.thumbnail import thumbnail
+from ..png import png_of
 from ..scene.asset import Asset
 from ..scene.asset_marking import mark_asset
 from ..scene.collection import remove_half_made
@@ -39,6 +40,7 @@ class Arrival:
     asset: Asset | None
     placement: Placement
     colors: np.ndarray | None = None  # (V, 3) sRGB of the objects that the placement recolors
+    texture: bytes = b""  # a picture file of them on the objects' own coordinates
 
 
 def arrival_of(job: Job, placement: Placement, keeps_pictures: bool, version: str) -> Arrival:
@@ -46,7 +48,9 @@ def arrival_of(job: Job, placement: Placement, keeps_pictures: bool, version: st
     if placement.recolors:
         part = job.part("vertex_colors")
         assert part is not None, "the backend ends no such job without them"
-        return Arrival(job, None, placement, part.arrays["colors"])
+        image = part.arrays.get("texture")
+        file = b"" if image is None else png_of(image)
+        return Arrival(job, None, placement, part.arrays["colors"], file)
     asset = asset_of(job, placement.name, version, keeps_pictures, placement.history)
     return Arrival(job, asset, placement)
 
@@ -121,7 +125,7 @@ class Importer:
     def _step(self, arrival: Arrival) -> str | None:
         """One step; None unless it was the last, after which it gives what there is to tell."""
         if self._steps is None:
-            self._job, self._steps = arrival.job.id, _steps_or_words(arrival, self._true_colors)
+            self._job, self._steps = arrival.job.id, _steps_or_words(arrival, self._true_colors, self._tell)
             collection = find_asset(arrival.placement.edits)
             bodies = [] if collection is None else [one for one in collection.objects if one.type == "MESH"]
             self._reads = {item.data.session_uid for item in bodies}
@@ -134,7 +138,10 @@ class Importer:
 
     def _true_colors(self) -> None:
         """In the undo step of what was just put in."""
-        self._note = true_colors() or self._note
+        self._tell(true_colors())
+
+    def _tell(self, note: str) -> None:
+        self._note = note or self._note
 
 
 def _has_to_wait(placement: Placement) -> str:
@@ -144,18 +151,20 @@ def _has_to_wait(placement: Placement) -> str:
     )
 
 
-def _steps_or_words(arrival: Arrival, then: Callable[[], None]) -> Generator[None, None, str]:
+def _steps_or_words(
+    arrival: Arrival, then: Callable[[], None], tell: Callable[[str], None]
+) -> Generator[None, None, str]:
     name = arrival.placement.name
     try:
-        return (yield from _steps(arrival, then))
+        return (yield from _steps(arrival, then, tell))
     except Fault as fault:
         return str(fault)
     except ReferenceError:  # somebody purged what no scene uses yet
-        return (yield from _steps_or_words(arrival, then))
+        return (yield from _steps_or_words(arrival, then, tell))
     except Exception as error:
         log.exception("%s could not be added to the scene", name)
         if arrival.placement.edits:  # the asset is as it was; the result stands beside it at least
-            again = yield from _steps_or_words(replace(arrival, placement=Placement(name)), then)
+            again = yield from _steps_or_words(replace(arrival, placement=Placement(name)), then, tell)
             return again or f'"{name}" could not be changed ({error}): the result was added beside it.'
         return f'"{name}" could not be added to the scene ({error}): try again.'
 
@@ -165,10 +174,12 @@ def _mark(collection: bpy.types.Collection, placement: Placement) -> None:
         mark_asset(collection, placement.marks, thumbnail(collection))
 
 
-def _steps(arrival: Arrival, then: Callable[[], None]) -> Generator[None, None, str]:
+def _steps(
+    arrival: Arrival, then: Callable[[], None], tell: Callable[[str], None]
+) -> Generator[None, None, str]:
     placement, colors = arrival.placement, arrival.colors
     if colors is not None:
-        as_one_step(lambda: recolor(placement.recolors, colors), placement.name)
+        as_one_step(lambda: tell(recolor(placement.recolors, colors, arrival.texture)), placement.name)
         return ""
     asset = arrival.asset
     assert asset is not None, "it brings either"

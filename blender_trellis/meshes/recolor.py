@@ -1,4 +1,5 @@
-"""Colours that the backend sends for objects of the scene, as a colour attribute of their own meshes.
+"""Colours that the backend sends for objects of the scene, as a colour attribute of their own meshes and as
+an image on their texture coordinates.
 
 V vertices of an object's mesh · E vertices that were sent of it, modifiers applied.
 """
@@ -12,12 +13,13 @@ from mathutils import Vector
 from mathutils.kdtree import KDTree
 
 from ..faults import Fault
-from ..scene.materials import vertex_color_material
+from ..scene.materials import MATTE, packed_image, texture_material, vertex_color_material
 from ..srgb import linear_from_srgb
 from .source import MeshSource, read_objects
 
 ATTRIBUTE = "Retexture"
 """Of its own name, so that what the artist has painted stays."""
+IMAGE = "trellis_retexture"  # of a mesh: the image that has its colours
 
 _MOVING = frozenset(
     "ARMATURE CAST CORRECTIVE_SMOOTH CURVE DISPLACE HOOK LAPLACIANDEFORM LAPLACIANSMOOTH LATTICE MESH_CACHE "
@@ -62,8 +64,12 @@ def why_not_yet(parts: Parts, view_layer: bpy.types.ViewLayer) -> str:
     return ""
 
 
-def recolor(parts: Parts, colors: np.ndarray) -> None:
-    """Gives the objects the colours (E, 3) sRGB of all their parts. Fault where they are not as sent."""
+def recolor(parts: Parts, colors: np.ndarray, texture: bytes = b"") -> str:
+    """Gives the objects the colours (E, 3) sRGB of all their parts. Fault where they are not as sent.
+
+    texture: a picture file of them on the coordinates of the only object. Gives one sentence on where to find
+    it, or "" where it is shown.
+    """
     objects = [bpy.data.objects.get(name) for name in dict.fromkeys(name for name, _ in parts)]
     present = [item for item in objects if item is not None]
     changed = f'"{parts[0][0]}" was changed or removed while it was colored: nothing was done to it.'
@@ -78,7 +84,15 @@ def recolor(parts: Parts, colors: np.ndarray) -> None:
     linear = linear_from_srgb(colors)
     for item in present:
         own = _rows_of(item.name, source)
-        _set_colors(item, linear[own][_nearest(item, source, own)])
+        shown = linear[own][_nearest(item, source, own)]
+        name = _set_colors(item.data, shown)
+        image = _set_image(item, texture) if texture else None
+        if not any(slot.material for slot in item.material_slots):
+            _set_material(item, _material(item.name, shown, name, image))
+        elif image is not None and not _shows(item, image):
+            return f'The image "{image.name}" has the colors: choose it in a material to show them.'
+        item.data.update()
+    return ""
 
 
 def _rows_of(name: str, source: MeshSource) -> np.ndarray:
@@ -122,9 +136,8 @@ def _seen_places(item: bpy.types.Object) -> np.ndarray:
     return places.reshape(-1, 3)[:count] @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def _set_colors(item: bpy.types.Object, linear: np.ndarray) -> None:
-    """`linear` (V, 3). An object without materials gets one that shows them; others stay as they are."""
-    mesh = item.data
+def _set_colors(mesh: bpy.types.Mesh, linear: np.ndarray) -> str:
+    """`linear` (V, 3). Gives the name of the attribute."""
     former = next((one for one in mesh.color_attributes if _OURS.fullmatch(one.name)), None)
     if former is not None and (former.domain, former.data_type) != ("POINT", "FLOAT_COLOR"):
         mesh.color_attributes.remove(former)
@@ -135,11 +148,44 @@ def _set_colors(item: bpy.types.Object, linear: np.ndarray) -> None:
     attribute.data.foreach_set("color", rgba.ravel())
     mesh.color_attributes.active_color = attribute
     mesh.color_attributes.render_color_index = mesh.color_attributes.find(attribute.name)
-    if not any(slot.material for slot in item.material_slots):
-        red, green, blue = map(float, linear.mean(axis=0))
-        material = vertex_color_material(item.name, (red, green, blue), attribute.name)
-        for slot in item.material_slots:  # which faces may have, empty as they are
-            slot.material = material
-        if not item.material_slots:
-            mesh.materials.append(material)
-    mesh.update()
+    return attribute.name
+
+
+def _set_image(item: bpy.types.Object, file: bytes) -> bpy.types.Image:
+    """The picture file as an image, in the place of a former one wherever that is used."""
+    image, former = packed_image(f"{item.name} {ATTRIBUTE}", file), item.data.get(IMAGE)
+    if former is not None:
+        former.user_remap(image)
+        name = former.name
+        bpy.data.images.remove(former)
+        image.name = name
+    item.data[IMAGE] = image  # which keeps it in the file, whether a material uses it or not
+    return image
+
+
+def _material(
+    name: str, linear: np.ndarray, attribute: str, image: bpy.types.Image | None
+) -> bpy.types.Material:
+    """One that shows the image, or else the colours of the vertices."""
+    red, green, blue = map(float, linear.mean(axis=0))
+    if image is None:
+        return vertex_color_material(name, (red, green, blue), attribute)
+    return texture_material(name, (red, green, blue), image, MATTE, 0.0)
+
+
+def _set_material(item: bpy.types.Object, material: bpy.types.Material) -> None:
+    for slot in item.material_slots:  # which faces may have, empty as they are
+        slot.material = material
+    if not item.material_slots:
+        item.data.materials.append(material)
+
+
+def _shows(item: bpy.types.Object, image: bpy.types.Image) -> bool:
+    """Whether a material of the object uses the image."""
+    trees = (slot.material.node_tree for slot in item.material_slots if slot.material is not None)
+    return any(
+        node.type == "TEX_IMAGE" and node.image == image
+        for tree in trees
+        if tree is not None
+        for node in tree.nodes
+    )

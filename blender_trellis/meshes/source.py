@@ -1,6 +1,6 @@
 """Any objects of the scene that have surfaces, joined to one coloured mesh, as the backend takes it.
 
-Modifiers and instances count as they are seen. V vertices · F triangles · C corners of faces.
+Modifiers and instances count as they are seen. V vertices · F triangles.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +17,8 @@ from .colors import corner_colors, vertex_of_corner
 MOST_FACES = 2_000_000
 FLAT = 1e-4
 """How thin, as a share of its longest side, a mesh is too flat to be an object."""
+EDGE = 1e-4
+"""How far beyond an image coordinates may lie that are meant to lie on its edge."""
 SURFACES = ("MESH", "CURVE", "SURFACE", "FONT", "META")
 
 
@@ -26,7 +28,7 @@ class MeshSource:
     colors (V, 3) f4 sRGB.
 
     matrix (4, 4) takes the vertices into the world. `parts`: the objects' names, and how many of the
-    vertices, in their order, are of each.
+    vertices, in their order, are of each. uv (F, 3, 2) f4: where all faces lie within an image.
     """
 
     vertices: np.ndarray
@@ -34,6 +36,7 @@ class MeshSource:
     colors: np.ndarray
     matrix: np.ndarray
     parts: tuple[tuple[str, int], ...]
+    uv: np.ndarray | None = None
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -73,17 +76,21 @@ def read_objects(objects: Sequence[bpy.types.Object], depsgraph: bpy.types.Depsg
         np.concatenate([piece.colors for piece in pieces]),
         matrix,
         tuple((piece.name, len(piece.vertices)) for piece in pieces),
+        _joined_uv(pieces),
     )
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """One object or instance in the world: vertices (V, 3) f8, faces (F, 3) i4, colors (V, 3) f4."""
+    """One object or instance in the world: vertices (V, 3) f8, faces (F, 3) i4, colors (V, 3) f4, and uv
+    (F, 3, 2) f4 where it has coordinates for an image.
+    """
 
     name: str
     vertices: np.ndarray
     faces: np.ndarray
     colors: np.ndarray
+    uv: np.ndarray | None
 
 
 def _pieces(chosen: Sequence[bpy.types.Object], depsgraph: bpy.types.Depsgraph) -> Iterator[_Piece]:
@@ -113,20 +120,46 @@ def _piece(name: str, mesh: bpy.types.Mesh, matrix: np.ndarray) -> _Piece:
     # Attributes are copied whole, which is many times faster than asking every vertex and corner.
     vertices = np.empty(3 * len(mesh.vertices), np.float32)
     mesh.attributes["position"].data.foreach_get("vector", vertices)
-    faces = _triangles(mesh)
+    corners = _triangles(mesh)
     if np.linalg.det(matrix[:3, :3]) < 0:  # mirrored: the outside stays outside
-        faces = faces[:, ::-1]
+        corners = corners[:, ::-1]
     places = vertices.reshape(-1, 3).astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
-    return _Piece(name, places, faces, _vertex_colors(mesh))
+    uv = _corner_uv(mesh)
+    return _Piece(
+        name,
+        places,
+        vertex_of_corner(mesh)[corners],
+        _vertex_colors(mesh),
+        None if uv is None else uv[corners],
+    )
 
 
 def _triangles(mesh: bpy.types.Mesh) -> np.ndarray:
+    """The corners (F, 3) of the mesh's triangles."""
     if len(mesh.loops) == 3 * len(mesh.polygons):
-        return vertex_of_corner(mesh).reshape(-1, 3)
+        return np.arange(len(mesh.loops), dtype=np.int32).reshape(-1, 3)
     mesh.calc_loop_triangles()
-    faces = np.empty(3 * len(mesh.loop_triangles), np.int32)
-    mesh.loop_triangles.foreach_get("vertices", faces)
-    return faces.reshape(-1, 3)
+    corners = np.empty(3 * len(mesh.loop_triangles), np.int32)
+    mesh.loop_triangles.foreach_get("loops", corners)
+    return corners.reshape(-1, 3)
+
+
+def _corner_uv(mesh: bpy.types.Mesh) -> np.ndarray | None:
+    """Where each corner lies in an image that is shown without saying by which coordinates."""
+    layer = next((one for one in mesh.uv_layers if one.active_render), None)
+    if layer is None:
+        return None
+    uv = np.empty(2 * len(mesh.loops), np.float32)
+    layer.uv.foreach_get("vector", uv)
+    return uv.reshape(-1, 2)
+
+
+def _joined_uv(pieces: Sequence[_Piece]) -> np.ndarray | None:
+    held = [piece.uv for piece in pieces if piece.uv is not None]
+    if len(held) < len(pieces):
+        return None
+    uv = np.concatenate(held)
+    return uv if np.isfinite(uv).all() and uv.min() >= -EDGE and uv.max() <= 1 + EDGE else None
 
 
 def _vertex_colors(mesh: bpy.types.Mesh) -> np.ndarray:

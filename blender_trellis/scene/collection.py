@@ -18,7 +18,7 @@ from .asset import Arrays, Asset
 from .find_asset import ASSET, PART, new_id, objects_in, part, store_keys, store_size
 from .gaussians.object import is_gaussian, splat_steps
 from .latents import GUIDE, PICTURE, owners, store_latents, store_pictures, store_request
-from .materials import COLOR_ATTRIBUTE, texture_material, vertex_color_material
+from .materials import COLOR_ATTRIBUTE, packed_image, texture_material, vertex_color_material
 from .placement import free_place, stand
 from .standing import AT_CURSOR, Standing
 
@@ -188,7 +188,7 @@ def finished_steps(name: str, asset: Asset, made: list[bpy.types.ID]) -> Iterato
     linear = linear_colors(arrays)
     _set_colors(mesh, linear)
     if "texture" in arrays:
-        image = _image(name, asset.texture or png_of(arrays["texture"]), made)
+        image = _kept(made, packed_image(name, asset.texture or png_of(arrays["texture"])))
         material = texture_material(name, _mean(linear), image, *asset.surface)
     else:
         material = vertex_color_material(name, _mean(linear))
@@ -197,14 +197,6 @@ def finished_steps(name: str, asset: Asset, made: list[bpy.types.ID]) -> Iterato
     item = _kept(made, bpy.data.objects.new(name, mesh))
     item[PART] = "finished"
     yield
-
-
-def _image(name: str, file: bytes, made: list[bpy.types.ID]) -> bpy.types.Image:
-    """The texture as an image that is packed into the .blend."""
-    image = _kept(made, bpy.data.images.new(name, 1, 1))
-    image.pack(data=file, data_len=len(file))
-    image.source = "FILE"
-    return image
 
 
 def _mesh_steps(name: str, arrays: Arrays, made: list[bpy.types.ID]) -> Iterator[None]:

@@ -50,6 +50,14 @@ def texture_material(
     return material
 
 
+def packed_image(name: str, file: bytes) -> bpy.types.Image:
+    """An image file as an image that is packed into the .blend."""
+    image = bpy.data.images.new(name, 1, 1)
+    image.pack(data=file, data_len=len(file))
+    image.source = "FILE"
+    return image
+
+
 def empty_material(name: str) -> tuple[bpy.types.Material, bpy.types.Nodes]:
     """A new material without nodes, and where its nodes go."""
     material = bpy.data.materials.new(name)

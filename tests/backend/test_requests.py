@@ -1,5 +1,6 @@
 """Edits and variants as the add-on asks for them: results of one request are the arrays of the next."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from backend.errors import UserError
 from backend.trellis.engine import TrellisEngine
-from blender_trellis.protocol import ARRAYS, BESIDES, Array, Complete, Edit, Encode, Generate, Vary
+from blender_trellis.protocol import ARRAYS, BESIDES, Array, Complete, Edit, Encode, Finishing, Generate, Vary
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 BOX = (0.25, 0, 0, 0.25, 0, 0.5, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 1)
@@ -234,6 +235,13 @@ def test_a_mesh_becomes_an_asset_that_knows_where_it_was(asset, with_encoders):
     assert np.array_equal(of_mesh["gaussian"][1]["position"], of_latents["gaussian"][1]["position"])
 
 
+def own_coordinates() -> np.ndarray:
+    """(12, 3, 2) for a block's triangles, each in a cell of its own."""
+    corners = np.float32([(0.1, 0.1), (0.9, 0.1), (0.1, 0.9)]) / 4
+    cells = np.float32([(number % 4, number // 4) for number in range(12)]) / 4
+    return cells[:, None] + corners
+
+
 def test_a_variant_may_be_only_colours_for_the_mesh_that_was_sent(asset, with_encoders):
     where = ("job", str(with_encoders), "cpu", "fp32")
     arrays = block(4.0, np.array([10.0, -3.0, 2.0])) | {"picture_0": asset.picture}
@@ -241,6 +249,19 @@ def test_a_variant_may_be_only_colours_for_the_mesh_that_was_sent(asset, with_en
     assert list(made) == ["vertex_colors"]
     colors = made["vertex_colors"][1]["colors"]
     assert colors.shape == (8, 3) and colors.dtype == np.float32 and 0 <= colors.min() <= colors.max() <= 1
+    coordinates = own_coordinates()
+    asked = Vary(
+        *where,
+        arrays=arrays | {"uv": packed(coordinates)},
+        onto="mesh",
+        finishing=Finishing(texture=128, project_picture=False),
+    )
+    again, _ = asset.run(asked)
+    assert np.array_equal(again["vertex_colors"][1]["colors"], colors)
+    image = again["vertex_colors"][1]["texture"]
+    assert image.shape == (128, 128, 3) and image.dtype == np.uint8
+    with pytest.raises(UserError, match="outside the texture"):
+        asset.run(replace(asked, arrays=asked.arrays | {"uv": packed(coordinates + 1)}))
     for changes in ({"shape": True}, {"arrays": asset.arrays, **asset.known}):
         asked = {"arrays": arrays, "onto": "mesh"} | changes
         engine_of = asset.where if "model_hash" in changes else where

@@ -168,7 +168,12 @@ class FakeBackend:
         if isinstance(request, p.Vary) and request.onto == "mesh":  # a gradient along x of what was sent
             shown = np.frombuffer(sent["vertices"].data, "<f4").reshape(-1, 3)[:, :1] + 0.5
             colors = np.clip(np.repeat(shown, 3, axis=1), 0, 1).astype(np.float32)
-            return self.send(p.Result(request.job, "vertex_colors", {}, arrays(colors=colors)))
+            image = {}
+            if request.finishing.texture and "uv" in sent:  # red grows with u, green with v
+                steps = (np.arange(request.finishing.texture) + 0.5) / request.finishing.texture
+                u, v = np.meshgrid(steps, steps[::-1])
+                image["texture"] = np.rint(255 * np.stack([u, v, 0 * u], axis=-1)).astype(np.uint8)
+            return self.send(p.Result(request.job, "vertex_colors", {}, arrays(colors=colors, **image)))
         vertices, faces, colors = ball()
         pictures = () if isinstance(request, p.Encode) else request.pictures
         if any(bytes(one.data).removeprefix(PNG) == b"yellow" for one in pictures):

@@ -191,6 +191,7 @@ def test_an_object_of_no_scene_is_waited_for_in_vain(varied):
 
 
 def test_another_attribute_of_the_same_name_stays(varied):
+    bpy.context.scene.trellis.finish.texture = "0"
     item = box(size=(1, 1, 1))
     item.data.attributes.new("Retexture", "FLOAT", "POINT").data.foreach_set("value", range(8))
     for move in (0, 5):
@@ -203,3 +204,64 @@ def test_another_attribute_of_the_same_name_stays(varied):
     (material,) = item.data.materials
     assert material.node_tree.nodes["Color Attribute"].layer_name == shown.name
     assert np.allclose(shades(item, shown.name), gradient(item, 12.5, 7), atol=1e-5)
+
+
+def with_uv(item: bpy.types.Object, size: float = 1.0) -> np.ndarray:
+    """Gives a box coordinates of each corner, (C, 2): every face has the whole image, times `size`."""
+    for former in list(item.data.uv_layers):
+        item.data.uv_layers.remove(former)
+    layer = item.data.uv_layers.new(name="Own")
+    square = size * np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float32)
+    layer.uv.foreach_set("vector", np.tile(square, (len(item.data.polygons), 1)).ravel())
+    return np.tile(square, (len(item.data.polygons), 1))
+
+
+def pixels(image: bpy.types.Image) -> np.ndarray:
+    return np.array(image.pixels, np.float32).reshape(image.size[1], image.size[0], -1)
+
+
+def test_one_mesh_with_coordinates_gets_an_image_on_them(varied):
+    item = box(location=(3, 0, 0), size=(1, 1, 1))
+    uv = with_uv(item)
+    bpy.context.scene.trellis.finish.texture = "512"
+    press()
+    image = item.data["trellis_retexture"]
+    assert tuple(image.size) == (512, 512) and image.packed_file is not None
+    steps = (np.arange(512) + 0.5) / 512  # rows from the bottom up, as coordinates count
+    assert np.allclose(pixels(image)[..., 0], steps[None], atol=0.01)
+    assert np.allclose(pixels(image)[..., 1], steps[:, None], atol=0.01)
+    assert np.allclose(shades(item), gradient(item, 3, 2), atol=1e-5)
+    kept = np.array([one.vector for one in item.data.uv_layers["Own"].uv])
+    assert np.array_equal(kept, uv) and len(item.data.uv_layers) == 1
+    nodes = item.active_material.node_tree.nodes  # of the material that it did not have
+    assert [one.image for one in nodes if one.type == "TEX_IMAGE"] == [image]
+
+
+def test_a_second_image_takes_the_place_of_the_first_in_materials(varied):
+    item = box(location=(3, 0, 0), size=(1, 1, 1))
+    with_uv(item)
+    bpy.context.scene.trellis.finish.texture = "512"
+    own = bpy.data.materials.new("Own")
+    item.data.materials.append(own)
+    press()
+    assert item.active_material == own and "choose it in a material" in session.status().note
+    own.use_nodes = True
+    shown = own.node_tree.nodes.new("ShaderNodeTexImage")
+    shown.image = item.data["trellis_retexture"]
+    name = shown.image.name
+    press()
+    assert shown.image == item.data["trellis_retexture"] and shown.image.name == name
+    assert [one.name for one in bpy.data.images if "Retexture" in one.name] == [name]
+
+
+def test_no_image_where_coordinates_lead_out_of_it_or_are_of_several_objects(varied):
+    first, second = box(location=(3, 0, 0), size=(1, 1, 1)), box(location=(6, 0, 0), size=(1, 1, 1))
+    with_uv(first, size=2.0)
+    with_uv(second)
+    bpy.context.scene.trellis.finish.texture = "512"
+    pick(first)
+    press()
+    pick(first, second)
+    press()
+    assert not any("Retexture" in one.name for one in bpy.data.images)
+    assert all("Retexture" in one.data.color_attributes for one in (first, second))

@@ -144,6 +144,7 @@ def test_a_mesh_becomes_an_asset_at_its_place(addon):
 
 
 def test_retexture_keeps_the_mesh_and_brings_colours(varied):
+    bpy.context.scene.trellis.finish.texture = "0"
     item = box(size=(1, 1, 1))
     layer = item.data.uv_layers.active
     uvs = [tuple(one.uv) for one in layer.data]

@@ -116,7 +116,7 @@ class TRELLIS_OT_make_editable(_Button):
 
 
 class TRELLIS_OT_retexture(_Button):
-    """Give the selected meshes new colors as a color attribute; shape, UVs and materials stay your own"""
+    """Color meshes by an attribute, one mesh with UVs by an image too; shape and materials stay your own"""
 
     bl_idname = "trellis.retexture"
     bl_label = "Retexture"
@@ -130,16 +130,21 @@ class TRELLIS_OT_retexture(_Button):
         model = model_of(chosen, context)
         source, guide = _read(chosen, context), guide_of(chosen, settings)
         settings.draw_seed()
+        finishing = replace(context.scene.trellis.finish.to_finishing(), preset="raw")
+        # An image is of one object, for others' coordinates may lie in the same places.
+        has_image = finishing.texture > 0 and source.uv is not None and len(chosen.objects) == 1
         request = vary_request(
-            start_of_mesh(source, model),
+            start_of_mesh(source, model, with_uv=has_image),
             guide,
             settings.seed,
             settings.to_strength(session.model_info(model)),
             False,
-            ("mesh",),
+            ("mesh", "gaussian") if has_image else ("mesh",),
             backend_settings(),
             onto_mesh=True,
         )
+        if has_image:
+            request = replace(request, finishing=finishing)
         session.submit(request, Placement(chosen.name, recolors=source.parts))
 
 

@@ -33,9 +33,10 @@ def start_of_asset(latents: StoredLatents) -> Start:
     )
 
 
-def start_of_mesh(source: MeshSource, model: str) -> Start:
-    """Of a mesh, which any model with encoders takes."""
-    return Start(source.arrays, model)
+def start_of_mesh(source: MeshSource, model: str, with_uv: bool = False) -> Start:
+    """Of a mesh, which any model with encoders takes; with its texture coordinates if an image is wanted."""
+    arrays = source.arrays if source.uv is None or not with_uv else source.arrays | {"uv": source.uv}
+    return Start(arrays, model)
 
 
 @dataclass(frozen=True)
