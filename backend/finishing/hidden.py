@@ -19,6 +19,7 @@ _WHOLE, _GONE = 0.99, 0.003  # share of a part's area that is seen where all of 
 _LEAK = 0.95  # share below which a surface is one with slits, not one with narrow openings
 _SAMPLES = 20_000
 _MOST_HANDLES = 24  # of a sound mesh; slits between inner and outer walls are handles
+_SCRAP = 0.01  # of the largest part's area
 _SEVERAL = 5  # of the views
 _SAME = 0.999  # share of what was seen before that must be seen afterwards
 
@@ -78,7 +79,15 @@ def remove_hidden(mesh: ArrayMesh, sight: Sight) -> ArrayMesh:
     rim[mesh.faces[keeps]] = True  # what lies between seen faces stays: no pixel of what is seen gets lost
     cut = mesh.keep(shown[number] & (keeps | rim[mesh.faces].all(axis=1)))
     closed = close_mesh(cut) if is_closed(mesh.faces) else cut
+    closed = _without_scraps(closed, np.bincount(number, areas)[shown])
     return closed if _looks_alike(closed, mesh) else outer
+
+
+def _without_scraps(mesh: ArrayMesh, areas: np.ndarray) -> ArrayMesh:
+    """What was cut without the pieces that are much smaller than all of its parts, with areas (P,), were."""
+    piece = parts(mesh)
+    least = min(_SCRAP * areas.max(), areas.min() / 2)
+    return mesh.keep((np.bincount(piece, face_areas(mesh)) >= least)[piece])
 
 
 def _looks_alike(made: ArrayMesh, mesh: ArrayMesh) -> bool:
