@@ -81,7 +81,7 @@ def recolor(parts: Parts, colors: np.ndarray, texture: bytes = b"") -> str:
         raise Fault(changed) from fault
     if source.parts != parts or len(source.vertices) != len(colors):
         raise Fault(changed)
-    linear = linear_from_srgb(colors)
+    linear, told = linear_from_srgb(colors), ""
     for item in present:
         own = _rows_of(item.name, source)
         shown = linear[own][_nearest(item, source, own)]
@@ -90,9 +90,9 @@ def recolor(parts: Parts, colors: np.ndarray, texture: bytes = b"") -> str:
         if not any(slot.material for slot in item.material_slots):
             _set_material(item, _material(item.name, shown, name, image))
         elif image is not None and not _shows(item, image):
-            return f'The image "{image.name}" has the colors: choose it in a material to show them.'
+            told = f'The image "{image.name}" has the colors: choose it in a material to show them.'
         item.data.update()
-    return ""
+    return told
 
 
 def _rows_of(name: str, source: MeshSource) -> np.ndarray:
