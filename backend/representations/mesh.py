@@ -59,3 +59,8 @@ class TexturedMesh:
     roughness: float = 1.0
     metallic: float = 0.0
     remarks: tuple[str, ...] = ()  # sentences on what was left out
+
+    @property
+    def surface(self) -> dict[str, float]:
+        """What messages say of it beside the image."""
+        return {"roughness": self.roughness, "metallic": self.metallic}

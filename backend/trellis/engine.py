@@ -19,7 +19,7 @@ from backend.image import open_picture
 from backend.image.crop import PICTURE_SIZE
 from backend.machine.device import choose_device, choose_dtype, devices
 from backend.representations.gaussians import Gaussians
-from backend.representations.mesh import Mesh
+from backend.representations.mesh import Mesh, TexturedMesh
 from backend.sampling import SamplerSettings
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
 from backend.trellis.decoding import Report, estimated_voxels
@@ -227,10 +227,10 @@ def _varied(
     if request.finishing.texture and "uv" in request.arrays:
         uv = values_of(request.arrays["uv"])
 
-        def bake(mesh: Mesh, gaussians: Gaussians | None) -> np.ndarray:
+        def bake(mesh: Mesh, gaussians: Gaussians | None) -> TexturedMesh:
             pictures = _pictures(request, files, TEXTURE_PICTURE)
             aligned = _is_aligned(networks, request, files)
-            return textured(mesh, gaussians, request.finishing, pictures, aligned, report, uv=uv).image
+            return textured(mesh, gaussians, request.finishing, pictures, aligned, report, uv=uv)
 
     settings = replace(settings, formats=("mesh",) if bake is None else ("mesh", "gaussian"))
     events = vary(networks, asset, guide, settings, request.seed, report=report)

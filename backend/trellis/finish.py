@@ -91,7 +91,8 @@ def finished(
     texture = None
     if finishing.texture:
         texture = textured(done, gaussians, finishing, pictures, aligned, report, former=former)
-    return Output("finished_mesh", FinishedMesh(done, texture), about=_facts(told))
+    surface = {} if texture is None else texture.surface
+    return Output("finished_mesh", FinishedMesh(done, texture), about=_facts(told) | surface)
 
 
 def textured(

@@ -10,7 +10,7 @@ from torch import Tensor
 from backend.geometry.nearest_colors import carried_colors, normals_of
 from backend.geometry.region import Box, Region
 from backend.representations.gaussians import Gaussians
-from backend.representations.mesh import Mesh, VertexColors
+from backend.representations.mesh import Mesh, TexturedMesh, VertexColors
 from backend.trellis.asset import AssetLatents
 from backend.trellis.conditioning import Condition
 from backend.trellis.decoding import Report, Voxels, silent
@@ -62,12 +62,12 @@ def onto_mesh(
     events: Iterator[Step | Output],
     vertices: np.ndarray,
     faces: np.ndarray,
-    bake: Callable[[Mesh, Gaussians | None], np.ndarray] | None = None,
+    bake: Callable[[Mesh, Gaussians | None], TexturedMesh] | None = None,
 ) -> Iterator[Step | Output]:
     """The steps of a variant, and instead of its outputs the colours of its mesh on another one.
 
-    vertices (V, 3), faces (F, 3): that mesh in the asset's unit cube. bake: what makes an image (S, S, 3) for
-    it, of that mesh in these colours and the variant's Gaussians, which come before its mesh.
+    vertices (V, 3), faces (F, 3): that mesh in the asset's unit cube. bake: what makes a texture for it, of
+    that mesh in these colours and the variant's Gaussians, which come before its mesh.
     """
     gaussians = None
     for event in events:
@@ -84,8 +84,11 @@ def onto_mesh(
             )
             given = torch.from_numpy(carried)
             onto = Mesh(torch.from_numpy(vertices).float(), torch.from_numpy(faces.astype(np.int64)), given)
-            image = None if bake is None else bake(onto, gaussians)
-            yield Output("vertex_colors", VertexColors(given, image))
+            if bake is None:
+                yield Output("vertex_colors", VertexColors(given))
+            else:
+                baked = bake(onto, gaussians)
+                yield Output("vertex_colors", VertexColors(given, baked.image), about=baked.surface)
 
 
 def _from_asset(condition: Condition, asset: AssetLatents, mean: Tensor, std: Tensor) -> Condition:

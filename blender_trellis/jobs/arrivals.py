@@ -25,7 +25,7 @@ from ..scene.window import (
     place_steps,
     true_colors,
 )
-from .asset import asset_of
+from .asset import asset_of, surface_of
 from .job import Job
 from .placement import Placement
 
@@ -41,6 +41,7 @@ class Arrival:
     placement: Placement
     colors: np.ndarray | None = None  # (V, 3) sRGB of the objects that the placement recolors
     texture: bytes = b""  # a picture file of them on the objects' own coordinates
+    surface: tuple[float, float] = Asset.surface  # roughness and metallic of what the picture is put onto
 
 
 def arrival_of(job: Job, placement: Placement, keeps_pictures: bool, version: str) -> Arrival:
@@ -50,7 +51,7 @@ def arrival_of(job: Job, placement: Placement, keeps_pictures: bool, version: st
         assert part is not None, "the backend ends no such job without them"
         image = part.arrays.get("texture")
         file = b"" if image is None else png_of(image)
-        return Arrival(job, None, placement, part.arrays["colors"], file)
+        return Arrival(job, None, placement, part.arrays["colors"], file, surface_of(part))
     asset = asset_of(job, placement.name, version, keeps_pictures, placement.history)
     return Arrival(job, asset, placement)
 
@@ -179,7 +180,8 @@ def _steps(
 ) -> Generator[None, None, str]:
     placement, colors = arrival.placement, arrival.colors
     if colors is not None:
-        as_one_step(lambda: tell(recolor(placement.recolors, colors, arrival.texture)), placement.name)
+        texture, surface = arrival.texture, arrival.surface
+        as_one_step(lambda: tell(recolor(placement.recolors, colors, texture, surface)), placement.name)
         return ""
     asset = arrival.asset
     assert asset is not None, "it brings either"

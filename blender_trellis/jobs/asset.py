@@ -40,7 +40,7 @@ def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, hist
         name,
         mesh=mesh.arrays if mesh is not None else None,
         finished=finished.arrays if finished is not None else None,
-        surface=_surface(finished),
+        surface=surface_of(finished),
         finish_report=str(finished.info.get("report", "")) if finished is not None else "",
         texture=png_of(finished.arrays["texture"]) if finished and "texture" in finished.arrays else b"",
         gaussian=gaussian.arrays if gaussian is not None else None,
@@ -53,11 +53,11 @@ def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, hist
     )
 
 
-def _surface(finished: Part | None) -> tuple[float, float]:
-    """Roughness and metallic of a finished mesh."""
-    if finished is None or "roughness" not in finished.info:
+def surface_of(textured: Part | None) -> tuple[float, float]:
+    """Roughness and metallic of what has a texture."""
+    if textured is None or "roughness" not in textured.info:
         return Asset.surface
-    return float(finished.info["roughness"]), float(finished.info["metallic"])
+    return float(textured.info["roughness"]), float(textured.info["metallic"])
 
 
 def _latents(job: Job, summary: Finished) -> StoredLatents | None:

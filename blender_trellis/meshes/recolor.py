@@ -13,7 +13,7 @@ from mathutils import Vector
 from mathutils.kdtree import KDTree
 
 from ..faults import Fault
-from ..scene.materials import MATTE, packed_image, texture_material, vertex_color_material
+from ..scene.materials import packed_image, texture_material, vertex_color_material
 from ..srgb import linear_from_srgb
 from .source import MeshSource, read_objects
 
@@ -64,11 +64,11 @@ def why_not_yet(parts: Parts, view_layer: bpy.types.ViewLayer) -> str:
     return ""
 
 
-def recolor(parts: Parts, colors: np.ndarray, texture: bytes = b"") -> str:
+def recolor(parts: Parts, colors: np.ndarray, texture: bytes, surface: tuple[float, float]) -> str:
     """Gives the objects the colours (E, 3) sRGB of all their parts. Fault where they are not as sent.
 
-    texture: a picture file of them on the coordinates of the only object. Gives one sentence on where to find
-    it, or "" where it is shown.
+    texture: a picture file of them on the coordinates of the only object, or b"". surface: roughness and
+    metallic where it is shown. Gives one sentence on where to find it, or "".
     """
     objects = [bpy.data.objects.get(name) for name in dict.fromkeys(name for name, _ in parts)]
     present = [item for item in objects if item is not None]
@@ -88,7 +88,7 @@ def recolor(parts: Parts, colors: np.ndarray, texture: bytes = b"") -> str:
         name = _set_colors(item.data, shown)
         image = _set_image(item, texture) if texture else None
         if not any(slot.material for slot in item.material_slots):
-            _set_material(item, _material(item.name, shown, name, image))
+            _set_material(item, _material(item.name, shown, name, image, surface))
         elif image is not None and not _shows(item, image):
             told = f'The image "{image.name}" has the colors: choose it in a material to show them.'
         item.data.update()
@@ -164,13 +164,17 @@ def _set_image(item: bpy.types.Object, file: bytes) -> bpy.types.Image:
 
 
 def _material(
-    name: str, linear: np.ndarray, attribute: str, image: bpy.types.Image | None
+    name: str,
+    linear: np.ndarray,
+    attribute: str,
+    image: bpy.types.Image | None,
+    surface: tuple[float, float],
 ) -> bpy.types.Material:
     """One that shows the image, or else the colours of the vertices."""
     red, green, blue = map(float, linear.mean(axis=0))
     if image is None:
         return vertex_color_material(name, (red, green, blue), attribute)
-    return texture_material(name, (red, green, blue), image, MATTE, 0.0)
+    return texture_material(name, (red, green, blue), image, *surface)
 
 
 def _set_material(item: bpy.types.Object, material: bpy.types.Material) -> None:

@@ -66,6 +66,6 @@ class Asset:
     frame: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
     """Scale and offset that take the unit cube into the frame of a mesh that was sent to be encoded."""
     finished: Arrays | None = None
-    surface: tuple[float, float] = (0.7, 0.0)  # roughness and metallic of the finished mesh
+    surface: tuple[float, float] = (1.0, 0.0)  # roughness and metallic of the finished mesh
     finish_report: str = ""  # what finishing did, a line for each step
     texture: bytes = b""  # a PNG file of the finished mesh's texture

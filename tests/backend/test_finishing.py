@@ -450,7 +450,9 @@ def finish_request(raw: Mesh, **finishing) -> Finish:
 
 def test_a_request_to_finish_gives_one_closed_mesh_and_its_texture():
     results, told = [], []
-    request = finish_request(mesh_of(sphere(), sphere(0.3)), preset="mobile", faces=2000, texture=256)
+    request = finish_request(
+        mesh_of(sphere(), sphere(0.3)), preset="mobile", faces=2000, texture=256, material="metal"
+    )
     TrellisEngine().run(request, lambda *step: told.append(step), lambda *result: results.append(result))
     ((kind, facts, arrays),) = results
     assert kind == "finished_mesh"
@@ -458,6 +460,7 @@ def test_a_request_to_finish_gives_one_closed_mesh_and_its_texture():
         done = [step / steps for name, step, steps in told if name == stage]
         assert done == sorted(done) and done.count(1.0) == 1
     assert facts["report"].splitlines()[2].endswith("0 parts removed")
+    assert (facts["roughness"], facts["metallic"]) == (0.35, 1.0)
     assert facts["components"] == 1 and facts["open_edges"] == facts["non_manifold_edges"] == 0
     assert 1500 < len(arrays["faces"]) <= 2000 and arrays["uv"].shape == (len(arrays["faces"]), 3, 2)
     assert arrays["texture"].shape == (256, 256, 3)

@@ -254,9 +254,10 @@ def test_a_variant_may_be_only_colours_for_the_mesh_that_was_sent(asset, with_en
         *where,
         arrays=arrays | {"uv": packed(coordinates)},
         onto="mesh",
-        finishing=Finishing(texture=128, project_picture=False),
+        finishing=Finishing(texture=128, project_picture=False, material="glossy"),
     )
     again, _ = asset.run(asked)
+    assert again["vertex_colors"][0] == {"roughness": 0.25, "metallic": 0.0}
     assert np.array_equal(again["vertex_colors"][1]["colors"], colors)
     image = again["vertex_colors"][1]["texture"]
     assert image.shape == (128, 128, 3) and image.dtype == np.uint8

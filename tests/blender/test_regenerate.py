@@ -252,6 +252,9 @@ def test_the_real_backend_makes_the_same_again_and_edits_it(real_addon):
     bpy.ops.trellis.regenerate_this()
     assert session.pump_until_done(PATIENCE), "the second"
     again = bpy.data.collections["chair.001"]
+    nodes = part(again, "finished").active_material.node_tree.nodes
+    shader = next(one for one in nodes if one.type == "BSDF_PRINCIPLED")
+    assert (shader.inputs["Roughness"].default_value, shader.inputs["Metallic"].default_value) == (1.0, 0.0)
     latents = read_latents(collection)
     for name, values in latents.arrays.items():
         np.testing.assert_array_equal(read_latents(again).arrays[name], values)
