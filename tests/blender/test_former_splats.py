@@ -21,6 +21,9 @@ from blender_trellis.scene.gaussians.object import is_gaussian, splat_object, sp
 from blender_trellis.splats.values import Splats
 
 N = 40
+pytestmark = pytest.mark.skipif(
+    bpy.app.version >= (5, 0), reason="groups are made by the places of sockets, which Blender 5.0 moved"
+)
 
 
 @pytest.fixture(autouse=True)
