@@ -170,6 +170,7 @@ def test_variants_show_what_the_model_heeds_and_why_a_button_is_grey(told):
 def test_packages_of_an_earlier_version_are_told_with_the_button_that_mends_them(addon, monkeypatch):
     monkeypatch.delenv("TRELLIS_PYTHON")
     monkeypatch.setattr(session.backend, "extension_root", lambda: ROOT)
+    monkeypatch.setattr(session, "backend_health", lambda: None)  # which is found out beside the drawing
     python = interpreter(environment_folder(user_folder(create=True)))
     python.parent.mkdir(parents=True)
     python.touch()
