@@ -45,15 +45,9 @@ def best_shift(networks: Networks, cases: Sequence[Case], until: float) -> float
         if table and time.monotonic() > until:
             break
         latent = _latent(networks, _condition(networks, case), AS_PREDICTED)
-        logits = networks["sparse_structure_decoder"](latent)[0, 0]
-        table.append(shift_scores(logits.float().cpu().numpy(), occupancy(case.scene, len(logits))))
+        logits = networks["sparse_structure_decoder"](latent)[0, 0].float().cpu().numpy()
+        table.append(_scores(case, [logits + shift > 0 for shift in SHIFTS]))
     return SHIFTS[int(np.mean(table, axis=0).argmax())]
-
-
-def shift_scores(logits: np.ndarray, truth: np.ndarray) -> list[float]:
-    """Means of IoU and voxel F-score of the structures that logits (R, R, R) give at every shift."""
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda shift: _score(logits + shift > 0, truth), SHIFTS))
 
 
 def best_sampler(
@@ -70,25 +64,32 @@ def best_sampler(
     table: list[list[float]] = []
     for case in cases:
         condition = _condition(networks, case)
-        row: list[float] = []
+        made: list[np.ndarray] = []
         for sampler in candidates:
-            if (table or row) and time.monotonic() > until:
+            if (table or made) and time.monotonic() > until:
                 break
             latent = _latent(networks, condition, sampler)
-            occupied = decode_structure(networks, latent, silent, condition.solid).occupied.cpu().numpy()
-            row.append(_score(occupied, occupancy(case.scene, len(occupied))))
-        if table and len(row) < len(candidates):
+            made.append(decode_structure(networks, latent, silent, condition.solid).occupied.cpu().numpy())
+        if table and len(made) < len(candidates):
             break
-        candidates = candidates[: len(row)]
-        table.append(row)
+        candidates = candidates[: len(made)]
+        table.append(_scores(case, made))
     log.info("calibrated on %d pictures with %d samplers", len(table), len(candidates))
     mean = np.mean(table, axis=0)
     return candidates[int(mean.argmax())], float(mean.max())
 
 
-def _score(predicted: np.ndarray, truth: np.ndarray) -> float:
-    near = f_score_of_distances(predicted, distances(predicted), truth, distances(truth))
-    return (iou(predicted, truth) + near) / 2
+def _scores(case: Case, structures: Sequence[np.ndarray]) -> list[float]:
+    """Means of IoU and voxel F-score of structures (R, R, R) bool."""
+    truth = occupancy(case.scene, len(structures[0]))
+    to_truth = distances(truth)
+
+    def score(predicted: np.ndarray) -> float:
+        near = f_score_of_distances(predicted, distances(predicted), truth, to_truth)
+        return (iou(predicted, truth) + near) / 2
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(score, structures))
 
 
 @torch.inference_mode()
