@@ -62,8 +62,8 @@ def smoothed(distance: Tensor) -> Tensor:
     """Distances (n, n, n) without the stripes and dents of a cube or two where voxels meet, which are decoded
     each by itself.
     """
-    change = _smooth(distance.cpu().numpy()) - distance.cpu().numpy()
-    return distance + torch.from_numpy(change).to(distance).clamp(-_MOST, _MOST)
+    told = distance.cpu().numpy()
+    return distance + torch.from_numpy(_smooth(told) - told).to(distance).clamp(-_MOST, _MOST)
 
 
 def with_solid_signs(distance: Tensor, shown: Tensor | None = None) -> Tensor:

@@ -83,11 +83,11 @@ def onto_mesh(
                 vertices, normals_of(vertices, faces), own, normals_of(own, same), colors.cpu().numpy()
             )
             given = torch.from_numpy(carried)
-            onto = Mesh(torch.from_numpy(vertices).float(), torch.from_numpy(faces.astype(np.int64)), given)
             if bake is None:
                 yield Output("vertex_colors", VertexColors(given))
             else:
-                baked = bake(onto, gaussians)
+                shape = torch.from_numpy(vertices).float(), torch.from_numpy(faces.astype(np.int64))
+                baked = bake(Mesh(*shape, given), gaussians)
                 yield Output("vertex_colors", VertexColors(given, baked.image), about=baked.surface)
 
 

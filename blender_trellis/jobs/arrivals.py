@@ -12,7 +12,6 @@ from ..backend_settings import backend_settings
 from ..faults import Fault
 from ..meshes.recolor import recolor, why_not_yet
 from ..meshes.thumbnail import thumbnail
-from ..png import png_of
 from ..scene.asset import Asset
 from ..scene.asset_marking import mark_asset
 from ..scene.collection import remove_half_made
@@ -25,7 +24,7 @@ from ..scene.window import (
     place_steps,
     true_colors,
 )
-from .asset import asset_of, surface_of
+from .asset import asset_of, surface_of, texture_of
 from .job import Job
 from .placement import Placement
 
@@ -49,9 +48,7 @@ def arrival_of(job: Job, placement: Placement, keeps_pictures: bool, version: st
     if placement.recolors:
         part = job.part("vertex_colors")
         assert part is not None, "the backend ends no such job without them"
-        image = part.arrays.get("texture")
-        file = b"" if image is None else png_of(image)
-        return Arrival(job, None, placement, part.arrays["colors"], file, surface_of(part))
+        return Arrival(job, None, placement, part.arrays["colors"], texture_of(part), surface_of(part))
     asset = asset_of(job, placement.name, version, keeps_pictures, placement.history)
     return Arrival(job, asset, placement)
 

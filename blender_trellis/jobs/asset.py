@@ -42,7 +42,7 @@ def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, hist
         finished=finished.arrays if finished is not None else None,
         surface=surface_of(finished),
         finish_report=str(finished.info.get("report", "")) if finished is not None else "",
-        texture=png_of(finished.arrays["texture"]) if finished and "texture" in finished.arrays else b"",
+        texture=texture_of(finished),
         gaussian=gaussian.arrays if gaussian is not None else None,
         properties=properties,
         latents=_latents(job, job.summary),
@@ -51,6 +51,13 @@ def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, hist
         request=pack_request(job.request),
         frame=frame_of(job.part("voxels")),
     )
+
+
+def texture_of(textured: Part | None) -> bytes:
+    """The texture as a picture file; b"" where there is none."""
+    if textured is None or "texture" not in textured.arrays:
+        return b""
+    return png_of(textured.arrays["texture"])
 
 
 def surface_of(textured: Part | None) -> tuple[float, float]:
