@@ -183,13 +183,29 @@ def _lay(
         wait()
         normals = vertex_normals(ArrayMesh(points, faces))
         found = nearest_on_faces(points, nearest, raw.vertices, raw.faces)
-        on = found.near(_REACH) & (np.abs((found.normals * normals).sum(axis=1)) > _FACING)
-        on &= _sampled(open_share, points + _LOOK * normals) >= _PLAIN
+        near = found.near(_REACH) & (np.abs((found.normals * normals).sum(axis=1)) > _FACING)
+        on = near & (_sampled(open_share, points + _LOOK * normals) >= _PLAIN)
+        if number == _ROUNDS - 1:
+            on |= near & _leads_through(linked, faces, ~on)
         laid = np.where(on[:, None], found.points + _SKIN * normals, points)
         points = laid if number == _ROUNDS - 1 else (laid + linked @ laid / degree) / 2
     colors = None if raw.colors is None else _spanned(found.values(raw.colors, raw.faces), linked, on)
     wait()
     return ArrayMesh(_spanned(points, linked, on), faces, colors)
+
+
+def _leads_through(linked: csr_array, faces: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Vertices (V,) in patches of free ones that are no discs: a film across a hole would become a thread."""
+    within = linked[free][:, free].tocoo()
+    count, patch = connected_components(within, directed=False)
+    number = np.zeros(len(free), np.int64)
+    number[free] = patch
+    inner = faces[free[faces].all(axis=1), 0]
+    euler = np.bincount(patch, minlength=count) - np.bincount(patch[within.row], minlength=count) // 2
+    euler += np.bincount(number[inner], minlength=count)
+    result = np.zeros(len(free), bool)
+    result[free] = (euler < 1)[patch]
+    return result
 
 
 def _sampled(coarse: np.ndarray, points: np.ndarray) -> np.ndarray:

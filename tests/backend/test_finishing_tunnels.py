@@ -110,3 +110,10 @@ def test_a_sound_mesh_is_drawn_again_only_for_a_tunnel_that_nobody_looks_through
     assert report.before.genus == 1 and report.after.genus == 0 and report.after.watertight
     assert report.steps[0].detail.endswith("1 hidden tunnel closed")
     assert report.after.volume == pytest.approx(report.before.volume, rel=0.05)
+
+
+def test_a_long_hole_stays_as_wide_as_it_is_when_the_surface_is_drawn_again():
+    mesh, report = finished(drilled(drilled(ball(), BENT, 2.5), STRAIGHT, 2.5))
+    assert report.steps[0].detail.endswith("1 hidden tunnel closed") and report.after.genus == 1
+    _, y, z = mesh.vertices.double().numpy().T - (SIZE - 1) / 2
+    assert np.hypot(y, z - 6).min() > 2
