@@ -78,6 +78,19 @@ class SolidGuess:
         """The same with a shape's border for its own."""
         return replace(self, distance=shape.distance)
 
+    def around(self, occupied: Tensor) -> SolidGuess:
+        """The same with a surface through the middle of the outermost of voxels (R, R, R) for its border."""
+        padded = np.pad(occupied.cpu().numpy(), 1 + _HOLE)
+        solid = made_solid(padded, None, _HOLE, 0)
+        within = np.maximum(ndimage.distance_transform_edt(solid) - 1, 0)
+        away = ndimage.distance_transform_edt(~solid) - within
+        middles = torch.from_numpy(away[(slice(_HOLE, -_HOLE),) * 3]).to(self.inside)
+        cells = 2 * self.colors.shape[-1]
+        distance = F.avg_pool3d(middles[None, None], 2, 1) * cells / len(occupied)
+        if len(occupied) != cells:
+            distance = F.interpolate(distance, (cells + 1,) * 3, mode="trilinear", align_corners=True)
+        return replace(self, distance=distance[0, 0])
+
     @torch.no_grad()
     def latents(self, coords: Tensor) -> Tensor:
         """Normalised latents (L, C) of the surface on voxels (L, 3); a mere guess's are 0 far from it."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from PIL import Image
 from unchanged import check_outside, kept_faces, open_edges, outside
 
 from backend.edit import sampling_of
@@ -20,6 +21,7 @@ from backend.trellis.encode import decode_asset, encode_mesh
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings
+from backend.trellis.vary import vary
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 CORNER = Region((make_box([0.25, 0, 0.3], [0.5, 1, 0.3], [1, 0, 0.1, 0]),))
@@ -139,6 +141,21 @@ def test_the_same_request_gives_the_same_result(chair, edited):
     again = chair.edit(CORNER, mode="replace")
     assert torch.equal(again["asset"].feats, edited["replace"]["asset"].feats)
     assert torch.equal(again["mesh"].vertices, edited["replace"]["mesh"].vertices)
+
+
+def test_a_grey_post_gets_the_colour_of_a_picture_of_a_red_ball(chair):
+    """Whatever the model guesses of the picture's shape."""
+    post = trimesh.creation.box((0.3, 0.3, 1.0)).subdivide_to_size(0.05)
+    grey = np.full((len(post.vertices), 3), 0.8)
+    asset, _ = encode_mesh(chair.networks, post.vertices, np.asarray(post.faces), grey)
+    red = np.zeros((256, 256, 4), np.uint8)
+    red[np.hypot(*(np.mgrid[:256, :256] - 127.5)) < 100] = (210, 30, 30, 255)
+    picture = cut_out(Image.fromarray(red), lambda image: image)
+    sampling = replace(chair.sampling, formats=("mesh",))
+    mesh = outputs_of(vary(chair.networks, asset, [picture], sampling, seed=1))["mesh"]
+    assert float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).argmax()) == 2
+    redness = mesh.colors[:, 0] - mesh.colors[:, 1:].amax(1)
+    assert (redness > 0.3).float().mean() > 0.95
 
 
 def test_a_lid_closes_the_cut():

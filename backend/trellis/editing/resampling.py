@@ -71,8 +71,8 @@ def new_shape(change: Change, condition: Condition) -> Generator[Step, None, tup
 
 
 def on_own_shape(change: Change, condition: Condition) -> Condition:
-    """The condition whose solid is the asset's own shape, if the asset's is one that the guide can tell of: a
-    guess of the shape has its border elsewhere.
+    """The condition whose solid is the asset's own shape: a guess of the shape has its border elsewhere. Its
+    voxels say it where the guide tells of another shape.
     """
     if condition.solid is None:
         return condition
@@ -80,7 +80,7 @@ def on_own_shape(change: Change, condition: Condition) -> Condition:
     found = decode_structure(change.networks, asset.structure_latent, change.report, condition.solid)
     either = (found.occupied | asset.occupied).sum()
     if (found.occupied & asset.occupied).sum() < _ALIGNED * either:
-        return condition
+        return replace(condition, solid=condition.solid.around(asset.occupied))
     return replace(condition, solid=found.solid)
 
 
@@ -133,13 +133,10 @@ def _aligned(solid: SolidGuess | None, kept: Tensor) -> SolidGuess | None:
 
 def _start(change: Change, edited: AssetLatents, before: Tensor, condition: Condition) -> Tensor | None:
     """Where the normalised latents start, as a grid (1, C, S, S, S)."""
-    settings = change.settings
-    start = before if settings.start == "asset" else condition.latent_start_at(edited.coords)
+    start = before if change.settings.start == "asset" else condition.latent_start_at(edited.coords)
     if start is None:
         return None
-    # A guide's own latents are 0 far from its surface. Where the shape stays, the asset's say more.
-    empty = (start == 0).all(dim=1, keepdim=True) & (settings.mode == "look")
     grid = start.new_zeros(1, start.shape[1], *(edited.resolution,) * 3)
     x, y, z = edited.coords.long().unbind(1)
-    grid[0, :, x, y, z] = torch.where(empty, before, start).T
+    grid[0, :, x, y, z] = start.T
     return grid
