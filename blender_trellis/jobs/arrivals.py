@@ -11,6 +11,7 @@ import numpy as np
 from ..backend_settings import backend_settings
 from ..faults import Fault
 from ..meshes.recolor import recolor, why_not_yet
+from ..meshes.source import names_of
 from ..meshes.thumbnail import thumbnail
 from ..scene.asset import Asset
 from ..scene.asset_marking import mark_asset
@@ -24,7 +25,7 @@ from ..scene.window import (
     place_steps,
     true_colors,
 )
-from .asset import asset_of, surface_of, texture_of
+from .asset import asset_of, surface_of, textures_of
 from .job import Job
 from .placement import Placement
 
@@ -39,8 +40,8 @@ class Arrival:
     asset: Asset | None
     placement: Placement
     colors: np.ndarray | None = None  # (V, 3) sRGB of the objects that the placement recolors
-    texture: bytes = b""  # a picture file of them on the objects' own coordinates
-    surface: tuple[float, float] = Asset.surface  # roughness and metallic of what the picture is put onto
+    textures: tuple[bytes, ...] = ()  # of each object a picture file of them on its own coordinates
+    surface: tuple[float, float] = Asset.surface  # roughness and metallic of what the pictures are put onto
 
 
 def arrival_of(job: Job, placement: Placement, keeps_pictures: bool, version: str) -> Arrival:
@@ -48,7 +49,8 @@ def arrival_of(job: Job, placement: Placement, keeps_pictures: bool, version: st
     if placement.recolors:
         part = job.part("vertex_colors")
         assert part is not None, "the backend ends no such job without them"
-        return Arrival(job, None, placement, part.arrays["colors"], texture_of(part), surface_of(part))
+        textures = textures_of(part, len(names_of(placement.recolors)))
+        return Arrival(job, None, placement, part.arrays["colors"], textures, surface_of(part))
     asset = asset_of(job, placement.name, version, keeps_pictures, placement.history)
     return Arrival(job, asset, placement)
 
@@ -177,8 +179,8 @@ def _steps(
 ) -> Generator[None, None, str]:
     placement, colors = arrival.placement, arrival.colors
     if colors is not None:
-        texture, surface = arrival.texture, arrival.surface
-        as_one_step(lambda: tell(recolor(placement.recolors, colors, texture, surface)), placement.name)
+        textures, surface = arrival.textures, arrival.surface
+        as_one_step(lambda: tell(recolor(placement.recolors, colors, textures, surface)), placement.name)
         return ""
     asset = arrival.asset
     assert asset is not None, "it brings either"

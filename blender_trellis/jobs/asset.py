@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 
+from ..meshes.image_tiles import tile, tiles_across
 from ..png import png_of
 from ..protocol import Array, Complete, Edit, Encode, Finished, LoadModel, Making, array_field
 from ..scene.asset import Asset, Change, StoredLatents, fingerprint
@@ -58,6 +59,14 @@ def texture_of(textured: Part | None) -> bytes:
     if textured is None or "texture" not in textured.arrays:
         return b""
     return png_of(textured.arrays["texture"])
+
+
+def textures_of(textured: Part | None, objects: int) -> tuple[bytes, ...]:
+    """As picture files the tiles that several objects have of one texture; empty where there is none."""
+    if textured is None or "texture" not in textured.arrays:
+        return ()
+    side = tiles_across(objects)
+    return tuple(png_of(tile(textured.arrays["texture"], n, side)) for n in range(objects))
 
 
 def surface_of(textured: Part | None) -> tuple[float, float]:

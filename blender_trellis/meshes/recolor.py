@@ -15,7 +15,7 @@ from mathutils.kdtree import KDTree
 from ..faults import Fault
 from ..scene.materials import packed_image, texture_material, vertex_color_material
 from ..srgb import linear_from_srgb
-from .source import MeshSource, read_objects
+from .source import MeshSource, Parts, names_of, read_objects
 
 ATTRIBUTE = "Retexture"
 """Of its own name, so that what the artist has painted stays."""
@@ -32,9 +32,6 @@ _REMOVING = frozenset(
 )
 """The types that may remove some of a mesh's own vertices: others then have their numbers."""
 _OURS = re.compile(rf"{ATTRIBUTE}(\.\d+)?")  # with a number where something else has the name
-
-Parts = tuple[tuple[str, int], ...]
-"""The names of objects in their order, and how many vertices were sent of each."""
 
 
 def why_not_recolored(objects: Sequence[bpy.types.Object]) -> str:
@@ -64,13 +61,13 @@ def why_not_yet(parts: Parts, view_layer: bpy.types.ViewLayer) -> str:
     return ""
 
 
-def recolor(parts: Parts, colors: np.ndarray, texture: bytes, surface: tuple[float, float]) -> str:
+def recolor(parts: Parts, colors: np.ndarray, textures: Sequence[bytes], surface: tuple[float, float]) -> str:
     """Gives the objects the colours (E, 3) sRGB of all their parts. Fault where they are not as sent.
 
-    texture: a picture file of them on the coordinates of the only object, or b"". surface: roughness and
-    metallic where it is shown. Gives one sentence on where to find it, or "".
+    textures: of each object a picture file of them on its coordinates, or none. surface: roughness and
+    metallic where they are shown. Gives one sentence on where to find one of them, or "".
     """
-    objects = [bpy.data.objects.get(name) for name in dict.fromkeys(name for name, _ in parts)]
+    objects = [bpy.data.objects.get(name) for name in names_of(parts)]
     present = [item for item in objects if item is not None]
     changed = f'"{parts[0][0]}" was changed or removed while it was colored: nothing was done to it.'
     if len(present) < len(objects):
@@ -82,23 +79,17 @@ def recolor(parts: Parts, colors: np.ndarray, texture: bytes, surface: tuple[flo
     if source.parts != parts or len(source.vertices) != len(colors):
         raise Fault(changed)
     linear, told = linear_from_srgb(colors), ""
-    for item in present:
-        own = _rows_of(item.name, source)
+    for number, item in enumerate(present):
+        own = np.flatnonzero(source.owners == number)
         shown = linear[own][_nearest(item, source, own)]
         name = _set_colors(item.data, shown)
-        image = _set_image(item, texture) if texture else None
+        image = _set_image(item, textures[number]) if textures else None
         if not any(slot.material for slot in item.material_slots):
             _set_material(item, _material(item.name, shown, name, image, surface))
         elif image is not None and not _shows(item, image):
             told = f'The image "{image.name}" has the colors: choose it in a material to show them.'
         item.data.update()
     return told
-
-
-def _rows_of(name: str, source: MeshSource) -> np.ndarray:
-    """Which vertices (E,) of the source are of the object."""
-    owners = np.repeat([part == name for part, _ in source.parts], [count for _, count in source.parts])
-    return np.flatnonzero(owners)
 
 
 def _nearest(item: bpy.types.Object, source: MeshSource, own: np.ndarray) -> np.ndarray | slice:

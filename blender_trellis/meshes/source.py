@@ -22,6 +22,10 @@ EDGE = 1e-4
 SURFACES = ("MESH", "CURVE", "SURFACE", "FONT", "META")
 
 
+Parts = tuple[tuple[str, int], ...]
+"""The names of objects in their order, and how many vertices were sent of each."""
+
+
 @dataclass(frozen=True)
 class MeshSource:
     """vertices (V, 3) f4 round the origin, the longest side of those that faces have 1; faces (F, 3) i4;
@@ -35,13 +39,29 @@ class MeshSource:
     faces: np.ndarray
     colors: np.ndarray
     matrix: np.ndarray
-    parts: tuple[tuple[str, int], ...]
+    parts: Parts
     uv: np.ndarray | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The objects' names, each once, in the order of their parts."""
+        return names_of(self.parts)
+
+    @property
+    def owners(self) -> np.ndarray:
+        """The number in `names` of the object (V,) that each vertex is of."""
+        numbers = [self.names.index(name) for name, _ in self.parts]
+        return np.repeat(numbers, [count for _, count in self.parts])
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """What a message holds of it."""
         return {"vertices": self.vertices, "faces": self.faces, "colors": self.colors}
+
+
+def names_of(parts: Parts) -> tuple[str, ...]:
+    """The names of the objects, each once: of an object with instances there are several parts."""
+    return tuple(dict.fromkeys(name for name, _ in parts))
 
 
 def has_surface(item: bpy.types.Object) -> bool:

@@ -254,7 +254,27 @@ def test_a_second_image_takes_the_place_of_the_first_in_materials(varied):
     assert [one.name for one in bpy.data.images if "Retexture" in one.name] == [name]
 
 
-def test_no_image_where_coordinates_lead_out_of_it_or_are_of_several_objects(varied):
+def test_several_meshes_get_an_image_each_of_their_own_tile(varied):
+    items = [box(location=(3 * n, 0, 0), size=(1, 1, 1)) for n in range(3)]
+    for item in items:
+        with_uv(item)
+    bpy.context.scene.trellis.finish.texture = "512"
+    pick(*items)
+    press()
+    lows = set()
+    for item in items:
+        image = pixels(item.data["trellis_retexture"])
+        steps = (np.arange(512) + 0.5) / 1024
+        low = tuple(np.floor(2 * image[256, 256, :2]) / 2)
+        assert np.allclose(image[..., 0], low[0] + steps[None], atol=0.01)
+        assert np.allclose(image[..., 1], low[1] + steps[:, None], atol=0.01)
+        lows.add(low)
+        nodes = item.active_material.node_tree.nodes
+        assert [one.image for one in nodes if one.type == "TEX_IMAGE"] == [item.data["trellis_retexture"]]
+    assert lows == {(0.0, 0.0), (0.5, 0.0), (0.0, 0.5)}
+
+
+def test_no_image_where_coordinates_lead_out_of_it(varied):
     first, second = box(location=(3, 0, 0), size=(1, 1, 1)), box(location=(6, 0, 0), size=(1, 1, 1))
     with_uv(first, size=2.0)
     with_uv(second)

@@ -10,6 +10,7 @@ from ...backend_settings import backend_settings
 from ...faults import Fault
 from ...jobs import session
 from ...jobs.placement import Placement
+from ...meshes.image_tiles import MOST_TEXELS, tiles_across
 from ...meshes.source import MeshSource, read_objects
 from ...protocol import Format
 from ...scene.find_asset import asset_matrix, formats_of, part
@@ -24,6 +25,7 @@ from .request import (
     start_of_asset,
     start_of_mesh,
     vary_request,
+    with_coordinates,
 )
 
 _VARIANT = re.compile(r" Variant( \d+)?(\.\d+)?$")
@@ -116,7 +118,7 @@ class TRELLIS_OT_make_editable(_Button):
 
 
 class TRELLIS_OT_retexture(_Button):
-    """Color meshes by an attribute, one mesh with UVs by an image too; shape and materials stay your own"""
+    """Color meshes by an attribute, those with UVs by images too; shape and materials stay your own"""
 
     bl_idname = "trellis.retexture"
     bl_label = "Retexture"
@@ -131,10 +133,14 @@ class TRELLIS_OT_retexture(_Button):
         source, guide = _read(chosen, context), guide_of(chosen, settings)
         settings.draw_seed()
         finishing = replace(context.scene.trellis.finish.to_finishing(), preset="raw")
-        # An image is of one object, for others' coordinates may lie in the same places.
-        has_image = finishing.texture > 0 and source.uv is not None and len(chosen.objects) == 1
+        start, has_image = start_of_mesh(source, model), finishing.texture > 0 and source.uv is not None
+        if has_image:
+            # The coordinates of several objects may lie in the same places.
+            side = tiles_across(len(source.names))
+            start = with_coordinates(start, source, side)
+            finishing = replace(finishing, texture=min(side * finishing.texture, MOST_TEXELS))
         request = vary_request(
-            start_of_mesh(source, model, with_uv=has_image),
+            start,
             guide,
             settings.seed,
             settings.to_strength(session.model_info(model)),

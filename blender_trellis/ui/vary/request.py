@@ -1,7 +1,7 @@
 """From what is selected and set to the requests that vary it, or make it editable."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bpy
 import numpy as np
@@ -10,6 +10,7 @@ from ...backend_settings import BackendSettings
 from ...editing.edit_request import Guide
 from ...editing.region_objects import asset_of, is_region
 from ...jobs.sent_arrays import sent, sent_pictures
+from ...meshes.image_tiles import in_tiles
 from ...meshes.source import MeshSource, has_surface
 from ...protocol import Encode, Format, SamplingParams, Vary
 from ...scene.asset import StoredLatents
@@ -33,10 +34,16 @@ def start_of_asset(latents: StoredLatents) -> Start:
     )
 
 
-def start_of_mesh(source: MeshSource, model: str, with_uv: bool = False) -> Start:
-    """Of a mesh, which any model with encoders takes; with its texture coordinates if an image is wanted."""
-    arrays = source.arrays if source.uv is None or not with_uv else source.arrays | {"uv": source.uv}
-    return Start(arrays, model)
+def start_of_mesh(source: MeshSource, model: str) -> Start:
+    """Of a mesh, which any model with encoders takes."""
+    return Start(source.arrays, model)
+
+
+def with_coordinates(start: Start, source: MeshSource, side: int) -> Start:
+    """With the mesh's texture coordinates, each object's in its own of side² tiles of an image."""
+    assert source.uv is not None, "an image needs coordinates"
+    uv = in_tiles(source.uv, source.owners[source.faces[:, 0]], side)
+    return replace(start, arrays={**start.arrays, "uv": uv})
 
 
 @dataclass(frozen=True)
