@@ -10,11 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from backend.geometry.render import rasterise
 
 _GOLDEN = np.pi * (3 - np.sqrt(5))
 _THREADS = 2
+_LENGTHWISE = 2  # times that one looks along what was not seen
+_PATCHES = 12
+_SCRAP = 0.01  # of the area of all patches
+_TILT = 0.1
 _Seen = TypeVar("_Seen")
 
 
@@ -38,7 +44,7 @@ def seen_counts(
         nearest = rasterise(_orthographic(drawn, frame, size), faces, size)[1]
         return _before(nearest, _orthographic(tested, frame, size), behind)
 
-    return np.sum(list(_from_all_sides(seen, directions)), axis=0)
+    return np.sum(list(_from_sides(seen, sphere(directions))), axis=0)
 
 
 def seen_faces(
@@ -48,9 +54,10 @@ def seen_faces(
     behind: float = 1.0,
     wait: Callable[[], None] = lambda: None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which faces (F,) are seen from some of 100 directions: drawn, or too small for that and not covered.
-    And which of points (N, 3) are, no more than `behind` pixels behind what is drawn.
+    """Which faces (F,) are seen: drawn, or too small for that and not covered. And which of points (N, 3)
+    are, no more than `behind` pixels behind what is drawn.
 
+    One looks from 100 directions, and then along what these do not see, such as the insides of long holes.
     `wait` is called for each direction and may raise to stop.
     """
     size = 512
@@ -64,10 +71,12 @@ def seen_faces(
         found[drawn[drawn >= 0]] = True
         return found, _before(nearest, _orthographic(tested, frame, size), behind)
 
-    for found, before in _from_all_sides(seen, 100):
-        some_faces |= found
-        some_points |= before
-        wait()
+    for again in range(1 + _LENGTHWISE):
+        towards = _lengthwise(placed, faces[~some_faces]) if again else sphere(100)
+        for found, before in _from_sides(seen, towards):
+            some_faces |= found
+            some_points |= before
+            wait()
     return some_faces, some_points
 
 
@@ -86,10 +95,33 @@ def _in_unit_ball(vertices: np.ndarray, points: np.ndarray) -> tuple[np.ndarray,
     return (vertices - middle) / radius, (points - middle) / radius
 
 
-def _from_all_sides(seen: Callable[[np.ndarray], _Seen], directions: int) -> Iterator[_Seen]:
-    """What is seen in the frame of each direction; a caller that stops reading stops the work."""
+def _lengthwise(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Unit vectors (N, 3) along the longest axis of each of the largest patches of faces, both ways, and a
+    little to all sides of it.
+    """
+    if len(faces) == 0:
+        return np.zeros((0, 3))
+    pairs = np.concatenate([faces[:, (0, 1)], faces[:, (1, 2)]])
+    links = coo_array((np.ones(len(pairs), bool), tuple(pairs.T)), (len(vertices),) * 2)
+    patch = connected_components(links, directed=False)[1][faces[:, 0]]
+    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
+    areas = np.bincount(patch, np.linalg.norm(np.cross(b - a, c - a), axis=1))
+    largest = [n for n in np.argsort(-areas)[:_PATCHES] if areas[n] > _SCRAP * areas.sum()]
+    sides = []
+    for n in largest:
+        centred = vertices[np.unique(faces[patch == n])]
+        centred = centred - centred.mean(axis=0)
+        across, beside, along = np.linalg.eigh(centred.T @ centred)[1].T
+        tilts = np.stack([0 * along, across, -across, beside, -beside])
+        sides += [way * along + _TILT * tilts for way in (1, -1)]
+    towards = np.reshape(sides, (-1, 3))
+    return towards / np.linalg.norm(towards, axis=1, keepdims=True)
+
+
+def _from_sides(seen: Callable[[np.ndarray], _Seen], directions: np.ndarray) -> Iterator[_Seen]:
+    """What is seen in the frame of each direction (N, 3); a caller that stops reading stops the work."""
     with ThreadPoolExecutor(_THREADS) as pool:
-        yield from pool.map(lambda towards: seen(_frame(towards)), sphere(directions))
+        yield from pool.map(lambda towards: seen(_frame(towards)), directions)
 
 
 def _before(nearest: np.ndarray, placed: np.ndarray, behind: float) -> np.ndarray:

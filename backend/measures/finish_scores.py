@@ -8,15 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from backend.geometry.sights import seen_counts
+from backend.geometry.sights import seen_counts, seen_faces
 from backend.measures.comparison import sample_surface
 
 _POINTS = 60_000
-_TESTED = 20_000
 _RADIUS = 0.02
 _DIRECTIONS = 100
 _OPEN = 0.2  # of the directions; what fewer see shines through a slit and is no outer surface
-_INNER = np.array([[1, 1, 1], [4, 1, 1], [1, 4, 1], [1, 1, 4]]) / np.array([[3], [6], [6], [6]])
 
 
 @dataclass(frozen=True)
@@ -48,13 +46,11 @@ def finish_scores(
     near = cKDTree(made).query(outer)[0] < _RADIUS
     open_to_all = seen_counts(*raw, outer, _DIRECTIONS) >= _OPEN * _DIRECTIONS
     recall = float(near[open_to_all].mean()) if open_to_all.any() else 0.0
-    chosen = rng.permutation(len(finished[1]))[:_TESTED]
-    inside = np.einsum("pk,fkc->fpc", _INNER, finished[0][finished[1][chosen]]).reshape(-1, 3)
-    seen = seen_counts(*finished, np.concatenate([inside, made])) > 0
+    faces, points = seen_faces(*finished, made)
     return FinishScores(
         2 * precision * recall / max(precision + recall, 1e-9),
         precision,
         recall,
-        float(seen[: len(inside)].reshape(-1, len(_INNER)).any(axis=1).mean()),
-        float(seen[len(inside) :].mean()),
+        float(faces.mean()),
+        float(points.mean()),
     )

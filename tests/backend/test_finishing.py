@@ -20,6 +20,7 @@ from backend.finishing.chain import finish_mesh
 from backend.finishing.closing import close_mesh
 from backend.finishing.report import facts_of
 from backend.finishing.settings import PRESETS, FinishSettings
+from backend.measures.finish_scores import finish_scores
 from backend.representations.mesh import Mesh
 from backend.trellis.engine import TrellisEngine
 from backend.trellis.finish import with_finished
@@ -72,6 +73,16 @@ def test_what_is_sound_is_kept_to_the_last_vertex():
     np.testing.assert_allclose(
         np.sort(done.vertices.numpy(), axis=0), np.sort(mesh_of(torus, sphere(0.05)).vertices.numpy(), axis=0)
     )
+
+
+def test_a_long_hole_that_no_common_direction_looks_through_stays():
+    tube = trimesh.creation.annulus(r_min=0.03, r_max=0.25, height=0.9).subdivide_to_size(0.05)
+    tube.apply_transform(trimesh.transformations.rotation_matrix(0.5, [1, 2, 0]))
+    raw = mesh_of(tube)
+    done, report = finish_mesh(raw, SMALL)
+    assert report.after.genus == 1 and torch.equal(done.vertices, raw.vertices)
+    scores = finish_scores(*((raw.vertices.double().numpy(), raw.faces.numpy()),) * 2)
+    assert scores.seen_faces > 0.99 and scores.seen_area > 0.99
 
 
 def test_the_end_of_a_leg_within_a_seat_goes_and_the_rest_is_closed():
