@@ -18,9 +18,9 @@ from backend.geometry.render import rasterise
 _GOLDEN = np.pi * (3 - np.sqrt(5))
 _THREADS = 2
 _LENGTHWISE = 2  # times that one looks along what was not seen
-_PATCHES = 12
+_PATCHES = 12  # of what was not seen; of the largest
 _SCRAP = 0.01  # of the area of all patches
-_TILT = 0.1
+_TILT = 0.1  # tangent of the angle by which one looks past the axis of a patch
 _Seen = TypeVar("_Seen")
 
 

@@ -29,7 +29,6 @@ _HOLE = 2  # voxels; half the width of holes in a sampled surface through which 
 _CRUMB = 8  # corners; smaller groups are no part of anything
 _GAP = 3  # corners; half the width of openings to what counts as hollow
 _FILLING = 0.5  # cells from the border where crumbs and tunnels were
-_FAR = 1.9  # cells; voxels farther from the surface than this at every corner hold none of it
 
 
 @dataclass(frozen=True)
@@ -93,16 +92,13 @@ class SolidGuess:
 
     @torch.no_grad()
     def latents(self, coords: Tensor) -> Tensor:
-        """Normalised latents (L, C) of the surface on voxels (L, 3); a mere guess's are 0 far from it."""
+        """Normalised latents (L, C) of the surface on voxels (L, 3)."""
         distance = self._distances(self.inside)[0] if self.distance is None else self.distance
         x, y, z = coords.long().unbind(1)
         features = solid_features(distance, coords, self.colors[:, x, y, z].T)
         encoder = self.surface.encoder
         found = encoder(features, encoder.structure(coords))[0].float()
-        found = (found - self.surface.mean) / self.surface.std
-        if self.distance is not None:
-            return found
-        return found * (-F.max_pool3d(-distance.abs()[None], 3, 2)[0, x, y, z] < _FAR)[:, None]
+        return (found - self.surface.mean) / self.surface.std
 
     def shows(self, occupied: Tensor) -> float:
         """Share of voxels (R, R, R) bool that fall on what the picture shows; 0 where there is no picture."""

@@ -78,9 +78,9 @@ def recolor(parts: Parts, colors: np.ndarray, textures: Sequence[bytes], surface
         raise Fault(changed) from fault
     if source.parts != parts or len(source.vertices) != len(colors):
         raise Fault(changed)
-    linear, told = linear_from_srgb(colors), ""
+    linear, owners, told = linear_from_srgb(colors), source.owners, ""
     for number, item in enumerate(present):
-        own = np.flatnonzero(source.owners == number)
+        own = np.flatnonzero(owners == number)
         shown = linear[own][_nearest(item, source, own)]
         name = _set_colors(item.data, shown)
         image = _set_image(item, textures[number]) if textures else None
