@@ -77,25 +77,30 @@ def test_a_guessed_ball_has_the_features_of_a_true_one():
     assert np.abs(guessed[:, :27] - thin).mean() < 0.1
 
 
-def test_latents_lie_where_the_surface_is_and_nowhere_else():
+def test_the_voxels_of_another_shape_say_where_its_surface_is():
     torch.manual_seed(0)
     encoder = LiftingImageEncoder(tiny_recipe().lifting).eval()
     for parameter in encoder.surface_head.parameters():  # the last layer starts at zero
         torch.nn.init.normal_(parameter, std=0.1)
-    inside, everywhere = ball(16, 0.3, 0.02)[0, 0], torch.cartesian_prod(*[torch.arange(16)] * 3).int()
-    grey, white = (
-        SolidGuess(
-            inside, torch.full((3, 16, 16, 16), tint), encoder.surface_head, torch.zeros(1, 8, 8, 8, 8)
-        )
-        for tint in (0.0, 1.0)
-    )
+    inside, start = ball(16, 0.2, 0.02)[0, 0], torch.zeros(1, 8, 8, 8, 8)
+    colors = [torch.full((3, 16, 16, 16), tint) for tint in (0.0, 1.0)]
+    grey, white = (SolidGuess(inside, tint, encoder.surface_head, start) for tint in colors)
+    middles, corners = (radii(torch.linspace(-0.5 + end, 0.5 - end, n)) for end, n in ((1 / 64, 32), (0, 33)))
+    shell = (middles < 0.4) & (middles >= 0.4 - 1 / 32)
+    truth = (corners - 0.4 + 1 / 64) * 32
+    distance = grey.around(shell).distance
+    assert distance.shape == (33, 33, 33) and distance[16, 16, 16] < -5
+    assert (distance - truth)[truth.abs() < 2].abs().max() < 1.2
+    assert (distance - truth)[truth.abs() < 2].abs().mean() < 0.4
+    coords = torch.unique(torch.argwhere(shell) // 2, dim=0).int()
     with torch.no_grad():
-        latents, others = grey.latents(everywhere), white.latents(everywhere)
-    distance = ((everywhere + 0.5) / 16 - 0.5).norm(dim=1)
-    some = (latents != 0).any(1)
-    assert latents.shape == (16**3, 8)
-    assert some[(distance - 0.3).abs() < 0.02].all() and not some[(distance - 0.3).abs() > 0.15].any()
-    assert not torch.equal(latents, others)
+        latents, others = (one.around(shell).latents(coords) for one in (grey, white))
+    assert latents.shape == (len(coords), 8) and ((latents - others).abs() > 1e-3).any(dim=1).all()
+
+
+def radii(axis: torch.Tensor) -> torch.Tensor:
+    """(n, n, n): how far the places of a grid lie from its middle."""
+    return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).norm(dim=0)
 
 
 def test_solid_is_what_hides_behind_the_surface():
