@@ -105,7 +105,7 @@ def _outside(
     if settings.whole and mesh is not raw:
         return mesh, "drawn from outside, so nothing is hidden"
     outer = remove_hidden(mesh, sight())
-    return outer, "all is seen" if outer is mesh else "what no outside view reaches removed"
+    return outer, "nothing to remove" if outer is mesh else "what no outside view reaches removed"
 
 
 def _crumbs(mesh: ArrayMesh, settings: FinishSettings) -> tuple[ArrayMesh, str]:

@@ -59,7 +59,7 @@ def leaks(sight: Sight) -> bool:
 
 
 def remove_hidden(mesh: ArrayMesh, sight: Sight) -> ArrayMesh:
-    """The mesh without the faces that no outside view sees, closed again if it was; itself if all is seen.
+    """The mesh without the faces that no outside view sees, closed again if it was; itself if nothing goes.
 
     Parts that are hidden go whole. Of parts seen in some places the hidden faces go where what is seen stays
     the same after closing.
@@ -91,10 +91,15 @@ def _without_scraps(mesh: ArrayMesh, areas: np.ndarray) -> ArrayMesh:
 
 
 def _looks_alike(made: ArrayMesh, mesh: ArrayMesh) -> bool:
-    """Whether the faces of `mesh` that several views see are still seen with `made` in its place."""
+    """Whether the faces of `mesh` that several views see are still seen with `made` in its place, of which
+    less is hidden.
+    """
     if len(made.faces) == 0:
         return False
-    centres, areas = mesh.vertices[mesh.faces].mean(axis=1), face_areas(mesh)
-    before = seen_counts(mesh.vertices, mesh.faces, centres) >= _SEVERAL
-    after = seen_counts(made.vertices, made.faces, centres) > 0
-    return bool(areas[before & after].sum() >= _SAME * areas[before].sum())
+    centres, own = (one.vertices[one.faces].mean(axis=1) for one in (mesh, made))
+    areas, own_areas = face_areas(mesh), face_areas(made)
+    counts = seen_counts(mesh.vertices, mesh.faces, centres)
+    after = seen_counts(made.vertices, made.faces, np.concatenate([centres, own])) > 0
+    before, still, shown = counts >= _SEVERAL, after[: len(centres)], after[len(centres) :]
+    less = own_areas[~shown].sum() * areas.sum() < areas[counts == 0].sum() * own_areas.sum()
+    return bool(less and areas[before & still].sum() >= _SAME * areas[before].sum())
