@@ -118,7 +118,7 @@ class SolidGuess:
         axis = (torch.arange(size, device=inside.device) + 0.5) / size - 0.5
         middles = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).view(-1, 3)
         beside = outline.beside_at(middles, SLIMMEST + _MARGIN).view(inside.shape) + _MARGIN
-        return closed(outline.applied(distance), outline.beside()), beside
+        return _ended(closed(outline.applied(distance), outline.beside())), beside
 
 
 def given_on_voxels(guess: Tensor, volume: Tensor, behind: Tensor, coords: Tensor) -> Tensor:
@@ -137,6 +137,13 @@ def closed(distance: Tensor, beside: Tensor) -> Tensor:
     whole = made_solid(inside, beside.cpu().numpy() < -1, _GAP, _CRUMB)
     more, less = (torch.from_numpy(one).to(distance.device) for one in (whole & ~inside, inside & ~whole))
     return torch.where(more, -_FILLING, torch.where(less, _FILLING, distance))
+
+
+def _ended(distance: Tensor) -> Tensor:
+    """Distances (n, n, n), the cube's border outside: no mesh goes beyond it, and no outline knows of it."""
+    within = torch.zeros_like(distance, dtype=torch.bool)
+    within[1:-1, 1:-1, 1:-1] = True
+    return torch.where(within, distance, distance.clamp(min=_FILLING))
 
 
 def _middles(corners: Tensor, size: int) -> Tensor:

@@ -120,6 +120,17 @@ def test_a_sample_s_voxels_hold_the_surface_of_what_it_encloses_within_the_outli
     assert solid.shows(shape.occupied) > 0.95
 
 
+def test_what_the_picture_shows_at_the_end_of_the_cube_is_closed_there():
+    inside = (ball(20)[:64, :64, :64] < 0).float()
+    outline = outline_of(CONFIG, picture(BODY, (0, 84, SIZE, 96)))
+    surface, start = SurfaceGuess(CONFIG.surface), torch.zeros(1, 8, 16, 16, 16)
+    solid = SolidGuess(inside, torch.zeros(3, 32, 32, 32), surface, start, outline)
+    shell = (ball(20)[:64, :64, :64].abs() < 1).float() * 10 - 5
+    shape = solid.shaped(shell, shell)
+    assert (shape.distance[[0, -1]] > 0).all() and (shape.distance[[1, -2]] < 0).any()
+    assert shape.occupied[[0, -1]].any()
+
+
 def test_a_hole_in_a_sampled_surface_does_not_empty_the_solid():
     inside = 0.9 * (ball(20)[:64, :64, :64] < 0).float()
     start = torch.zeros(1, 8, 16, 16, 16)
