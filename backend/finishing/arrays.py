@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components
 
+from backend.geometry.pieces import pieces
 from backend.representations.mesh import Mesh
 
 
@@ -74,11 +74,7 @@ def links(faces: np.ndarray, count: int) -> csr_array:
 
 def parts(mesh: ArrayMesh) -> np.ndarray:
     """The number (F,) of the connected part that each face belongs to, from 0 on."""
-    rows, columns = directed_edges(mesh.faces).T
-    count = len(mesh.vertices)
-    graph = coo_array((np.ones(len(rows), bool), (rows, columns)), (count, count))
-    labels = connected_components(graph, directed=False)[1][mesh.faces[:, 0]]
-    return np.unique(labels, return_inverse=True)[1]
+    return pieces(mesh.faces)[1]
 
 
 def edge_uses(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

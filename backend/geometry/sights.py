@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from backend.geometry.pieces import pieces
 from backend.geometry.render import rasterise
 
 _GOLDEN = np.pi * (3 - np.sqrt(5))
@@ -99,11 +98,7 @@ def _lengthwise(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Unit vectors (N, 3) along the longest axis of each of the largest patches of faces, both ways, and a
     little to all sides of it.
     """
-    if len(faces) == 0:
-        return np.zeros((0, 3))
-    pairs = np.concatenate([faces[:, (0, 1)], faces[:, (1, 2)]])
-    links = coo_array((np.ones(len(pairs), bool), tuple(pairs.T)), (len(vertices),) * 2)
-    patch = connected_components(links, directed=False)[1][faces[:, 0]]
+    _, patch = pieces(faces)
     a, b, c = (vertices[faces[:, corner]] for corner in range(3))
     areas = np.bincount(patch, np.linalg.norm(np.cross(b - a, c - a), axis=1))
     largest = [n for n in np.argsort(-areas)[:_PATCHES] if areas[n] > _SCRAP * areas.sum()]

@@ -6,9 +6,8 @@ V vertices · F faces · N sampled points · S size of a depth picture.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from backend.geometry.pieces import components, pieces
 from backend.geometry.sights import seen_counts
 
 _DIRECTIONS = 48
@@ -36,7 +35,7 @@ def soundness(vertices: np.ndarray, faces: np.ndarray) -> Soundness:
     if len(faces) == 0:
         return Soundness(0, 0, 0.0)
     welded = np.unique(vertices, axis=0, return_inverse=True)[1].reshape(-1)[faces]
-    parts, label = _pieces(welded)
+    parts, label = pieces(welded)
     largest = welded[label == np.bincount(label).argmax()]
     return Soundness(parts, genus(largest), seen_share(vertices, faces))
 
@@ -49,7 +48,7 @@ def genus(faces: np.ndarray) -> int:
     holes = 0
     if len(border):
         used, ends = np.unique(border, return_inverse=True)
-        holes = _components(ends.reshape(-1, 2), len(used))[0]
+        holes = components(ends.reshape(-1, 2), len(used))[0]
     euler = len(np.unique(faces)) - len(distinct) + len(faces)
     return max(0, (2 - euler - holes) // 2)
 
@@ -66,17 +65,3 @@ def seen_share(vertices: np.ndarray, faces: np.ndarray) -> float:
     points = (corners[chosen] * weights[..., None]).sum(axis=1)
     seen = seen_counts(vertices, faces, points, _DIRECTIONS, _SIZE, _BEHIND)
     return float((seen > 0).mean())
-
-
-def _pieces(faces: np.ndarray) -> tuple[int, np.ndarray]:
-    """Number of connected pieces, and of each face (F,) which one it belongs to."""
-    used, compact = np.unique(faces, return_inverse=True)
-    compact = compact.reshape(-1, 3)
-    number, label = _components(compact[:, [0, 1, 1, 2]].reshape(-1, 2), len(used))
-    return number, label[compact[:, 0]]
-
-
-def _components(pairs: np.ndarray, count: int) -> tuple[int, np.ndarray]:
-    joined = coo_array((np.ones(len(pairs), bool), pairs.T), shape=(count, count))
-    number, label = connected_components(joined, directed=False)
-    return int(number), label

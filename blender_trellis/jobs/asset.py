@@ -56,9 +56,7 @@ def asset_of(job: Job, name: str, version: str, keep_pictures: bool = True, hist
 
 def texture_of(textured: Part | None) -> bytes:
     """The texture as a picture file; b"" where there is none."""
-    if textured is None or "texture" not in textured.arrays:
-        return b""
-    return png_of(textured.arrays["texture"])
+    return b"".join(textures_of(textured, 1))
 
 
 def textures_of(textured: Part | None, objects: int) -> tuple[bytes, ...]:
