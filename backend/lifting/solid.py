@@ -21,6 +21,7 @@ from backend.representations.enclosed import made_solid
 
 VOXELS_A_CELL = 2  # of the structured latent, in a cell of the volume
 BORDER = 0.5  # what `inside` is where the border most likely lies
+_INSET = 0.5  # voxels; those that a surface crosses are taught as inside, so it lies so much deeper
 _SAMPLED = 0.75  # how much the difference between a sample and the guess counts beside the guess
 _BLUR = 0.8  # voxels
 _MARGIN = 0.15  # cells; voxels whose middle lies no further within the outline stick out of it
@@ -66,7 +67,9 @@ class SolidGuess:
         inside = torch.maximum(inside, -F.max_pool3d(-filled[None], 5, 1, 2)[0])
         distance, beside = self._distances(inside)
         border, middle = borders(distance[None], len(sampled))[0, 0], _middles(distance, len(sampled))
-        occupied = ((sampled > 0) | border & (middle < 0)) & (beside < 0)
+        inset = _INSET * (len(distance) - 1) / len(sampled)
+        # The border passes through the outermost of the voxels that are full.
+        occupied = ((sampled > 0) | border & (middle < inset)) & (beside < 0)
         deepest = -F.max_pool3d(-_corners(distance, len(sampled)), 2, 1)[0, 0]
         slivers = border & (deepest < _SLIVER)
         side = len(sampled) // self.colors.shape[-1]
@@ -112,6 +115,7 @@ class SolidGuess:
         cells = 2 * self.colors.shape[-1]
         level = inside.new_full((1,) * 5, BORDER)
         distance = border_distance(inside.clamp(0, 1)[None, None], level, cells)[0]
+        distance = distance + _INSET * cells / len(inside)
         if self.outline is None:
             return closed(distance, torch.full_like(distance, -cells)), inside.new_full(inside.shape, -1.0)
         outline, size = self.outline, len(inside)

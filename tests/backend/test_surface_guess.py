@@ -2,17 +2,19 @@
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from training_recipe import tiny_recipe
 from training_shapes import sphere
 
 from backend.geometry.scene import make_scene, occupancy
 from backend.geometry.views import LONGEST_SIDE, fixed_view
-from backend.lifting.image_encoder import LiftingImageEncoder
+from backend.lifting.image_encoder import LiftingEncoderConfig, LiftingImageEncoder
 from backend.lifting.mesh_features import voxel_features
 from backend.lifting.solid import SolidGuess
 from backend.lifting.surface import (
     FEATURES,
     THICKENING,
+    SurfaceGuess,
     border_distance,
     borders,
     missing,
@@ -96,6 +98,30 @@ def test_the_voxels_of_another_shape_say_where_its_surface_is():
     with torch.no_grad():
         latents, others = (one.around(shell).latents(coords) for one in (grey, white))
     assert latents.shape == (len(coords), 8) and ((latents - others).abs() > 1e-3).any(dim=1).all()
+
+
+def test_a_guess_as_it_is_taught_has_its_border_where_the_surface_is():
+    scene = make_scene("ball", sphere(), fixed_view(0.0, 0.2, 0.7))
+    truth = (radii(torch.linspace(-0.5, 0.5, 65)) - LONGEST_SIDE / 2) * 64
+    distance = shape_of(torch.from_numpy(occupancy(scene, 64)), 1.5)
+    near = truth.abs() < 0.8
+    near[[0, -1]] = near[:, [0, -1]] = near[:, :, [0, -1]] = False  # where the cube ends
+    assert abs(float((distance - truth)[near].mean())) < 0.2
+
+
+def test_a_sheet_two_voxels_thick_stays():
+    sheet = torch.zeros(64, 64, 64, dtype=torch.bool)
+    sheet[12:52, 30:32, 12:52] = True
+    assert (shape_of(sheet, 0.5)[14:50, 30:33, 14:50] < 0).any(dim=1).all()
+
+
+def shape_of(occupied: torch.Tensor, blur: float) -> torch.Tensor:
+    """Distances (65, 65, 65) to the border that a blurred guess of voxels (64, 64, 64) has."""
+    solid = torch.from_numpy(gaussian_filter(enclosed(occupied.numpy()).astype(np.float32), blur))
+    colors, start = torch.zeros(3, 32, 32, 32), torch.zeros(1, 8, 16, 16, 16)
+    guess = SolidGuess(solid, colors, SurfaceGuess(LiftingEncoderConfig().surface), start)
+    logits = occupied.float() - 0.5
+    return guess.shaped(logits, logits).distance
 
 
 def radii(axis: torch.Tensor) -> torch.Tensor:
