@@ -67,7 +67,7 @@ class SolidGuess:
         inside = torch.maximum(inside, -F.max_pool3d(-filled[None], 5, 1, 2)[0])
         distance, beside = self._distances(inside)
         border, middle = borders(distance[None], len(sampled))[0, 0], _middles(distance, len(sampled))
-        inset = _INSET * (len(distance) - 1) / len(sampled)
+        inset = self._inset * (len(distance) - 1) / len(sampled)
         # The border passes through the outermost of the voxels that are full.
         occupied = ((sampled > 0) | border & (middle < inset)) & (beside < 0)
         deepest = -F.max_pool3d(-_corners(distance, len(sampled)), 2, 1)[0, 0]
@@ -110,12 +110,17 @@ class SolidGuess:
         beside = _middles(self.outline.beside(), len(occupied))
         return float((beside[occupied] < 1).float().mean())
 
+    @property
+    def _inset(self) -> float:
+        """Voxels by which the border moves inwards; not where no outline gives back thin parts."""
+        return 0.0 if self.outline is None else _INSET
+
     def _distances(self, inside: Tensor) -> tuple[Tensor, Tensor]:
         """From the border (n, n, n) in cells, and voxels' (R, R, R) from what the picture shows."""
         cells = 2 * self.colors.shape[-1]
         level = inside.new_full((1,) * 5, BORDER)
         distance = border_distance(inside.clamp(0, 1)[None, None], level, cells)[0]
-        distance = distance + _INSET * cells / len(inside)
+        distance = distance + self._inset * cells / len(inside)
         if self.outline is None:
             return closed(distance, torch.full_like(distance, -cells)), inside.new_full(inside.shape, -1.0)
         outline, size = self.outline, len(inside)

@@ -8,7 +8,7 @@ from training_shapes import sphere
 
 from backend.geometry.scene import make_scene, occupancy
 from backend.geometry.views import LONGEST_SIDE, fixed_view
-from backend.lifting.image_encoder import LiftingEncoderConfig, LiftingImageEncoder
+from backend.lifting.image_encoder import LiftingEncoderConfig, LiftingImageEncoder, outline_of
 from backend.lifting.mesh_features import voxel_features
 from backend.lifting.solid import SolidGuess
 from backend.lifting.surface import (
@@ -119,7 +119,9 @@ def shape_of(occupied: torch.Tensor, blur: float) -> torch.Tensor:
     """Distances (65, 65, 65) to the border that a blurred guess of voxels (64, 64, 64) has."""
     solid = torch.from_numpy(gaussian_filter(enclosed(occupied.numpy()).astype(np.float32), blur))
     colors, start = torch.zeros(3, 32, 32, 32), torch.zeros(1, 8, 16, 16, 16)
-    guess = SolidGuess(solid, colors, SurfaceGuess(LiftingEncoderConfig().surface), start)
+    config = LiftingEncoderConfig()
+    everywhere = outline_of(config, torch.ones(128, 128))
+    guess = SolidGuess(solid, colors, SurfaceGuess(config.surface), start, everywhere)
     logits = occupied.float() - 0.5
     return guess.shaped(logits, logits).distance
 
