@@ -67,9 +67,8 @@ class SolidGuess:
         inside = torch.maximum(inside, -F.max_pool3d(-filled[None], 5, 1, 2)[0])
         distance, beside = self._distances(inside)
         border, middle = borders(distance[None], len(sampled))[0, 0], _middles(distance, len(sampled))
-        inset = self._inset * (len(distance) - 1) / len(sampled)
         # The border passes through the outermost of the voxels that are full.
-        occupied = ((sampled > 0) | border & (middle < inset)) & (beside < 0)
+        occupied = ((sampled > 0) | border & (middle < self._inset)) & (beside < 0)
         deepest = -F.max_pool3d(-_corners(distance, len(sampled)), 2, 1)[0, 0]
         slivers = border & (deepest < _SLIVER)
         side = len(sampled) // self.colors.shape[-1]
@@ -87,7 +86,7 @@ class SolidGuess:
         within = np.maximum(ndimage.distance_transform_edt(solid) - 1, 0)
         away = ndimage.distance_transform_edt(~solid) - within
         middles = torch.from_numpy(away[(slice(_HOLE, -_HOLE),) * 3]).to(self.inside)
-        cells = 2 * self.colors.shape[-1]
+        cells = self._cells
         distance = F.avg_pool3d(middles[None, None], 2, 1) * cells / len(occupied)
         if len(occupied) != cells:
             distance = F.interpolate(distance, (cells + 1,) * 3, mode="trilinear", align_corners=True)
@@ -111,16 +110,20 @@ class SolidGuess:
         return float((beside[occupied] < 1).float().mean())
 
     @property
+    def _cells(self) -> int:
+        """Cells a side of the grid of distances."""
+        return 2 * self.colors.shape[-1]
+
+    @property
     def _inset(self) -> float:
-        """Voxels by which the border moves inwards; not where no outline gives back thin parts."""
-        return 0.0 if self.outline is None else _INSET
+        """Cells by which the border moves inwards; not where no outline gives back thin parts."""
+        return 0.0 if self.outline is None else _INSET * self._cells / len(self.inside)
 
     def _distances(self, inside: Tensor) -> tuple[Tensor, Tensor]:
         """From the border (n, n, n) in cells, and voxels' (R, R, R) from what the picture shows."""
-        cells = 2 * self.colors.shape[-1]
+        cells = self._cells
         level = inside.new_full((1,) * 5, BORDER)
-        distance = border_distance(inside.clamp(0, 1)[None, None], level, cells)[0]
-        distance = distance + self._inset * cells / len(inside)
+        distance = border_distance(inside.clamp(0, 1)[None, None], level, cells)[0] + self._inset
         if self.outline is None:
             return closed(distance, torch.full_like(distance, -cells)), inside.new_full(inside.shape, -1.0)
         outline, size = self.outline, len(inside)
