@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backend_settings import backend_settings
 from ..faults import Fault
-from ..meshes.recolor import recolor, why_not_yet
+from ..meshes.recolor import recolor, sent_objects, why_not_yet
 from ..meshes.source import names_of
 from ..meshes.thumbnail import thumbnail
 from ..scene.asset import Asset
@@ -146,9 +146,13 @@ class Importer:
 
 def _has_to_wait(placement: Placement) -> str:
     """Why a result cannot go into the scene now; empty where it can."""
-    return why_not_yet(placement.recolors, open_view_layer()) or has_to_wait(
+    return why_not_yet(_recolored(placement), open_view_layer()) or has_to_wait(
         placement.edits or placement.finishes
     )
+
+
+def _recolored(placement: Placement) -> list[bpy.types.Object | None]:
+    return sent_objects(placement.recolors, placement.recolored_uids)
 
 
 def _steps_or_words(
@@ -179,8 +183,9 @@ def _steps(
 ) -> Generator[None, None, str]:
     placement, colors = arrival.placement, arrival.colors
     if colors is not None:
+        objects, parts = _recolored(placement), placement.recolors
         textures, surface = arrival.textures, arrival.surface
-        as_one_step(lambda: tell(recolor(placement.recolors, colors, textures, surface)), placement.name)
+        as_one_step(lambda: tell(recolor(objects, parts, colors, textures, surface)), placement.name)
         return ""
     asset = arrival.asset
     assert asset is not None, "it brings either"

@@ -16,7 +16,7 @@ class Placement:
     number where a structure is made to choose from, which goes into no scene. history: of the asset that a
     new one was made from, as its property trellis_history holds it. finishes: the id of the asset that gets
     a finished mesh. recolors: the objects whose meshes get the colours that come instead of an asset, and
-    how many vertices of each were sent.
+    how many vertices of each were sent; recolored_uids: of each object its session_uid.
     """
 
     name: str
@@ -29,3 +29,4 @@ class Placement:
     history: str = ""
     finishes: str = ""
     recolors: tuple[tuple[str, int], ...] = ()
+    recolored_uids: tuple[int, ...] = ()

@@ -6,6 +6,7 @@ V vertices of an object's mesh · E vertices that were sent of it, modifiers app
 
 import re
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import bpy
 import numpy as np
@@ -51,9 +52,15 @@ def why_not_recolored(objects: Sequence[bpy.types.Object]) -> str:
     return ""
 
 
-def why_not_yet(parts: Parts, view_layer: bpy.types.ViewLayer) -> str:
+def sent_objects(parts: Parts, uids: Sequence[int]) -> list[bpy.types.Object | None]:
+    """The objects of the parts, each once; by its session_uid one that was renamed since it was sent."""
+    known = {item.session_uid: item for item in bpy.data.objects}
+    return [bpy.data.objects.get(name) or known.get(uid) for name, uid in zip_longest(names_of(parts), uids)]
+
+
+def why_not_yet(objects: Sequence[bpy.types.Object | None], view_layer: bpy.types.ViewLayer) -> str:
     """What the objects' colours have to wait for, one sentence; empty where nothing is in their way."""
-    for item in filter(None, (bpy.data.objects.get(name) for name, _ in parts)):
+    for item in filter(None, objects):
         if item.mode != "OBJECT":
             return f'The colors of "{item.name}" are done: leave Edit, Sculpt or Paint Mode to receive them.'
         if item.users_scene and not item.visible_get(view_layer=view_layer):  # Blender evaluates none hidden
@@ -61,13 +68,18 @@ def why_not_yet(parts: Parts, view_layer: bpy.types.ViewLayer) -> str:
     return ""
 
 
-def recolor(parts: Parts, colors: np.ndarray, textures: Sequence[bytes], surface: tuple[float, float]) -> str:
+def recolor(
+    objects: Sequence[bpy.types.Object | None],
+    parts: Parts,
+    colors: np.ndarray,
+    textures: Sequence[bytes],
+    surface: tuple[float, float],
+) -> str:
     """Gives the objects the colours (E, 3) sRGB of all their parts. Fault where they are not as sent.
 
     textures: of each object a picture file of them on its coordinates, or none. surface: roughness and
     metallic where they are shown. Gives one sentence on where to find one of them, or "".
     """
-    objects = [bpy.data.objects.get(name) for name in names_of(parts)]
     present = [item for item in objects if item is not None]
     changed = f'"{parts[0][0]}" was changed or removed while it was colored: nothing was done to it.'
     if len(present) < len(objects):
@@ -76,7 +88,9 @@ def recolor(parts: Parts, colors: np.ndarray, textures: Sequence[bytes], surface
         source = read_objects(present, bpy.context.evaluated_depsgraph_get())
     except Fault as fault:  # it had a surface when it was sent
         raise Fault(changed) from fault
-    if source.parts != parts or len(source.vertices) != len(colors):
+    former = {item.name: name for item, name in zip(present, names_of(parts), strict=True)}
+    found = tuple((former[name], count) for name, count in source.parts)
+    if found != parts or len(source.vertices) != len(colors):
         raise Fault(changed)
     linear, owners, told = linear_from_srgb(colors), source.owners, ""
     for number, item in enumerate(present):

@@ -251,6 +251,14 @@ def test_what_was_changed_while_it_was_coloured_stays_as_it_is(varied):
     assert '"Box" was changed or removed' in session.status().fault
 
 
+def test_what_was_renamed_while_it_was_coloured_is_coloured(varied):
+    item = box()
+    bpy.ops.trellis.retexture()
+    item.name = "Crate"
+    done()
+    assert "Retexture" in item.data.color_attributes
+
+
 def test_colours_wait_until_edit_mode_is_left(varied):
     item = box()
     bpy.ops.trellis.retexture()

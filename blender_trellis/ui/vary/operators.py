@@ -151,7 +151,8 @@ class TRELLIS_OT_retexture(_Button):
         )
         if has_image:
             request = replace(request, finishing=finishing)
-        session.submit(request, Placement(chosen.name, recolors=source.parts))
+        uids = tuple(bpy.data.objects[name].session_uid for name in source.names)
+        session.submit(request, Placement(chosen.name, recolors=source.parts, recolored_uids=uids))
 
 
 def _read(chosen: Selected, context: bpy.types.Context) -> MeshSource:
