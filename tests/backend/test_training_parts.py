@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_starter import write_tiny_starter
 from training_recipe import tiny_recipe
 from training_shapes import cube, save
 
@@ -20,6 +21,7 @@ from backend.training.export import attribution
 from backend.training.loop import Trainer
 from backend.training.starter.autoencoder_structure import StructureAutoencoder, fold_latent_scale
 from backend.training.starter.finish import export
+from backend.training.starter.networks import NETWORKS
 from backend.training.starter.recipe import PARTS
 from backend.training.starter.run import StarterRun
 from backend.trellis.networks import Networks
@@ -73,6 +75,16 @@ def test_lifting_and_flows_learn_one_object(trained, tmp_path):
         before = _loss(part)
         _losses(part, config, tmp_path / f"again_{name}", 25)
         assert _loss(part) < 0.97 * before, name
+
+
+@pytest.mark.parametrize("name", ["structure_flow", "latent_flow"])
+def test_a_flow_begins_with_the_whole_of_an_initial_models(name, source, tmp_path):
+    starter = write_tiny_starter(tmp_path / "starter")
+    run = StarterRun(tiny_recipe(prior_steps=1000), source, tmp_path / "run", initial=starter)
+    ours = run.part(name).module.state_dict()
+    given = read_model(starter / NETWORKS[name][""]).state_dict()
+    assert all(torch.equal(ours[key], given[key]) for key in given)
+    assert not list((tmp_path / "run").glob("*/*")), "no examples are made before it is trained"
 
 
 def test_a_stopped_run_ends_like_one_that_was_not(source, tmp_path):

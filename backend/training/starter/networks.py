@@ -40,11 +40,13 @@ NETWORKS = {
 _OWN = "structure_head.encoder."  # the structure encoder, which this training has made anew
 
 
-def load_initial(name: str, whole: nn.Module, folder: Path, finished: bool = False) -> None:
-    """Fills a part's module as far as the folder has its networks; UserError where one has other sizes.
+def load_initial(name: str, whole: nn.Module, folder: Path, finished: bool = False) -> bool:
+    """Fills a part's module as far as the folder has its networks, and says whether it has any; UserError
+    where one has other sizes.
 
     finished: the part is not trained here, nor is what it stands on.
     """
+    found = False
     for attribute, path in NETWORKS.get(name, {}).items():
         if not (folder / f"{path}.safetensors").is_file():
             continue
@@ -59,3 +61,5 @@ def load_initial(name: str, whole: nn.Module, folder: Path, finished: bool = Fal
                 f"{folder / path} has other sizes than the recipe; train without it ({error})."
             ) from error
         log.info("%s begins with %s", name, folder / path)
+        found = True
+    return found

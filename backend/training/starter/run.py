@@ -104,10 +104,13 @@ class StarterRun(Run):
             batch = partial(color_batch, recipe, source)
             part = color_part(lifting, batch, latents.autoencoder.encoder, latents.mean, latents.std)
         else:
-            part = self._structure_flow() if name == "structure_flow" else self._latent_flow()
-        if self.initial is not None and self._lacks(name):
-            load_initial(name, part.module, self.initial)
+            return self._structure_flow() if name == "structure_flow" else self._latent_flow()
+        self._begins_with_initial(name, part.module)
         return part
+
+    def _begins_with_initial(self, name: str, module: torch.nn.Module) -> bool:
+        """Fills the module of a part without a state; whether the initial model has any of its networks."""
+        return self.initial is not None and self._lacks(name) and load_initial(name, module, self.initial)
 
     def _structure_flow(self) -> Part[Any]:
         recipe, structure, lifting = self.recipe, self.structure, self.lifting
@@ -128,7 +131,7 @@ class StarterRun(Run):
             StructureExamples,
             lambda number: examples(moved(batch(number), self.device)),
         )
-        if self._lacks("structure_flow"):
+        if not self._begins_with_initial("structure_flow", module) and self._lacks("structure_flow"):
             fit_prior(module.to(self.device), lambda number: kept(number).places, recipe.prior_steps)
         if self.device.type != "cpu":
             return structure_flow_part(module, batch, recipe.flow, examples)
@@ -153,7 +156,7 @@ class StarterRun(Run):
         kept = StoredExamples(
             self.folder / "looks", LatentExamples, lambda number: examples(moved(batch(number), self.device))
         )
-        if self._lacks("latent_flow"):
+        if not self._begins_with_initial("latent_flow", module) and self._lacks("latent_flow"):
             fit_prior(module.to(self.device), lambda number: kept(number).places, recipe.prior_steps)
         if self.device.type != "cpu":
             return latent_flow_part(module, batch, recipe.flow, examples)
