@@ -259,6 +259,16 @@ def test_a_bent_narrow_well_that_nobody_looks_into_is_closed():
     assert area[0] > 1.04 * area[2] and abs(area[1] - area[2]) < 0.02 * area[2]
 
 
+def test_what_is_seen_of_a_cavity_through_its_narrow_neck_does_not_stay_as_a_scrap():
+    grid = places(96)
+    radius = np.linalg.norm(grid, axis=-1)
+    neck = along(grid, np.zeros(3), np.array([0.0, 0.0, 0.5])) - 0.024
+    raw = drawn(np.maximum(radius - 0.42, -np.minimum(radius - 0.25, neck)))
+    _, report = finish_mesh(raw, FinishSettings(whole=False, crumbs=0, faces=0))
+    assert report.after.watertight and report.after.components == 1
+    assert report.after.volume == pytest.approx(4 / 3 * np.pi * 0.42**3, rel=0.01)
+
+
 @pytest.mark.parametrize("seed", [1, 3, 5])
 def test_splinters_that_collapsing_pinches_off_thin_spines_go(seed):
     grid, rng = places(68), np.random.default_rng(seed)
