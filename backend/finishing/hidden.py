@@ -15,7 +15,7 @@ from backend.finishing.closing import close_mesh, is_closed
 from backend.finishing.report import MeshFacts
 from backend.geometry.sights import seen_counts, seen_faces
 
-_WHOLE, _GONE = 0.99, 0.003  # share of a part's area that is seen where all of it is, and where none is
+_WHOLE, _GONE = 0.996, 0.003  # share of a part's area that is seen where all of it is, and where none is
 _LEAK = 0.95  # share below which a surface is one with slits, not one with narrow openings
 _SAMPLES = 20_000
 _MOST_HANDLES = 24  # of a sound mesh; slits between inner and outer walls are handles
@@ -80,7 +80,7 @@ def remove_hidden(mesh: ArrayMesh, sight: Sight) -> ArrayMesh:
     cut = mesh.keep(shown[number] & (keeps | rim[mesh.faces].all(axis=1)))
     closed = close_mesh(cut) if is_closed(mesh.faces) else cut
     closed = _without_scraps(closed, np.bincount(number, areas)[shown])
-    return closed if _looks_alike(closed, mesh) else outer
+    return closed if _looks_alike(closed, mesh) and _hidden(closed) < areas @ ~seen / areas.sum() else outer
 
 
 def _without_scraps(mesh: ArrayMesh, areas: np.ndarray) -> ArrayMesh:
@@ -91,15 +91,16 @@ def _without_scraps(mesh: ArrayMesh, areas: np.ndarray) -> ArrayMesh:
 
 
 def _looks_alike(made: ArrayMesh, mesh: ArrayMesh) -> bool:
-    """Whether the faces of `mesh` that several views see are still seen with `made` in its place, of which
-    less is hidden.
-    """
+    """Whether the faces of `mesh` that several views see are still seen with `made` in its place."""
     if len(made.faces) == 0:
         return False
-    centres, own = (one.vertices[one.faces].mean(axis=1) for one in (mesh, made))
-    areas, own_areas = face_areas(mesh), face_areas(made)
-    counts = seen_counts(mesh.vertices, mesh.faces, centres)
-    after = seen_counts(made.vertices, made.faces, np.concatenate([centres, own])) > 0
-    before, still, shown = counts >= _SEVERAL, after[: len(centres)], after[len(centres) :]
-    less = own_areas[~shown].sum() * areas.sum() < areas[counts == 0].sum() * own_areas.sum()
-    return bool(less and areas[before & still].sum() >= _SAME * areas[before].sum())
+    centres, areas = mesh.vertices[mesh.faces].mean(axis=1), face_areas(mesh)
+    before = seen_counts(mesh.vertices, mesh.faces, centres) >= _SEVERAL
+    still = seen_counts(made.vertices, made.faces, centres) > 0
+    return bool(areas[before & still].sum() >= _SAME * areas[before].sum())
+
+
+def _hidden(mesh: ArrayMesh) -> float:
+    """The share of a mesh's area that no view sees."""
+    areas = face_areas(mesh)
+    return float(areas @ ~sight_of(mesh).faces / areas.sum())
