@@ -199,7 +199,7 @@ class LiftingImageEncoder(nn.Module):
         planes, volumes = self.lift(pixels)
         logits = self.occupancy(pixels, volumes[-1])
         pixels = _resized(pixels, self.config.image_size)
-        share, inside = shape_share(self.structure_head, self.surface_head, logits, self._fine)
+        share, inside, counted = shape_share(self.structure_head, self.surface_head, logits, self._fine)
         structure = self.structure_head(share)
         outlines = [
             outline_of(self.config, one[3]).fitted(of[0]) for one, of in zip(pixels, inside, strict=True)
@@ -207,7 +207,14 @@ class LiftingImageEncoder(nn.Module):
         grid = torch.stack([one.seen(self.color_grid) for one in outlines])[:, None]
         colors = self.colors(pixels, planes, volumes, grid)
         solids = tuple(
-            SolidGuess(inside[n, 0], colors[n], self.surface_head, structure[n : n + 1], outline)
+            SolidGuess(
+                inside[n, 0],
+                colors[n],
+                self.surface_head,
+                structure[n : n + 1],
+                outline,
+                counted=counted[n, 0],
+            )
             for n, outline in enumerate(outlines)
         )
         aligned = self.aligned(structure, volumes)
@@ -276,7 +283,7 @@ class LiftingImageEncoder(nn.Module):
         planes, volumes = self.lift(torch.cat([pixels, pixels.flip(-1)]))
         straight, mirrored = self.structure_head.occupancy(volumes[-1]).chunk(2)
         logits = (straight + mirrored.flip(2)) / 2
-        share, _ = shape_share(self.structure_head, self.surface_head, logits, self._fine)
+        share, *_ = shape_share(self.structure_head, self.surface_head, logits, self._fine)
         guess = self.structure_head(torch.cat([share, share.flip(2)]))
         return self.tokens(planes, volumes), self.aligned(guess, volumes)
 

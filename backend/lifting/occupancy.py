@@ -28,9 +28,10 @@ def _starter_encoder() -> EncoderConfig:
 class OccupancyGuessConfig:
     """block: voxels a side of the cube that a cell of the volume tells of. encoder: the structure encoder's.
 
-    recall: a voxel counts as occupied above this share of the probability where the overlap is best; below 1
-    it rather keeps what is in doubt. sharpness: how fast it goes from empty to occupied there, in logits.
-    border_odds: what multiplies its odds where the probability of the solid crosses `border_level`.
+    recall: what a flow starts from has voxels above this share of the probability where the overlap is best;
+    below 1 it rather keeps what is in doubt. sharpness: how fast it goes from empty to occupied there, in
+    logits. border_odds: what multiplies a voxel's odds where the probability of the solid crosses
+    `border_level`, and, for voxels that count where a sample agrees with its start, `counted_level`.
     """
 
     block: int = 4
@@ -38,6 +39,7 @@ class OccupancyGuessConfig:
     sharpness: float = 10.0
     border_level: float = 0.35
     border_odds: float = 2.0
+    counted_level: float = 0.2
     encoder: EncoderConfig = field(default_factory=_starter_encoder)
 
 
@@ -72,8 +74,14 @@ class OccupancyGuess(nn.Module):
         half at the cut.
         """
         cut = torch.logit(self.config.recall * self.cut(surface).sigmoid())
-        likelier = surface + math.log(self.config.border_odds) * border
-        return torch.sigmoid(self.config.sharpness * (likelier - cut))
+        return torch.sigmoid(self.config.sharpness * (self._likelier(surface, border) - cut))
+
+    def counted(self, surface: Tensor, border: Tensor) -> Tensor:
+        """The same -> the voxels (B, 1, R, R, R) bool whose overlap with the true ones is likely the best."""
+        return self._likelier(surface, border) > self.cut(surface)
+
+    def _likelier(self, surface: Tensor, border: Tensor) -> Tensor:
+        return surface + math.log(self.config.border_odds) * border
 
     @torch.no_grad()
     def cut(self, logits: Tensor) -> Tensor:

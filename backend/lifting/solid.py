@@ -48,7 +48,8 @@ class Shape:
 class SolidGuess:
     """inside (R, R, R): how likely each voxel lies inside, `BORDER` where the border is · colors (3, r, r, r)
     in [−1, 1] · surface: what makes latents of a solid · start (1, Cz, …): the guess as a structure latent ·
-    outline: the picture's, if it is known · distance (n, n, n): to the border, once a shape is settled on.
+    outline: the picture's, if it is known · distance (n, n, n): to the border, once a shape is settled on ·
+    counted (R, R, R) bool: the structure where a sample agrees with the guess, if that is not the sample's.
     """
 
     inside: Tensor
@@ -57,18 +58,22 @@ class SolidGuess:
     start: Tensor
     outline: Outline | None = None
     distance: Tensor | None = None
+    counted: Tensor | None = None
 
     @torch.no_grad()
     def shaped(self, sampled: Tensor, guessed: Tensor) -> Shape:
         """The shape of a sample; logits (R, R, R) of its structure and of the guess's own."""
-        filled = _filled(sampled > 0)
-        inside = self.inside + _SAMPLED * (filled - _filled(guessed > 0))
+        taken, started = sampled > 0, guessed > 0
+        filled = _filled(taken)
+        inside = self.inside + _SAMPLED * (filled - _filled(started))
         # A guess may be less sure of the middle of a solid than of what is round it.
         inside = torch.maximum(inside, -F.max_pool3d(-filled[None], 5, 1, 2)[0])
         distance, beside = self._distances(inside)
         border, middle = borders(distance[None], len(sampled))[0, 0], _middles(distance, len(sampled))
+        if self.counted is not None:
+            taken = torch.where(taken == started, self.counted, taken)
         # The border passes through the outermost of the voxels that are full.
-        occupied = ((sampled > 0) | border & (middle < self._inset)) & (beside < 0)
+        occupied = (taken | border & (middle < self._inset)) & (beside < 0)
         deepest = -F.max_pool3d(-_corners(distance, len(sampled)), 2, 1)[0, 0]
         slivers = border & (deepest < _SLIVER)
         side = len(sampled) // self.colors.shape[-1]

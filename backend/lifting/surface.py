@@ -69,20 +69,24 @@ class SurfaceGuess(nn.Module):
 
 def shape_share(
     structure: OccupancyGuess, surface: SurfaceGuess, logits: Tensor, resolution: int
-) -> tuple[Tensor, Tensor]:
-    """Logits of surface and solid (B, 2, R, R, R) -> how far voxels are occupied (B, 1, R, R, R), and how
-    likely they lie inside, 0.5 where the border most likely is, for a structured latent of that resolution.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits of surface and solid (B, 2, R, R, R) -> how far voxels are occupied (B, 1, R, R, R), how likely
+    they lie inside, 0.5 where the border most likely is, for a structured latent of that resolution, and
+    which count where a sample agrees with what it started from (bool).
     """
     crossed, solid = logits.split(1, dim=1)
     lowered = (structure.cut(solid).sigmoid() / surface.config.sure).clamp(max=1)
     inside, cells, size = solid.sigmoid(), COARSE_CELLS * resolution, crossed.shape[-1]
-    # Not the solid's own border: what is occupied reaches further out, for as long as it is in doubt.
-    border = border_distance(inside, lowered * structure.config.border_level, cells)
-    share = structure.share(crossed, borders(border, size))
-    level = lowered * surface.config.level
-    outside = borders(border_distance(inside, level, cells), size)
+
+    def border(level: float) -> Tensor:
+        return borders(border_distance(inside, lowered * level, cells), size)
+
+    # Not at the solid's own border: what is occupied reaches further out, for as long as it is in doubt.
+    share = structure.share(crossed, border(structure.config.border_level))
+    counted = structure.counted(crossed, border(structure.config.counted_level))
+    outside = border(surface.config.level)
     share = torch.maximum(share, missing(outside, share > 0.5, size // resolution).float())
-    return share, inside / (2 * level)
+    return share, inside / (2 * lowered * surface.config.level), counted
 
 
 def missing(border: Tensor, occupied: Tensor, side: int) -> Tensor:

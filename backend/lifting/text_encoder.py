@@ -141,7 +141,7 @@ class LiftingTextEncoder(nn.Module):
         volume = self.volume(code)
         logits = self.structure_head.occupancy(volume)
         colors = self.colors(volume, code)
-        share, inside = shape_share(self.structure_head, self.surface_head, logits, colors.shape[-1])
+        share, inside, _ = shape_share(self.structure_head, self.surface_head, logits, colors.shape[-1])
         structure = self.structure_head(share)
         solids = zip(inside[:, 0], colors, structure.split(1), strict=True)
         return TextStarts(structure, tuple(SolidGuess(a, b, self.surface_head, c) for a, b, c in solids))

@@ -78,16 +78,18 @@ def test_a_guess_keeps_what_is_likely_enough_for_the_best_overlap(encoder):
     assert (shares[1, :, 8:] < 0.5).all()
 
 
-def test_the_border_of_the_solid_is_believed_sooner_but_not_against_the_picture(encoder):
+@pytest.mark.parametrize("counted", [False, True])
+def test_the_border_of_the_solid_is_believed_sooner_but_not_against_the_picture(encoder, counted):
     guess = encoder.structure_head
     surface = torch.full((1, 1, 16, 16, 16), -9.0)
     surface[:, :, :4] = 2.0
     nowhere = torch.zeros_like(surface, dtype=torch.bool)
-    cut = torch.logit(guess.config.recall * guess.cut(surface).sigmoid())
+    cut = torch.logit((1 if counted else guess.config.recall) * guess.cut(surface).sigmoid())
     surface[:, :, 8] = cut - 0.9 * math.log(guess.config.border_odds)
     border = nowhere.clone()
     border[:, :, [8, 12]] = True
-    without, found = (guess.share(surface, one)[0, 0] > 0.5 for one in (nowhere, border))
+    full = guess.counted if counted else lambda *logits: guess.share(*logits) > 0.5
+    without, found = (full(surface, one)[0, 0] for one in (nowhere, border))
     assert without[:4].all() and not without[4:].any()
     assert found[:4].all() and found[8].all() and not found[9:].any()
 

@@ -1,5 +1,7 @@
 """What a picture shows is there, and nothing beside it: outlines by construction, on made-up silhouettes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -140,3 +142,18 @@ def test_a_hole_in_a_sampled_surface_does_not_empty_the_solid():
     leaky[31:34, :20, 31:34] = -5
     whole, shape = (solid.shaped(one, shell).distance < 0 for one in (shell, leaky))
     assert whole.sum() > 4 / 3 * np.pi * 19**3 and (whole & ~shape).sum() < 30
+
+
+def test_the_likeliest_voxels_count_where_a_sample_agrees_with_its_guess():
+    inside = (ball(20)[:64, :64, :64] < 0).float()
+    shell = (ball(20)[:64, :64, :64].abs() < 1).float() * 10 - 5
+    counted = (ball(22)[:64, :64, :64] < 0) & (inside == 0)
+    sampled = shell.clone()
+    sampled[54:58, 31:34, 31:34], sampled[31:34, 10:14, 31:34] = 5, -5  # one place more, another less
+    surface, start = SurfaceGuess(CONFIG.surface), torch.zeros(1, 8, 16, 16, 16)
+    plain = SolidGuess(inside, torch.zeros(3, 32, 32, 32), surface, start)
+    before, shape = (one.shaped(sampled, shell) for one in (plain, replace(plain, counted=counted)))
+    agrees = (sampled > 0) == (shell > 0)
+    assert torch.equal(shape.distance, before.distance)
+    assert shape.occupied[agrees & counted].all() and not (shape.occupied & ~before.occupied & ~counted).any()
+    assert torch.equal(shape.occupied[~agrees], before.occupied[~agrees]) and shape.occupied[55, 32, 32]
