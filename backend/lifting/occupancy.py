@@ -31,7 +31,8 @@ class OccupancyGuessConfig:
     recall: what a flow starts from has voxels above this share of the probability where the overlap is best;
     below 1 it rather keeps what is in doubt. sharpness: how fast it goes from empty to occupied there, in
     logits. border_odds: what multiplies a voxel's odds where the probability of the solid crosses
-    `border_level`, and, for voxels that count where a sample agrees with its start, `counted_level`.
+    `border_level`. counted_recall, counted_level: the same for the voxels that count where a sample agrees
+    with its start.
     """
 
     block: int = 4
@@ -39,7 +40,8 @@ class OccupancyGuessConfig:
     sharpness: float = 10.0
     border_level: float = 0.35
     border_odds: float = 2.0
-    counted_level: float = 0.2
+    counted_recall: float = 1.1
+    counted_level: float = 0.15
     encoder: EncoderConfig = field(default_factory=_starter_encoder)
 
 
@@ -73,15 +75,15 @@ class OccupancyGuess(nn.Module):
         """Logits of the surface and where the solid's border is (B, 1, R, R, R) -> how far voxels are full,
         half at the cut.
         """
-        cut = torch.logit(self.config.recall * self.cut(surface).sigmoid())
-        return torch.sigmoid(self.config.sharpness * (self._likelier(surface, border) - cut))
+        return torch.sigmoid(self.config.sharpness * self._above_cut(surface, border, self.config.recall))
 
     def counted(self, surface: Tensor, border: Tensor) -> Tensor:
         """The same -> the voxels (B, 1, R, R, R) bool whose overlap with the true ones is likely the best."""
-        return self._likelier(surface, border) > self.cut(surface)
+        return self._above_cut(surface, border, self.config.counted_recall) > 0
 
-    def _likelier(self, surface: Tensor, border: Tensor) -> Tensor:
-        return surface + math.log(self.config.border_odds) * border
+    def _above_cut(self, surface: Tensor, border: Tensor, recall: float) -> Tensor:
+        cut = torch.logit(recall * self.cut(surface).sigmoid())
+        return surface + math.log(self.config.border_odds) * border - cut
 
     @torch.no_grad()
     def cut(self, logits: Tensor) -> Tensor:

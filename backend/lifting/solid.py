@@ -26,7 +26,8 @@ _SAMPLED = 0.75  # how much the difference between a sample and the guess counts
 _BLUR = 0.8  # voxels
 _MARGIN = 0.15  # cells; voxels whose middle lies no further within the outline stick out of it
 _SLIVER = -0.02  # cells; voxels that have no corner deeper inside need not be there
-_HOLE = 2  # voxels; half the width of holes in a sampled surface through which nothing leaks
+_HOLE = 2  # voxels; half the width of holes in a structure that a solid is made round
+_LEAK = 3  # the same in a sampled surface; what is closed too far is so in its start too, and cancels out
 _CRUMB = 8  # corners; smaller groups are no part of anything
 _GAP = 3  # corners; half the width of openings to what counts as hollow
 _FILLING = 0.5  # cells from the border where crumbs and tunnels were
@@ -179,6 +180,6 @@ def _filled(occupied: Tensor) -> Tensor:
     """How far voxels (R, R, R) bool, and what they enclose but for small holes, fill space: (R, R, R) in
     [0, 1], smooth. One hole in a sampled surface must not empty a solid.
     """
-    padded = np.pad(occupied.cpu().numpy(), _HOLE)
-    solid = made_solid(padded, None, _HOLE, 0)[(slice(_HOLE, -_HOLE),) * 3].astype(np.float32)
+    padded = np.pad(occupied.cpu().numpy(), _LEAK)
+    solid = made_solid(padded, None, _LEAK, 0)[(slice(_LEAK, -_LEAK),) * 3].astype(np.float32)
     return torch.from_numpy(ndimage.gaussian_filter(solid, _BLUR)).to(occupied.device)

@@ -84,7 +84,8 @@ def test_the_border_of_the_solid_is_believed_sooner_but_not_against_the_picture(
     surface = torch.full((1, 1, 16, 16, 16), -9.0)
     surface[:, :, :4] = 2.0
     nowhere = torch.zeros_like(surface, dtype=torch.bool)
-    cut = torch.logit((1 if counted else guess.config.recall) * guess.cut(surface).sigmoid())
+    recall = guess.config.counted_recall if counted else guess.config.recall
+    cut = torch.logit(recall * guess.cut(surface).sigmoid())
     surface[:, :, 8] = cut - 0.9 * math.log(guess.config.border_odds)
     border = nowhere.clone()
     border[:, :, [8, 12]] = True
