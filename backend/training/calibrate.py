@@ -30,7 +30,7 @@ SHIFTS = tuple(np.arange(-2.0, 4.01, 0.5).tolist())
 AS_PREDICTED = SamplerSettings(steps=2, cfg_strength=0.0, cfg_interval=(0.5, 1.0), strength=0.03)
 SAMPLING = {"sparse_structure_sampler": AS_PREDICTED, "slat_sampler": AS_PREDICTED}
 # Late steps, which settle details, are worse with guidance; without the early ones' it is lost where to go.
-_GUIDED = SamplerSettings(steps=4, cfg_strength=2.0, cfg_interval=(0.35, 1.0))
+_GUIDED = SamplerSettings(steps=4, cfg_strength=2.0, cfg_interval=(0.28, 1.0))
 CANDIDATES = (
     AS_PREDICTED,
     *(replace(_GUIDED, strength=strength) for strength in (0.3, 0.4, 0.5, 0.7, 1.0)),
