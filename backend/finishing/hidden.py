@@ -80,7 +80,7 @@ def remove_hidden(mesh: ArrayMesh, sight: Sight) -> ArrayMesh:
     cut = mesh.keep(shown[number] & (keeps | rim[mesh.faces].all(axis=1)))
     closed = close_mesh(cut) if is_closed(mesh.faces) else cut
     closed = _without_scraps(closed, np.bincount(number, areas)[shown])
-    return closed if _looks_alike(closed, mesh) and _hidden(closed) < areas @ ~seen / areas.sum() else outer
+    return closed if _is_better(closed, mesh, seen) else outer
 
 
 def _without_scraps(mesh: ArrayMesh, areas: np.ndarray) -> ArrayMesh:
@@ -90,17 +90,15 @@ def _without_scraps(mesh: ArrayMesh, areas: np.ndarray) -> ArrayMesh:
     return mesh.keep((np.bincount(piece, face_areas(mesh)) >= least)[piece])
 
 
-def _looks_alike(made: ArrayMesh, mesh: ArrayMesh) -> bool:
-    """Whether the faces of `mesh` that several views see are still seen with `made` in its place."""
+def _is_better(made: ArrayMesh, mesh: ArrayMesh, seen: np.ndarray) -> bool:
+    """Whether the faces of `mesh` that several views see are still seen with `made` in its place, and less of
+    that is hidden than of `mesh`, whose faces (F,) are `seen` or not.
+    """
     if len(made.faces) == 0:
         return False
-    centres, areas = mesh.vertices[mesh.faces].mean(axis=1), face_areas(mesh)
+    centres, areas, own_areas = mesh.vertices[mesh.faces].mean(axis=1), face_areas(mesh), face_areas(made)
+    shown, still = seen_faces(made.vertices, made.faces, centres, behind=2.0)
+    if own_areas @ ~shown * areas.sum() >= areas @ ~seen * own_areas.sum():
+        return False
     before = seen_counts(mesh.vertices, mesh.faces, centres) >= _SEVERAL
-    still = seen_counts(made.vertices, made.faces, centres) > 0
     return bool(areas[before & still].sum() >= _SAME * areas[before].sum())
-
-
-def _hidden(mesh: ArrayMesh) -> float:
-    """The share of a mesh's area that no view sees."""
-    areas = face_areas(mesh)
-    return float(areas @ ~sight_of(mesh).faces / areas.sum())
