@@ -54,8 +54,11 @@ def why_not_recolored(objects: Sequence[bpy.types.Object]) -> str:
 
 def sent_objects(parts: Parts, uids: Sequence[int]) -> list[bpy.types.Object | None]:
     """The objects of the parts, each once; by its session_uid one that was renamed since it was sent."""
-    known = {item.session_uid: item for item in bpy.data.objects}
-    return [bpy.data.objects.get(name) or known.get(uid) for name, uid in zip_longest(names_of(parts), uids)]
+    everything = bpy.data.objects
+    return [
+        everything.get(name) or next((item for item in everything if item.session_uid == uid), None)
+        for name, uid in zip_longest(names_of(parts), uids)
+    ]
 
 
 def why_not_yet(objects: Sequence[bpy.types.Object | None], view_layer: bpy.types.ViewLayer) -> str:

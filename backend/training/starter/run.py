@@ -112,6 +112,13 @@ class StarterRun(Run):
         """Fills the module of a part without a state; whether the initial model has any of its networks."""
         return self.initial is not None and self._lacks(name) and load_initial(name, module, self.initial)
 
+    def _begin_flow(
+        self, name: str, module: AlignedStructureFlowModel | AlignedSLatFlowModel, kept: StoredExamples[Any]
+    ) -> None:
+        """With the initial model's weights, or else with a prior that is fitted to the examples."""
+        if not self._begins_with_initial(name, module) and self._lacks(name):
+            fit_prior(module.to(self.device), lambda number: kept(number).places, self.recipe.prior_steps)
+
     def _structure_flow(self) -> Part[Any]:
         recipe, structure, lifting = self.recipe, self.structure, self.lifting
         config = recipe.loops["structure_flow"]
@@ -131,8 +138,7 @@ class StarterRun(Run):
             StructureExamples,
             lambda number: examples(moved(batch(number), self.device)),
         )
-        if not self._begins_with_initial("structure_flow", module) and self._lacks("structure_flow"):
-            fit_prior(module.to(self.device), lambda number: kept(number).places, recipe.prior_steps)
+        self._begin_flow("structure_flow", module, kept)
         if self.device.type != "cpu":
             return structure_flow_part(module, batch, recipe.flow, examples)
         # The encoder takes a processor as long as the flow does, so its answers come again.
@@ -156,8 +162,7 @@ class StarterRun(Run):
         kept = StoredExamples(
             self.folder / "looks", LatentExamples, lambda number: examples(moved(batch(number), self.device))
         )
-        if not self._begins_with_initial("latent_flow", module) and self._lacks("latent_flow"):
-            fit_prior(module.to(self.device), lambda number: kept(number).places, recipe.prior_steps)
+        self._begin_flow("latent_flow", module, kept)
         if self.device.type != "cpu":
             return latent_flow_part(module, batch, recipe.flow, examples)
         return latent_flow_part(module, kept, recipe.flow)
