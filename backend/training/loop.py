@@ -1,4 +1,4 @@
-"""The training loop of every part: batches by number, AdamW, moving average, a state that resumes exactly.
+"""The training loop of every part: batches by number, moving average, a state that resumes exactly.
 
 Batches and noise depend on the seed and the batch's number alone, so a run that was killed and resumed equals
 one that was not, and several processes equal one that takes as many batches a step.
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from backend.training.data.feeding import Workers, feed, moved
 from backend.training.distributed import ALONE, World
 from backend.training.log import TrainingLog, draw_curves
+from backend.training.optimizers import load_state, optimizers_of, state_of
 from backend.training.schedule import AdaptiveClip, MovingAverage, learning_rate_factor
 from backend.training.state import State, read_state, write_state
 
@@ -32,13 +33,15 @@ Batch = TypeVar("Batch")
 class LoopConfig:
     """How long and how fast one part is trained; `minutes` of 0 leaves the length to `steps`.
 
-    `accumulate` batches make a step. Batches are made by `workers`.
+    `accumulate` batches make a step. Batches are made by `workers`. The optimiser is AdamW or, for the
+    weights of layers, Muon.
     """
 
     steps: int = 10_000
     minutes: float = 0.0
     learning_rate: float = 5e-4
     weight_decay: float = 0.0
+    muon: bool = False
     warm_up: int = 100
     clip: float = 1.0
     ema: float = 0.99
@@ -90,8 +93,8 @@ class Trainer:
         self.world = world
         part.module.to(device)
         self.parameters = [p for p in part.module.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+        self.optimizers = optimizers_of(
+            self.parameters, config.learning_rate, config.weight_decay, config.muon
         )
         self.average = MovingAverage(part.module, config.ema)
         self.clip = AdaptiveClip(config.clip)
@@ -153,9 +156,9 @@ class Trainer:
     def train_step(self, *batches: Any) -> dict[str, Any]:
         """One optimiser step on one batch or, accumulating, several; returns the numbers to log."""
         factor = learning_rate_factor(self.step, self.config.warm_up, self.progress)
-        for group in self.optimizer.param_groups:
+        for group in (group for one in self.optimizers for group in one.param_groups):
             group["lr"] = self.config.learning_rate * factor
-        self.optimizer.zero_grad(set_to_none=True)
+        self.part.module.zero_grad()
         total = torch.zeros((), device=self.device)
         numbers: dict[str, Any] = {}
         for number, batch in zip(self._numbers(self.step), batches, strict=False):
@@ -166,7 +169,8 @@ class Trainer:
             total += loss.detach() / len(batches)
         self.world.average_gradients(self.parameters)
         norm = self.clip(self.parameters)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step += 1
         self.average.update(self.part.module, self.step)
         return {"loss": total, "norm": norm, "lr": self.config.learning_rate * factor, **numbers}
@@ -175,8 +179,8 @@ class Trainer:
         """Writes weights, averages, optimiser and counters in one atomic file."""
         if self.world.leads:
             counters = {"step": self.step, "seconds": self.seconds, "norms": self.clip.norms}
-            optimizer = self.optimizer.state_dict()["state"]
-            state = State(self.part.module.state_dict(), self.average.shadow, optimizer, counters)
+            remembered = state_of(self.optimizers)
+            state = State(self.part.module.state_dict(), self.average.shadow, remembered, counters)
             write_state(self.path, state)
         self.world.wait()
 
@@ -184,8 +188,7 @@ class Trainer:
         state = read_state(self.path)
         self.part.module.load_state_dict(state.model, strict=False)
         self.average.load(state.ema)
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
+        load_state(self.optimizers, state.optimizer)
         self.step, self.seconds = state.counters["step"], state.counters["seconds"]
         self.clip.load(state.counters["norms"])
 

@@ -7,7 +7,7 @@ file's metadata.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from backend.errors import UserError
 from backend.files import atomic_path
 
+OptimizerState: TypeAlias = dict[int, dict[str, Tensor]]  # by parameter number
+
 
 @dataclass(frozen=True)
 class State:
@@ -23,7 +25,7 @@ class State:
 
     model: dict[str, Tensor]
     ema: dict[str, Tensor]
-    optimizer: dict[int, dict[str, Tensor]]
+    optimizer: OptimizerState
     counters: dict[str, Any]
 
 
@@ -48,7 +50,7 @@ def read_state(path: Path) -> State:
         raise UserError(
             f"The training state {path} is damaged ({error}); remove it to begin again."
         ) from error
-    optimizer: dict[int, dict[str, Tensor]] = {}
+    optimizer: OptimizerState = {}
     for key, value in _below(tensors, "optimizer.").items():
         index, name = key.split(".", 1)
         optimizer.setdefault(int(index), {})[name] = value

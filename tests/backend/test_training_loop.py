@@ -55,11 +55,13 @@ def test_two_processes_learn_what_one_does_from_both_their_batches(tmp_path):
     assert [int(line.split(",")[0]) for line in lines[1:]] == [1, 2, 3, 4, 5]
 
 
-def test_a_run_in_pieces_ends_like_one_without(tmp_path):
-    whole = Trainer(layer_part(), config(), tmp_path / "whole")
+@pytest.mark.parametrize("muon", [False, True])
+def test_a_run_in_pieces_ends_like_one_without(tmp_path, muon):
+    whole = Trainer(layer_part(64), config(muon=muon), tmp_path / "whole")
+    assert len(whole.optimizers) == 1 + muon
     whole.run()
-    Trainer(layer_part(), config(), tmp_path / "pieces").run(until=0.0)
-    trainer = Trainer(layer_part(), config(), tmp_path / "pieces")
+    Trainer(layer_part(64), config(muon=muon), tmp_path / "pieces").run(until=0.0)
+    trainer = Trainer(layer_part(64), config(muon=muon), tmp_path / "pieces")
     assert trainer.step == 1 and not trainer.finished
     trainer.run()
     assert trainer.finished

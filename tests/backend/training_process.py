@@ -19,15 +19,15 @@ class Pair:
     y: Tensor
 
 
-def layer_part() -> Part[Pair]:
+def layer_part(width: int = 4) -> Part[Pair]:
     """A layer that learns from numbered batches and numbered noise."""
     torch.manual_seed(3)
-    module = nn.Linear(4, 2)
+    module = nn.Linear(width, width // 2)
 
     def batch(number: int) -> Pair:
         generator = torch.Generator().manual_seed(number)
-        x = torch.randn(8, 4, generator=generator)
-        return Pair(x, x[:, :2] * number)
+        x = torch.randn(8, width, generator=generator)
+        return Pair(x, x[:, : width // 2] * number)
 
     def loss(batch: Pair, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         noise = torch.randn(batch.y.shape, generator=generator)

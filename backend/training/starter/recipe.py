@@ -117,7 +117,7 @@ class Recipe:
         default_factory=lambda: {
             "structure_autoencoder": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=6),
             "latent_autoencoder": LoopConfig(steps=20_000, learning_rate=1e-3, minutes=12),
-            "lifting": LoopConfig(steps=100_000, learning_rate=8e-4, minutes=30),
+            "lifting": LoopConfig(steps=100_000, learning_rate=8e-4, minutes=30, muon=True),
             "colors": LoopConfig(steps=20_000, learning_rate=8e-4, minutes=6),
             "structure_flow": LoopConfig(steps=50_000, learning_rate=5e-4, minutes=25, ema=0.998),
             "latent_flow": LoopConfig(steps=50_000, learning_rate=5e-4, minutes=8),
