@@ -28,6 +28,7 @@ _MARGIN = 0.15  # cells; voxels whose middle lies no further within the outline 
 _SLIVER = -0.02  # cells; voxels that have no corner deeper inside need not be there
 _HOLE = 2  # voxels; half the width of holes in a structure that a solid is made round
 _LEAK = 3  # the same in a sampled surface; what is closed too far is so in its start too, and cancels out
+_LONE = 3  # voxels; where fewer lie together that a sample adds or takes away, it is noise
 _CRUMB = 8  # corners; smaller groups are no part of anything
 _GAP = 3  # corners; half the width of openings to what counts as hollow
 _FILLING = 0.5  # cells from the border where crumbs and tunnels were
@@ -64,7 +65,9 @@ class SolidGuess:
     @torch.no_grad()
     def shaped(self, sampled: Tensor, guessed: Tensor) -> Shape:
         """The shape of a sample; logits (R, R, R) of its structure and of the guess's own."""
-        taken, started = sampled > 0, guessed > 0
+        started = guessed > 0
+        changed = _in_groups((sampled > 0) != started)
+        taken = started ^ changed
         filled = _filled(taken)
         inside = self.inside + _SAMPLED * (filled - _filled(started))
         # A guess may be less sure of the middle of a solid than of what is round it.
@@ -72,7 +75,7 @@ class SolidGuess:
         distance, beside = self._distances(inside)
         border, middle = borders(distance[None], len(sampled))[0, 0], _middles(distance, len(sampled))
         if self.counted is not None:
-            taken = torch.where(taken == started, self.counted, taken)
+            taken = torch.where(changed, taken, self.counted)
         # The border passes through the outermost of the voxels that are full.
         occupied = (taken | border & (middle < self._inset)) & (beside < 0)
         deepest = -F.max_pool3d(-_corners(distance, len(sampled)), 2, 1)[0, 0]
@@ -174,6 +177,12 @@ def _corners(corners: Tensor, size: int) -> Tensor:
     if len(corners) == size + 1:
         return corners[None, None]
     return F.interpolate(corners[None, None], (size + 1,) * 3, mode="trilinear", align_corners=True)
+
+
+def _in_groups(changed: Tensor) -> Tensor:
+    """Those of the voxels (R, R, R) bool that have at least `_LONE`, themselves among them, within 3³."""
+    together = F.avg_pool3d(changed[None, None].float(), 3, 1, 1, divisor_override=1)[0, 0]
+    return changed & (together > _LONE - 0.5)
 
 
 def _filled(occupied: Tensor) -> Tensor:
