@@ -182,7 +182,7 @@ def _corners(corners: Tensor, size: int) -> Tensor:
 def _in_groups(changed: Tensor) -> Tensor:
     """Those of the voxels (R, R, R) bool that have at least `_LONE`, themselves among them, within 3³."""
     together = F.avg_pool3d(changed[None, None].float(), 3, 1, 1, divisor_override=1)[0, 0]
-    return changed & (together > _LONE - 0.5)
+    return changed & (together >= _LONE)
 
 
 def _filled(occupied: Tensor) -> Tensor:
