@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from backend.errors import UserError
 from backend.training.data.feeding import Workers, feed, moved
 from backend.training.distributed import ALONE, World
 from backend.training.log import TrainingLog, draw_curves
@@ -186,9 +187,15 @@ class Trainer:
 
     def _load(self) -> None:
         state = read_state(self.path)
-        self.part.module.load_state_dict(state.model, strict=False)
+        try:
+            self.part.module.load_state_dict(state.model, strict=False)
+            load_state(self.optimizers, state.optimizer)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"The training state {self.path} is that of another network or optimiser; remove it to begin"
+                " again."
+            ) from error
         self.average.load(state.ema)
-        load_state(self.optimizers, state.optimizer)
         self.step, self.seconds = state.counters["step"], state.counters["seconds"]
         self.clip.load(state.counters["norms"])
 

@@ -51,11 +51,21 @@ def state_of(optimizers: Iterable[torch.optim.Optimizer]) -> OptimizerState:
 
 
 def load_state(optimizers: Iterable[torch.optim.Optimizer], state: OptimizerState) -> None:
-    """Takes over what `state_of` gave of the same optimisers."""
+    """Takes over what `state_of` gave of the same optimisers; ValueError when it is that of others."""
     numbers = itertools.count()
     for one in optimizers:
         own = {place: state.get(next(numbers), {}) for place, _ in enumerate(_parameters(one))}
+        for place, parameter in enumerate(_parameters(one)):
+            if own[place] and not _fits(own[place], one, parameter):
+                raise ValueError(
+                    f"parameter {place} was moved by another optimiser than {type(one).__name__}"
+                )
         one.load_state_dict({"state": own, "param_groups": one.state_dict()["param_groups"]})
+
+
+def _fits(remembered: dict[str, Tensor], optimizer: torch.optim.Optimizer, parameter: Tensor) -> bool:
+    name = "momentum_buffer" if isinstance(optimizer, LayerMuon) else "exp_avg"
+    return name in remembered and remembered[name].shape == parameter.shape
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:

@@ -55,6 +55,20 @@ def test_two_processes_learn_what_one_does_from_both_their_batches(tmp_path):
     assert [int(line.split(",")[0]) for line in lines[1:]] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize(
+    "other",
+    [(layer_part(64), config(muon=True)), (layer_part(48), config(muon=False))],
+    ids=["Muon", "sizes"],
+)
+def test_a_state_of_another_optimiser_or_network_is_refused_and_kept(tmp_path, other):
+    begun = Trainer(layer_part(64), config(muon=False), tmp_path)
+    begun.run()
+    before = begun.path.read_bytes()
+    with pytest.raises(UserError, match="another network or optimiser; remove it to begin again"):
+        Trainer(*other, tmp_path)
+    assert begun.path.read_bytes() == before
+
+
 @pytest.mark.parametrize("muon", [False, True])
 def test_a_run_in_pieces_ends_like_one_without(tmp_path, muon):
     whole = Trainer(layer_part(64), config(muon=muon), tmp_path / "whole")
