@@ -53,12 +53,11 @@ def why_not_recolored(objects: Sequence[bpy.types.Object]) -> str:
 
 
 def sent_objects(parts: Parts, uids: Sequence[int]) -> list[bpy.types.Object | None]:
-    """The objects of the parts, each once; by its session_uid one that was renamed since it was sent."""
-    everything = bpy.data.objects
-    return [
-        everything.get(name) or next((item for item in everything if item.session_uid == uid), None)
-        for name, uid in zip_longest(names_of(parts), uids)
-    ]
+    """The objects of the parts, each once: by their session_uid, for one may be renamed or have another's
+    name since they were sent; by name where none has it, as in a file that was opened again.
+    """
+    by_uid = {item.session_uid: item for item in bpy.data.objects}
+    return [by_uid.get(uid) or bpy.data.objects.get(name) for name, uid in zip_longest(names_of(parts), uids)]
 
 
 def why_not_yet(objects: Sequence[bpy.types.Object | None], view_layer: bpy.types.ViewLayer) -> str:

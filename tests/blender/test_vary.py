@@ -259,6 +259,19 @@ def test_what_was_renamed_while_it_was_coloured_is_coloured(varied):
     assert "Retexture" in item.data.color_attributes
 
 
+def test_objects_that_changed_names_while_they_were_coloured_are_coloured(varied):
+    first = box(name="First")
+    bpy.ops.mesh.primitive_uv_sphere_add(segments=12, ring_count=8, location=(3, 0, 0))
+    second = bpy.context.object
+    second.name = "Second"
+    first.select_set(True)
+    bpy.ops.trellis.retexture()
+    first.name, second.name = "Third", "First"
+    first.name = "Second"
+    done()
+    assert all("Retexture" in item.data.color_attributes for item in (first, second))
+
+
 def test_colours_wait_until_edit_mode_is_left(varied):
     item = box()
     bpy.ops.trellis.retexture()
