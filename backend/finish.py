@@ -21,6 +21,7 @@ from backend.geometry.mesh_files import Asset, load_asset
 from backend.measures.finish_scores import FinishScores, finish_scores
 from backend.representations.glb import write_glb
 from backend.representations.mesh import Mesh
+from blender_trellis.batch.plan import distinct_name
 
 log = logging.getLogger(__name__)
 DEFAULT = "film"
@@ -31,6 +32,8 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     reports: dict[str, dict[str, Any]] = {}
     lines: list[str] = []
+    taken: set[str] = set()
+    failed = False
     try:
         settings = settings_of(options)
         make_writable_folder(options.output)
@@ -39,16 +42,20 @@ def main(argv: Sequence[str]) -> int:
         return 2
     for path in options.mesh:
         try:
-            report, scores = _finish(path, options.output, settings, options.scores)
-            reports[path.name] = asdict(report) | ({} if scores is None else {"scores": asdict(scores)})
-            lines.append(f"{path.name}\n{words(report)}{'' if scores is None else _scores(scores)}")
+            target = options.output / f"{distinct_name(f'{path.stem}_finished', taken)}.glb"
+            report, scores = _finish(path, target, settings, options.scores)
+            name = path.name if path.name not in reports else str(path)
+            reports[name] = asdict(report) | ({} if scores is None else {"scores": asdict(scores)})
+            said = words(report) + ("" if scores is None else _scores(scores))
+            lines.append(f"{path} → {target.name}\n{said}")
         except UserError as error:
+            failed = True
             sys.stderr.write(f"{error}\n")
     if options.json:
         sys.stdout.write(json.dumps(reports) + "\n")
     else:
         sys.stdout.write("".join(lines))
-    return 0 if len(reports) == len(options.mesh) else 1 if reports else 2
+    return (1 if reports else 2) if failed else 0
 
 
 def settings_of(options: argparse.Namespace) -> FinishSettings:
@@ -105,9 +112,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _finish(
-    path: Path, folder: Path, settings: FinishSettings, scored: bool
+    path: Path, target: Path, settings: FinishSettings, scored: bool
 ) -> tuple[FinishReport, FinishScores | None]:
-    target = folder / f"{path.stem}_finished.glb"
     check_target(target)
     raw = mesh_of(load_asset(path))
     mesh, report = finish_mesh(raw, settings)

@@ -517,6 +517,18 @@ def test_the_command_reads_files_and_writes_finished_ones(tmp_path, capsys):
     assert main([files[0], "--output", str(tmp_path), "--faces", "-3"]) == 2
 
 
+def test_the_command_keeps_both_results_of_files_of_one_name(tmp_path, capsys):
+    for name, size in (("a/ball.ply", 1.0), ("b/ball.ply", 2.0), ("a/Ball.stl", 3.0)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        trimesh.creation.box((size, size, size)).export(tmp_path / name)
+    files = [str(tmp_path / name) for name in ("a/ball.ply", "b/ball.ply", "a/Ball.stl")]
+    assert main([*files, "--output", str(tmp_path), "--resolution", "32", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == ["ball.ply", files[1], "Ball.stl"]
+    made = ("ball_finished.glb", "ball_finished_2.glb", "Ball_finished_3.glb")
+    sizes = [trimesh.load(tmp_path / name, force="mesh").extents.max() for name in made]
+    np.testing.assert_allclose(sizes, [1, 2, 3], rtol=0.02)
+
+
 @pytest.mark.parametrize(("preset", "kinds"), [("raw", ["mesh"]), ("mobile", ["mesh", "finished_mesh"])])
 def test_the_finished_mesh_comes_after_the_raw_one(preset, kinds):
     raw = mesh_of(sphere())
