@@ -1,8 +1,8 @@
 """glTF files as trimesh scenes, with the colours that the format's rules give to every vertex.
 
-trimesh itself drops vertex colours beside a material and takes linear colours and 16-bit values for 8-bit
-sRGB. So colours and texture coordinates are renamed before it parses the file: it hands on attributes of
-unknown names as stored.
+trimesh itself drops vertex colours beside a material, takes linear colours and 16-bit values for 8-bit sRGB,
+and knows no fractions that are stored as integers (KHR_mesh_quantization). So such attributes get names of
+their own before it parses the file: it hands on attributes of unknown names as stored.
 Dims: V vertices · P places on faces.
 """
 
@@ -26,9 +26,11 @@ from trimesh.visual.material import PBRMaterial
 from backend.errors import UserError
 
 SUFFIXES = (".glb", ".gltf")
-_COLOR, _UV = "_COLOR", "_UV"
+_COLOR, _UV, _PLACE = "_COLOR", "_UV", "_PLACE"
+_WHOLE_UV = "_WHOLE_UV"  # coordinates that are integers, made fractions by the texture's transformation
 _SPECULAR = "KHR_materials_pbrSpecularGlossiness"
 _DRACO, _MESHOPT = "KHR_draco_mesh_compression", "EXT_meshopt_compression"
+_FLOAT = 5126  # the component type of single precision
 _HEADER, _CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")
 
 
@@ -77,8 +79,11 @@ def read_gltf(path: Path) -> list[Part]:
         resolver=FilePathResolver(str(path)),
         process=False,
     )
+    for mesh in scene.geometry.values():
+        if isinstance(mesh, trimesh.Trimesh) and _PLACE in mesh.vertex_attributes:
+            mesh.vertices = _unit_range(mesh.vertex_attributes[_PLACE])
     meshes = [mesh for mesh in scene.dump() if isinstance(mesh, trimesh.Trimesh)]
-    return [Part(mesh, _own_uv(mesh), partial(_colors, mesh, document)) for mesh in meshes]
+    return [Part(mesh, _own_uv(mesh, document), partial(_colors, mesh, document)) for mesh in meshes]
 
 
 def _check_compression(path: Path, document: dict[str, Any]) -> None:
@@ -92,7 +97,8 @@ def _check_compression(path: Path, document: dict[str, Any]) -> None:
 
 
 def _rename_attributes(document: dict[str, Any]) -> None:
-    """Give colours and texture coordinates names of their own, and materials their number as name.
+    """Give colours, texture coordinates and places in fractions names of their own, and materials their
+    number as name.
 
     The older materials of specular and glossiness become plain ones of their diffuse colour.
     """
@@ -103,10 +109,17 @@ def _rename_attributes(document: dict[str, Any]) -> None:
         if older is not None:
             names = {"diffuseFactor": "baseColorFactor", "diffuseTexture": "baseColorTexture"}
             material["pbrMetallicRoughness"] = {new: older[old] for old, new in names.items() if old in older}
+    accessors = document.get("accessors", [])
     for mesh in document.get("meshes", []):
         for primitive in mesh["primitives"]:
             material = materials[primitive["material"]] if "material" in primitive else {}
-            names = {"COLOR_0": _COLOR, f"TEXCOORD_{_base_texture(material).get('texCoord', 0)}": _UV}
+            uv = f"TEXCOORD_{_base_texture(material).get('texCoord', 0)}"
+            stored = accessors[primitive["attributes"][uv]] if uv in primitive["attributes"] else {}
+            whole = stored.get("componentType") != _FLOAT and not stored.get("normalized", False)
+            names = {"COLOR_0": _COLOR, uv: _WHOLE_UV if whole else _UV}
+            place = primitive["attributes"].get("POSITION")
+            if place is not None and accessors[place].get("normalized", False):
+                primitive["attributes"][_PLACE] = place
             packed = primitive.get("extensions", {}).get(_DRACO, {})
             for holder in (primitive, packed):
                 attributes = holder.get("attributes", {})
@@ -124,10 +137,25 @@ def _base_texture(material: dict[str, Any]) -> dict[str, Any]:
     return _base(material).get("baseColorTexture", {})
 
 
-def _own_uv(mesh: trimesh.Trimesh) -> np.ndarray | None:
-    if _UV not in mesh.vertex_attributes:
-        return None
-    return np.array([0.0, 1.0]) + _unit_range(mesh.vertex_attributes[_UV]) * (1.0, -1.0)
+def _own_uv(mesh: trimesh.Trimesh, document: dict[str, Any]) -> np.ndarray | None:
+    uv = _uv(mesh)
+    if uv is not None and _WHOLE_UV in mesh.vertex_attributes:
+        uv = _transformed(uv, _base_texture(_material(mesh, document)))
+    return None if uv is None else np.array([0.0, 1.0]) + uv * (1.0, -1.0)
+
+
+def _uv(mesh: trimesh.Trimesh) -> np.ndarray | None:
+    """(V, 2) as stored, origin in the upper left corner, before the texture's transformation."""
+    found = mesh.vertex_attributes
+    if _WHOLE_UV in found:
+        return np.asarray(found[_WHOLE_UV], np.float64)
+    return _unit_range(found[_UV]) if _UV in found else None
+
+
+def _material(mesh: trimesh.Trimesh, document: dict[str, Any]) -> dict[str, Any]:
+    """The mesh's, as stored; {} without."""
+    name = getattr(getattr(mesh.visual, "material", None), "name", None)
+    return {} if name is None else document["materials"][int(name)]
 
 
 def _colors(mesh: trimesh.Trimesh, document: dict[str, Any], at: At) -> np.ndarray:
@@ -135,24 +163,26 @@ def _colors(mesh: trimesh.Trimesh, document: dict[str, Any], at: At) -> np.ndarr
     linear = np.ones((len(at(np.asarray(mesh.vertices))), 3))
     if _COLOR in mesh.vertex_attributes:
         linear *= at(_unit_range(mesh.vertex_attributes[_COLOR])[:, :3])
-    material = getattr(mesh.visual, "material", None)
+    material, uv = getattr(mesh.visual, "material", None), _uv(mesh)
     if isinstance(material, PBRMaterial) and material.name is not None:
-        stored = document["materials"][int(material.name)]
+        stored = _material(mesh, document)
         linear *= np.array(_base(stored).get("baseColorFactor", [1.0, 1.0, 1.0, 1.0]))[:3]
-        image = material.baseColorTexture
-        if image is not None and _UV in mesh.vertex_attributes:
-            linear *= _texture_colors(
-                image, at(_unit_range(mesh.vertex_attributes[_UV])), _base_texture(stored)
-            )
+        if material.baseColorTexture is not None and uv is not None:
+            placed = _transformed(at(uv), _base_texture(stored))
+            linear *= _texture_colors(material.baseColorTexture, placed)
     return np.rint(_srgb_from_linear(linear.clip(0, 1)) * 255).astype(np.uint8)
 
 
-def _texture_colors(image: Image.Image, uv: np.ndarray, texture: dict[str, Any]) -> np.ndarray:
-    """Linear colours (V, 3) of the texels nearest to `uv` (V, 2), whose origin is the upper left corner."""
+def _transformed(uv: np.ndarray, texture: dict[str, Any]) -> np.ndarray:
+    """Coordinates (V, 2) as the texture's KHR_texture_transform places them."""
     placed = texture.get("extensions", {}).get("KHR_texture_transform", {})
     angle, scale = placed.get("rotation", 0.0), np.array(placed.get("scale", [1.0, 1.0]))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    uv = (uv * scale) @ turn + np.array(placed.get("offset", [0.0, 0.0]))
+    return (uv * scale) @ turn + np.array(placed.get("offset", [0.0, 0.0]))
+
+
+def _texture_colors(image: Image.Image, uv: np.ndarray) -> np.ndarray:
+    """Linear colours (V, 3) of the texels nearest to `uv` (V, 2), whose origin is the upper left corner."""
     texels = np.asarray(image.convert("RGB"), dtype=np.float64) / 255
     size = np.array([image.width, image.height])
     # The border itself belongs to the last texel; beyond it the texture repeats.
@@ -162,9 +192,11 @@ def _texture_colors(image: Image.Image, uv: np.ndarray, texture: dict[str, Any])
 
 
 def _unit_range(values: ArrayLike) -> np.ndarray:
-    """Stored values as floats; integers are fractions of their type's largest."""
+    """Stored values as floats; integers are fractions of their type's largest, −1 at least."""
     values = np.asarray(values)
-    return values / np.iinfo(values.dtype).max if values.dtype.kind in "iu" else values.astype(np.float64)
+    if values.dtype.kind not in "iu":
+        return values.astype(np.float64)
+    return np.maximum(values / np.iinfo(values.dtype).max, -1.0)
 
 
 def _srgb_from_linear(color: np.ndarray) -> np.ndarray:

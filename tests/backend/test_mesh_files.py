@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import struct
+from base64 import b64encode
+from collections.abc import Set
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +13,30 @@ import torch
 import trimesh
 
 from backend.errors import UserError
-from backend.geometry.mesh_files import load_asset, read_catalogue
+from backend.geometry.mesh_files import load_asset, read_catalogue, read_parts
 from backend.representations.glb import write_glb
 from backend.representations.mesh import Mesh
 
 TRIANGLE = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4")
-COMPONENTS = {"u1": 5121, "u2": 5123, "u4": 5125, "f4": 5126}
+COMPONENTS = {"i2": 5122, "u1": 5121, "u2": 5123, "u4": 5125, "f4": 5126}
 KINDS = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
 
 
 def write_gltf_file(
-    path: Path, primitives: list[dict], materials: list[dict], nodes: list[dict], **more
+    path: Path,
+    primitives: list[dict],
+    materials: list[dict],
+    nodes: list[dict],
+    whole: Set[str] = set(),
+    **more,
 ) -> None:
-    """A .glb of one mesh; a primitive maps attributes to arrays, "indices" too, and names its material."""
+    """A .glb of one mesh; a primitive maps attributes to arrays, "indices" too, and names its material.
+
+    Integers are fractions, but for the attributes that are `whole`.
+    """
     binary, views, accessors, stored = b"", [], [], []
 
-    def accessor(values: np.ndarray) -> int:
+    def accessor(name: str, values: np.ndarray) -> int:
         nonlocal binary
         binary += b"\0" * (-len(binary) % 4)
         views.append({"buffer": 0, "byteOffset": len(binary), "byteLength": values.nbytes})
@@ -34,12 +44,16 @@ def write_gltf_file(
         width = values.shape[1] if values.ndim == 2 else 1
         component = COMPONENTS[values.dtype.str[1:]]
         entry = {"bufferView": len(views) - 1, "componentType": component, "count": len(values)}
-        normalized = {"normalized": True} if values.ndim == 2 and values.dtype.kind == "u" else {}
-        accessors.append(entry | {"type": KINDS[width]} | normalized)
+        fractions = (
+            {"normalized": True}
+            if values.ndim == 2 and values.dtype.kind in "iu" and name not in whole
+            else {}
+        )
+        accessors.append(entry | {"type": KINDS[width]} | fractions)
         return len(accessors) - 1
 
     for primitive in primitives:
-        arrays = {name: accessor(v) for name, v in primitive.items() if isinstance(v, np.ndarray)}
+        arrays = {name: accessor(name, v) for name, v in primitive.items() if isinstance(v, np.ndarray)}
         entry = {"indices": arrays.pop("indices")} if "indices" in arrays else {}
         material = {"material": primitive["material"]} if "material" in primitive else {}
         stored.append({"attributes": arrays} | entry | material)
@@ -131,6 +145,40 @@ def test_a_texture_is_multiplied_with_the_rest(tmp_path):
         mesh.export(tmp_path / name)
         colors = load_asset(tmp_path / name).corner_colors[0]
         assert np.abs(colors.astype(int) - [[255, 0, 0], [188, 188, 188], [0, 0, 255]]).max() <= 1
+
+
+def test_places_and_coordinates_may_be_integers(tmp_path):
+    """As KHR_mesh_quantization has them: places as signed fractions that the node scales and moves, texture
+    coordinates as whole numbers that the texture's transformation makes fractions.
+    """
+    from PIL import Image
+
+    steps = np.array([[512, 1536], [3584, 1536], [512, 3584]], "<u2")
+    image = Image.new("RGB", (2, 2))
+    for place, color in {(0, 0): (255, 0, 0), (1, 0): (0, 255, 0), (0, 1): (0, 0, 255)}.items():
+        image.putpixel(place, color)
+    image.save(tmp_path / "image.png")
+    transform = {"KHR_texture_transform": {"scale": [1 / 4096, 1 / 4096]}}
+    materials = [{"pbrMetallicRoughness": {"baseColorTexture": {"index": 0, "extensions": transform}}}]
+    place = np.array([[-32768, 0, 0], [32767, 0, 0], [0, 16384, 0]], "<i2")
+    primitive = {"POSITION": place, "TEXCOORD_0": steps, "material": 0}
+    nodes = [{"mesh": 0, "translation": [5, 0, 0], "scale": [2, 2, 2]}]
+    source = {"uri": "data:image/png;base64," + b64encode((tmp_path / "image.png").read_bytes()).decode()}
+    write_gltf_file(
+        tmp_path / "a.glb",
+        [primitive],
+        materials,
+        nodes,
+        textures=[{"source": 0}],
+        images=[source],
+        whole={"TEXCOORD_0"},
+    )
+    asset = load_asset(tmp_path / "a.glb")
+    wanted = [[3, 0, 0], [7, 0, 0], [5, 0, 1]]  # z up
+    np.testing.assert_allclose(asset.vertices[asset.faces[0]], wanted, atol=1e-4)
+    np.testing.assert_array_equal(asset.corner_colors[0], [[255, 0, 0], [0, 255, 0], [0, 0, 255]])
+    uv = read_parts(tmp_path / "a.glb")[0].uv
+    np.testing.assert_allclose(uv, (0, 1) + steps / 4096 * (1, -1))
 
 
 def test_ply_colours_are_taken_as_they_are(tmp_path):
