@@ -47,7 +47,7 @@ def _textured(options: argparse.Namespace) -> str:
     make_writable_folder(options.output)
     check_target(target)
     settings = _settings(options)
-    source = read_mesh(options.mesh, options.keep_uv, centred=options.gaussians is None)
+    source = read_mesh(options.mesh, options.keep_uv)
     cutouts = [
         cut_out(open_picture(read_picture_file(path), path.name), remove_background, PICTURE_SIDE)
         for path in options.picture
@@ -55,7 +55,7 @@ def _textured(options: argparse.Namespace) -> str:
     textured = texture_mesh(
         source.mesh,
         settings,
-        read_ply(options.gaussians) if options.gaussians else None,
+        source.taken_in(read_ply(options.gaussians)) if options.gaussians else None,
         picture_views(cutouts, options.aligned),
         uv=source.uv,
         own=source.colors,
@@ -73,8 +73,9 @@ def _compared(options: argparse.Namespace) -> str:
     """Times and likeness of this texture and of the published procedure's, as JSON."""
     if options.gaussians is None:
         raise UserError("There is nothing to compare textures with; give the Gaussians as well.")
-    mesh = read_mesh(options.mesh, own_uv=False, centred=False).mesh
-    found = compare(mesh, read_ply(options.gaussians), _settings(options), options.compare)
+    source = read_mesh(options.mesh, own_uv=False)
+    gaussians = source.taken_in(read_ply(options.gaussians))
+    found = compare(source.mesh, gaussians, _settings(options), options.compare)
     return json.dumps({name: asdict(one) for name, one in found.items()}) + "\n"
 
 

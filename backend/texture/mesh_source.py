@@ -13,7 +13,9 @@ import torch
 from backend.errors import UserError
 from backend.geometry.gltf_files import At, Part
 from backend.geometry.mesh_files import Asset, load_asset, read_parts
+from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh, TexturedMesh
+from backend.texturing.splat_views import moved
 from backend.texturing.texture import SurfaceColors
 
 _SMALLEST = 1e-45  # the least number of single precision
@@ -31,14 +33,18 @@ class MeshSource:
     size: float
     middle: np.ndarray
 
+    def taken_in(self, gaussians: Gaussians) -> Gaussians:
+        """Gaussians of the file's space where the mesh is."""
+        return moved(gaussians, self.middle, self.size)
+
     def put_back(self, textured: TexturedMesh) -> TexturedMesh:
         """The textured mesh in the file's space."""
         moved = textured.vertices.double() * self.size + torch.from_numpy(self.middle)
         return replace(textured, vertices=moved.float())
 
 
-def read_mesh(path: Path, own_uv: bool, centred: bool) -> MeshSource:
-    """Read a mesh file; `centred` moves it into the unit cube, where pictures are projected.
+def read_mesh(path: Path, own_uv: bool) -> MeshSource:
+    """Read a mesh file and move it into the unit cube, where pictures are projected.
 
     Raises UserError where it cannot be read, or has no texture coordinates although its own are wanted.
     """
@@ -46,8 +52,8 @@ def read_mesh(path: Path, own_uv: bool, centred: bool) -> MeshSource:
     used, faces = np.unique(asset.faces, return_inverse=True)  # others say nothing of where the object is
     faces, vertices = faces.reshape(-1, 3), asset.vertices[used].astype(np.float64)
     low, high = vertices.min(axis=0), vertices.max(axis=0)
-    size = max(float((high - low).max()), _SMALLEST) if centred else 1.0
-    middle = (low + high) / 2 if centred else np.zeros(3)
+    size = max(float((high - low).max()), _SMALLEST)
+    middle = (low + high) / 2
     colors = np.zeros((len(vertices), 3), np.float32)
     colors[faces.reshape(-1)] = asset.corner_colors.reshape(-1, 3) / np.float32(255)
     mesh = Mesh(

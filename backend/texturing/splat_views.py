@@ -52,7 +52,7 @@ def seen_colors(
     vertices = (vertices - middle) / side
     position = ((texels.position - middle) / side).astype(np.float32)
     normals = _face_normals(vertices, faces)
-    splats = _moved(gaussians, middle, side)
+    splats = moved(gaussians, middle, side)
     size = int(np.clip(texels.size // 4, *_SIZES))
 
     def view_from(view: View) -> tuple[Camera, np.ndarray, np.ndarray]:
@@ -85,8 +85,8 @@ def _face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return (normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)).astype(np.float32)
 
 
-def _moved(gaussians: Gaussians, middle: np.ndarray, side: float) -> Gaussians:
-    """The splats in the frame in which the mesh fills the unit cube."""
+def moved(gaussians: Gaussians, middle: np.ndarray, side: float) -> Gaussians:
+    """The splats in the frame whose unit cube has this middle (3,) and side; float64, on the processor."""
     parts = (gaussians.position.cpu().double(), gaussians.scale.cpu().double())
     return replace(
         gaussians,

@@ -11,7 +11,7 @@ import torch
 import trimesh
 from PIL import Image
 
-from backend.representations.gaussians import SH_C0, Gaussians
+from backend.representations.gaussians import SH_C0, Gaussians, write_ply
 from backend.representations.mesh import Mesh
 from backend.texture import main
 from backend.texture.comparison import compare
@@ -56,6 +56,21 @@ def test_an_artists_mesh_keeps_place_and_coordinates(ball, picture, tmp_path, ca
     np.testing.assert_allclose(read.visual.uv[read.faces], wanted.visual.uv[wanted.faces], atol=1e-4)
     texture = np.asarray(read.visual.material.baseColorTexture).astype(int)
     assert (np.abs(texture - [30, 60, 200]).max(axis=-1) > 60).mean() > 0.2  # the picture is on it
+
+
+def test_gaussians_beside_a_picture_fit_a_mesh_of_any_size(picture, tmp_path):
+    shape = trimesh.creation.icosphere(3, radius=0.45)
+    splats, colors, random = splats_on(shape), [], np.random.default_rng(3)
+    face, share = random.integers(0, len(shape.faces), 4000), random.dirichlet((1, 1, 1), 4000)
+    for scale in (1.0, 8.0):
+        large = replace(splats, position=splats.position * scale + 3, scale=splats.scale * scale)
+        write_ply(tmp_path / "splats.ply", large)
+        trimesh.Trimesh(shape.vertices * scale + 3, shape.faces, process=False).export(tmp_path / "ball.ply")
+        argv = [str(tmp_path / "ball.ply"), "--output", str(tmp_path), "--picture", str(picture), "--aligned"]
+        assert main([*argv, "--gaussians", str(tmp_path / "splats.ply"), "--size", "512"]) == 0
+        read = trimesh.load_scene(tmp_path / "ball_textured.glb", process=False).to_geometry()
+        colors.append(_color_at(read, read.visual.material.baseColorTexture, face, share))
+    assert (np.abs(colors[0] - colors[1]).max(axis=1) <= 16).mean() > 0.95
 
 
 LAYOUTS = {
