@@ -34,14 +34,21 @@ from backend.trellis.engine import latent_sampler
 from backend.trellis.generate import Guide
 from backend.trellis.networks import Networks
 from backend.trellis.outputs import checked
+from backend.trellis.residency import Residency
 from backend.trellis.stages import Output, Settings, Step
-from blender_trellis.batch.options import STRENGTH_HELP, add_background_option, add_generation_options
+from blender_trellis.batch.options import (
+    STRENGTH_HELP,
+    add_background_option,
+    add_engine_options,
+    add_sampling_options,
+)
 from blender_trellis.batch.progress_bar import ProgressBar
 from blender_trellis.protocol import FORMATS, EditMode, Generate
 
 LARGEST_REGION = 256 << 20
 ENCODING_MODEL = "starter"
 """What encodes a mesh where no model is named."""
+_DEFAULTS = Generate(job="", model="")
 
 Made = Iterator[Iterator[Step | Output]]
 """How each of the results is made, one after the other."""
@@ -107,7 +114,8 @@ def _finish(name: str, events: Iterator[Step | Output], asset: AssetLatents, fol
     stem = folder / name
     files = write_results(outputs, stem)
     write_latents(
-        stem.with_name(name + SUFFIX), latents_of(outputs, asset.model, asset.model_hash, asset.guide_hash)
+        stem.with_name(stem.name + SUFFIX),
+        latents_of(outputs, asset.model, asset.model_hash, asset.guide_hash),
     )
     bar.end(", ".join(files))
     return [*files, name + SUFFIX]
@@ -115,23 +123,30 @@ def _finish(name: str, events: Iterator[Step | Output], asset: AssetLatents, fol
 
 def open_asset(options: argparse.Namespace) -> tuple[Networks, AssetLatents]:
     """The asset, encoded first where it is a mesh, and the networks of the model that made it."""
-    device = choose_device(options.device)
-    precision = choose_dtype(device, options.precision)
     if options.asset.suffix.lower() in MESH_SUFFIXES:
         mesh = load_asset(options.asset)
-        networks = Networks.open(options.model or ENCODING_MODEL, device, precision, options.engine)
+        networks = _networks(options, ENCODING_MODEL)
         asset, frame = encode_mesh(networks, mesh.vertices, mesh.faces, mesh.corner_colors / np.float32(255))
         x, y, z = frame.offset
         sys.stderr.write(f"encoded: mesh = asset * {frame.scale:.6g} + ({x:.6g}, {y:.6g}, {z:.6g})\n")
         return networks, asset
     asset = read_latents(options.asset)
-    networks = Networks.open(options.model or asset.model, device, precision, options.engine)
+    networks = _networks(options, asset.model)
     if networks.folder.hash != asset.model_hash:
         raise UserError(
             f"The asset was made by another model or version ({asset.model}); name that one with --model, or"
             " generate the asset again."
         )
     return networks, asset
+
+
+def _networks(options: argparse.Namespace, model: str) -> Networks:
+    """Those of the named model, or of `model`."""
+    device = choose_device(options.device)
+    precision = choose_dtype(device, options.precision)
+    networks = Networks.open(options.model or model, device, precision, options.engine)
+    networks.residency = Residency(device, options.memory)
+    return networks
 
 
 def sampling_of(networks: Networks, options: argparse.Namespace, another_look: bool) -> Settings:
@@ -173,6 +188,8 @@ def stem_of(path: Path) -> str:
 def options_of(command: str, text: str) -> argparse.ArgumentParser:
     """The options that edits and variants share."""
     wanted = asset_options(command, text)
+    add_formats_option(wanted)
+    add_sampling_options(wanted, _DEFAULTS)
     add = wanted.add_argument
     add("--picture", type=Path, action="append", help="what the whole object should be; may come again")
     add_background_option(wanted)
@@ -188,9 +205,13 @@ def asset_options(command: str, text: str) -> argparse.ArgumentParser:
     add("asset", type=Path, help=f"the {SUFFIX} file that generate wrote beside the asset, or a mesh")
     add("--output", type=Path, required=True, help="folder for the results")
     add("--name", default="", help="name of the results, without suffix")
-    add("--formats", type=formats, default=("mesh", "gaussian"), help=FORMATS_HELP)
-    add_generation_options(wanted, Generate(job="", model=""))
+    add_engine_options(wanted, _DEFAULTS)
     return wanted
+
+
+def add_formats_option(wanted: argparse.ArgumentParser) -> None:
+    """Adds what is decoded."""
+    wanted.add_argument("--formats", type=formats, default=("mesh", "gaussian"), help=FORMATS_HELP)
 
 
 def _parser() -> argparse.ArgumentParser:

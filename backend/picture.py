@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from backend.edit import asset_options, open_asset
+from backend.edit import asset_options, open_asset, stem_of
 from backend.errors import UserError
 from backend.files import atomic_path, check_target, make_writable_folder
 from backend.geometry.portrait import portrait
@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _draw(options: argparse.Namespace) -> int:
-    name = options.name or f"{options.asset.name.partition('.')[0]}_picture"
+    name = options.name or f"{stem_of(options.asset)}_picture"
     target: Path = options.output / f"{name}.png"
     make_writable_folder(options.output)
     check_target(target)

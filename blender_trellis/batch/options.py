@@ -20,11 +20,22 @@ STRENGTH_HELP = (
 
 def add_generation_options(wanted: argparse.ArgumentParser, defaults: Generate) -> None:
     """Adds model, seed, steps, guidance, device, precision, memory and engine."""
+    add_sampling_options(wanted, defaults)
+    add_engine_options(wanted, defaults)
+
+
+def add_sampling_options(wanted: argparse.ArgumentParser, defaults: Generate) -> None:
+    """Adds seed, steps and guidance."""
     add = wanted.add_argument
-    add("--model", default=defaults.model, help="a bundled or installed model, or a folder")
     add("--seed", type=seed, default=defaults.seed, help="0 or a positive whole number")
     add("--steps", type=steps, help="sampling steps of both stages (default: the model's)")
     add("--guidance", type=guidance, help="guidance strength of both stages (default: the model's)")
+
+
+def add_engine_options(wanted: argparse.ArgumentParser, defaults: Generate) -> None:
+    """Adds model, device, precision, memory and engine."""
+    add = wanted.add_argument
+    add("--model", default=defaults.model, help="a bundled or installed model, or a folder")
     add("--device", default=defaults.device, help="auto, cpu, cuda, cuda:1, mps")
     add("--precision", default=defaults.precision, help="auto, fp32, fp16, bf16")
     add(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tiny_model import write_tiny_model
 from unchanged import check_outside, kept_faces, open_edges, outside
 
+from backend.edit import asset_options, open_asset
 from backend.edit import main as edit_main
 from backend.errors import UserError
 from backend.generate import main as generate_main
@@ -350,6 +351,26 @@ def test_an_edit_from_the_command_line_keeps_the_outside(tiny, files):
     assert torch.equal(before.coords[outside[0]], after.coords[outside[1]])
     assert torch.equal(before.feats[outside[0]], after.feats[outside[1]])
     assert not torch.equal(before.structure_latent, after.structure_latent)
+
+
+def test_results_go_into_a_folder_that_the_name_has(files):
+    folder = files[0]
+    (folder / "below").mkdir()
+    assert (
+        run_edit(files, "--region", str(folder / "half.json"), "--mode", "remove", "--name", "below/new") == 0
+    )
+    assert {path.name for path in (folder / "below").iterdir()} == {
+        "new.glb",
+        "new.ply",
+        "new.latents.safetensors",
+    }
+
+
+@pytest.mark.parametrize("memory", ["auto", "keep", "release"])
+def test_networks_leave_the_card_as_the_option_says(files, memory):
+    asset = str(files[0] / "square.latents.safetensors")
+    wanted = asset_options("picture", "").parse_args([asset, "--output", "", "--memory", memory])
+    assert open_asset(wanted)[0].residency.setting == memory
 
 
 def test_variants_from_the_command_line_keep_the_voxels(files):

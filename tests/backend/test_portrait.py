@@ -40,11 +40,11 @@ def test_half_a_turn_shows_the_back():
 def test_the_command_draws_a_picture_that_generation_takes(tmp_path, capsys):
     mesh = trimesh.creation.icosphere(3)
     mesh.visual.vertex_colors = np.tile([230, 40, 30, 255], (len(mesh.vertices), 1))
-    mesh.export(tmp_path / "ball.ply")
+    mesh.export(tmp_path / "ball at 10.30.ply")
     options = ["--output", str(tmp_path), "--device", "cpu", "--precision", "fp32"]
-    assert picture_main([str(tmp_path / "ball.ply"), *options]) == 0
-    assert capsys.readouterr().out == "ball_picture.png\n"
-    picture = cut_out(open_picture(tmp_path / "ball_picture.png"), lambda image: image)
+    assert picture_main([str(tmp_path / "ball at 10.30.ply"), *options]) == 0
+    assert capsys.readouterr().out == "ball at 10.30_picture.png\n"
+    picture = cut_out(open_picture(tmp_path / "ball at 10.30_picture.png"), lambda image: image)
     assert isinstance(picture, Image.Image)
     middle = np.array(picture)[picture.height // 2, picture.width // 2]
     assert middle[0] > 2 * middle[1] and middle[3] == 255
