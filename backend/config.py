@@ -39,9 +39,11 @@ def read_json(path: Path, what: str = "file") -> dict[str, typing.Any]:
             f"The {what} {path} is missing: download the model's whole folder again."
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"The {what} {path} cannot be read ({error}): download it again.") from error
+        raise UserError(
+            f"The {what} {path} cannot be read ({error}): remove it and download it again."
+        ) from error
     if not isinstance(content, dict):
-        raise UserError(f"The {what} {path} is damaged (not a JSON object): download it again.")
+        raise UserError(f"The {what} {path} is damaged (not a JSON object): remove it and download it again.")
     return content
 
 

@@ -38,7 +38,9 @@ def read_tensors(path: Path, may_be_zero: Collection[str] | None = None) -> dict
         with safe_open(path, "pt") as file:
             order = file.offset_keys()
     except (OSError, SafetensorError) as error:
-        raise UserError(f"The weights {path} are damaged ({error}): download them again.") from error
+        raise UserError(
+            f"The weights {path} are damaged ({error}): remove the file and download it again."
+        ) from error
     for key, tensor in tensors.items():
         _check_finite_and_filled(tensor, key, path, may_be_zero is not None and key not in may_be_zero)
     _check_tail(tensors, order, path)
@@ -54,7 +56,9 @@ def read_shapes(path: Path) -> Shapes:
         with safe_open(path, "pt") as file:
             return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
     except (OSError, SafetensorError) as error:
-        raise UserError(f"The weights {path} are damaged ({error}): download them again.") from error
+        raise UserError(
+            f"The weights {path} are damaged ({error}): remove the file and download it again."
+        ) from error
 
 
 def zero_starts(module: nn.Module) -> set[str]:

@@ -27,7 +27,8 @@ def verify(folder: Path) -> None:
             raise MissingModel(f"The model file {folder / name} is missing: download the model again.")
         if _sha256(folder / name) != digest:
             raise UserError(
-                f"The model file {folder / name} is damaged (wrong sha256): download the model again."
+                f"The model file {folder / name} is damaged (wrong sha256): remove it and download the model"
+                " again."
             )
 
 

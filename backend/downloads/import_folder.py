@@ -37,6 +37,7 @@ def import_folder(
 
     UserError, before anything is copied, where there is nothing, where one is broken or already there.
     """
+    folder = Path(os.path.abspath(folder))  # "." has no name for what is in it
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder: choose the folder of a model.")
     sources = [one for place in _places(folder) for one in _sources(place, among)]

@@ -99,7 +99,10 @@ def _lend_whole_files(there: Remote, place: Path, arriving: Path) -> None:
         held, wanted = place / file.path, arriving / file.path
         if held.is_file() and not wanted.exists() and checked(file, held):
             wanted.parent.mkdir(parents=True, exist_ok=True)
-            os.link(held, wanted)
+            try:
+                os.link(held, wanted)
+            except OSError:  # it lies on another disk, or on one that has no links
+                shutil.copyfile(held, wanted)
 
 
 def _check_space(entry: Entry, there: Remote, models: Path, arriving: Path) -> None:

@@ -47,4 +47,4 @@ def _compare(path: Path, sha256: str) -> None:
         raise UserError(f"{path} is missing: {AGAIN}")
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-            raise UserError(f"{path} is damaged or another file (wrong sha256): {AGAIN}")
+            raise UserError(f"{path} is damaged or another file (wrong sha256): remove it, then {AGAIN}")

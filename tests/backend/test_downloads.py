@@ -1,6 +1,7 @@
 """Models from a hub on the loopback: whole, interrupted, damaged, too large, offline."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -233,6 +234,23 @@ def test_an_incomplete_model_is_completed(catalogue, hub):
     assert run(catalogue, hub, "download", "model")[0] == 0
     assert content(models / "model") == MODEL
     assert not hub.ranges("ckpts/flow.safetensors") and hub.ranges("pipeline.json") == [""]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_is_damaged_comes_again_once_it_is_removed(catalogue, hub, monkeypatch, links):
+    place = catalogue.parent / "models" / "model"
+    assert run(catalogue, hub, "download", "model")[0] == 0
+    (place / FLOW).write_bytes(WEIGHTS[:-1] + b"?")
+    code, lines = run(catalogue, hub, "verify", "model")
+    assert (
+        code == 2 and f"{place / FLOW} is damaged" in lines[-1]["error"] and "remove it" in lines[-1]["error"]
+    )
+    (place / FLOW).unlink()
+    hub.asked.clear()
+    if not links:
+        monkeypatch.setattr(os, "link", mock.Mock(side_effect=OSError(errno.EXDEV, "Cross-device link")))
+    assert run(catalogue, hub, "download", "model")[0] == 0
+    assert content(place) == MODEL and hub.asked == [(FLOW, "")]
 
 
 def test_a_remover_is_one_file(catalogue, hub):

@@ -2,6 +2,7 @@
 
 import shutil
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -35,6 +36,14 @@ def test_a_folder_is_copied_and_can_be_used(tiny_model, models):
     assert not list((models / ARRIVING).iterdir())
     with pytest.raises(UserError, match="tiny is already in .*: delete it there first"):
         take(tiny_model, models)
+
+
+def test_the_folder_in_which_one_stands_has_its_own_name(tiny_model, models, monkeypatch):
+    monkeypatch.chdir(tiny_model)
+    assert take(Path("."), models)[0] == ["tiny"]
+    monkeypatch.chdir(tiny_model / "ckpts")
+    with pytest.raises(UserError, match="tiny is already in"):
+        take(Path(".."), models)
 
 
 def test_a_linked_folder_stays_where_it_is(tiny_model, models):
