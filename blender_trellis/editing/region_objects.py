@@ -13,10 +13,18 @@ import numpy as np
 from mathutils import Vector
 
 from ..faults import Fault
-from ..scene.find_asset import ASSET, asset_id, asset_matrix, asset_of_object, data_frame, objects_in, part
+from ..scene.find_asset import (
+    ASSET,
+    REGION,
+    asset_id,
+    asset_matrix,
+    asset_of_object,
+    data_frame,
+    objects_in,
+    part,
+)
 from .region_mask import ClosedMesh, RegionShape, inverted, is_closed
 
-REGION = "trellis_region"  # custom property of a region's object: the id of its asset
 HAIR = 1e-4  # of the unit cube
 _SHOWN_AS = "trellis_region_shown_as"  # of a mesh: how it was displayed before it became a region
 

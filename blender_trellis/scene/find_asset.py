@@ -15,6 +15,7 @@ from .asset import Arrays
 ASSET = "trellis_asset"  # a collection's id; its objects have it too
 PART = "trellis_part"  # of an object, one of:
 PARTS = ("mesh", "finished", "gaussian", "root")  # with "finished", "mesh" is the raw one, which is hidden
+REGION = "trellis_region"  # of a region's object: the id of its asset
 KEY = "trellis_key"  # the attribute that names vertices and splats
 FOREIGN = -1  # the name of a splat that came from elsewhere
 SAMPLE = "trellis_sample"  # of a mesh: rows, keys and places of some vertices as they were made
@@ -42,6 +43,11 @@ def find_asset(name: str) -> bpy.types.Collection | None:
     return None
 
 
+def is_local(collection: bpy.types.Collection) -> bool:
+    """Whether the asset may be changed: one of another file may not, nor one that overrides such a one."""
+    return collection.library is None and collection.override_library is None
+
+
 def objects_in(view_layer: bpy.types.ViewLayer) -> list[bpy.types.Object]:
     """The objects of a view layer, to be asked anything while they are gone through.
 
@@ -58,8 +64,7 @@ def asset_id(collection: bpy.types.Collection) -> str:
     if not name or min(alike, key=lambda one: one.session_uid) != collection:
         name = new_id()
         collection[ASSET] = name
-        for item in [one for one in collection.objects if PART in one]:
-            item[ASSET] = name
+        _name([one for one in collection.objects if PART in one], name)
     return name
 
 
@@ -67,19 +72,14 @@ def own_asset(item: bpy.types.Object) -> bpy.types.Collection | None:
     """The asset that the object belongs to. A copy, which Blender leaves in the collection of the original,
     becomes an asset of its own here, together with what was copied with it under the same parent."""
     collection = asset_of_object(item)
-    kind = item.get(PART)
-    if collection is None or kind is None or part(collection, kind) == item:
+    copies = _copied_with(item, collection) if collection is not None else []
+    if collection is None or not copies:
         return collection
-    root = item if kind == "root" else item.parent
-    firsts = {part(collection, one) for one in PARTS}
-    group = (item,) if root is None or root in firsts else (root, *root.children)
-    copies = [one for one in collection.objects if PART in one and one in group]
     fresh = bpy.data.collections.new(collection.name)
     for key in collection.keys():
         fresh[key] = collection[key]
-    name = new_id()
-    for one in (fresh, *copies):
-        one[ASSET] = name
+    fresh[ASSET] = new_id()
+    _name(copies, fresh[ASSET])
     for one in copies:
         collection.objects.unlink(one)
         fresh.objects.link(one)
@@ -88,6 +88,38 @@ def own_asset(item: bpy.types.Object) -> bpy.types.Collection | None:
             if collection.name in above.children and fresh.name not in above.children:
                 above.children.link(fresh)
     return fresh
+
+
+def own_part(item: bpy.types.Object | None, kind: str) -> bpy.types.Object | None:
+    """What `part` gives of the object's asset, of a copy the copied one. It changes nothing, so that polls
+    and panels may ask."""
+    collection = asset_of_object(item) if item is not None else None
+    if item is None or collection is None:
+        return None
+    copies = _copied_with(item, collection)
+    if not copies:
+        return part(collection, kind)
+    return next((one for one in copies if one[PART] == kind), None)
+
+
+def _copied_with(item: bpy.types.Object, collection: bpy.types.Collection) -> list[bpy.types.Object]:
+    """A copy of one of the asset's objects and what was copied with it; none where it is no copy."""
+    kind = item.get(PART)
+    if kind is None or part(collection, kind) == item:
+        return []
+    root = item if kind == "root" else item.parent
+    firsts = {part(collection, one) for one in PARTS}
+    group = (item,) if root is None or root in firsts else (root, *root.children)
+    return [one for one in collection.objects if PART in one and one in group]
+
+
+def _name(items: list[bpy.types.Object], name: str) -> None:
+    """Gives the objects of an asset its id, and their regions."""
+    for item in items:
+        item[ASSET] = name
+        for below in item.children_recursive:
+            if REGION in below:
+                below[REGION] = name
 
 
 def new_id() -> str:

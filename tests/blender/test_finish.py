@@ -34,6 +34,28 @@ def test_the_finished_mesh_is_shown_and_the_raw_one_kept(addon, picture):
     assert raw.hide_viewport and not finished.hide_viewport
 
 
+def test_a_copy_is_finished_as_an_asset_of_its_own(addon, picture):
+    settings = bpy.context.scene.trellis.finish
+    settings.preset, settings.texture = "raw", "0"
+    collection = _generate(picture)
+    settings.preset = "mobile"
+    raw = part(collection, "mesh")
+    copy = raw.copy()
+    copy.data = raw.data.copy()
+    collection.objects.link(copy)
+    bpy.context.view_layer.objects.active = copy
+    before = {*bpy.data.collections}
+    assert bpy.ops.trellis.finish.poll() and bpy.ops.trellis.export_asset.poll()
+    assert not bpy.ops.trellis.make_quads.poll()
+    assert {*bpy.data.collections} == before  # asking makes nothing
+    bpy.ops.trellis.finish()
+    assert session.pump_until_done(PATIENCE) and not session.status().fault
+    (fresh,) = {*bpy.data.collections} - before
+    assert part(fresh, "mesh") == copy and part(fresh, "finished") is not None
+    assert part(collection, "finished") is None and part(collection, "mesh") == raw
+    assert bpy.ops.trellis.make_quads.poll()
+
+
 def test_the_texture_is_packed_and_shown_by_the_material(addon, picture):
     bpy.context.scene.trellis.finish.texture = "512"
     item = part(_generate(picture), "finished")

@@ -12,7 +12,7 @@ from blender_trellis.editing.region_objects import matrix_in, read_region, regio
 from blender_trellis.faults import Fault
 from blender_trellis.scene.asset import Asset, StoredLatents
 from blender_trellis.scene.collection import add_asset
-from blender_trellis.scene.find_asset import part
+from blender_trellis.scene.find_asset import own_asset, part
 from blender_trellis.ui.region import drawing, reasons
 
 RESOLUTION = 32
@@ -48,6 +48,34 @@ def add_region() -> bpy.types.Object:
 def taken(collection: bpy.types.Collection) -> drawing.Taken:
     bpy.context.view_layer.update()
     return drawing.taken_by(collection, bpy.context.view_layer)
+
+
+def test_the_region_of_a_copy_is_the_copys(addon):
+    collection = add_ball()
+    body, box = part(collection, "mesh"), add_region()
+    for item in (body, box):
+        item.select_set(True)
+    bpy.ops.object.duplicate()
+    copies = {item.type: item for item in bpy.context.selected_objects}
+    fresh = own_asset(copies["MESH"])
+    bpy.context.view_layer.update()
+    assert regions_of(fresh, bpy.context.view_layer) == (copies["EMPTY"],)
+    assert regions_of(collection, bpy.context.view_layer) == (box,)
+
+
+def test_a_linked_asset_is_not_changed(addon, tmp_path):
+    add_ball()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "ball.blend"))
+    bpy.ops.wm.read_homefile(use_empty=True)
+    with bpy.data.libraries.load(str(tmp_path / "ball.blend"), link=True) as (held, wanted):
+        wanted.collections = [name for name in held.collections if name == "ball"]
+    (collection,) = wanted.collections
+    bpy.context.scene.collection.children.link(collection)
+    bpy.context.view_layer.objects.active = collection.objects[0]
+    before = {*bpy.data.objects}
+    for operator in (bpy.ops.trellis.add_region, bpy.ops.trellis.finish, bpy.ops.trellis.regenerate_region):
+        assert not operator.poll()
+    assert {*bpy.data.objects} == before
 
 
 HALF = 0.4 + 0.5 / RESOLUTION + 1e-4  # of the ball, with half a voxel

@@ -8,7 +8,7 @@ from bpy_extras.io_utils import ExportHelper
 from ...faults import Fault
 from ...scene.files.kinds import IMAGES, KINDS
 from ...scene.files.write import write_asset
-from ...scene.find_asset import own_asset, part
+from ...scene.find_asset import own_asset, own_part
 from ..widgets import report
 
 
@@ -40,8 +40,7 @@ class TRELLIS_OT_export_asset(bpy.types.Operator, ExportHelper):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Says why the button is grey, where it is."""
-        collection = own_asset(context.object) if context.object is not None else None
-        if collection is None or not (part(collection, "finished") or part(collection, "mesh")):
+        if not (own_part(context.object, "finished") or own_part(context.object, "mesh")):
             cls.poll_message_set("Select a generated asset that has a mesh")
             return False
         if context.mode != "OBJECT":

@@ -3,7 +3,7 @@
 import bpy
 
 from ...scene.collection import FINISH_REPORT
-from ...scene.find_asset import own_asset, part
+from ...scene.find_asset import own_part
 from ..panels import Order, TrellisPanel
 from ..widgets import draw_own
 
@@ -44,8 +44,7 @@ class TRELLIS_PT_finish(TrellisPanel, bpy.types.Panel):
 
     def _draw_report(self, context: bpy.types.Context) -> None:
         """What finishing did to the selected asset."""
-        collection = own_asset(context.object) if context.object is not None else None
-        item = part(collection, "finished") if collection is not None else None
+        item = own_part(context.object, "finished")
         report = str(item.data.get(FINISH_REPORT, "")) if item is not None else ""
         if report:
             column = self.layout.column(align=True)

@@ -10,7 +10,7 @@ from mathutils.bvhtree import BVHTree
 from ...faults import Fault
 from ...scene.collection import SHARP_ANGLE
 from ...scene.display.shading import renew_solid_colors
-from ...scene.find_asset import own_asset, part
+from ...scene.find_asset import own_asset, own_part, part
 from ...scene.materials import COLOR_ATTRIBUTE, vertex_color_material
 from ..widgets import report
 
@@ -29,8 +29,7 @@ class TRELLIS_OT_make_quads(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Says why the button is grey, where it is."""
-        collection = own_asset(context.object) if context.object is not None else None
-        if collection is None or part(collection, "finished") is None:
+        if own_part(context.object, "finished") is None:
             cls.poll_message_set("Select an asset with a finished mesh")
             return False
         return context.mode == "OBJECT"

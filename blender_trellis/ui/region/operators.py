@@ -12,22 +12,24 @@ from ...faults import Fault
 from ...jobs import session
 from ...jobs.placement import Placement
 from ...jobs.sent_arrays import sent
-from ...scene.find_asset import asset_id, formats_of, own_asset, part
+from ...scene.find_asset import asset_id, formats_of, is_local, own_asset, part
 from ...scene.latents import read_latents
 from ...scene.raw_arrays import texture_arrays
 from ...scene.replace import changed_by_hand
 from ..widgets import report
 from .drawing import taken_by
 from .guide import guide_of
-from .reasons import why_not_now
+from .reasons import LINKED, NO_REGION, why_not_now
 from .settings import PAINTED
 
 
 def _has_asset(operator: type[bpy.types.Operator], context: bpy.types.Context) -> bool:
-    if asset_of(context.object, context.scene) is None:
+    collection = asset_of(context.object, context.scene)
+    if collection is None:
         operator.poll_message_set("Select an asset, or one of its regions")
-        return False
-    return True
+    elif not is_local(collection):
+        operator.poll_message_set(LINKED)
+    return collection is not None and is_local(collection)
 
 
 def _asset(context: bpy.types.Context) -> bpy.types.Collection:
@@ -174,7 +176,8 @@ class TRELLIS_OT_regenerate_region(bpy.types.Operator):
         collection, settings = _asset(context), context.scene.trellis.region
         try:
             taken = taken_by(collection, context.view_layer)
-            assert taken is not None, "the operator's poll asks for it"
+            if taken is None:  # of a copy whose original has a region
+                raise Fault(NO_REGION)
             settings.draw_seed()
             info = session.model_info(taken.latents.model)
             request = edit_request(

@@ -8,10 +8,13 @@ from ...editing.region_objects import asset_of, world_length
 from ...faults import Fault
 from ...jobs import session
 from ...protocol import ModelInfo
-from ...scene.find_asset import ASSET
+from ...scene.find_asset import ASSET, is_local
 from .drawing import Taken, taken_by
 from .guide import has_own_guide, is_edited
 from .settings import OWN, PAINTED, PICTURE, SENTENCE, TrellisRegionSettings
+
+LINKED = "The asset is linked from another file: make it local first"
+NO_REGION = "Add a region to the asset first"
 
 
 def why_not_now(context: bpy.types.Context) -> str:
@@ -21,6 +24,8 @@ def why_not_now(context: bpy.types.Context) -> str:
     collection = asset_of(context.object, context.scene)
     if collection is None:
         return "Select an asset or one of its regions"
+    if not is_local(collection):
+        return LINKED
     if session.is_being_edited(str(collection.get(ASSET))):
         return "This asset is being changed: wait for that, or cancel it"
     try:
@@ -28,7 +33,7 @@ def why_not_now(context: bpy.types.Context) -> str:
     except Fault as fault:
         return str(fault)
     if taken is None:
-        return "Add a region to the asset first"
+        return NO_REGION
     settings = context.scene.trellis.region
     info = session.model_info(taken.latents.model)
     reason = _why_not_there(taken, collection, settings)
