@@ -152,7 +152,7 @@ def show(collection: bpy.types.Collection, kind: str) -> None:
     """
     has_finished = part(collection, "finished") is not None
     for item in collection.objects:
-        if item.type == "MESH":
+        if item.type == "MESH" and (PART in item or is_gaussian(item)):  # others are the artist's own
             other = "mesh" if is_gaussian(item) else "gaussian"
             is_raw = has_finished and item.get(PART) == "mesh"
             item.hide_viewport = item.hide_render = is_raw or kind == other
@@ -161,7 +161,9 @@ def show(collection: bpy.types.Collection, kind: str) -> None:
 def shown(collection: bpy.types.Collection) -> str:
     """What `show` was last told, or "" where somebody has hidden all of it."""
     visible = {
-        is_gaussian(item) for item in collection.objects if item.type == "MESH" and not item.hide_viewport
+        is_gaussian(item)
+        for item in collection.objects
+        if item.type == "MESH" and (PART in item or is_gaussian(item)) and not item.hide_viewport
     }
     return {(False,): "mesh", (True,): "gaussian", (False, True): "both"}.get(tuple(sorted(visible)), "")
 

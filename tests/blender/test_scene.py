@@ -127,6 +127,19 @@ def test_splats_are_shown_on_demand_in_place_of_the_mesh():
         assert (not mesh.hide_render, not splats.hide_render) == expected
 
 
+def test_what_else_lies_in_the_collection_is_neither_shown_nor_hidden():
+    collection = _add(_asset())
+    own, cutter = (bpy.data.objects.new(name, bpy.data.meshes.new(name)) for name in ("Own", "Cutter"))
+    cutter.hide_viewport = cutter.hide_render = True
+    for item in (own, cutter):
+        collection.objects.link(item)
+    for kind in ("gaussian", "both", "mesh"):
+        show(collection, kind)
+        assert shown(collection) == kind
+        assert not own.hide_viewport and not own.hide_render
+        assert cutter.hide_viewport and cutter.hide_render
+
+
 def test_each_splat_has_a_hull_and_haze_is_left_out_of_solid_ellipsoids():
     gaussian = _gaussian()
     gaussian["opacity"][:] = 2.0
