@@ -42,16 +42,17 @@ class JobRunner:
         self._heard = clock()  # when the running one last told how far it is
         self._growth = Growth()
         self._launch = launch
+        self._started_by: Launch | CommandLaunch | None = None  # what the process runs
         self._process: BackendProcess | None = None
         self._cancel_since: float | None = None
 
     # ---- what callers ask
 
     def use(self, launch: Launch | CommandLaunch) -> None:
-        """Starts backends in this way from now on; an idle one that was started differently ends."""
-        if launch != self._launch and self.queue.running is None:
-            self.stop_process()
+        """Starts backends in this way from now on; one that was started differently ends once it is idle."""
         self._launch = launch
+        if launch != self._started_by and self.queue.running is None:
+            self.stop_process()
 
     def submit(self, request: Making, times: Mapping[str, float] = MappingProxyType({})) -> str:
         """Puts a request behind the others; the name that its job gets. times: as `new_job` takes them."""
@@ -121,7 +122,11 @@ class JobRunner:
             self._watch(self._process)
         if self._process is not None and self.queue.running is None:
             self._renew(self._process)
-        self._start_next()
+        if self._started_by == self._launch or self._process is None:
+            self._start_next()
+        elif self.queue.running is None and (self.cut_out is None or self.cut_out.ended):
+            self.stop_process()
+            self._start_next()
         ended = self.queue.ended
         for job in ended:
             self.queue = self.queue.without(job.id)
@@ -206,7 +211,7 @@ class JobRunner:
         if self._process is None:
             if self._launch is None:
                 raise Fault("The backend is not installed: install it in the add-on's preferences.")
-            self._process = self._launch.start()
+            self._process, self._started_by = self._launch.start(), self._launch
             self._growth, self.told = Growth(), ""
         return self._process
 

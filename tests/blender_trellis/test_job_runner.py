@@ -138,6 +138,17 @@ def test_another_interpreter_takes_over_when_idle(runner, launch, tmp_path):
     assert runner._process is not before
 
 
+def test_another_interpreter_takes_over_after_the_running_job(runner, launch, tmp_path):
+    names = [runner.submit(_request(data)) for data in (b"slow", b"ball")]
+    _until_running(runner, names[0])
+    before = runner._process
+    runner.use(Launch(launch.python, launch.root, tmp_path / "other", module=launch.module))
+    assert runner._process is before  # it still works
+    runner.cancel(names[0])
+    assert runner.pump_until_done(names[1], timeout=PATIENCE).state == "finished"
+    assert runner._process is not before
+
+
 def test_the_models_folder_reaches_the_backend_and_not_blender(launch, tmp_path, monkeypatch):
     monkeypatch.delenv("TRELLIS_MODELS", raising=False)
     names = ("TRELLIS_MODELS", "TRELLIS_U2NET")
