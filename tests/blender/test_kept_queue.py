@@ -31,6 +31,12 @@ def _again(addon) -> None:
     addon.register()
 
 
+def _box(name: str) -> bpy.types.Object:
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.context.object.name = name
+    return bpy.context.object
+
+
 def _written() -> None:
     session.timer.tick()
     session.state.current().keeper._writer.submit(lambda: None).result()
@@ -117,6 +123,20 @@ def test_candidates_that_were_shown_come_back_to_be_picked(addon, picture):
     bpy.ops.wm.save_as_mainfile(filepath=str(user_folder() / "saved.blend"))
     _written()
     assert _folders() == []
+
+
+def test_colours_that_come_after_a_restart_go_to_the_object_of_the_name(addon):
+    """Which has another session_uid in the new Blender, where the former one may be somebody else's."""
+    first, settings = _box("Box"), bpy.context.scene.trellis.vary
+    settings.guide, settings.image = "PICTURE", bpy.data.images.new("red.png", 4, 4)
+    bpy.ops.trellis.retexture()
+    _written()
+    _again(addon)
+    second = _box("Other")
+    first.name, second.name = "Third", "Box"
+    session.continue_left()
+    assert session.pump_until_done(PATIENCE) and not session.status().fault
+    assert "Retexture" in second.data.color_attributes and "Retexture" not in first.data.color_attributes
 
 
 def test_discarded_jobs_are_gone(addon, picture):

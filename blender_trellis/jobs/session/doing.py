@@ -1,6 +1,7 @@
 """What operators do with jobs: send, order, cancel, retry and forget them."""
 
 from collections.abc import Hashable
+from dataclasses import replace
 
 from ...protocol import CutOut, LoadModel, Making
 from ...scene.window import redraw
@@ -69,12 +70,13 @@ def continue_left() -> None:
     state = current()
     state.keeper.left()
     for one in state.keeper.adopt():
+        placement = replace(one.placement, recolored_uids=())  # they named objects in that Blender
         if one.job.state == "finished" and one.placement.candidate:
-            add_candidate(state, one.job, one.placement)
+            add_candidate(state, one.job, placement)
         elif one.job.state == "finished":
-            prepare(state, one.job, one.placement)
+            prepare(state, one.job, placement)
         elif not isinstance(one.job.request, LoadModel):
-            submit(one.job.request, one.placement)
+            submit(one.job.request, placement)
     keep(state)
     discard_left()
 
