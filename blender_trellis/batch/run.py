@@ -94,8 +94,8 @@ class Maker:
             request = self._asked(work).request
             outcome = self._journal.made(work.name, self._hash(work, request))
             return None if outcome is None or not self._is_in_library(outcome, work, request) else outcome
-        except Fault:
-            return None  # which `make` tells when its turn comes
+        except (Fault, OSError, RuntimeError):  # the last where Blender cannot open the .blend file
+            return None  # it is made again, and told of where that fails too
 
     def make(self, runner: JobRunner, work: Work, outcome: Outcome, bar: ProgressBar) -> None:
         """Makes one object and writes its files. Fault where that cannot be."""

@@ -88,6 +88,16 @@ def test_another_run_finds_its_assets_again_and_a_changed_one_stands_beside(fake
     assert assets(library) == ["blue.blend", "blue_2.blend", "red.blend", "red_2.blend"]
 
 
+def test_a_file_that_cannot_be_opened_is_made_again_and_the_batch_goes_on(fake_python, chairs, tmp_path):
+    library, out = tmp_path / "library", tmp_path / "out"
+    assert run("--input", chairs, "--output", out, "--blend") == 0
+    (out / "blue.blend").write_bytes(b"BLENDER and no more")
+    resumed = ("--input", chairs, "--output", out, "--blend", "--resume", "--asset-library", library)
+    assert run(*resumed) == 0
+    assert assets(library) == ["blue.blend", "red.blend"]
+    bpy.ops.wm.open_mainfile(filepath=str(out / "blue.blend"))
+
+
 def test_two_batches_at_once_fill_one_library(fake_python, tmp_path):
     library = tmp_path / "library"
     for folder in ("left", "right"):
