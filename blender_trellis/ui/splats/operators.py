@@ -77,7 +77,7 @@ class TRELLIS_OT_import_splats(bpy.types.Operator, ImportHelper):
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """A dropped file brings its path along."""
-        if self.filepath or self.files:
+        if self.properties.is_property_set("filepath") or self.files:  # else it may be the last import's
             return self.execute(context)
         return super().invoke(context, event)
 
