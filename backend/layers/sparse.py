@@ -48,7 +48,8 @@ def pool_coords(coords: Tensor) -> Pooling:
     x, y, z = (coords // 2).unbind(1)
     keys, parent = torch.unique((x * extent + y) * extent + z, return_inverse=True)
     coarse = torch.stack([keys // extent**2, keys // extent % extent, keys % extent], dim=1)
-    octant = (coords % 2) @ torch.tensor([4, 2, 1], device=coords.device)
+    x, y, z = (coords % 2).unbind(1)
+    octant = 4 * x + 2 * y + z  # no matrix product: CUDA has none of integers
     children = coords.new_full((len(coarse), CHILDREN), len(coords))
     children[parent, octant] = torch.arange(len(coords), device=coords.device)
     divisor = (children < len(coords)).sum(1, keepdim=True) + 1

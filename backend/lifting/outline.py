@@ -243,7 +243,7 @@ def _half_thickness(shows: Tensor) -> Tensor:
         radius = np.maximum(radius, ndimage.grey_dilation(radius, (3, 3)) * shows.cpu().numpy())
         radius = np.minimum(radius, 4 * edge)
     half = np.sqrt(np.maximum(2 * radius * edge - edge**2, 0))
-    return torch.from_numpy(half).to(shows.device).float()
+    return torch.from_numpy(half).float().to(shows.device)
 
 
 def _drawn(places: Tensor, values: Tensor, size: int) -> Tensor:

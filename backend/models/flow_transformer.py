@@ -121,7 +121,8 @@ class FlowTransformer(Network[F]):
     def timetable(self, times: Sequence[float]) -> dict[float, TimeModulation]:
         """The modulation of each time t in [0, 1] of a schedule, computed at once before the first step."""
         device = self.t_embedder.mlp[0].weight.device
-        every = self.embed_time(torch.tensor(times, dtype=torch.float64, device=device).mul(1000).float())
+        thousandths = torch.tensor(times, dtype=torch.float64).mul(1000).float()  # here: MPS has no float64
+        every = self.embed_time(thousandths.to(device))
         blocks = [block.modulation_of(mod) for block, mod in zip(self.blocks, every.blocks, strict=True)]
         given = torch.tensor(times, dtype=torch.float32, device=device)
         return {
