@@ -8,6 +8,7 @@ import functools
 import importlib
 import importlib.util
 import os
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -71,14 +72,17 @@ def remove_with(image: Image.Image, model_file: Path) -> Image.Image:
 def _import_rembg() -> ModuleType:
     """rembg, without a minute in which its alpha matting is compiled, which nobody here asks for.
 
-    Jobs and cut-outs follow each other on one thread, so that no loop of ours is defined meanwhile.
+    A job may run meanwhile: its loops, all of which are defined before any job begins, are compiled after it.
     """
-    config: Any = importlib.import_module("numba.core.config")  # its settings are made at import
-    before, config.DISABLE_JIT = config.DISABLE_JIT, 1
-    try:
-        return importlib.import_module("rembg")
-    finally:
-        config.DISABLE_JIT = before
+    with importlib.import_module("numba.core.compiler_lock").global_compiler_lock:
+        if "rembg" in sys.modules:
+            return sys.modules["rembg"]
+        config: Any = importlib.import_module("numba.core.config")  # its settings are made at import
+        before, config.DISABLE_JIT = config.DISABLE_JIT, 1
+        try:
+            return importlib.import_module("rembg")
+        finally:
+            config.DISABLE_JIT = before
 
 
 @functools.lru_cache(maxsize=1)

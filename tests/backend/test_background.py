@@ -234,6 +234,29 @@ def test_rembg_comes_without_the_minute_in_which_it_compiles(tmp_path, monkeypat
     assert not (tmp_path / "compiled").exists()
 
 
+def test_jobs_may_compile_while_rembg_comes(tmp_path):
+    code = """
+import threading
+from numba import njit
+from numba.core import config
+from backend.background.removers import _import_rembg
+
+@njit
+def total(count):
+    return sum([number for number in range(count)])
+
+threads = [threading.Thread(target=_import_rembg) for _ in range(3)]
+for thread in threads:
+    thread.start()
+print(total(5))
+for thread in threads:
+    thread.join()
+print(len(total.signatures), config.DISABLE_JIT)
+"""
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert said.stdout.split() == ["10", "1", "0"]
+
+
 def red_on_photograph() -> Image.Image:
     dull = photograph() * [0.2, 0.4, 0.4] + [0, 60, 60]
     return on(dull, color=(250, 10, 10))
