@@ -25,6 +25,7 @@ from blender_trellis.batch.plan import distinct_name
 
 log = logging.getLogger(__name__)
 DEFAULT = "film"
+_ALIKE = 16  # of 255, in each channel
 
 
 def main(argv: Sequence[str]) -> int:
@@ -72,17 +73,32 @@ def words(report: FinishReport) -> str:
 
 
 def mesh_of(asset: Asset) -> Mesh:
-    """The asset with one vertex for each place and colour."""
+    """The asset with one vertex for each place and colour; colours that are much alike count as one, as on
+    both sides of a texture's seam.
+    """
     corners = asset.vertices[asset.faces].reshape(-1, 3).astype(np.float32) + np.float32(0)  # −0 becomes 0
     colors = asset.corner_colors.reshape(-1, 3)
-    keys = np.concatenate([corners.view(np.uint32), colors.astype(np.uint32)], axis=1)
-    rows = np.ascontiguousarray(keys).view([("", np.uint32)] * 6).ravel()
-    _, first, number = np.unique(rows, return_index=True, return_inverse=True)
+    place = _numbers(corners.view(np.uint32))[1]
+    darkest, lightest = np.full((2, int(place.max()) + 1, 3), [[[255]], [[0]]], np.uint8)
+    np.minimum.at(darkest, place, colors)
+    np.maximum.at(lightest, place, colors)
+    differ = (lightest - darkest).max(axis=1)[place] > _ALIKE
+    keys = np.concatenate([place[:, None], np.where(differ[:, None], colors, 0)], axis=1)
+    first, number = _numbers(keys.astype(np.uint32))
+    uses = np.bincount(number)
+    means = [np.bincount(number, channel) / (255 * uses) for channel in colors.T]
     return Mesh(
         torch.from_numpy(corners[first]),
         torch.from_numpy(number.reshape(-1, 3).astype(np.int64)),
-        torch.from_numpy(colors[first].astype(np.float32) / 255),
+        torch.from_numpy(np.stack(means, axis=1).astype(np.float32)),
     )
+
+
+def _numbers(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of rows (N, C) u32 the first one of each kind (K,), and the number (N,) of each row's kind."""
+    whole = np.ascontiguousarray(rows).view([("", np.uint32)] * rows.shape[1]).ravel()
+    _, first, number = np.unique(whole, return_index=True, return_inverse=True)
+    return first, number
 
 
 _NUMBERS = {"faces": int, "crumbs": float, "gap": float, "resolution": int}

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from backend.finishing.arrays import ArrayMesh, face_areas, parts, vertex_normals
-from backend.finishing.closing import close_mesh, is_closed
+from backend.finishing.arrays import ArrayMesh, face_areas, is_closed, parts, vertex_normals
+from backend.finishing.closing import close_mesh
 from backend.finishing.collapse import collapsed
 from backend.finishing.parts import join_loose_parts
 from backend.machine.child import in_child

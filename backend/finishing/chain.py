@@ -10,7 +10,7 @@ import numpy as np
 from backend.errors import UserError
 from backend.finishing.arrays import ArrayMesh, face_areas
 from backend.finishing.budget import reduce_faces
-from backend.finishing.closing import close_mesh
+from backend.finishing.closing import close_mesh, turned_alike
 from backend.finishing.hidden import Sight, leaks, may_be_sound, remove_hidden, sight_of
 from backend.finishing.parts import join_loose_parts, remove_crumbs
 from backend.finishing.rebuild import rebuild, without_hidden_tunnels
@@ -35,7 +35,7 @@ def finish_mesh(mesh: Mesh, settings: FinishSettings, report: Report = silent) -
 
     Raises UserError for coordinates or colours that are no numbers, and for a mesh without an area.
     """
-    raw = _checked(ArrayMesh.of(mesh))
+    raw = turned_alike(_checked(ArrayMesh.of(mesh)))
     before = facts_of(raw)
     if settings.changes_nothing:
         return mesh, FinishReport(before, before, ())

@@ -1,15 +1,17 @@
-"""Every edge gets two faces: what is not manifold is cut out, and the holes are capped.
+"""Every edge gets two faces: they are turned alike, what is not manifold is cut out, holes are capped.
 
 V vertices · F faces · E edges.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from backend.finishing.arrays import ArrayMesh, directed_edges
+from backend.finishing.arrays import ArrayMesh, directed_edges, edge_keys, is_closed
 from backend.representations.sharp_edges import corner_fans
 
 _ROUNDS = 10
@@ -28,30 +30,54 @@ def close_mesh(mesh: ArrayMesh) -> ArrayMesh:
     return mesh.keep(np.zeros(len(mesh.faces), bool))
 
 
-def _keys(edges: np.ndarray) -> np.ndarray:
-    return edges[:, 0].astype(np.int64) << 32 | edges[:, 1]
+def turned_alike(mesh: ArrayMesh) -> ArrayMesh:
+    """The mesh with every face turned as its neighbours are, as most of a piece were; itself where all are.
+
+    Neighbours share an edge that no third face has. A piece without two sides stays as it is.
+    """
+    first, second, same = _neighbours(mesh.faces)
+    if not same.any():
+        return mesh
+    # A face and its reverse are two nodes: a piece with two sides is connected twice, once each way round.
+    count = len(mesh.faces)
+    rows = np.concatenate([first, first + count])
+    columns = np.concatenate([second + count * same, second + count * ~same])
+    graph = coo_array((np.ones(len(rows), bool), (rows, columns)), (2 * count, 2 * count))
+    label = connected_components(graph, directed=False)[1].reshape(2, count)
+    piece, turn = label.min(axis=0), label[0] > label[1]
+    most = np.bincount(piece, turn) > np.bincount(piece) / 2
+    turn = (turn != most[piece]) & (label[0] != label[1])
+    return replace(mesh, faces=np.where(turn[:, None], mesh.faces[:, ::-1], mesh.faces))
 
 
-def is_closed(faces: np.ndarray) -> bool:
-    """Whether each edge is run along as often one way as the other."""
+def _neighbours(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The two faces (E,) of each edge that has two, and whether both run along it the same way (E,)."""
     edges = directed_edges(faces)
-    return np.array_equal(np.sort(_keys(edges)), np.sort(_keys(edges[:, ::-1])))
+    keys = edge_keys(np.sort(edges, axis=1))
+    order = np.argsort(keys, kind="stable")
+    _, start, uses = np.unique(keys[order], return_index=True, return_counts=True)
+    one, other = order[start[uses == 2]], order[start[uses == 2] + 1]
+    count = len(faces)
+    return one % count, other % count, edges[one, 0] == edges[other, 0]
 
 
 def _faulty(faces: np.ndarray) -> np.ndarray:
     """Faces (F,) with a corner twice, or at an edge that more than one face runs along that way."""
     edges = directed_edges(faces)
-    _, number, uses = np.unique(_keys(edges), return_inverse=True, return_counts=True)
-    _, whole, either = np.unique(_keys(np.sort(edges, axis=1)), return_inverse=True, return_counts=True)
+    _, number, uses = np.unique(edge_keys(edges), return_inverse=True, return_counts=True)
+    _, whole, either = np.unique(edge_keys(np.sort(edges, axis=1)), return_inverse=True, return_counts=True)
     crowded = (uses[number] > 1) | (either[whole] > 2) | (edges[:, 0] == edges[:, 1])
     return crowded.reshape(3, -1).any(axis=0)
 
 
 def _without_faults(mesh: ArrayMesh) -> ArrayMesh:
-    """Two faces back to back go first: often that is all that crowds an edge."""
+    """Faces that are there twice go first, and two back to back: often that is all that crowds an edge."""
     faces = mesh.faces
     flat = (faces == np.roll(faces, 1, axis=1)).any(axis=1)
     faces = faces[~flat]
+    turns = (faces.argmin(axis=1)[:, None] + np.arange(3)) % 3
+    _, first = np.unique(np.take_along_axis(faces, turns, axis=1), axis=0, return_index=True)
+    faces = faces[np.sort(first)]
     _, number, uses = np.unique(np.sort(faces, axis=1), axis=0, return_inverse=True, return_counts=True)
     faces = faces[uses[number.ravel()] == 1]
     faces = faces[~_faulty(faces)]
@@ -72,7 +98,7 @@ def _split_fans(mesh: ArrayMesh) -> ArrayMesh:
 def _capped(mesh: ArrayMesh) -> ArrayMesh:
     """Each loop of open edges is closed by a fan round its middle."""
     edges = directed_edges(mesh.faces)
-    rim = edges[~np.isin(_keys(edges), _keys(edges[:, ::-1]))]
+    rim = edges[~np.isin(edge_keys(edges), edge_keys(edges[:, ::-1]))]
     if len(rim) == 0:
         return mesh
     graph = coo_array((np.ones(len(rim), bool), (rim[:, 0], rim[:, 1])), (len(mesh.vertices),) * 2)

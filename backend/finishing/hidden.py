@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.finishing.arrays import ArrayMesh, face_areas, parts
-from backend.finishing.closing import close_mesh, is_closed
+from backend.finishing.arrays import ArrayMesh, face_areas, is_closed, parts
+from backend.finishing.closing import close_mesh
 from backend.finishing.report import MeshFacts
 from backend.geometry.sights import seen_counts, seen_faces
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-from backend.finishing.arrays import ArrayMesh, face_areas, parts
-from backend.finishing.closing import is_closed
+from backend.finishing.arrays import ArrayMesh, face_areas, is_closed, parts
 from backend.finishing.joining import join_parts
 
 _NEAR = 0.01  # of the longest side; a small part so close to a kept one belongs to the object

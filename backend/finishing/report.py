@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.finishing.arrays import ArrayMesh, edge_uses, parts
+from backend.finishing.arrays import ArrayMesh, edge_uses, is_closed, parts
+from backend.geometry.pieces import pieces
+from backend.representations.sharp_edges import corner_fans
 
 
 @dataclass(frozen=True)
 class MeshFacts:
-    """genus: handles of all parts together, None where edges are open or not manifold; so is the volume.
+    """genus: handles of all parts together, None where edges are open or not manifold, or faces beside each
+    other are not turned alike; so is the volume.
 
     The volume is in cubic units of the mesh.
     """
@@ -62,13 +65,22 @@ def facts_of(mesh: ArrayMesh) -> MeshFacts:
     edges, uses = edge_uses(mesh.faces)
     open_edges, crowded = int((uses == 1).sum()), int((uses > 2).sum())
     components = int(parts(mesh).max()) + 1 if len(mesh.faces) else 0
-    used = len(np.unique(mesh.faces))
-    closed = bool(len(mesh.faces)) and not open_edges and not crowded
-    genus = components - (used - len(edges) + len(mesh.faces)) // 2 if closed else None
+    closed = bool(len(mesh.faces)) and not open_edges and not crowded and is_closed(mesh.faces)
     return MeshFacts(
-        len(mesh.vertices), len(mesh.faces), components, open_edges, crowded, genus,
+        len(mesh.vertices), len(mesh.faces), components, open_edges, crowded,
+        _handles(mesh.faces, components, len(edges)) if closed else None,
         _volume(mesh) if closed else None,
     )  # fmt: skip
+
+
+def _handles(faces: np.ndarray, components: int, edges: int) -> int:
+    """Of closed faces (F, 3), by Euler's formula."""
+    found = components - (len(np.unique(faces)) - edges + len(faces)) // 2
+    if found >= 0:
+        return found
+    # Parts touch in single vertices, which is none of a surface: there they count as apart.
+    fans = np.unique(corner_fans(faces), return_inverse=True)[1].reshape(-1, 3)
+    return int(pieces(fans)[1].max()) + 1 - (int(fans.max()) + 1 - edges + len(faces)) // 2
 
 
 def _volume(mesh: ArrayMesh) -> float:

@@ -9,6 +9,7 @@ import torch
 import trimesh
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 
@@ -515,6 +516,51 @@ def test_the_command_reads_files_and_writes_finished_ones(tmp_path, capsys):
     made = trimesh.load(tmp_path / "ball_finished.glb", force="mesh")
     assert made.is_watertight and 4000 < len(made.faces) <= 5000
     assert main([files[0], "--output", str(tmp_path), "--faces", "-3"]) == 2
+
+
+def test_a_closed_mesh_stays_closed_where_its_texture_is_cut_or_faces_look_inwards(tmp_path, capsys):
+    shape = trimesh.creation.uv_sphere(count=[16, 16])
+    around = np.arctan2(shape.vertices[:, 1], shape.vertices[:, 0]) / (2 * np.pi) + 0.5
+    uv = np.stack([around, (shape.vertices[:, 2] + 1) / 2], axis=1)[shape.faces]
+    cut = np.ptp(uv[..., 0], axis=1) > 0.5
+    uv[cut, :, 0] = np.where(uv[cut, :, 0] < 0.5, 1, uv[cut, :, 0])  # faces at the seam use its other end
+    colors = np.linspace(90, 110, 64).astype(np.uint8)
+    image = Image.fromarray(
+        np.stack(np.broadcast_arrays(colors[:, None], 40, colors[None]), axis=-1).astype(np.uint8)
+    )
+    visual = trimesh.visual.TextureVisuals(uv=uv.reshape(-1, 2), image=image)
+    faces = np.arange(3 * len(uv)).reshape(-1, 3)
+    trimesh.Trimesh(shape.vertices[shape.faces].reshape(-1, 3), faces, visual=visual, process=False).export(
+        tmp_path / "seam.glb"
+    )
+    turned = np.where(
+        shape.vertices[shape.faces][..., 2].mean(1)[:, None] > 0.5, shape.faces[:, ::-1], shape.faces
+    )
+    trimesh.Trimesh(shape.vertices, turned, process=False).export(tmp_path / "turned.ply")
+    files = [str(tmp_path / name) for name in ("seam.glb", "turned.ply")]
+    assert main([*files, "--output", str(tmp_path), "--json"]) == 0
+    for report in json.loads(capsys.readouterr().out).values():
+        assert report["before"]["genus"] == report["after"]["genus"] == 0
+        assert report["before"]["volume"] == pytest.approx(shape.volume, rel=1e-4)
+        assert report["after"]["volume"] == pytest.approx(shape.volume, rel=1e-3)
+        assert report["steps"][0]["detail"] == "whole already"
+
+
+def test_faces_that_are_there_twice_are_closed_as_those_that_are_once():
+    ball = sphere()
+    twice = ArrayMesh(
+        np.array(ball.vertices), np.concatenate([ball.faces, ball.faces[:, [1, 2, 0]]]).astype(np.int32)
+    )
+    closed = close_mesh(twice)
+    assert facts_of(closed).volume == pytest.approx(ball.volume) and len(closed.faces) == len(ball.faces)
+
+
+def test_parts_that_touch_in_a_vertex_have_no_handles():
+    whole = trimesh.util.concatenate(
+        [trimesh.creation.box(bounds=[low, np.add(low, 1)]) for low in ((0, 0, 0), (1, 1, 1), (-1, -1, 1))]
+    )
+    whole.merge_vertices()
+    assert facts_of(ArrayMesh(np.array(whole.vertices), np.array(whole.faces, np.int32))).genus == 0
 
 
 def test_the_command_keeps_both_results_of_files_of_one_name(tmp_path, capsys):
