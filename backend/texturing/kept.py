@@ -38,7 +38,12 @@ def as_before(colors: np.ndarray, texels: Texels, former: Former) -> np.ndarray:
     chosen = np.flatnonzero(share > 0)
     old = former.mesh
     there = texels_of(
-        old.vertices.numpy(), old.normals.numpy(), old.faces.numpy(), old.uv.numpy(), len(old.image)
+        old.vertices.numpy(),
+        old.faces.numpy(),
+        old.uv.numpy(),
+        len(old.image),
+        old.normals.numpy(),
+        old.faces.numpy(),
     )
     if len(there.place) == 0 or len(chosen) == 0:
         return colors

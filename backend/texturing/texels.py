@@ -26,16 +26,23 @@ class Texels:
 
 
 def texels_of(
-    vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, uv: np.ndarray, size: int
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    uv: np.ndarray,
+    size: int,
+    normals: np.ndarray,
+    corners: np.ndarray,
 ) -> Texels:
-    """The texels whose centres lie in a triangle of uv (W, 2); vertices and normals (W, 3)."""
+    """The texels whose centres lie in a triangle of uv (W, 2); vertices (W, 3), faces and the numbers of
+    their corners' normals (F, 3).
+    """
     points = np.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size, np.ones(len(uv))], axis=1)
     ids, _ = rasterise(points, faces, size)
     place = np.flatnonzero(ids.reshape(-1) >= 0)
     face = ids.reshape(-1)[place]
     weights = _weights(points, faces, face, place, size)
     position = _interpolated(vertices.astype(np.float32), faces, face, weights)
-    normal = _interpolated(normals.astype(np.float32), faces, face, weights)
+    normal = _interpolated(normals.astype(np.float32), corners, face, weights)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     return Texels(size, place, face, position, weights, normal)
 

@@ -11,6 +11,7 @@ import torch
 from backend.errors import UserError
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh, TexturedMesh, vertex_normals
+from backend.representations.sharp_edges import sharp_normals
 from backend.texturing.kept import Former, as_before
 from backend.texturing.painting import evened, painted, place
 from backend.texturing.projection import PictureView
@@ -66,7 +67,9 @@ def texture_mesh(
     report("unwrap", 1, 1)
     report("bake", 0, 2 + len(pictures))
     normals = vertex_normals(mesh).detach().float().cpu()[torch.from_numpy(cut.origin)]
-    texels = texels_of(vertices[cut.origin], normals.numpy(), cut.faces, cut.uv, settings.size)
+    # Smooth ones would say of a face at a sharp edge that it turns away from whoever sees it.
+    fans, turned = sharp_normals(vertices, faces)
+    texels = texels_of(vertices[cut.origin], cut.faces, cut.uv, settings.size, turned, fans)
     own_remarks = _remarks_on(cut, texels) if uv is not None else ()
     colors = _surface_colors(mesh, cut, texels, gaussians, lambda: report("bake", 0, 2 + len(pictures)), own)
     remarks: tuple[str, ...] = ()

@@ -64,7 +64,12 @@ def likeness(shape: trimesh.Trimesh, colors: np.ndarray, light: Light, delight: 
     )
     faces = textured.faces.numpy()
     texels = texels_of(
-        textured.vertices.numpy(), textured.normals.numpy(), faces, textured.uv.numpy(), len(textured.image)
+        textured.vertices.numpy(),
+        faces,
+        textured.uv.numpy(),
+        len(textured.image),
+        textured.normals.numpy(),
+        faces,
     )
     truth = corner_values(colors[textured.origin.numpy()], faces, texels)
     towards = camera.position - texels.position

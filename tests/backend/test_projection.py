@@ -2,11 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
+import trimesh
 
+from backend.representations.mesh import Mesh
 from backend.texturing.camera import Camera, around
 from backend.texturing.painting import place
 from backend.texturing.projection import PictureView, projected, see_through_beside
+from backend.texturing.settings import TextureSettings
 from backend.texturing.texels import Texels, texels_of
+from backend.texturing.texture import texture_mesh
 
 SIZE = 512
 RED, YELLOW = (200, 30, 40), (240, 220, 30)
@@ -23,7 +28,27 @@ def turned(degrees: float) -> np.ndarray:
 def texels_on(plate: np.ndarray, size: int = SIZE) -> Texels:
     normal = np.cross(plate[1] - plate[0], plate[2] - plate[0])
     uv = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
-    return texels_of(plate, np.tile(normal / np.linalg.norm(normal), (4, 1)), FACES, uv, size)
+    return texels_of(plate, FACES, uv, size, np.tile(normal / np.linalg.norm(normal), (4, 1)), FACES)
+
+
+def test_faces_are_painted_up_to_their_sharp_edges():
+    box = trimesh.creation.box()
+    camera = around(box.vertices, np.radians(30), np.radians(5))
+    squares = np.indices((256, 256)).sum(axis=0) // 32 % 2 == 0
+    picture = np.where(squares[..., None], (*RED, 255), (*YELLOW, 255)).astype(np.uint8)
+    shape = Mesh(torch.tensor(box.vertices).float(), torch.tensor(np.asarray(box.faces)))
+    textured = texture_mesh(shape, TextureSettings(256), pictures=[PictureView(picture, camera)])
+    faces, vertices = textured.faces.numpy(), textured.vertices.numpy()
+    normals = np.cross(*np.diff(vertices[faces], axis=1).swapaxes(0, 1))
+    normals = np.repeat(normals / np.linalg.norm(normals, axis=1, keepdims=True), 3, axis=0)
+    corners = np.arange(len(normals)).reshape(-1, 3)
+    texels = texels_of(vertices, faces, textured.uv.numpy(), 256, normals, corners)
+    towards = camera.position - texels.position
+    seen = (texels.normal * towards).sum(axis=1) / np.linalg.norm(towards, axis=1) > 0.3
+    column, row = (camera.project(texels.position[seen])[:, :2] * 256).astype(int).T
+    found = textured.image.reshape(-1, 3)[texels.place[seen]].astype(int)
+    alike = np.abs(found - picture[row, column, :3]).max(axis=1) < 60
+    assert alike.mean() > 0.92
 
 
 def painted(

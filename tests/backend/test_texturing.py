@@ -77,7 +77,8 @@ def texel_facts(textured, size):
     corners = textured.vertices.numpy()[flat]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    texels = texels_of(textured.vertices.numpy(), textured.normals.numpy(), flat, textured.uv.numpy(), size)
+    uv, smooth = textured.uv.numpy(), textured.normals.numpy()
+    texels = texels_of(textured.vertices.numpy(), flat, uv, size, smooth, flat)
     colors = textured.image.reshape(-1, 3)[texels.place] / 255
     return colors, texels.position, normals[texels.face]
 
@@ -250,8 +251,10 @@ def test_an_artists_own_coordinates_are_kept():
 def striped(shape: trimesh.Trimesh, size: int) -> TexturedMesh:
     """A mesh whose texture has fine stripes of red and green, by height, which no vertex colour tells."""
     textured = texture_mesh(mesh_of(shape), TextureSettings(size=size))
-    vertices, normals = textured.vertices.numpy(), textured.normals.numpy()
-    texels = texels_of(vertices, normals, textured.faces.numpy(), textured.uv.numpy(), size)
+    vertices, normals, faces = (
+        part.numpy() for part in (textured.vertices, textured.normals, textured.faces)
+    )
+    texels = texels_of(vertices, faces, textured.uv.numpy(), size, normals, faces)
     red = np.floor(texels.position[:, 2] * 25) % 2 == 0
     image = textured.image.reshape(-1, 3).copy()
     image[texels.place] = np.where(red[:, None], (220, 30, 30), (30, 200, 60))
