@@ -30,7 +30,7 @@ def write_obj(path: Path, mesh: TexturedMesh) -> list[Path]:
     text.write(f"mtllib {material.name}\nusemtl texture\n")
     for kind, values in (("v", to_y_up(mesh.vertices)), ("vt", mesh.uv), ("vn", to_y_up(mesh.normals))):
         rows = values.detach().cpu().numpy()
-        np.savetxt(text, rows, fmt=kind + " %.6g" * rows.shape[1])
+        np.savetxt(text, rows, fmt=kind + " %.9g" * rows.shape[1])  # all that single precision holds
     numbers = np.repeat(mesh.faces.cpu().numpy() + 1, 3, axis=1)
     np.savetxt(text, numbers, fmt="f %d/%d/%d %d/%d/%d %d/%d/%d")
     write_bytes(path, text.getvalue().encode())

@@ -49,13 +49,18 @@ def read_mesh(path: Path, own_uv: bool) -> MeshSource:
     Raises UserError where it cannot be read, or has no texture coordinates although its own are wanted.
     """
     asset = load_asset(path)
-    used, faces = np.unique(asset.faces, return_inverse=True)  # others say nothing of where the object is
-    faces, vertices = faces.reshape(-1, 3), asset.vertices[used].astype(np.float64)
+    # One vertex a place, though a file has several where its texture is cut: no edge is sharp for that. Those
+    # without a face say nothing of where the object is.
+    corners = asset.vertices[asset.faces].reshape(-1, 3)
+    vertices, faces = np.unique(corners, axis=0, return_inverse=True)
+    faces, vertices = faces.reshape(-1, 3), vertices.astype(np.float64)
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     size = max(float((high - low).max()), _SMALLEST)
     middle = (low + high) / 2
-    colors = np.zeros((len(vertices), 3), np.float32)
-    colors[faces.reshape(-1)] = asset.corner_colors.reshape(-1, 3) / np.float32(255)
+    shown = asset.corner_colors.reshape(-1, 3) / 255
+    uses = np.bincount(faces.reshape(-1), minlength=len(vertices))
+    means = [np.bincount(faces.reshape(-1), one, len(vertices)) / uses for one in shown.T]
+    colors = np.stack(means, axis=1).astype(np.float32)
     mesh = Mesh(
         torch.from_numpy(((vertices - middle) / size).astype(np.float32)),
         torch.from_numpy(faces.astype(np.int64)),

@@ -196,6 +196,22 @@ def test_a_mesh_keeps_its_size_whatever_it_is(tmp_path, scale):
     np.testing.assert_allclose(read.vertices.max(axis=0), [scale] * 3, rtol=1e-6)
 
 
+def test_a_smooth_mesh_stays_so_whose_file_has_three_vertices_a_face(tmp_path):
+    trimesh.creation.icosphere(3).export(tmp_path / "ball.stl")
+    assert main([str(tmp_path / "ball.stl"), "--output", str(tmp_path), "--size", "64"]) == 0
+    read = trimesh.load_scene(tmp_path / "ball_textured.glb", process=False).to_geometry()
+    assert np.einsum("vi,vi->v", read.vertex_normals, read.vertices).min() > 0.99
+
+
+def test_obj_files_hold_places_far_from_the_origin(tmp_path):
+    box = trimesh.creation.box(bounds=[[50000.125, -7.25, 3], [50001.375, -6.75, 3.5]])
+    box.export(tmp_path / "box.glb")
+    argv = [str(tmp_path / "box.glb"), "--output", str(tmp_path), "--size", "64", "--format", "obj"]
+    assert main(argv) == 0
+    read = trimesh.load_scene(tmp_path / "box_textured.obj", process=False).to_geometry()
+    np.testing.assert_allclose(read.bounds, box.bounds, atol=0.005)
+
+
 def test_obj_files_and_what_is_refused(ball, tmp_path, capsys):
     assert main([str(ball), "--output", str(tmp_path / "o"), "--size", "64", "--format", "obj"]) == 0
     assert capsys.readouterr().out.split() == ["ball_textured.obj", "ball_textured.mtl", "ball_textured.png"]
