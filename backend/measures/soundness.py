@@ -35,6 +35,8 @@ def soundness(vertices: np.ndarray, faces: np.ndarray) -> Soundness:
     if len(faces) == 0:
         return Soundness(0, 0, 0.0)
     welded = np.unique(vertices, axis=0, return_inverse=True)[1].reshape(-1)[faces]
+    flat = (welded == np.roll(welded, 1, axis=1)).any(axis=1)  # a face without area has no border
+    welded = welded if flat.all() else welded[~flat]
     parts, label = pieces(welded)
     largest = welded[label == np.bincount(label).argmax()]
     return Soundness(parts, genus(largest), seen_share(vertices, faces))

@@ -64,3 +64,8 @@ def test_vertices_in_one_place_are_one():
 def test_no_mesh_has_nothing():
     found = soundness(np.zeros((0, 3)), np.zeros((0, 3), np.int32))
     assert (found.parts, found.genus, found.seen) == (0, 0, 0.0)
+
+
+def test_faces_without_area_change_no_handles():
+    vertices, faces = torus()
+    assert soundness(vertices, np.concatenate([faces, [[0, 0, 40]]])).genus == 1
