@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,7 +74,12 @@ def parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu, cuda")
     add("--minutes", type=float, help="for everything together (default as the recipe says)")
     add("--piece-minutes", type=float, help=f"stop this call after so long; {GOES_ON}")
-    add("--parts", nargs="+", choices=PARTS, help="train these only (default all, in order)")
+    add(
+        "--parts",
+        nargs="+",
+        choices=dict.fromkeys((*PARTS, *TEXT_PARTS)),
+        help="train these only (default all, in order)",
+    )
     add("--seed", type=int, default=0)
     add("--threads", type=int, default=os.cpu_count() or 1)
     group = result.add_argument_group("fine-tuning (--from without --recipe)")
@@ -126,7 +132,7 @@ def train_starter(call: Call) -> str:
     recipe = Recipe().for_device(call.device)
     initial = open_folder(options.start).path if options.start else None
     minutes = _minutes(call, recipe.minutes)
-    parts = tuple(options.parts or PARTS)
+    parts = _parts(options.parts, PARTS, "starter")
     shares = 1 - recipe.prepare_share - recipe.finish_share
     recipe = replace(recipe, loops=scaled(recipe.loops, parts, shares * minutes))
     source = prepare(
@@ -163,9 +169,7 @@ def train_starter(call: Call) -> str:
 def train_text(call: Call) -> str:
     """Trains the text model on a starter's folder, as far as this call goes."""
     options, recipe = call.options, TextRecipe()
-    parts = tuple(options.parts or TEXT_PARTS)
-    if unknown := set(parts) - set(TEXT_PARTS):
-        raise UserError(f"The text model has no {', '.join(unknown)}; choose among {', '.join(TEXT_PARTS)}.")
+    parts = _parts(options.parts, TEXT_PARTS, "text model")
     minutes = _minutes(call, sum(loop.minutes for loop in recipe.loops.values()))
     recipe = replace(recipe, loops=scaled(recipe.loops, parts, minutes))
     starter, entries = open_folder(options.start or "starter"), read_catalogue(options.data)
@@ -212,6 +216,13 @@ def further(call: Call) -> str:
     losses = read_json(call.state / "losses.json")
     change = ", ".join(f"{name} {one['before']:.3f} -> {one['after']:.3f}" for name, one in losses.items())
     return f"{model} is the fine-tuned model; loss before and after: {change}."
+
+
+def _parts(wanted: Sequence[str] | None, among: Sequence[str], what: str) -> tuple[str, ...]:
+    """Those wanted of all, which are trained without a wish; UserError for one of another model."""
+    if unknown := set(wanted or ()) - set(among):
+        raise UserError(f"The {what} has no {', '.join(sorted(unknown))}; choose among {', '.join(among)}.")
+    return tuple(wanted or among)
 
 
 def _minutes(call: Call, default: float) -> float:

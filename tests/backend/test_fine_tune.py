@@ -106,6 +106,9 @@ def test_a_stopped_run_ends_like_one_that_was_not(teachable, entries, tmp_path):
     flow = "ckpts/sparse_structure_flow_model.safetensors"
     one, other = load_file(whole / flow), load_file(stopped / flow)
     assert all(torch.equal(one[key], other[key]) for key in one)
+    for others, changes in ((entries[:0], {}), (entries, {"seed": 5})):
+        with pytest.raises(UserError, match="holds a training with"):
+            fine_tune(teachable, others, out, CPU, replace(config, **changes))
 
 
 @torch.inference_mode()

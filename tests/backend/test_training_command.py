@@ -56,6 +56,9 @@ def test_what_is_asked_for_must_make_sense(tmp_path, capsys):
     text = capsys.readouterr().err
     assert "--data" in text and "--recipe" in text and "more than 0 minutes" in text
     assert "no latent_autoencoder" in text
+    words = ["--recipe", "starter", "--data", str(tmp_path), "--parts", "prior"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 1
+    assert "The starter has no prior" in capsys.readouterr().err
 
 
 def test_a_state_goes_on_with_what_it_was_begun_with(tmp_path):

@@ -5,6 +5,7 @@ which are then put away; then each part learns from these; then a folder like th
 stage goes on where it was stopped.
 """
 
+import hashlib
 import logging
 import math
 from collections.abc import Mapping
@@ -75,6 +76,10 @@ def fine_tune(
     return target
 
 
+def _bytes_of(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
 class FineTuneRun(Run):
     """Builds the parts of a model folder; <out>/losses.json has the losses before and after each training."""
 
@@ -86,7 +91,9 @@ class FineTuneRun(Run):
         checkpoints = {
             f"model ({name})": digest(weights_of(checkpoint_of(self.model, name)))[:16] for name in self.parts
         }
-        claim(out, checkpoints, self.world)
+        objects = "\n".join(sorted(f"{one.name} {_bytes_of(one.path)}" for one in preparation.entries))
+        told = f"{len(preparation.entries)} ({hashlib.sha256(objects.encode()).hexdigest()[:8]})"
+        claim(out, {**checkpoints, "seed": self.settings.seed, "objects": told}, self.world)
         self.preparation = preparation
         self._losses = out / "losses.json"
         self._encoder = out / "trained_encoder" if LIFTING in self.parts else None
