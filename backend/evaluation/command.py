@@ -64,7 +64,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     import torch
 
     from backend.evaluation.contact_sheet import write_sheets
-    from backend.evaluation.report import write_markdown
+    from backend.evaluation.report import around_report, write_markdown
     from backend.evaluation.run import Settings, evaluate, sighted
     from backend.evaluation.training_shapes import read_shapes, shapes_of
     from backend.files import make_writable_folder
@@ -75,6 +75,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     entries = () if options.pictures else read_catalogue(_given(options.meshes, "--meshes"))
     if options.sheets:
         make_writable_folder(options.sheets)
+    if options.report:
+        around_report(options.report)  # refused before the objects are scored
     torch.set_num_threads(options.threads)
     device = choose_device(options.device)
     pipeline = Networks.open(options.model, device, choose_dtype(device, options.precision))

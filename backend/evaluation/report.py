@@ -120,15 +120,20 @@ class Report:
         return [(METHODS[n], s) for n, s in self.mean.items() if s is not None and s.keys() & {*keys}]
 
 
-def write_markdown(report: Report, sheets: Sequence[Sheet], path: Path) -> None:
-    """Puts report and sheets between the markers of a document; UserError where it has none."""
+def around_report(path: Path) -> tuple[str, str]:
+    """What a document has before and behind its markers; UserError where it has none."""
     if not path.is_file():
         raise UserError(f"There is no document {path}; give one with the lines {BEGIN} and {END}.")
-    text = path.read_text(encoding="utf-8")
-    head, begin, rest = text.partition(BEGIN)
+    head, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not (begin and end):
         raise UserError(f"The document {path} lacks the lines {BEGIN} and {END}; add them.")
+    return head, tail
+
+
+def write_markdown(report: Report, sheets: Sequence[Sheet], path: Path) -> None:
+    """Puts report and sheets between the markers of a document; UserError where it has none."""
+    head, tail = around_report(path)
     with atomic_path(path) as temporary:
         pages = "".join(_page(sheet, path.parent) for sheet in sheets)
         content = f"{head}{BEGIN}\n{report.markdown}{pages}{END}{tail}"

@@ -126,10 +126,16 @@ def spread_over_families(entries: tuple[Entry, ...], count: int, skip: int = 0) 
 
 
 def _read_manifest(manifest: Path) -> tuple[Entry, ...]:
-    with manifest.open(newline="", encoding="utf-8") as file:
+    with manifest.open(newline="", encoding="utf-8-sig") as file:  # as Excel writes them
+        rows = csv.DictReader(file)
+        needed = {"file", "id", "geo_group", "family", "brand", "licence", "attribution"}
+        if missing := needed - set(rows.fieldnames or ()):
+            raise UserError(
+                f"{manifest} lacks the column {', '.join(sorted(missing))}; add it to the first line."
+            )
         return tuple(
             Entry(
-                path=manifest.parent / Path(row["file"]).name,
+                path=_beside(manifest, row["file"]),
                 name=row["id"],
                 group=row["geo_group"],
                 family=row["family"],
@@ -138,8 +144,14 @@ def _read_manifest(manifest: Path) -> tuple[Entry, ...]:
                 attribution=row["attribution"],
                 title=row.get("name", ""),
             )
-            for row in csv.DictReader(file)
+            for row in rows
         )
+
+
+def _beside(manifest: Path, name: str) -> Path:
+    """The file of a manifest's row, also where its folder is no longer there."""
+    path = manifest.parent / name
+    return path if path.is_file() else manifest.parent / path.name
 
 
 def _scan(folder: Path) -> tuple[Entry, ...]:

@@ -65,6 +65,13 @@ def capfd_module():
         yield lambda: (streams[0].getvalue(), streams[1].getvalue())
 
 
+def test_a_document_without_a_place_for_the_report_is_refused_before_all_else(meshes, tmp_path, capsys):
+    (tmp_path / "doc.md").write_text("no markers")
+    for name, words in (("doc.md", "lacks the lines"), ("none.md", "no document")):
+        assert main(["--meshes", str(meshes), "--model", "nowhere", "--report", str(tmp_path / name)]) == 2
+        assert words in capsys.readouterr().err
+
+
 def test_the_last_line_is_one_object_with_every_key(outcome):
     code, out, _, _ = outcome
     assert code == 0

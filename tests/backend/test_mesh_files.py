@@ -262,3 +262,17 @@ def test_hidden_files_and_folders_are_no_objects_of_a_catalogue(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     assert [entry.name for entry in read_catalogue(tmp_path)] == ["folder.glb/z.ply", "x.GLB"]
+
+
+def test_a_manifest_may_name_folders_and_come_from_a_spreadsheet(tmp_path):
+    for name in ("chairs/a.glb", "tables/a.glb", "b.glb"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    columns = "file,id,geo_group,family,brand,licence,attribution"
+    rows = [f"{name},{name},g,f,0,CC0-1.0,me" for name in ("chairs/a.glb", "tables/a.glb", "elsewhere/b.glb")]
+    (tmp_path / "manifest.csv").write_text("\n".join([columns, *rows]), encoding="utf-8-sig")
+    found = [entry.path.relative_to(tmp_path).as_posix() for entry in read_catalogue(tmp_path)]
+    assert found == ["chairs/a.glb", "tables/a.glb", "b.glb"]
+    (tmp_path / "manifest.csv").write_text("file,id\na.glb,a\n")
+    with pytest.raises(UserError, match="lacks the column attribution, brand"):
+        read_catalogue(tmp_path)
