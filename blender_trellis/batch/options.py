@@ -44,7 +44,8 @@ def add_engine_options(wanted: argparse.ArgumentParser, defaults: Generate) -> N
         choices=get_args(Memory),
         help="whether networks leave a graphics card after their stage: for want of room, never, always",
     )
-    add("--engine", default=defaults.engine, choices=("torch", "cuda"), help="torch, or cuda's libraries")
+    engine = "torch, its compiler (pays where many objects follow), or cuda's libraries"
+    add("--engine", default=defaults.engine, choices=("torch", "compile", "cuda"), help=engine)
 
 
 def add_background_option(wanted: argparse.ArgumentParser) -> None:
