@@ -87,7 +87,7 @@ class NoIntegerProducts(TorchDispatchMode):
     """Refuses matrix products of integers, which CUDA lacks."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.overloadpacket.__name__ in ("mm", "mv", "bmm", "dot", "addmm", "addmv", "baddbmm"):
+        if func.overloadpacket.__name__ in ("matmul", "mm", "mv", "bmm", "addmm", "addmv"):
             assert all(one.is_floating_point() for one in args if isinstance(one, torch.Tensor)), func
         return func(*args, **kwargs or {})
 
