@@ -43,7 +43,7 @@ def layer_latents(encoder: LatentEncoder, mesh: Mesh, coords: np.ndarray, region
     """De-normalised latents (L, C), on voxels coords (L, 3), of an asset that is solid and cut off just
     within the region (S, S, S): from the mesh that it decodes to.
     """
-    vertices = mesh.vertices.double().cpu().numpy()
+    vertices = mesh.vertices.cpu().double().numpy()
     colors = np.full(vertices.shape, 0.5) if mesh.colors is None else mesh.colors.cpu().numpy()
     distance = _cut(mesh, region)
     steps = np.stack(np.meshgrid(*[np.arange(COARSE_CELLS + 1)] * 3, indexing="ij"), -1).reshape(-1, 3)
@@ -59,7 +59,7 @@ def layer_latents(encoder: LatentEncoder, mesh: Mesh, coords: np.ndarray, region
 
 def _solid_cells(mesh: Mesh, cells: int) -> np.ndarray:
     return voxel_solid(
-        sampled_occupancy(mesh.vertices.double().cpu().numpy(), mesh.faces.cpu().numpy(), cells)
+        sampled_occupancy(mesh.vertices.cpu().double().numpy(), mesh.faces.cpu().numpy(), cells)
     )
 
 
@@ -70,7 +70,7 @@ def _cut(mesh: Mesh, region: np.ndarray) -> np.ndarray:
     The mesh is already as thick as the decoder makes surfaces, so nothing is added to it here.
     """
     cells = COARSE_CELLS * len(region)
-    vertices, faces = mesh.vertices.double().cpu().numpy(), mesh.faces.cpu().numpy()
+    vertices, faces = mesh.vertices.cpu().double().numpy(), mesh.faces.cpu().numpy()
     away = np.abs(distance_field(vertices, faces, cells, _BAND).distance)
     solid = _within(_solid_cells(mesh, cells))
     # Deeper in, surfaces of the hollow do not count.

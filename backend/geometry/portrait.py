@@ -20,7 +20,7 @@ PICTURE_ELEVATION, PICTURE_FOV = math.radians(17.5), math.radians(37.5)
 
 def decoded_asset(mesh: Mesh) -> Asset:
     """A model's mesh with flat colours; grey without colours."""
-    vertices, faces = mesh.vertices.double().cpu().numpy(), mesh.faces.cpu().numpy().astype(np.int32)
+    vertices, faces = mesh.vertices.cpu().double().numpy(), mesh.faces.cpu().numpy().astype(np.int32)
     colors = np.full((len(vertices), 3), 0.5) if mesh.colors is None else mesh.colors.cpu().numpy()
     corners = (np.clip(colors[faces], 0, 1) * 255).round().astype(np.uint8)
     return Asset(vertices, faces, corners, np.zeros(len(faces), bool))

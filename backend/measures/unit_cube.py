@@ -47,7 +47,7 @@ def placement(points: np.ndarray, azimuth: float = 0.0) -> Placement:
 
 def place_gaussians(gaussians: Gaussians, where: Placement) -> Gaussians:
     """The Gaussians moved, turned and scaled."""
-    position, rotation = gaussians.position.double().cpu(), gaussians.rotation.double().cpu()
+    position, rotation = gaussians.position.cpu().double(), gaussians.rotation.cpu().double()
     matrix = rotation.new_tensor(turn(where.azimuth).T)
     rotation = quaternions(matrix @ rotation_matrices(rotation)).float()
     return Gaussians(

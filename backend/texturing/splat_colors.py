@@ -50,12 +50,12 @@ def _splats(gaussians: Gaussians, low: np.ndarray, side: float, occupied: int) -
     """Centres (N, 3), inverse covariances (N, 6), cells each reaches (N, 6), limits of the squared distance,
     opacities (N,) and colours (N, 3) of the splats that count. `occupied` cells hold points.
     """
-    opacity = gaussians.opacity[:, 0].double().cpu()
+    opacity = gaussians.opacity[:, 0].cpu().double()
     seen = opacity > _LEAST_DENSITY
-    opacity, position = opacity[seen], gaussians.position.double().cpu()[seen]
+    opacity, position = opacity[seen], gaussians.position.cpu().double()[seen]
     apart = side / _CELLS * math.sqrt(occupied / max(len(opacity), 1))
-    scale = (gaussians.scale.double().cpu()[seen].square() + (_SOFTENING * apart) ** 2).sqrt()
-    axes = rotation_matrices(gaussians.rotation.double().cpu()[seen])
+    scale = (gaussians.scale.cpu().double()[seen].square() + (_SOFTENING * apart) ** 2).sqrt()
+    axes = rotation_matrices(gaussians.rotation.cpu().double()[seen])
     limit = 2 * torch.log(opacity / _LEAST_DENSITY)
     spread = (axes.square() * scale.square()[:, None]).sum(-1).sqrt()  # deviations along x, y, z
     reach = (limit.sqrt()[:, None] * spread).clamp_max(_WIDEST)
@@ -65,7 +65,7 @@ def _splats(gaussians: Gaussians, low: np.ndarray, side: float, occupied: int) -
     corner, factor = torch.from_numpy(low.astype(np.float64)), _CELLS / side
     first = ((position - reach - corner) * factor).floor().clamp_min(0)
     last = ((position + reach - corner) * factor).floor().clamp_max(_CELLS - 1)
-    color = (0.5 + SH_C0 * gaussians.color_dc.double().cpu()[seen]).clamp(0, 1)
+    color = (0.5 + SH_C0 * gaussians.color_dc.cpu().double()[seen]).clamp(0, 1)
     return (
         position.float().numpy(),
         inverse[:, rows, columns].float().numpy(),

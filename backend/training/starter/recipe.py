@@ -59,7 +59,7 @@ class Recipe:
 
     structure_resolution: int = 64
     resolution: int = 32  # of the structured latent, whose voxels are the structure's, pooled
-    variety: Variety = Variety(procedural=0.3, stretched=0.3)
+    variety: Variety = Variety(procedural=0.1, stretched=0.2)
     views: int = 2  # of an object whose surface is stored
     prepare_share: float = 0.15  # of the minutes at most, for preparing data
     finish_share: float = 0.12  # of the minutes, for calibration, export and a short evaluation
