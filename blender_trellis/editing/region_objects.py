@@ -20,8 +20,10 @@ from ..scene.find_asset import (
     asset_matrix,
     asset_of_object,
     data_frame,
+    members,
     objects_in,
     part,
+    world_matrix,
 )
 from .region_mask import ClosedMesh, RegionShape, inverted, is_closed
 
@@ -182,16 +184,19 @@ def selected_bounds(collection: bpy.types.Collection, resolution: int) -> tuple[
     Widened by half a voxel and a hair, so that it takes every voxel which one of the vertices lies in.
     """
     body = body_of(collection)
-    edited = body.mode == "EDIT"
-    if edited:
-        body.update_from_editmode()
+    inverse = inverted(np.array(data_frame(body.data), np.float64))
+    edited = next((item for item in members(collection) if item.mode == "EDIT"), None)
+    if edited is not None:
+        edited.update_from_editmode()
+        if edited != body:  # the finished mesh
+            inverse = np.array(asset_matrix(collection).inverted_safe() @ world_matrix(edited), np.float64)
+            body = edited
     vertices = body.data.vertices
     places = np.empty(3 * len(vertices), np.float32)
     vertices.foreach_get("co", places)
-    inverse = inverted(np.array(data_frame(body.data), np.float64))
     points = places.reshape(-1, 3) @ inverse[:3, :3].T + inverse[:3, 3]
     selected = np.ones(len(vertices), bool)
-    if edited:
+    if edited is not None:
         vertices.foreach_get("select", selected)
     if selected.any():
         points = points[selected]
