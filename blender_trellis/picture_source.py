@@ -65,9 +65,11 @@ def read_image(image: bpy.types.Image) -> Picture:
     A file's bytes stand for it only while nothing was painted on it and its colour space is the file's.
     """
     shown_as_stored = not image.is_dirty and not image.is_float and image.colorspace_settings.name == "sRGB"
-    if shown_as_stored and image.packed_file is not None:
-        return Picture(image.name, bytes(image.packed_file.data))
-    if shown_as_stored and Path(image.filepath).suffix.lower() in PICTURE_SUFFIXES:
+    shown_as_stored = shown_as_stored and image.source != "TILED"
+    packed = bytes(image.packed_file.data) if image.packed_file is not None else b""
+    if shown_as_stored and packed and begins_as_picture(packed):
+        return Picture(image.name, packed)
+    if shown_as_stored and not packed and Path(image.filepath).suffix.lower() in PICTURE_SUFFIXES:
         return read_picture(bpy.path.abspath(image.filepath, library=image.library))
     if not image.has_data and not len(image.pixels):
         raise Fault(f'The image "{image.name}" has no pixels: open another one.')
@@ -83,9 +85,12 @@ def _shown_pixels(image: bpy.types.Image) -> bytes:
         settings = scene.render.image_settings
         settings.file_format, settings.color_mode, settings.color_depth = "PNG", "RGBA", "8"
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "picture.png"
-            image.save_render(str(file), scene=scene)
-            return file.read_bytes()
+            tiled = image.source == "TILED"
+            image.save_render(
+                str(Path(folder, "picture.<UDIM>.png" if tiled else "picture.png")), scene=scene
+            )
+            first = f"picture.{image.tiles[0].number}.png" if tiled else "picture.png"
+            return Path(folder, first).read_bytes()
     except (RuntimeError, OSError) as error:
         raise Fault(f'The image "{image.name}" cannot be read ({error}): open it from a file.') from error
     finally:

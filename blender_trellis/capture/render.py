@@ -33,8 +33,10 @@ def last_render(scene: bpy.types.Scene) -> bpy.types.Image:
 def _written_as_png(scene: bpy.types.Scene) -> Iterator[None]:
     """Sets how the scene's pictures are written, and afterwards as it was."""
     settings = scene.render.image_settings
-    former = {name: getattr(settings, name) for name in WRITTEN}
-    for name, value in WRITTEN.items():
+    # Blender 5 says first whether a picture is written at all, and only then as what.
+    written = ({"media_type": "IMAGE"} if hasattr(settings, "media_type") else {}) | WRITTEN
+    former = {name: getattr(settings, name) for name in written}
+    for name, value in written.items():
         setattr(settings, name, value)
     try:
         yield

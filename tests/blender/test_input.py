@@ -100,6 +100,23 @@ def test_the_last_render_has_the_colors_of_the_scenes_view(settings, tmp_path):
     assert abs(seen[16, 16].astype(int) - [188, 188, 188, 255]).max() <= 1
 
 
+def test_tiles_and_packed_files_of_other_kinds_are_taken_as_they_are_shown(settings, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 6, 4), np.uint8)
+    pixels[..., 3] = 255
+    made = packed_pixels("made", pixels)
+    for name, form in (("tile.1001.png", "PNG"), ("tile.1002.png", "PNG"), ("packed.tga", "TARGA")):
+        made.filepath_raw, made.file_format = str(tmp_path / name), form
+        made.save()
+    tiled = bpy.data.images.load(str(tmp_path / "tile.<UDIM>.png"))
+    tiled.source = "TILED"
+    packed = bpy.data.images.load(str(tmp_path / "packed.tga"))
+    packed.pack()
+    for image in (tiled, packed):
+        put_picture(settings, image)
+        picture = settings.read_pictures()[-1]
+        assert np.array_equal(_pixels_of(picture.data, tmp_path), pixels), image.name
+
+
 def test_a_viewport_is_asked_for_where_there_is_none(settings):
     with pytest.raises(RuntimeError, match="There is no 3D view"):
         bpy.ops.trellis.use_viewport()
@@ -204,6 +221,13 @@ def test_dropped_pictures_become_the_list(several, picture):
     assert [one.label for one in several.pictures] == ["a.png", "b.JPG"] and several.active_picture == 0
     with pytest.raises(RuntimeError, match="None of these files is a picture"):
         bpy.ops.trellis.drop_pictures(directory=folder, files=[{"name": "notes.txt"}])
+
+
+def test_a_dropped_file_that_is_no_picture_is_taken_and_makes_nothing(settings, tmp_path):
+    (tmp_path / "page.png").write_bytes(b"<html>")
+    dropped = [{"name": "page.png"}]
+    assert bpy.ops.trellis.drop_and_generate(directory=str(tmp_path), files=dropped) == {"FINISHED"}
+    assert [one.label for one in settings.pictures] == ["page.png"] and not session.listed_jobs()
 
 
 def test_a_dropped_picture_becomes_an_object(settings, picture):

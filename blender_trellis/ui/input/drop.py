@@ -5,6 +5,7 @@ from pathlib import Path
 import bpy
 
 from ...protocol.pictures import PICTURE_SUFFIXES
+from ...scene.export import operator_reason
 from ..widgets import report
 from .pictures import put_files
 
@@ -53,7 +54,11 @@ class TRELLIS_OT_drop_and_generate(DropOperator):
         if not bpy.ops.trellis.generate.poll():
             report(self, "WARNING", "The picture is taken; the Generate button says what is still missing.")
             return taken
-        return bpy.ops.trellis.generate()
+        try:
+            return bpy.ops.trellis.generate()
+        except RuntimeError as error:  # what it reports comes from a nested operator as this
+            report(self, "WARNING", operator_reason(error))
+            return taken
 
 
 def _show_tab(area: bpy.types.Area | None) -> None:
