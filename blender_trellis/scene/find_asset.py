@@ -160,7 +160,7 @@ def asset_matrix(collection: bpy.types.Collection) -> Matrix:
     It follows the objects as of the view layer's last update, and also what was done to all of a mesh's
     vertices at once, as applying a scale does.
     """
-    item = part(collection, "mesh") or part(collection, "gaussian")
+    item = part(collection, "mesh") or part(collection, "gaussian") or part(collection, "finished")
     return world_matrix(item) @ data_frame(item.data) if item is not None else Matrix.Identity(4)
 
 

@@ -85,10 +85,10 @@ def _start(scene: bpy.types.Scene, standing: Standing) -> tuple[float, float, fl
     """Where the foot goes if nothing is in the way."""
     x, y, z = (0.0, 0.0, 0.0) if standing.where == "origin" else scene.cursor.location
     if standing.where == "beside":
-        former = [one for one in scene.collection.children_recursive if ASSET in one]
-        roots = [item for one in former[-1:] for item in one.objects if item.get(PART) == "root"]
-        if roots:
-            x, y, z = world_matrix(roots[0]).translation
+        assets = [one for one in scene.collection.children_recursive if ASSET in one]
+        roots = [item for one in assets for item in one.objects if item.get(PART) == "root"]
+        if roots:  # what an edit has kept of the former has none
+            x, y, z = world_matrix(roots[-1]).translation
     x, y, z = standing.foot or (x, y, z)
     return x, y, 0.0 if standing.on_ground else z
 

@@ -68,6 +68,18 @@ def test_no_result_lies_in_the_default_cube_or_in_another_result():
     assert all(one.low[2] == pytest.approx(0, abs=1e-5) for one in everything[1:])
 
 
+def test_a_result_goes_beside_the_last_one_whose_former_shape_was_kept():
+    collection = _add()
+    part(collection, "root").location.x = 3
+    bpy.context.view_layer.update()
+    kept = bpy.data.collections.new("crate Former")
+    kept["trellis_asset"] = "former"
+    collection.children.link(kept)
+    beside = _add(standing=Standing(where="beside"))
+    bpy.context.view_layer.update()
+    assert 3 < part(beside, "root").matrix_world.translation.x < 5
+
+
 def test_hidden_neighbours_and_instances_count_and_the_ground_does_not():
     bpy.ops.mesh.primitive_plane_add(size=100)
     bpy.ops.mesh.primitive_uv_sphere_add(radius=500)

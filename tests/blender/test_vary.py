@@ -79,6 +79,20 @@ def test_variants_of_an_asset_stand_beside_it_each_its_own(asset, varied, monkey
     assert read_pictures(made[0])[0][0] == "red.png" and read_latents(made[0]).resolution == 64
 
 
+def test_of_an_asset_only_the_finished_mesh_may_be_left(asset, varied):
+    for kind in ("mesh", "gaussian"):
+        if (item := part(asset, kind)) is not None:
+            bpy.data.objects.remove(item)
+    finished = part(asset, "finished")
+    bpy.context.view_layer.objects.active = finished
+    finished.select_set(True)
+    bpy.ops.trellis.vary()
+    done()
+    (made,) = variants()
+    assert part(made, "mesh") is not None
+    assert bounds(part(made, "finished"))[0, 0] > bounds(finished)[1, 0]
+
+
 def test_a_variant_of_a_variant_has_the_name_of_one(asset, varied):
     bpy.ops.trellis.vary()
     done()

@@ -79,7 +79,8 @@ class TRELLIS_OT_vary(_Button):
         settings.draw_seed()
         if chosen.asset is not None:
             start = start_of_asset(read_latents(chosen.asset))
-            formats, history = formats_of(chosen.asset), str(chosen.asset.get("trellis_history", ""))
+            formats = formats_of(chosen.asset) or _formats_set(context)
+            history = str(chosen.asset.get("trellis_history", ""))
             places = _beside(chosen.asset, context.view_layer, count)
         else:
             source = _read(chosen, context)
@@ -166,7 +167,8 @@ def _formats_set(context: bpy.types.Context) -> tuple[Format, ...]:
 
 def _beside(collection: bpy.types.Collection, view_layer: bpy.types.ViewLayer, count: int) -> list[Matrix]:
     """Where variants stand that keep the asset's size and turn."""
-    items = [item for item in (part(collection, "mesh"), part(collection, "gaussian")) if item is not None]
+    parts = (part(collection, kind) for kind in ("mesh", "gaussian", "finished"))
+    items = [item for item in parts if item is not None]
     shifts = free_shifts(world_bounds(items), view_layer, count)
     return [Matrix.Translation((shift, 0.0, 0.0)) @ asset_matrix(collection) for shift in shifts]
 
