@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from .find_asset import part
+from .find_asset import ASSET, is_local, part, world_matrix
 
 TAG = "TRELLIS"
 LONGEST = 60  # of a text in Blender's asset data, in characters, some of which take four bytes of 255
@@ -43,10 +43,21 @@ def mark_asset(collection: bpy.types.Collection, marks: AssetMarks, picture: np.
     for name in dict.fromkeys((TAG, model, *marks.tags)):
         if name.strip():
             data.tags.new(name.strip()[:LONGEST], skip_if_exists=True)
+    _stand_on_foot(collection)
+    set_preview(collection, picture)
+
+
+def renew_feet() -> None:
+    """Lets instances of marked assets stand on their foot where assets were moved since."""
+    for collection in bpy.data.collections:
+        if collection.asset_data is not None and ASSET in collection and is_local(collection):
+            _stand_on_foot(collection)
+
+
+def _stand_on_foot(collection: bpy.types.Collection) -> None:
     root = part(collection, "root")
     if root is not None:
-        collection.instance_offset = root.location
-    set_preview(collection, picture)
+        collection.instance_offset = world_matrix(root).translation
 
 
 def unmark_asset(collection: bpy.types.Collection) -> None:

@@ -46,11 +46,16 @@ def _mean(picture: np.ndarray) -> np.ndarray:
     return picture[picture[..., 3] > 0][:, :3].mean(axis=0)
 
 
-def test_marks_and_picture_are_there_after_reopening(collection, tmp_path):
-    collection.objects["crate Root"].location = (3, 2, 1)
+def test_marks_and_picture_are_there_after_reopening(addon, collection, tmp_path):
     marks = AssetMarks("Ann", "CC0-1.0", ("prop", "wood", "prop"), CATALOG)
     mark_asset(collection, AssetMarks("Bob", tags=("old",)), thumbnail(collection))
     mark_asset(collection, marks, thumbnail(collection))  # which renews them
+    holder = bpy.data.objects.new("holder", None)
+    bpy.context.scene.collection.objects.link(holder)
+    holder.location = (2, 2, 0)
+    root = collection.objects["crate Root"]
+    root.parent, root.location = holder, (1, 0, 1)  # it was moved since it was marked
+    bpy.context.view_layer.update()
     path = str(tmp_path / "crate.blend")
     bpy.ops.wm.save_as_mainfile(filepath=path)
     bpy.ops.wm.open_mainfile(filepath=path)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import bpy
 
+from ...scene.asset_marking import renew_feet
 from . import state
 from .results import keep
 from .state import current
@@ -41,6 +42,7 @@ def _handlers() -> Iterator[tuple[list[Callable[..., None]], Callable[..., None]
         yield handlers, _before_change
     for handlers in (at.undo_post, at.redo_post):
         yield handlers, _after_undo
+    yield at.save_pre, _renew_feet
     for handlers in (at.save_post, at.load_post):
         yield handlers, _is_saved
     yield at.depsgraph_update_post, _after_update
@@ -50,6 +52,11 @@ def _handlers() -> Iterator[tuple[list[Callable[..., None]], Callable[..., None]
 def _before_change(*_: object) -> None:
     """Nothing half-made goes into a file or stays where an undo leaves it."""
     current().importer.give_up()
+
+
+@bpy.app.handlers.persistent
+def _renew_feet(*_: object) -> None:
+    renew_feet()
 
 
 @bpy.app.handlers.persistent
