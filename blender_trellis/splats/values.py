@@ -65,19 +65,24 @@ class Splats:
         if np.array_equal(matrix, np.eye(4)):
             return self
         linear = matrix[:3, :3].astype(np.float64)
+        # Vertices of a mesh that was joined to splats are none: they must not stop the others.
+        length = np.linalg.norm(self.rotation, axis=1, keepdims=True)
+        whole = (length > 0) & np.isfinite(length) & (np.abs(self.scale) < 80).all(axis=1, keepdims=True)
+        turned, sized = np.where(whole, self.rotation, (1, 0, 0, 0)), np.where(whole, self.scale, 0)
         left, sizes, right = np.linalg.svd(linear)
         turn = left @ right
         position = self.position @ linear.T + matrix[:3, 3]
         if sizes[0] - sizes[2] <= 1e-5 * sizes[0]:  # one factor for all axes
             # A Gaussian is its own mirror image in its centre.
             proper = turn * np.sign(np.linalg.det(turn))
-            rotation = quaternions.product(quaternions.of_matrices(proper[None]), self.rotation)
+            rotation = quaternions.product(quaternions.of_matrices(proper[None]), turned)
             scale = self.scale + np.log(max(float(sizes.mean()), 1e-30))
         else:
-            axes = linear @ quaternions.matrices(self.rotation) * np.exp(self.scale)[:, None]
+            axes = linear @ quaternions.matrices(turned) * np.exp(sized)[:, None]
             axes, deviations, _ = np.linalg.svd(axes)
             rotation = quaternions.of_matrices(axes * np.linalg.det(axes)[:, None, None])
             scale = np.log(np.maximum(deviations, 1e-30))
+        rotation, scale = np.where(whole, rotation, self.rotation), np.where(whole, scale, self.scale)
         same = np.allclose(turn, np.eye(3), atol=1e-7)
         f_rest = self.f_rest if same or not self.degree else harmonics.turned(self.f_rest, turn)
         changed = (values.astype(np.float32) for values in (position, scale, rotation))

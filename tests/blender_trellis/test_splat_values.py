@@ -57,6 +57,18 @@ def test_places_and_covariances_are_those_of_the_matrix(linear):
     np.testing.assert_array_equal(moved.opacity, splats.opacity)
 
 
+@pytest.mark.parametrize("linear", LINEAR.values(), ids=LINEAR.keys())
+def test_vertices_that_are_no_splats_stop_no_others(linear):
+    splats = some_splats(20)
+    splats.rotation[3], splats.rotation[5], splats.scale[7] = 0, np.nan, np.nan
+    good = np.delete(np.arange(20), (3, 5, 7))
+    moved = splats.moved(_affine(linear))
+    expected = splats.taken(good).moved(_affine(linear))
+    np.testing.assert_array_equal(moved.taken(good).rotation, expected.rotation)
+    np.testing.assert_array_equal(moved.taken(good).scale, expected.scale)
+    assert len(moved.sound().position) == 17  # they are none afterwards either
+
+
 @pytest.mark.parametrize("name", ["turned", "mirrored", "mirrored and turned"])
 @pytest.mark.parametrize("count", [3, 8, 15])
 def test_what_was_seen_from_a_direction_is_seen_from_the_turned_one(name, count):
