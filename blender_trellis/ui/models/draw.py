@@ -85,5 +85,5 @@ def _draw_buttons(layout: bpy.types.UILayout, row: Row, short: bool) -> None:
         if verify:
             layout.label(text=verify)
         layout.operator("trellis.verify_model", text="", icon="CHECKBOX_HLT").name = row.name
-    if row.found.where in ("folder", "arriving", "incomplete"):
+    if row.entry is not None and row.found.where in ("folder", "arriving", "incomplete"):
         layout.operator("trellis.delete_model", text="", icon="TRASH").name = row.name
