@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from simulated_card import CARD, Card, OnCard
@@ -16,7 +17,7 @@ from backend.trellis.edit import EditSettings, edit
 from backend.trellis.encode import decode_asset
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
-from backend.trellis.outputs import checked
+from backend.trellis.outputs import checked, describe
 from backend.trellis.preflight import check
 from backend.trellis.residency import Residency
 from backend.trellis.stages import Output, Settings
@@ -27,7 +28,11 @@ KINDS = {"tiny": ("mesh", "gaussian", "radiance_field")}
 
 
 def outputs_of(events) -> dict:
-    return {one.kind: checked(one.value) for one in events if isinstance(one, Output)}
+    """All of them, each sound and ready to be sent."""
+    found = {one.kind: checked(one.value) for one in events if isinstance(one, Output)}
+    for part in found.values():
+        assert all(isinstance(array, np.ndarray) for array in describe(part)[1].values())
+    return found
 
 
 def test_devices_do_not_mix_and_what_cards_lack_is_refused():
