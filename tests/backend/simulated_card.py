@@ -1,4 +1,4 @@
-"""A graphics card that is none: tensors on the device "meta" whose values lie in the machine's memory.
+"""A graphics card that is none: tensors on the device "meta:0" whose values lie in the machine's memory.
 
 As on a card, tensors of two devices do not mix, numpy cannot read them, matrix products of integers are not
 there (CUDA), nor is double precision (MPS).
@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-CARD = torch.device("meta")
+CARD = torch.device("meta:0")  # "meta" without a number is that of tensors without values, as everywhere
 HOST = torch.device("cpu")
 _PRODUCTS = {"matmul", "mm", "mv", "bmm", "dot", "addmm", "addmv", "baddbmm"}
 _MOVES = {"to", "_to_copy"}
@@ -57,7 +57,7 @@ class OnCard(torch.Tensor):
 
 
 class Card(TorchDispatchMode):
-    """While it is entered, what is put on the device "meta" is on the card."""
+    """While it is entered, what is put on the device `CARD` is on it."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return _run(func, args, kwargs or {})
@@ -68,7 +68,8 @@ class Card(TorchDispatchMode):
         tensor = torch.tensor
 
         def made(data: Any, dtype: Any = None, device: Any = None, **others: Any) -> torch.Tensor:
-            return tensor(data, dtype=dtype, **others).to(device or HOST)
+            made = tensor(data, dtype=dtype, **others)
+            return made if device is None else made.to(device)
 
         def made_like(self: torch.Tensor, data: Any, dtype: Any = None, device: Any = None) -> torch.Tensor:
             return tensor(data, dtype=dtype or self.dtype).to(device or self.device)
@@ -82,10 +83,10 @@ class Card(TorchDispatchMode):
 
 
 def _without_lists(key: Any) -> Any:
-    """An index whose lists are tensors: torch would make them on the card, unseen."""
-    if isinstance(key, list):
-        return torch.tensor(key)
-    return tuple(map(_without_lists, key)) if isinstance(key, tuple) else key
+    """An index with tensors for its sequences: torch would make those on the card, unseen."""
+    parts = key if isinstance(key, tuple) else (key,)
+    made = tuple(torch.tensor(one) if isinstance(one, list | tuple) else one for one in parts)
+    return made if isinstance(key, tuple) else made[0]
 
 
 def _run(func: Any, args: Any, kwargs: Any) -> Any:
@@ -113,7 +114,7 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _value(one: Any) -> Any:
-    if isinstance(one, torch.device):
+    if one == CARD:
         return HOST
     return one.held if isinstance(one, OnCard) else one
 
