@@ -67,13 +67,17 @@ def read_image(image: bpy.types.Image) -> Picture:
     shown_as_stored = not image.is_dirty and not image.is_float and image.colorspace_settings.name == "sRGB"
     shown_as_stored = shown_as_stored and image.source != "TILED"
     packed = bytes(image.packed_file.data) if image.packed_file is not None else b""
-    if shown_as_stored and packed and begins_as_picture(packed):
+    if shown_as_stored and packed and (begins_as_picture(packed) or not _has_pixels(image)):
         return Picture(image.name, packed)
     if shown_as_stored and not packed and Path(image.filepath).suffix.lower() in PICTURE_SUFFIXES:
         return read_picture(bpy.path.abspath(image.filepath, library=image.library))
-    if not image.has_data and not len(image.pixels):
+    if not _has_pixels(image):
         raise Fault(f'The image "{image.name}" has no pixels: open another one.')
     return Picture(image.name, _shown_pixels(image))
+
+
+def _has_pixels(image: bpy.types.Image) -> bool:
+    return image.has_data or len(image.pixels) > 0
 
 
 def _shown_pixels(image: bpy.types.Image) -> bytes:
