@@ -67,7 +67,8 @@ class Splats:
         linear = matrix[:3, :3].astype(np.float64)
         # Vertices of a mesh that was joined to splats are none: they must not stop the others.
         length = np.linalg.norm(self.rotation, axis=1, keepdims=True)
-        whole = (length > 0) & np.isfinite(length) & (np.abs(self.scale) < 80).all(axis=1, keepdims=True)
+        whole = (length > 0) & np.isfinite(length)
+        whole &= (np.isfinite(self.scale) & (self.scale < 80)).all(axis=1, keepdims=True)
         turned, sized = np.where(whole, self.rotation, (1, 0, 0, 0)), np.where(whole, self.scale, 0)
         left, sizes, right = np.linalg.svd(linear)
         turn = left @ right

@@ -69,6 +69,14 @@ def test_vertices_that_are_no_splats_stop_no_others(linear):
     assert len(moved.sound().position) == 17  # they are none afterwards either
 
 
+def test_splats_without_thickness_turn_too():
+    splats = some_splats(3)
+    splats.scale[:, 1] = -80
+    moved = splats.moved(_affine(_turn()))
+    expected = quaternions.matrices(splats.rotation).transpose(0, 2, 1) @ _turn().T
+    np.testing.assert_allclose(quaternions.matrices(moved.rotation).transpose(0, 2, 1), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["turned", "mirrored", "mirrored and turned"])
 @pytest.mark.parametrize("count", [3, 8, 15])
 def test_what_was_seen_from_a_direction_is_seen_from_the_turned_one(name, count):
