@@ -43,6 +43,7 @@ def mark_asset(collection: bpy.types.Collection, marks: AssetMarks, picture: np.
     for name in dict.fromkeys((TAG, model, *marks.tags)):
         if name.strip():
             data.tags.new(name.strip()[:LONGEST], skip_if_exists=True)
+    bpy.context.view_layer.update()  # it may have come or been moved just now
     _stand_on_foot(collection)
     set_preview(collection, picture)
 

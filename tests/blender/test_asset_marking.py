@@ -48,7 +48,10 @@ def _mean(picture: np.ndarray) -> np.ndarray:
 
 def test_marks_and_picture_are_there_after_reopening(addon, collection, tmp_path):
     marks = AssetMarks("Ann", "CC0-1.0", ("prop", "wood", "prop"), CATALOG)
-    mark_asset(collection, AssetMarks("Bob", tags=("old",)), thumbnail(collection))
+    picture = thumbnail(collection)
+    collection.objects["crate Root"].location = (7, 8, 9)
+    mark_asset(collection, AssetMarks("Bob", tags=("old",)), picture)
+    assert tuple(collection.instance_offset) == (7, 8, 9)
     mark_asset(collection, marks, thumbnail(collection))  # which renews them
     holder = bpy.data.objects.new("holder", None)
     bpy.context.scene.collection.objects.link(holder)
