@@ -7,6 +7,7 @@ there (CUDA), nor is double precision (MPS).
 from typing import Any
 
 import torch
+from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -63,16 +64,18 @@ class Card(TorchDispatchMode):
         return _run(func, args, kwargs or {})
 
     def __enter__(self):
+        _device_constructors()  # which remembers at its first call what `with torch.device(…)` concerns
         # These make their tensor on its device at once, unseen by a mode.
         self._kept = torch.tensor, torch.Tensor.new_tensor
         tensor = torch.tensor
 
         def made(data: Any, dtype: Any = None, device: Any = None, **others: Any) -> torch.Tensor:
-            made = tensor(data, dtype=dtype, **others)
-            return made if device is None else made.to(device)
+            if device is None:  # then it is that of the context
+                return tensor(data, dtype=dtype, **others)
+            return tensor(data, dtype=dtype, device=HOST, **others).to(device)
 
         def made_like(self: torch.Tensor, data: Any, dtype: Any = None, device: Any = None) -> torch.Tensor:
-            return tensor(data, dtype=dtype or self.dtype).to(device or self.device)
+            return tensor(data, dtype=dtype or self.dtype, device=HOST).to(device or self.device)
 
         torch.tensor, torch.Tensor.new_tensor = made, made_like  # type: ignore[assignment]
         return super().__enter__()
