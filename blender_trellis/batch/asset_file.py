@@ -1,6 +1,8 @@
 """An asset to start from, of any file: its latents, or a mesh that Blender opens."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import bpy
@@ -30,10 +32,8 @@ def read_asset(path: Path) -> StoredLatents | MeshSource:
     if not os.path.isfile(path):
         raise Fault(f'The asset "{path}" does not exist or is no file: choose another one.')
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-    try:
+    with _opening(path):
         _open(path)
-    except RuntimeError as error:
-        raise Fault(f'"{path}" cannot be opened ({operator_reason(error)}): choose another file.') from error
     assets = _assets()
     if len(assets) > 1:
         raise Fault(f'There are {len(assets)} assets in "{path}": save the one that is meant by itself.')
@@ -46,10 +46,22 @@ def read_asset(path: Path) -> StoredLatents | MeshSource:
 
 
 def open_asset(path: Path) -> bpy.types.Collection | None:
-    """The only asset of a .blend, which is open afterwards; None where it holds none or several."""
-    bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False, use_scripts=False)
+    """The only asset of a .blend, which is open afterwards; None where it holds none or several. Fault where
+    it cannot be opened.
+    """
+    with _opening(path):
+        bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False, use_scripts=False)
     assets = _assets()
     return assets[0] if len(assets) == 1 else None
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
+    """Tells why Blender cannot open a file as a Fault."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise Fault(f'"{path}" cannot be opened ({operator_reason(error)}): choose another file.') from error
 
 
 def _assets() -> list[bpy.types.Collection]:

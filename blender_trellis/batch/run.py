@@ -94,7 +94,7 @@ class Maker:
             request = self._asked(work).request
             outcome = self._journal.made(work.name, self._hash(work, request))
             return None if outcome is None or not self._is_in_library(outcome, work, request) else outcome
-        except (Fault, OSError, RuntimeError):  # the last where Blender cannot open the .blend file
+        except (Fault, OSError):
             return None  # it is made again, and told of where that fails too
 
     def make(self, runner: JobRunner, work: Work, outcome: Outcome, bar: ProgressBar) -> None:
