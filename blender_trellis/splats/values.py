@@ -53,12 +53,18 @@ class Splats:
         limited = replace(
             self, opacity=np.clip(self.opacity, -40, 40), scale=np.maximum(self.scale, _LEAST_SCALE)
         )
-        good = (limited.rotation != 0).any(axis=1) & (limited.scale < 80).all(axis=1)
+        good = limited._has_shape
         for field in fields(limited):
             good &= np.isfinite(getattr(limited, field.name)).all(
                 axis=tuple(range(1, getattr(limited, field.name).ndim))
             )
         return limited if good.all() else limited.taken(good)
+
+    @property
+    def _has_shape(self) -> np.ndarray:
+        """(N,) bool, a direction and a size."""
+        whole = (self.rotation != 0).any(axis=1) & np.isfinite(self.rotation).all(axis=1)
+        return whole & (self.scale < 80).all(axis=1)
 
     def moved(self, matrix: np.ndarray) -> Splats:
         """Turned, scaled, sheared, mirrored and moved by the affine matrix (4, 4), harmonics too."""
@@ -66,9 +72,7 @@ class Splats:
             return self
         linear = matrix[:3, :3].astype(np.float64)
         # Vertices of a mesh that was joined to splats are none: they must not stop the others.
-        length = np.linalg.norm(self.rotation, axis=1, keepdims=True)
-        whole = (length > 0) & np.isfinite(length)
-        whole &= (np.isfinite(self.scale) & (self.scale < 80)).all(axis=1, keepdims=True)
+        whole = self._has_shape[:, None]
         turned, sized = np.where(whole, self.rotation, (1, 0, 0, 0)), np.where(whole, self.scale, 0)
         left, sizes, right = np.linalg.svd(linear)
         turn = left @ right
