@@ -122,21 +122,24 @@ class JobRunner:
             self._watch(self._process)
         if self._process is not None and self.queue.running is None:
             self._renew(self._process)
-        if self._started_by == self._launch or self._process is None:
-            self._start_next()
-        elif self.queue.running is None and (self.cut_out is None or self.cut_out.ended):
+        if self._started_by != self._launch and self._is_idle:
             self.stop_process()
+        if self._started_by == self._launch or self._process is None:
             self._start_next()
         ended = self.queue.ended
         for job in ended:
             self.queue = self.queue.without(job.id)
         if self.queue.running is None:
             self._cancel_since = None
-        if self.queue.running is None and (self.cut_out is None or self.cut_out.ended):
+        if self._is_idle:
             self._end_idle()
         else:
             self._worked = self._clock()
         return ended
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.queue.running is None and (self.cut_out is None or self.cut_out.ended)
 
     def pump_until_done(
         self, name: str, on_progress: Callable[[Job], None] = lambda job: None, timeout: float | None = None

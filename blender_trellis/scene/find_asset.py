@@ -43,6 +43,10 @@ def find_asset(name: str) -> bpy.types.Collection | None:
     return None
 
 
+LINKED = "The asset is linked from another file: make it local first"
+"""Why an asset that is not local cannot be changed."""
+
+
 def is_local(collection: bpy.types.Collection) -> bool:
     """Whether the asset may be changed: one of another file may not, nor one that overrides such a one."""
     return collection.library is None and collection.override_library is None

@@ -8,7 +8,7 @@ from ...jobs import session
 from ...jobs.placement import Placement
 from ...jobs.sent_arrays import sent, sent_pictures
 from ...protocol import Finish
-from ...scene.find_asset import asset_id, asset_of_object, is_local, own_asset, own_part, part
+from ...scene.find_asset import LINKED, asset_id, asset_of_object, is_local, own_asset, own_part, part
 from ...scene.latents import read_latents, read_pictures
 from ...scene.raw_arrays import gaussian_arrays, mesh_arrays
 from ...scene.replace import background_of
@@ -67,7 +67,7 @@ def _why_not(context: bpy.types.Context) -> str:
     if collection is None or own_part(context.object, "mesh") is None:
         return "Select a generated asset that has a mesh"
     if not is_local(collection):
-        return "The asset is linked from another file: make it local first"
+        return LINKED
     if not session.has_backend():
         return "Install the backend first"
     settings = context.scene.trellis.finish

@@ -12,14 +12,14 @@ from ...faults import Fault
 from ...jobs import session
 from ...jobs.placement import Placement
 from ...jobs.sent_arrays import sent
-from ...scene.find_asset import asset_id, formats_of, is_local, own_asset, part
+from ...scene.find_asset import LINKED, asset_id, formats_of, is_local, own_asset, part
 from ...scene.latents import read_latents
 from ...scene.raw_arrays import texture_arrays
 from ...scene.replace import changed_by_hand
 from ..widgets import report
 from .drawing import taken_by
 from .guide import guide_of
-from .reasons import LINKED, NO_REGION, why_not_now
+from .reasons import NO_REGION, why_not_now
 from .settings import PAINTED
 
 
@@ -27,9 +27,11 @@ def _has_asset(operator: type[bpy.types.Operator], context: bpy.types.Context) -
     collection = asset_of(context.object, context.scene)
     if collection is None:
         operator.poll_message_set("Select an asset, or one of its regions")
-    elif not is_local(collection):
+        return False
+    if not is_local(collection):
         operator.poll_message_set(LINKED)
-    return collection is not None and is_local(collection)
+        return False
+    return True
 
 
 def _asset(context: bpy.types.Context) -> bpy.types.Collection:

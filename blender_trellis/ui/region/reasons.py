@@ -8,12 +8,11 @@ from ...editing.region_objects import asset_of, world_length
 from ...faults import Fault
 from ...jobs import session
 from ...protocol import ModelInfo
-from ...scene.find_asset import ASSET, is_local
+from ...scene.find_asset import ASSET, LINKED, is_local
 from .drawing import Taken, taken_by
 from .guide import has_own_guide, is_edited
 from .settings import OWN, PAINTED, PICTURE, SENTENCE, TrellisRegionSettings
 
-LINKED = "The asset is linked from another file: make it local first"
 NO_REGION = "Add a region to the asset first"
 
 
