@@ -51,9 +51,9 @@ def read_mesh(path: Path, own_uv: bool) -> MeshSource:
     asset = load_asset(path)
     # One vertex a place, though a file has several where its texture is cut: no edge is sharp for that. Those
     # without a face say nothing of where the object is.
-    corners = asset.vertices[asset.faces].reshape(-1, 3)
-    vertices, faces = np.unique(corners, axis=0, return_inverse=True)
-    faces, vertices = faces.reshape(-1, 3), vertices.astype(np.float64)
+    used, faces = np.unique(asset.faces, return_inverse=True)
+    vertices, place = np.unique(asset.vertices[used], axis=0, return_inverse=True)
+    faces, vertices = place.reshape(-1)[faces].reshape(-1, 3), vertices.astype(np.float64)
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     size = max(float((high - low).max()), _SMALLEST)
     middle = (low + high) / 2
