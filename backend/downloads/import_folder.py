@@ -93,7 +93,7 @@ def _take(source: Source, models: Path, link: bool, done: int, total: int, on_am
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         if link:
-            os.symlink(source.path.absolute(), place, target_is_directory=source.path.is_dir())
+            os.symlink(source.path, place, target_is_directory=source.path.is_dir())
             return done + _size(source.path)
         shutil.rmtree(arriving, ignore_errors=True)
         for path in _files(source.path):
