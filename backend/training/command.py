@@ -5,7 +5,6 @@ on them, in one call or in pieces.
 import argparse
 import logging
 import math
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from backend.geometry.mesh_files import SUFFIXES, read_catalogue
 from backend.machine.device import choose_device
 from backend.training.data.feeding import workers_for
 from backend.training.data.records import OutOfTime
-from backend.training.distributed import World, joined_world
+from backend.training.distributed import World, cores_of_process, joined_world
 from backend.training.fine_tune.captions import read_captions
 from backend.training.fine_tune.config import FineTuneConfig
 from backend.training.fine_tune.run import fine_tune
@@ -81,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
         help="train these only (default all, in order)",
     )
     add("--seed", type=int, default=0)
-    add("--threads", type=int, default=os.cpu_count() or 1)
+    add("--threads", type=int, default=cores_of_process(), help="of this process (default its share)")
     group = result.add_argument_group("fine-tuning (--from without --recipe)")
     default = FineTuneConfig()
     group.add_argument("--learning-rate", type=float, help="default 1e-5, for small networks 1e-4")

@@ -61,6 +61,13 @@ class World:
 ALONE = World()
 
 
+def cores_of_process() -> int:
+    """The machine's cores, shared out among the processes that torchrun starts on it: threads of all of them
+    on every core would wait for each other.
+    """
+    return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 @contextlib.contextmanager
 def joined_world(device: torch.device) -> Iterator[tuple[World, torch.device]]:
     """The world that torchrun describes in the environment, and this process's device; else `ALONE`."""

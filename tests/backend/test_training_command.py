@@ -11,7 +11,7 @@ from training_shapes import cube, save, sphere
 
 from backend.errors import UserError
 from backend.training.calibrate import CANDIDATES
-from backend.training.command import main
+from backend.training.command import main, parser
 from backend.training.run import claim, scaled
 from backend.training.starter.recipe import PARTS, Recipe
 from backend.trellis.networks import Networks
@@ -66,6 +66,15 @@ def test_a_state_goes_on_with_what_it_was_begun_with(tmp_path):
     claim(tmp_path, {"seed": 0, "minutes": 25.0})
     with pytest.raises(UserError, match="seed 0, not 1"):
         claim(tmp_path, {"seed": 1, "minutes": 25.0})
+
+
+def test_processes_of_a_machine_share_its_cores(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert parser().parse_args([]).threads == 8
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert parser().parse_args([]).threads == 2
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
+    assert parser().parse_args([]).threads == 1
 
 
 def test_the_recipe_for_a_gpu_has_the_same_networks():
