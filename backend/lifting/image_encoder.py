@@ -37,13 +37,15 @@ class LiftingEncoderConfig:
     """Sizes of the encoder; the fields are the keys of the checkpoint's JSON file. Angles are degrees.
 
     image_size: of the picture that the U-Net reads; the pretrained features, if any, are made of one twice as
-    wide.
+    wide. volume_blocks: residual blocks of the volume's levels on the way up, finest first; one each if not
+    given.
     """
 
     image_size: int = 128
     pretrained_features: bool = False
     plane_channels: tuple[int, ...] = (48, 96, 128, 160)
     volume_channels: tuple[int, ...] = (64, 128, 160)
+    volume_blocks: tuple[int, ...] = ()
     volume_resolution: int = 16
     occupancy: OccupancyGuessConfig = OccupancyGuessConfig()
     surface: SurfaceGuessConfig = SurfaceGuessConfig()
@@ -92,10 +94,24 @@ class ResBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """One residual block a level on the way down and up; returns the maps of the way up, coarsest first."""
+    """One residual block a level on the way down and, if `blocks` (finest first) asks for no more, up.
 
-    def __init__(self, conv: type[nn.Module], channels_in: int, channels: tuple[int, ...]):
+    Returns the maps of the way up, coarsest first.
+    """
+
+    def __init__(
+        self,
+        conv: type[nn.Module],
+        channels_in: int,
+        channels: tuple[int, ...],
+        blocks: tuple[int, ...] = (),
+    ):
         super().__init__()
+        blocks = blocks or (1,) * len(channels)
+        require(
+            len(blocks) == len(channels) and min(blocks) > 0,
+            f"The blocks of {len(channels)} levels are {len(channels)} numbers from 1 on, not {blocks}.",
+        )
         self.input = conv(channels_in, channels[0], 3, padding=1)
         self.down = nn.ModuleList(ResBlock(conv, c, c) for c in channels)
         self.reduce = nn.ModuleList(
@@ -104,6 +120,10 @@ class UNet(nn.Module):
         self.middle = ResBlock(conv, channels[-1], channels[-1])
         self.up = nn.ModuleList(
             ResBlock(conv, a + b, a) for a, b in reversed(list(zip(channels, channels[1:], strict=False)))
+        )
+        self.more = nn.ModuleList(
+            nn.Sequential(*(ResBlock(conv, c, c) for _ in range(count - 1)))
+            for c, count in zip(reversed(channels), reversed(blocks), strict=True)
         )
 
     def forward(self, x: Tensor, added: Mapping[int, Tensor] = {}) -> list[Tensor]:
@@ -115,11 +135,11 @@ class UNet(nn.Module):
             if i < len(self.reduce):
                 skips.append(x)
                 x = self.reduce[i](x)
-        x = self.middle(x)
+        x = self.more[0](self.middle(x))
         maps = [x]
-        for block in self.up:
+        for block, more in zip(self.up, self.more[1:], strict=True):
             x = F.interpolate(x, scale_factor=2, mode="nearest")
-            x = block(torch.cat([x, skips.pop()], dim=1))
+            x = more(block(torch.cat([x, skips.pop()], dim=1)))
             maps.append(x)
         return maps
 
@@ -172,7 +192,7 @@ class LiftingImageEncoder(nn.Module):
         wide, volume = config.plane_channels[0], config.volume_channels
         self.stem = nn.Conv2d(6, wide, 4, stride=2, padding=1)
         self.picture = UNet(nn.Conv2d, wide, config.plane_channels)
-        self.volume = UNet(nn.Conv3d, wide + 3, volume)
+        self.volume = UNet(nn.Conv3d, wide + 3, volume, config.volume_blocks)
         self.guide = FeatureGuide(config) if config.pretrained_features else None
         self.structure_head = OccupancyGuess(volume[0], config.occupancy)
         self.surface_head = SurfaceGuess(config.surface)

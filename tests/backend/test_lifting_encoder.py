@@ -1,6 +1,7 @@
 """The image encoder's shapes, geometry and configuration."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -64,6 +65,20 @@ def test_it_survives_being_written_and_read(encoder, tmp_path):
 def test_an_unknown_setting_is_refused():
     with pytest.raises(UserError, match="wings"):
         LiftingImageEncoder.from_args({"wings": 2})
+
+
+def test_further_blocks_change_nothing_before_they_learn(encoder):
+    pictures = torch.rand(1, 4, 64, 64)
+    smaller = LiftingImageEncoder(replace(encoder.config, volume_blocks=()))
+    smaller.load_state_dict({k: v for k, v in encoder.state_dict().items() if ".more." not in k})
+    assert torch.equal(encoder.lift(pictures)[1][-1], smaller.lift(pictures)[1][-1])
+    torch.nn.init.ones_(encoder.volume.more[0][0].conv2.weight)
+    assert not torch.equal(encoder.lift(pictures)[1][-1], smaller.lift(pictures)[1][-1])
+
+
+def test_every_level_of_the_volume_has_a_number_of_blocks():
+    with pytest.raises(UserError, match="3 levels are 3 numbers"):
+        LiftingImageEncoder.from_args({"volume_blocks": [1, 2]})
 
 
 def test_a_guess_keeps_what_is_likely_enough_for_the_best_overlap(encoder):

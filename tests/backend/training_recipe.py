@@ -32,6 +32,7 @@ def tiny_recipe(**changes: object) -> Recipe:
             image_size=32,
             plane_channels=(16, 16, 16, 16),
             volume_channels=(16, 16, 16),
+            volume_blocks=(1, 1, 2),
             volume_resolution=8,
             color_hidden=8,
             picture_tokens=2,

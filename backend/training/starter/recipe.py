@@ -68,7 +68,7 @@ class Recipe:
     structure_batch: int = 24
     structure_crop: int = 32
     structure_kl: float = 1e-3
-    lifting: LiftingEncoderConfig = LiftingEncoderConfig(pretrained_features=True)
+    lifting: LiftingEncoderConfig = LiftingEncoderConfig(pretrained_features=True, volume_blocks=(1, 2, 3))
     lifting_batch: int = 8
     color_batch: int = 4
     latent_encoder: dict = field(default_factory=lambda: {**_trunk(128, 2, 2), "in_channels": FEATURES})
