@@ -19,11 +19,11 @@ from ..scene.find_asset import (
     asset_id,
     asset_matrix,
     asset_of_object,
+    body,
     data_frame,
     members,
     objects_in,
     part,
-    world_matrix,
 )
 from .region_mask import ClosedMesh, RegionShape, inverted, is_closed
 
@@ -63,8 +63,8 @@ def regions_of(
 
 
 def body_of(collection: bpy.types.Collection) -> bpy.types.Object:
-    """The object whose vertices lie in the asset's frame. Fault where it was removed."""
-    found = part(collection, "mesh") or part(collection, "gaussian")
+    """The asset's `body`. Fault where it was removed."""
+    found = body(collection)
     if found is None:
         raise Fault(
             f'Nothing of the asset "{collection.name}" is left in the scene: undo, or generate it again.'
@@ -74,11 +74,11 @@ def body_of(collection: bpy.types.Collection) -> bpy.types.Object:
 
 def add_box(collection: bpy.types.Collection, low: np.ndarray, high: np.ndarray) -> bpy.types.Object:
     """A box between two corners (3,) of the asset's frame. An empty: renders do not show it."""
-    body = body_of(collection)
+    holder = body_of(collection)
     box = bpy.data.objects.new("Region", None)
     box.empty_display_type, box.empty_display_size = "CUBE", 1.0
-    box.parent = body
-    box.matrix_parent_inverse = data_frame(body.data)
+    box.parent = holder
+    box.matrix_parent_inverse = data_frame(holder.data)
     box.location = (low + high) / 2
     box.scale = np.maximum(high - low, 1e-6) / 2
     box[REGION] = asset_id(collection)
@@ -163,10 +163,10 @@ def check_mesh(name: str, mesh: ClosedMesh) -> None:
 
 def matrix_in(item: bpy.types.Object, collection: bpy.types.Collection) -> np.ndarray:
     """The matrix (4, 4), in double precision, from an object's coordinates to the asset's frame."""
-    body = body_of(collection)
-    if item.parent == body and item.parent_type == "OBJECT" and not item.constraints:
+    holder = body_of(collection)
+    if item.parent == holder and item.parent_type == "OBJECT" and not item.constraints:
         # Exact wherever the asset stands: nothing goes through the world's coordinates.
-        frame = np.array(data_frame(body.data), np.float64)
+        frame = np.array(data_frame(holder.data), np.float64)
         own = np.array(item.matrix_parent_inverse, np.float64) @ np.array(item.matrix_basis, np.float64)
     else:
         frame, own = np.array(asset_matrix(collection), np.float64), np.array(item.matrix_world, np.float64)
@@ -183,20 +183,17 @@ def selected_bounds(collection: bpy.types.Collection, resolution: int) -> tuple[
 
     Widened by half a voxel and a hair, so that it takes every voxel which one of the vertices lies in.
     """
-    body = body_of(collection)
-    inverse = inverted(np.array(data_frame(body.data), np.float64))
-    edited = next((item for item in members(collection) if item.mode == "EDIT"), None)
-    if edited is not None:
-        edited.update_from_editmode()
-        if edited != body:  # the finished mesh
-            inverse = np.array(asset_matrix(collection).inverted_safe() @ world_matrix(edited), np.float64)
-            body = edited
-    vertices = body.data.vertices
+    item = next((one for one in members(collection) if one.mode == "EDIT"), None)
+    if item is not None:
+        item.update_from_editmode()
+    edited, item = item is not None, item or part(collection, "mesh") or body_of(collection)
+    inverse = inverted(np.array(data_frame(item.data), np.float64))
+    vertices = item.data.vertices
     places = np.empty(3 * len(vertices), np.float32)
     vertices.foreach_get("co", places)
     points = places.reshape(-1, 3) @ inverse[:3, :3].T + inverse[:3, 3]
     selected = np.ones(len(vertices), bool)
-    if edited is not None:
+    if edited:
         vertices.foreach_get("select", selected)
     if selected.any():
         points = points[selected]

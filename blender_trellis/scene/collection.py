@@ -15,7 +15,7 @@ from ..png import png_of
 from ..splats.values import Splats
 from ..srgb import linear_from_srgb
 from .asset import Arrays, Asset
-from .find_asset import ASSET, PART, new_id, objects_in, part, store_keys, store_size
+from .find_asset import ASSET, PART, gather, new_id, objects_in, part, store_keys, store_size
 from .gaussians.object import is_gaussian, splat_steps
 from .latents import GUIDE, PICTURE, owners, store_latents, store_pictures, store_request
 from .materials import COLOR_ATTRIBUTE, packed_image, texture_material, vertex_color_material
@@ -148,14 +148,17 @@ def show(collection: bpy.types.Collection, kind: str) -> None:
     """Shows "mesh", "gaussian" or "both" in viewports and renders.
 
     The two lie in the same place, and one drawn through the other is of no use, so a new result shows its
-    mesh. What is not shown is not computed either. The raw mesh of a finished one is never shown.
+    mesh. What is not shown is not computed either. The raw mesh of a finished one is never shown. What was
+    hidden comes to where the asset stands now.
     """
+    gather(collection)
     has_finished = part(collection, "finished") is not None
     for item in collection.objects:
         if item.type == "MESH" and (PART in item or is_gaussian(item)):  # others are the artist's own
             other = "mesh" if is_gaussian(item) else "gaussian"
             is_raw = has_finished and item.get(PART) == "mesh"
             item.hide_viewport = item.hide_render = is_raw or kind == other
+    gather(collection)
 
 
 def shown(collection: bpy.types.Collection) -> str:
@@ -183,7 +186,7 @@ def finished_steps(name: str, asset: Asset, made: list[bpy.types.ID]) -> Iterato
     arrays = asset.finished
     assert arrays is not None, "the asset was finished"
     mesh = _kept(made, bpy.data.meshes.new(name))
-    yield from _fill_steps(mesh, arrays)
+    yield from _fill_steps(mesh, {**arrays, "keys": np.arange(len(arrays["vertices"]))})
     mesh.shade_smooth()
     mesh.set_sharp_from_angle(angle=SHARP_ANGLE)
     yield

@@ -15,6 +15,7 @@ from .asset import Arrays
 ASSET = "trellis_asset"  # a collection's id; its objects have it too
 PART = "trellis_part"  # of an object, one of:
 PARTS = ("mesh", "finished", "gaussian", "root")  # with "finished", "mesh" is the raw one, which is hidden
+BODIES = ("finished", "mesh", "gaussian")
 REGION = "trellis_region"  # of a region's object: the id of its asset
 KEY = "trellis_key"  # the attribute that names vertices and splats
 FOREIGN = -1  # the name of a splat that came from elsewhere
@@ -158,14 +159,61 @@ def in_use(collection: bpy.types.Collection) -> bool:
     return any(item.mode != "OBJECT" for item in members(collection))
 
 
+def body(collection: bpy.types.Collection) -> bpy.types.Object | None:
+    """The object by which the asset stands where it stands: what is shown of it, the mesh rather than the
+    Gaussians; of an asset that is hidden the same; None where nothing of it is left.
+    """
+    bodies = [one for kind in BODIES if (one := part(collection, kind)) is not None]
+    return next((one for one in bodies if not one.hide_viewport), bodies[0] if bodies else None)
+
+
 def asset_matrix(collection: bpy.types.Collection) -> Matrix:
     """The 4 × 4 matrix that takes the asset's unit cube [-0.5, 0.5]³ into the world.
 
-    It follows the objects as of the view layer's last update, and also what was done to all of a mesh's
+    It follows the `body` as of the view layer's last update, and also what was done to all of a mesh's
     vertices at once, as applying a scale does.
     """
-    item = part(collection, "mesh") or part(collection, "gaussian") or part(collection, "finished")
+    item = body(collection)
     return world_matrix(item) @ data_frame(item.data) if item is not None else Matrix.Identity(4)
+
+
+def gather(collection: bpy.types.Collection) -> None:
+    """Brings what is hidden of the asset to its `body`, and the regions that hang on it: somebody who moved
+    what is seen has moved the asset.
+    """
+    lead = body(collection)
+    for item in [one for kind in BODIES if (one := part(collection, kind)) not in (None, lead)]:
+        if item.hide_viewport:
+            _follow(item, lead)
+            hang_regions(item, lead)
+
+
+def hang_regions(before: bpy.types.Object, now: bpy.types.Object) -> None:
+    """Hangs an asset's regions on another of its objects, which stands in the same place."""
+    change = data_frame(now.data) @ data_frame(before.data).inverted_safe()
+    for item in [one for one in before.children if REGION in one and one.parent_type == "OBJECT"]:
+        inverse = change @ item.matrix_parent_inverse
+        item.parent, item.matrix_parent_inverse = now, inverse
+
+
+def _follow(item: bpy.types.Object, lead: bpy.types.Object) -> None:
+    """Puts an object where another of the same asset stands."""
+    change = data_frame(lead.data) @ data_frame(item.data).inverted_safe()
+    if _hang_alike(item, lead):
+        own = lead.matrix_basis @ change
+    else:
+        own = world_matrix(lead) @ change
+        if item.parent is not None and item.parent_type == "OBJECT":
+            own = (world_matrix(item.parent) @ item.matrix_parent_inverse).inverted_safe() @ own
+    off = np.abs(np.array(own) - np.array(item.matrix_basis)).max()
+    if off > SAME * np.abs(np.array(own)).max():
+        item.matrix_basis = own
+
+
+def _hang_alike(one: bpy.types.Object, other: bpy.types.Object) -> bool:
+    """Whether two objects have their transforms in the same frame, which then need not be up to date."""
+    free = not one.constraints and not other.constraints and one.parent_type == other.parent_type == "OBJECT"
+    return free and one.parent == other.parent and one.matrix_parent_inverse == other.matrix_parent_inverse
 
 
 def world_matrix(item: bpy.types.Object) -> Matrix:

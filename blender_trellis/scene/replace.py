@@ -31,6 +31,8 @@ from .find_asset import (
     FOREIGN,
     KEY,
     data_frame,
+    gather,
+    hang_regions,
     name_vertices,
     new_id,
     part,
@@ -114,6 +116,7 @@ def replace_steps(collection: bpy.types.Collection, asset: Asset, keep_former: b
     except BaseException:
         remove_made(made)
         raise
+    gather(collection)
     for swap in swaps:
         swap.old.user_remap(swap.new)
         name = swap.old.name
@@ -137,6 +140,8 @@ def _finish(collection: bpy.types.Collection, finished: bpy.types.Object | None,
     """Gives the asset its new finished mesh: in the object that is there, which keeps all that is its own, or
     where the raw mesh stands. An old one goes where the edit has none."""
     old, raw = part(collection, "finished"), part(collection, "mesh")
+    if finished is not None and (old or raw) is not None:
+        finished.data.transform(data_frame((old or raw).data))
     if old is None and finished is not None and raw is not None:
         finished.parent, finished.matrix_parent_inverse = raw.parent, raw.matrix_parent_inverse.copy()
         finished.matrix_basis = raw.matrix_basis.copy()
@@ -144,9 +149,12 @@ def _finish(collection: bpy.types.Collection, finished: bpy.types.Object | None,
         finished[ASSET] = collection[ASSET]
         raw.name, finished.name = f"{collection.name} Raw", raw.name
         _hand_over(raw, finished)
+        hang_regions(raw, finished)
     elif old is not None:
         data, name = old.data, old.data.name
         if finished is None:
+            if raw is not None:
+                hang_regions(old, raw)
             bpy.data.objects.remove(old)
         else:
             old.data = finished.data

@@ -11,8 +11,8 @@ from mathutils import Matrix
 from blender_trellis.editing.region_objects import matrix_in, read_region, regions_of, shape_of
 from blender_trellis.faults import Fault
 from blender_trellis.scene.asset import Asset, StoredLatents
-from blender_trellis.scene.collection import add_asset
-from blender_trellis.scene.find_asset import own_asset, part
+from blender_trellis.scene.collection import add_asset, show
+from blender_trellis.scene.find_asset import asset_matrix, own_asset, part
 from blender_trellis.ui.region import drawing, reasons
 
 RESOLUTION = 32
@@ -38,6 +38,18 @@ def add_ball(matrix: Matrix | None = None, **changes) -> bpy.types.Collection:
     held = {"mesh": mesh, "latents": ball_latents(), "pictures": (("ball.png", b"ball"),)} | changes
     asset = Asset("ball", **held)
     return add_asset(asset, bpy.context.scene, bpy.context.view_layer, matrix)
+
+
+def splats_at(position: np.ndarray) -> dict[str, np.ndarray]:
+    count = len(position)
+    return {
+        "position": position,
+        "f_dc": np.zeros((count, 3), np.float32),
+        "opacity": np.ones((count, 1), np.float32),
+        "scale": np.full((count, 3), -4, np.float32),
+        "rotation": np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1)),
+        "keys": np.arange(count, dtype=np.int32),
+    }
 
 
 def add_region() -> bpy.types.Object:
@@ -117,13 +129,42 @@ def test_a_box_fits_the_vertices_selected_in_edit_mode(addon, kind):
     chosen = np.array([one.co for one in seen.data.vertices if one.select])
     assert 10 < len(chosen) < 400
     matrix = matrix_in(box, collection)
-    near = 1e-6 if kind == "mesh" else 1e-4  # the other one goes through the world's coordinates
-    np.testing.assert_allclose(
-        matrix[:3, 3] - np.diag(matrix)[:3], chosen.min(axis=0) - (HALF - 0.4), atol=near
-    )
-    np.testing.assert_allclose(
-        matrix[:3, 3] + np.diag(matrix)[:3], chosen.max(axis=0) + (HALF - 0.4), atol=near
-    )
+    low, high = chosen.min(axis=0) - (HALF - 0.4), chosen.max(axis=0) + (HALF - 0.4)
+    np.testing.assert_allclose(matrix[:3, 3] - np.diag(matrix)[:3], low, atol=1e-6)
+    np.testing.assert_allclose(matrix[:3, 3] + np.diag(matrix)[:3], high, atol=1e-6)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("applied", [False, True])
+def test_who_moves_what_is_seen_moves_the_asset(addon, place, applied):
+    """The finished mesh alone, without the Empty that it hangs on; its own transform is applied or not."""
+    vertices, faces, colors = ball()
+    finished = {"vertices": vertices, "faces": faces, "colors": colors}
+    collection = add_ball(place, finished=finished, gaussian=splats_at(vertices))
+    seen, raw, splats = (part(collection, kind) for kind in ("finished", "mesh", "gaussian"))
+    before = add_region()
+    change = Matrix.Translation((4.0, -1.0, 2.0)) @ Matrix.Diagonal((2.0, 2.0, 2.0, 1.0))
+    seen.matrix_basis = change
+    if applied:
+        seen.data.transform(change)
+        seen.matrix_basis = Matrix.Identity(4)
+    bpy.context.view_layer.update()
+    expected = np.array(raw.parent.matrix_world @ raw.matrix_parent_inverse @ change)
+    near = 1e-6 * np.abs(expected).max()
+    np.testing.assert_allclose(asset_matrix(collection), expected, atol=near)
+    bpy.context.view_layer.objects.active = seen
+    for box in (before, add_region()) if not applied else (add_region(),):
+        np.testing.assert_allclose(matrix_in(box, collection), AROUND, atol=1e-5)
+    show(collection, "gaussian")
+    bpy.context.view_layer.update()
+    np.testing.assert_allclose(splats.matrix_world, expected, atol=near)
+    splats.location.x += 1.0  # now the splats are what is seen, and the regions go with them
+    bpy.context.view_layer.update()
+    np.testing.assert_allclose(matrix_in(box, collection), AROUND, atol=1e-5)
+    show(collection, "mesh")
+    bpy.context.view_layer.update()
+    np.testing.assert_allclose(asset_matrix(collection), splats.matrix_world, atol=near)
+    np.testing.assert_allclose(matrix_in(box, collection), AROUND, atol=1e-5)
 
 
 def test_a_region_that_was_moved_elsewhere_is_read_through_the_world(addon):

@@ -9,6 +9,7 @@ import pytest
 from mathutils import Matrix, Vector
 from test_latents import PNG, _latents
 
+from blender_trellis.editing.region_objects import add_box
 from blender_trellis.scene.asset import Asset, Change, fingerprint
 from blender_trellis.scene.collection import add_asset
 from blender_trellis.scene.find_asset import asset_matrix, asset_of_object, in_use, part, vertex_keys
@@ -439,11 +440,27 @@ def test_the_object_of_a_finished_mesh_stays_and_takes_the_new_one():
     assert [one.name for one in item.modifiers] == ["Waves"] and tuple(item.location) == (1, 2, 3)
     assert max(vertex.co.z for vertex in item.data.vertices) == pytest.approx(0.2)
     assert not item.hide_viewport and part(collection, "mesh").hide_viewport
+    box = add_box(collection, np.zeros(3), np.full(3, 0.2))
     replace_asset(collection, _edit(seed=3, base=2))
-    assert part(collection, "finished") is None and not part(collection, "mesh").hide_viewport
+    raw = part(collection, "mesh")
+    assert part(collection, "finished") is None and not raw.hide_viewport
+    assert box.parent == raw and tuple(raw.location) == (1, 2, 3)
     replace_asset(collection, dataclasses.replace(_edit(seed=4, base=3), finished=_finished(0.1)))
-    assert part(collection, "finished").parent == part(collection, "root")
-    assert part(collection, "mesh").hide_viewport
+    finished = part(collection, "finished")
+    assert finished.parent == part(collection, "root") and tuple(finished.location) == (1, 2, 3)
+    assert box.parent == finished and raw.hide_viewport
+
+
+def test_a_finished_mesh_takes_the_scale_that_was_applied_to_the_one_before():
+    collection = _add(_first())
+    raw = part(collection, "mesh")
+    raw.data.transform(Matrix.Scale(3, 4))
+    replace_asset(collection, dataclasses.replace(_edit(), finished=_finished(0.2)))
+    finished = part(collection, "finished")
+    for _ in range(2):
+        assert max(vertex.co.x for vertex in finished.data.vertices) == pytest.approx(1.2)
+        np.testing.assert_allclose(asset_matrix(collection).to_scale(), 3 * raw.parent.scale.x, rtol=1e-5)
+        replace_asset(collection, dataclasses.replace(_edit(seed=3, base=2), finished=_finished(0.1)))
 
 
 def _finished(bump: float) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from mathutils.bvhtree import BVHTree
 from ...faults import Fault
 from ...scene.collection import SHARP_ANGLE
 from ...scene.display.shading import renew_solid_colors
-from ...scene.find_asset import own_asset, own_part, part
+from ...scene.find_asset import data_frame, own_asset, own_part, part, store_keys
 from ...scene.materials import COLOR_ATTRIBUTE, vertex_color_material
 from ..widgets import report
 
@@ -64,6 +64,7 @@ def make_quads(item: bpy.types.Object, faces: int, context: bpy.types.Context) -
         if made.polygons and all(len(face.vertices) == 3 for face in made.polygons):
             raise Fault("Blender found no quads for this mesh: finish it with Watertight on, then try again.")
         _carry_colors(old, made)
+        _carry_frame(old, made)
     except BaseException as error:
         failed = work.data
         bpy.data.objects.remove(work)
@@ -81,6 +82,13 @@ def make_quads(item: bpy.types.Object, faces: int, context: bpy.types.Context) -
     if old.users == 0:
         bpy.data.meshes.remove(old)
     made.name = name
+
+
+def _carry_frame(old: bpy.types.Mesh, made: bpy.types.Mesh) -> None:
+    """Names the vertices, so that what is done to all of them at once moves the asset's frame too."""
+    back = data_frame(old).inverted_safe()
+    places = np.array([back @ vertex.co for vertex in made.vertices])
+    store_keys(made, {"keys": np.arange(len(places)), "vertices": places}, "vertices")
 
 
 def _carry_colors(old: bpy.types.Mesh, made: bpy.types.Mesh) -> None:
