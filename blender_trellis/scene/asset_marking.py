@@ -10,6 +10,7 @@ import numpy as np
 from .find_asset import ASSET, is_local, part, world_matrix
 
 TAG = "TRELLIS"
+FOOT = "trellis_foot"  # of a collection: the offset of instances that was set here
 LONGEST = 60  # of a text in Blender's asset data, in characters, some of which take four bytes of 255
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -49,16 +50,19 @@ def mark_asset(collection: bpy.types.Collection, marks: AssetMarks, picture: np.
 
 
 def renew_feet() -> None:
-    """Lets instances of marked assets stand on their foot where assets were moved since."""
+    """Lets instances of marked assets stand on their foot where assets were moved since; an offset of the
+    artist's own stays."""
     for collection in bpy.data.collections:
         if collection.asset_data is not None and ASSET in collection and is_local(collection):
-            _stand_on_foot(collection)
+            if tuple(collection.get(FOOT, collection.instance_offset)) == tuple(collection.instance_offset):
+                _stand_on_foot(collection)
 
 
 def _stand_on_foot(collection: bpy.types.Collection) -> None:
     root = part(collection, "root")
     if root is not None:
         collection.instance_offset = world_matrix(root).translation
+        collection[FOOT] = tuple(collection.instance_offset)
 
 
 def unmark_asset(collection: bpy.types.Collection) -> None:

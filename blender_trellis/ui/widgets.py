@@ -32,6 +32,14 @@ def draw_text(layout: bpy.types.UILayout, text: str, icon: str = "NONE", letters
         column.label(text=line, translate=False, icon=before)
 
 
+def in_object_mode(operator: type[bpy.types.Operator], context: bpy.types.Context) -> bool:
+    """Whether nothing is edited, for the poll of an operator, which says so where something is."""
+    if context.mode != "OBJECT":
+        operator.poll_message_set("Leave edit mode first")
+        return False
+    return True
+
+
 def report(operator: bpy.types.Operator, level: str, sentence: str) -> None:
     """Tells what an operator did, or why it did not, in the interface's language.
 

@@ -39,6 +39,10 @@ def _collection() -> bpy.types.Collection:
     return add_asset(asset, bpy.context.scene, bpy.context.view_layer, standing=Standing(height=2.0))
 
 
+def _mesh(collection: bpy.types.Collection) -> bpy.types.Object:
+    return part(collection, "finished")
+
+
 def _world(item: bpy.types.Object) -> np.ndarray:
     return np.array([item.matrix_world @ vertex.co for vertex in item.data.vertices])
 
@@ -49,7 +53,7 @@ def test_the_textured_asset_is_read_back(tmp_path, kind):
     item = part(collection, "finished")
     before = _world(item)
     path = tmp_path / f"a b.{SUFFIXES[kind]}"
-    files = write_asset(collection, path, kind)
+    files = write_asset(item, path, kind)
     there = sorted(file for file in tmp_path.rglob("*") if file.is_file())
     assert files[-1] == path and sorted(files) == there
     image = bpy.data.images["box"]
@@ -78,21 +82,23 @@ def test_the_textured_asset_is_read_back(tmp_path, kind):
 
 @pytest.mark.parametrize("images, sign", [("AUTO", b"\x89PNG"), ("JPEG", b"\xff\xd8\xff"), ("WEBP", b"RIFF")])
 def test_the_images_of_a_glb_are_stored_as_asked(tmp_path, images, sign):
-    write_asset(_collection(), tmp_path / "a.glb", "GLB", images)
+    write_asset(_mesh(_collection()), tmp_path / "a.glb", "GLB", images)
     data = (tmp_path / "a.glb").read_bytes()
     assert data.count(sign) == 1 and issues(tmp_path / "a.glb") == []
 
 
-def test_an_stl_file_is_in_millimetres(tmp_path):
+@pytest.mark.parametrize("unit", [1.0, 0.001])
+def test_an_stl_file_is_in_millimetres(tmp_path, unit):
     collection = _collection()
+    bpy.context.scene.unit_settings.scale_length = unit  # metres a unit
     raw = part(collection, "mesh")
     bpy.context.view_layer.objects.active = raw.parent
     selected = [item.name for item in bpy.context.selected_objects]
-    write_asset(collection, tmp_path / "a.stl", "STL")
+    write_asset(_mesh(collection), tmp_path / "a.stl", "STL")
     data = (tmp_path / "a.stl").read_bytes()
     assert struct.unpack("<I", data[80:84]) == (12,)
     rows = np.frombuffer(data[84:], np.dtype([("normal", "<f4", 3), ("at", "<f4", (3, 3)), ("pad", "<u2")]))
-    assert np.ptp(rows["at"].reshape(-1, 3)[:, 2]) == pytest.approx(2000, rel=1e-4)
+    assert np.ptp(rows["at"].reshape(-1, 3)[:, 2]) == pytest.approx(2000 * unit, rel=1e-4)
     assert [item.name for item in bpy.context.selected_objects] == selected
     assert bpy.context.view_layer.objects.active == raw.parent and raw.hide_viewport
 
@@ -101,13 +107,13 @@ def test_what_cannot_be_written_is_a_sentence(tmp_path):
     collection = _collection()
     if "threemf" not in dir(bpy.ops.export_mesh):
         with pytest.raises(Fault, match="extension for 3MF"):
-            write_asset(collection, tmp_path / "a.3mf", "3MF")
+            write_asset(_mesh(collection), tmp_path / "a.3mf", "3MF")
     (tmp_path / "folder.glb").mkdir()
     with pytest.raises(Fault, match="ordinary file"):
-        write_asset(collection, tmp_path / "folder.glb", "GLB")
+        write_asset(_mesh(collection), tmp_path / "folder.glb", "GLB")
     (tmp_path / "file").touch()
     with pytest.raises(Fault, match="cannot be written|may not be written"):
-        write_asset(collection, tmp_path / "file" / "a.glb", "GLB")
+        write_asset(_mesh(collection), tmp_path / "file" / "a.glb", "GLB")
     assert {path.name for path in tmp_path.iterdir()} == {"folder.glb", "file"}
 
 

@@ -71,6 +71,9 @@ def test_marks_and_picture_are_there_after_reopening(addon, collection, tmp_path
     assert tuple(collection.preview.image_size) == (256, 256) and collection.preview.is_image_custom
     pixels = np.array(collection.preview.image_pixels_float[:]).reshape(256, 256, 4)
     assert _mean(pixels)[0] > 0.5 and _mean(pixels)[1:].max() < 0.05  # a red ball
+    collection.instance_offset = (0, 0, 5)  # the artist's own
+    bpy.ops.wm.save_mainfile()
+    assert tuple(collection.instance_offset) == (0, 0, 5)
     unmark_asset(collection)
     assert collection.asset_data is None
 

@@ -36,6 +36,17 @@ def test_register_twice_leaves_nothing():
     assert not bpy.app.timers.is_registered(session.timer.tick)
 
 
+def test_it_ends_where_a_script_has_cleared_blenders_handlers():
+    before = _traces()
+    blender_trellis.register()
+    for name in dir(bpy.app.handlers):
+        held = getattr(bpy.app.handlers, name)
+        if isinstance(held, list):
+            held[:] = [one for one in held if "trellis" not in getattr(one, "__module__", "")]
+    blender_trellis.unregister()
+    assert _traces() == before
+
+
 def test_import_needs_no_blender():
     """The backend imports the protocol from the package, in a Python without bpy."""
     code = "import sys; sys.modules['bpy'] = None; import blender_trellis, blender_trellis.protocol"

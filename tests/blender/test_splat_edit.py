@@ -164,6 +164,27 @@ def test_splats_are_cropped_by_a_turned_box(imported, inside):
     _assert_same(splats_of(item), splats.taken(~within if inside else within))
 
 
+def test_splats_are_cropped_by_a_box_that_is_selected_and_has_a_size(imported):
+    item = imported(_splats(), up="Z")
+    bpy.ops.object.camera_add()
+    camera = bpy.context.object
+    item.select_set(True)
+    assert not bpy.ops.trellis.crop_splats.poll()
+    bpy.ops.object.empty_add(type="CUBE")
+    item.select_set(True)
+    assert bpy.context.object != camera and bpy.ops.trellis.crop_splats.poll()
+    bpy.context.object.select_set(False)
+    assert not bpy.ops.trellis.crop_splats.poll()
+
+
+def test_nothing_is_imported_while_a_mesh_is_edited(addon):
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.object.mode_set(mode="EDIT")
+    assert not bpy.ops.trellis.import_splats.poll() and not bpy.ops.trellis.import_radiance_field.poll()
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert bpy.ops.trellis.import_splats.poll() and bpy.ops.trellis.import_radiance_field.poll()
+
+
 def test_joined_splats_stay_where_they_stood(imported):
     first = imported(_splats(), up="Z", name="first")
     second = imported(_splats(seed=2, harmonic_count=15), up="NEGATIVE_Y", name="second")

@@ -23,7 +23,8 @@ def end() -> None:
     if bpy.app.timers.is_registered(tick):
         bpy.app.timers.unregister(tick)
     for handlers, call in _handlers():
-        handlers.remove(call)
+        if call in handlers:  # scripts clear them
+            handlers.remove(call)
     ended = state.end()
     ended.importer.give_up()
     ended.unsaved = ()

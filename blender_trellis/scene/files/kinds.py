@@ -82,7 +82,10 @@ def _obj(path: Path, images: str) -> object:
 
 def _stl(path: Path, images: str) -> object:
     return bpy.ops.wm.stl_export(
-        filepath=str(path), export_selected_objects=True, global_scale=MILLIMETRES, apply_modifiers=True
+        filepath=str(path),
+        export_selected_objects=True,
+        global_scale=MILLIMETRES * bpy.context.scene.unit_settings.scale_length,
+        apply_modifiers=True,
     )
 
 

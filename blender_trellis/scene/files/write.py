@@ -10,17 +10,14 @@ import bpy
 
 from ...faults import Fault
 from ..export import check_target, write_fault
-from ..find_asset import part
 from .kinds import KINDS
 
 
-def write_asset(collection: bpy.types.Collection, path: Path, kind: str, images: str = "AUTO") -> list[Path]:
-    """Saves the asset's finished mesh, or the raw one where there is none, as it stands in the scene; the
-    files' paths, the one that was asked for last. `images`: of IMAGES, for glTF. Raises Fault.
+def write_asset(item: bpy.types.Object, path: Path, kind: str, images: str = "AUTO") -> list[Path]:
+    """Saves an asset's mesh as it stands in the scene; the files' paths, the one that was asked for last.
+
+    `images`: of IMAGES, for glTF. Raises Fault.
     """
-    item = part(collection, "finished") or part(collection, "mesh")
-    if item is None:
-        raise Fault(f'"{collection.name}" has no mesh to save: generate one with the format Mesh.')
     check_target(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,8 @@ def begin() -> None:
 def end() -> None:
     """On unregistration."""
     for handlers in _moments():
-        handlers.remove(_look)
+        if _look in handlers:  # scripts clear them
+            handlers.remove(_look)
 
 
 def follow(item: bpy.types.Object, touched: bool = False) -> bool:

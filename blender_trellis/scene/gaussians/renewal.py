@@ -32,7 +32,8 @@ def begin() -> None:
 def end() -> None:
     """On unregistration."""
     for handlers in _moments():
-        handlers.remove(_look)
+        if _look in handlers:  # scripts clear them
+            handlers.remove(_look)
     if bpy.app.timers.is_registered(_renew_open):
         bpy.app.timers.unregister(_renew_open)
 

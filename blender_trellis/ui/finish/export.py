@@ -8,8 +8,8 @@ from bpy_extras.io_utils import ExportHelper
 from ...faults import Fault
 from ...scene.files.kinds import IMAGES, KINDS
 from ...scene.files.write import write_asset
-from ...scene.find_asset import own_asset, own_part
-from ..widgets import report
+from ...scene.find_asset import own_part
+from ..widgets import in_object_mode, report
 
 
 class TRELLIS_OT_export_asset(bpy.types.Operator, ExportHelper):
@@ -40,13 +40,10 @@ class TRELLIS_OT_export_asset(bpy.types.Operator, ExportHelper):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Says why the button is grey, where it is."""
-        if not (own_part(context.object, "finished") or own_part(context.object, "mesh")):
+        if _mesh_of(context) is None:
             cls.poll_message_set("Select a generated asset that has a mesh")
             return False
-        if context.mode != "OBJECT":
-            cls.poll_message_set("Leave edit mode first")
-            return False
-        return True
+        return in_object_mode(cls, context)
 
     def draw(self, context: bpy.types.Context) -> None:
         self.layout.prop(self, "kind")
@@ -54,18 +51,22 @@ class TRELLIS_OT_export_asset(bpy.types.Operator, ExportHelper):
             self.layout.prop(self, "images")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        collection = own_asset(context.object)
-        assert collection is not None, "the operator's poll asks for it"
+        item = _mesh_of(context)
+        assert item is not None, "the operator's poll asks for it"
         path = Path(self.filepath)
         if path.suffix.lower() != self.filename_ext:
             path = path.with_name(path.name + self.filename_ext)
         try:
-            files = write_asset(collection, path, self.kind, self.images)
+            files = write_asset(item, path, self.kind, self.images)
         except Fault as fault:
             report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         report(self, "INFO", f"Saved {', '.join(file.name for file in files)}")
         return {"FINISHED"}
+
+
+def _mesh_of(context: bpy.types.Context) -> bpy.types.Object | None:
+    return own_part(context.object, "finished") or own_part(context.object, "mesh")
 
 
 CLASSES = (TRELLIS_OT_export_asset,)

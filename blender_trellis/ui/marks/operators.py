@@ -4,7 +4,7 @@ import bpy
 
 from ...meshes.thumbnail import thumbnail
 from ...scene.asset_marking import mark_asset
-from ...scene.find_asset import asset_of_object
+from ...scene.find_asset import LINKED, asset_of_object, is_local
 
 
 class TRELLIS_OT_mark_asset(bpy.types.Operator):
@@ -18,8 +18,8 @@ class TRELLIS_OT_mark_asset(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Says why the button is grey, where it is."""
         collection = asset_of_object(context.object) if context.object is not None else None
-        if collection is None or collection.library is not None:
-            cls.poll_message_set("Select a result first")
+        if collection is None or not is_local(collection):
+            cls.poll_message_set("Select a result first" if collection is None else LINKED)
             return False
         return True
 

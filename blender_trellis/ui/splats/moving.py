@@ -49,7 +49,8 @@ def end() -> None:
     if _handle is not None:
         bpy.types.SpaceView3D.draw_handler_remove(_handle, "WINDOW")
         for handlers in _moments():
-            handlers.remove(_show_splats)
+            if _show_splats in handlers:  # scripts clear them
+                handlers.remove(_show_splats)
         _show_splats()
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)

@@ -14,7 +14,7 @@ from ...scene.gaussians.settings import BOUNCES_RAISED, raise_bounces
 from ...scene.window import true_colors
 from ...splats.files import READERS, TO_FILE, WRITERS, read_splats
 from ...splats.values import joined
-from ..widgets import report
+from ..widgets import in_object_mode, report
 
 
 class SplatOperator(bpy.types.Operator):
@@ -25,8 +25,7 @@ class SplatOperator(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Says why the button is grey, where it is."""
-        if context.mode != "OBJECT":
-            cls.poll_message_set("Leave edit mode first")
+        if not in_object_mode(cls, context):
             return False
         if not _selected(context):
             cls.poll_message_set("Select an object of Gaussians")
@@ -54,6 +53,11 @@ class TRELLIS_OT_import_splats(bpy.types.Operator, ImportHelper):
             ("Z", "Z", "Files in Blender's own frame"),
         ),
     )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Says why the entry is grey, where it is."""
+        return in_object_mode(cls, context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         paths = [Path(self.directory, file.name) for file in self.files if file.name] or [Path(self.filepath)]
@@ -130,7 +134,8 @@ class TRELLIS_OT_crop_splats(SplatOperator):
         """Says why the button is grey, where it is."""
         if not super().poll(context):
             return False
-        if context.object is None or is_gaussian(context.object):
+        box = context.object if context.object in context.selected_objects else None
+        if box is None or box.type not in ("EMPTY", "MESH") or is_gaussian(box):
             cls.poll_message_set("Make a box active: an empty, or a mesh around what shall stay")
             return False
         return True

@@ -10,7 +10,7 @@ from ...scene.export import atomic, check_target
 from ...scene.volumes.object import volume_object
 from ...scene.volumes.vdb import write_vdb
 from ...volumes.field import SUFFIX, read_field
-from ..widgets import report
+from ..widgets import in_object_mode, report
 
 
 class TRELLIS_OT_import_radiance_field(bpy.types.Operator, ImportHelper):
@@ -21,6 +21,11 @@ class TRELLIS_OT_import_radiance_field(bpy.types.Operator, ImportHelper):
     bl_options = {"REGISTER", "UNDO"}
 
     filter_glob: bpy.props.StringProperty(default="*.safetensors", options={"HIDDEN"})
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Says why the entry is grey, where it is."""
+        return in_object_mode(cls, context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         path = Path(self.filepath)
