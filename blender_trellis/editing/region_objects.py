@@ -53,12 +53,13 @@ def regions_of(
     collection: bpy.types.Collection, view_layer: bpy.types.ViewLayer
 ) -> tuple[bpy.types.Object, ...]:
     """The asset's regions that can be seen: one that is hidden takes nothing."""
+    holders = {None, *members(collection), *collection.all_objects}
     return tuple(
         item
         for item in objects_in(view_layer)
         if item.get(REGION) == collection.get(ASSET)
         and item.visible_get(view_layer=view_layer)
-        and (item.parent is None or item.parent.name in collection.all_objects)
+        and item.parent in holders
     )
 
 

@@ -193,7 +193,7 @@ def _steps(
         told: list[str] = []
 
         def finish() -> None:
-            told.append(finish_in_place(placement.finishes, asset))
+            told.append(finish_in_place(placement.finishes, placement.finished_from, asset))
             if not told[0]:
                 then()
 

@@ -15,8 +15,9 @@ class Placement:
     of the mesh that was encoded; None for a new asset, which goes where `standing` says. candidate: its
     number where a structure is made to choose from, which goes into no scene. history: of the asset that a
     new one was made from, as its property trellis_history holds it. finishes: the id of the asset that gets
-    a finished mesh. recolors: the objects whose meshes get the colours that come instead of an asset, and
-    how many vertices of each were sent; recolored_uids: of each object its session_uid.
+    a finished mesh; finished_from: the fingerprint of the latents that it had then. recolors: the objects
+    whose meshes get the colours that come instead of an asset, and how many vertices of each were sent;
+    recolored_uids: of each object its session_uid.
     """
 
     name: str
@@ -28,5 +29,6 @@ class Placement:
     marks: AssetMarks | None = None  # how a new asset is marked for the Asset Browser
     history: str = ""
     finishes: str = ""
+    finished_from: str = ""
     recolors: tuple[tuple[str, int], ...] = ()
     recolored_uids: tuple[int, ...] = ()

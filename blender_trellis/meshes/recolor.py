@@ -14,6 +14,7 @@ from mathutils import Vector
 from mathutils.kdtree import KDTree
 
 from ..faults import Fault
+from ..scene.find_asset import is_edited
 from ..scene.materials import packed_image, texture_material, vertex_color_material
 from ..srgb import linear_from_srgb
 from .source import MeshSource, Parts, names_of, read_objects
@@ -63,7 +64,7 @@ def sent_objects(parts: Parts, uids: Sequence[int]) -> list[bpy.types.Object | N
 def why_not_yet(objects: Sequence[bpy.types.Object | None], view_layer: bpy.types.ViewLayer) -> str:
     """What the objects' colours have to wait for, one sentence; empty where nothing is in their way."""
     for item in filter(None, objects):
-        if item.mode != "OBJECT":
+        if is_edited(item):
             return f'The colors of "{item.name}" are done: leave Edit, Sculpt or Paint Mode to receive them.'
         if item.users_scene and not item.visible_get(view_layer=view_layer):  # Blender evaluates none hidden
             return f'The colors of "{item.name}" are done: show it in its scene to receive them.'

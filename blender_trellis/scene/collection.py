@@ -15,7 +15,7 @@ from ..png import png_of
 from ..splats.values import Splats
 from ..srgb import linear_from_srgb
 from .asset import Arrays, Asset
-from .find_asset import ASSET, PART, gather, new_id, objects_in, part, store_keys, store_size
+from .find_asset import ASSET, PART, gather, members, new_id, objects_in, part, store_keys, store_size
 from .gaussians.object import is_gaussian, splat_steps
 from .latents import GUIDE, PICTURE, owners, store_latents, store_pictures, store_request
 from .materials import COLOR_ATTRIBUTE, packed_image, texture_material, vertex_color_material
@@ -153,8 +153,8 @@ def show(collection: bpy.types.Collection, kind: str) -> None:
     """
     gather(collection)
     has_finished = part(collection, "finished") is not None
-    for item in collection.objects:
-        if item.type == "MESH" and (PART in item or is_gaussian(item)):  # others are the artist's own
+    for item in _drawn(collection):
+        if item.type == "MESH":
             other = "mesh" if is_gaussian(item) else "gaussian"
             is_raw = has_finished and item.get(PART) == "mesh"
             item.hide_viewport = item.hide_render = is_raw or kind == other
@@ -164,11 +164,16 @@ def show(collection: bpy.types.Collection, kind: str) -> None:
 def shown(collection: bpy.types.Collection) -> str:
     """What `show` was last told, or "" where somebody has hidden all of it."""
     visible = {
-        is_gaussian(item)
-        for item in collection.objects
-        if item.type == "MESH" and (PART in item or is_gaussian(item)) and not item.hide_viewport
+        is_gaussian(item) for item in _drawn(collection) if item.type == "MESH" and not item.hide_viewport
     }
     return {(False,): "mesh", (True,): "gaussian", (False, True): "both"}.get(tuple(sorted(visible)), "")
+
+
+def _drawn(collection: bpy.types.Collection) -> list[bpy.types.Object]:
+    """Of the collection's objects those of an asset, also where they were moved to another collection, and
+    Gaussians; others are the artist's own."""
+    splats = [item for item in collection.objects if is_gaussian(item)]
+    return list(dict.fromkeys([*members(collection), *splats]))
 
 
 # ---- objects ----------------------------------------------------------------------------------------

@@ -34,14 +34,12 @@ def asset_of_object(item: bpy.types.Object) -> bpy.types.Collection | None:
 
 
 def find_asset(name: str) -> bpy.types.Collection | None:
-    """The collection with this id, None where it is in no scene any more."""
+    """The collection with this id, None where it is in no scene any more; of a copy the original."""
     if not name:
         return None
-    for scene in bpy.data.scenes:
-        for collection in scene.collection.children_recursive:
-            if collection.get(ASSET) == name and collection.library is None:
-                return collection
-    return None
+    every = (one for scene in bpy.data.scenes for one in scene.collection.children_recursive)
+    found = [one for one in every if one.get(ASSET) == name and one.library is None]
+    return min(found, key=lambda one: one.session_uid, default=None)
 
 
 LINKED = "The asset is linked from another file: make it local first"
@@ -74,8 +72,9 @@ def asset_id(collection: bpy.types.Collection) -> str:
 
 
 def own_asset(item: bpy.types.Object) -> bpy.types.Collection | None:
-    """The asset that the object belongs to. A copy, which Blender leaves in the collection of the original,
-    becomes an asset of its own here, together with what was copied with it under the same parent."""
+    """The asset that the object belongs to. A copy, which Blender leaves in the collection of the original
+    or an artist has moved to another, becomes an asset of its own here, together with what was copied with
+    it under the same parent."""
     collection = asset_of_object(item)
     copies = _copied_with(item, collection) if collection is not None else []
     if collection is None or not copies:
@@ -86,7 +85,8 @@ def own_asset(item: bpy.types.Object) -> bpy.types.Collection | None:
     fresh[ASSET] = new_id()
     _name(copies, fresh[ASSET])
     for one in copies:
-        collection.objects.unlink(one)
+        if one.name in collection.objects:
+            collection.objects.unlink(one)
         fresh.objects.link(one)
     for parent in (scene.collection for scene in bpy.data.scenes):
         for above in (parent, *parent.children_recursive):
@@ -115,7 +115,7 @@ def _copied_with(item: bpy.types.Object, collection: bpy.types.Collection) -> li
     root = item if kind == "root" else item.parent
     firsts = {part(collection, one) for one in PARTS}
     group = (item,) if root is None or root in firsts else (root, *root.children)
-    return [one for one in collection.objects if PART in one and one in group]
+    return [one for one in group if PART in one and one.get(ASSET) == collection.get(ASSET)]
 
 
 def _name(items: list[bpy.types.Object], name: str) -> None:
@@ -156,7 +156,12 @@ def members(collection: bpy.types.Collection) -> tuple[bpy.types.Object, ...]:
 
 def in_use(collection: bpy.types.Collection) -> bool:
     """Whether somebody edits, sculpts or paints one of the asset's objects: its mesh is not to be touched."""
-    return any(item.mode != "OBJECT" for item in members(collection))
+    return any(is_edited(item) for item in members(collection))
+
+
+def is_edited(item: bpy.types.Object) -> bool:
+    """Whether somebody edits, sculpts or paints the object, or edits its mesh through another object."""
+    return item.mode != "OBJECT" or (item.type == "MESH" and item.data.is_editmode)
 
 
 def body(collection: bpy.types.Collection) -> bpy.types.Object | None:

@@ -58,6 +58,18 @@ def packed_image(name: str, file: bytes) -> bpy.types.Image:
     return image
 
 
+def remove_unused(mesh: bpy.types.Mesh) -> None:
+    """Removes a mesh that nothing uses, and then its materials and their images where nothing uses them."""
+    if mesh.users:
+        return
+    materials = {one for one in mesh.materials if one is not None}
+    trees = [one.node_tree for one in materials if one.node_tree is not None]
+    images = {node.image for tree in trees for node in tree.nodes if node.type == "TEX_IMAGE" and node.image}
+    bpy.data.meshes.remove(mesh)
+    for blocks in (materials, images):
+        bpy.data.batch_remove([one for one in blocks if one.users == 0])
+
+
 def empty_material(name: str) -> tuple[bpy.types.Material, bpy.types.Nodes]:
     """A new material without nodes, and where its nodes go."""
     material = bpy.data.materials.new(name)

@@ -9,7 +9,7 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from .asset import Arrays, Asset
-from .find_asset import ASSET, PART, objects_in, world_matrix
+from .find_asset import ASSET, PART, asset_of_object, members, objects_in, world_matrix
 from .standing import AT_CURSOR, QUARTERS, Standing
 
 GAP = 0.1  # between neighbours, in parts of the new asset's width
@@ -126,9 +126,12 @@ def _clear_shift(wanted: Bounds, taken: list[Bounds]) -> float:
 
 
 def _taken(view_layer: bpy.types.ViewLayer) -> Iterable[Bounds]:
-    """The boxes of all that has a body, hidden or not, for it may be shown again."""
+    """The boxes of all that has a body, hidden or not, for it may be shown again; but not of what is left,
+    hidden, of an asset that was deleted."""
     view_layer.update()
     for item in objects_in(view_layer):
+        if PART in item and item.hide_viewport and _is_left_over(item):
+            continue
         if item.type in SOLID:
             yield world_bounds([item])
         elif item.type == "EMPTY" and item.instance_collection is not None:
@@ -136,6 +139,13 @@ def _taken(view_layer: bpy.types.ViewLayer) -> Iterable[Bounds]:
             offset = Matrix.Translation(-item.instance_collection.instance_offset)
             if inside:
                 yield world_bounds(inside, world_matrix(item) @ offset)
+
+
+def _is_left_over(item: bpy.types.Object) -> bool:
+    """Whether nothing that can be seen is left of the asset that a hidden object belongs to."""
+    collection = asset_of_object(item)
+    others = members(collection) if collection is not None else (item,)
+    return all(one.hide_viewport for one in others)  # its Empty is gone too
 
 
 def world_bounds(items: Iterable[bpy.types.Object], matrix: Matrix | None = None) -> Bounds:

@@ -30,6 +30,7 @@ from .find_asset import (
     ASSET,
     FOREIGN,
     KEY,
+    PART,
     data_frame,
     gather,
     hang_regions,
@@ -44,7 +45,7 @@ from .find_asset import (
 )
 from .gaussians.object import columns_of
 from .latents import owners, read_latents
-from .materials import COLOR_ATTRIBUTE
+from .materials import COLOR_ATTRIBUTE, remove_unused
 from .splice import set_values, splice_steps
 from .steps import Steps, at_once
 
@@ -75,11 +76,15 @@ def changed_by_hand(collection: bpy.types.Collection) -> str:
 
 def fits(collection: bpy.types.Collection, asset: Asset) -> bool:
     """Whether the asset is still as it was when the edit began."""
+    return asset.change is not None and has_latents(collection, asset.change.base)
+
+
+def has_latents(collection: bpy.types.Collection, base: str) -> bool:
+    """Whether the asset has the latents of this fingerprint."""
     try:
-        now = read_latents(collection)
+        return fingerprint(read_latents(collection).arrays) == base
     except Fault:
         return False
-    return asset.change is not None and fingerprint(now.arrays) == asset.change.base
 
 
 def replace_asset(collection: bpy.types.Collection, asset: Asset, keep_former: bool = False) -> None:
@@ -123,8 +128,8 @@ def replace_steps(collection: bpy.types.Collection, asset: Asset, keep_former: b
         swap.old.name, swap.new.name = f"{name} Former", name
     if keep_former:
         _keep(collection, swaps)
-    else:
-        bpy.data.batch_remove([swap.old for swap in swaps])
+    for swap in swaps:
+        remove_unused(swap.old)
     _finish(collection, finished, kind_shown)
     steps = [*history_of(collection), *json.loads(str(asset.properties.get("history", "[]")))]
     properties = {**asset.properties, "history": json.dumps(steps, sort_keys=True)}
@@ -140,18 +145,20 @@ def _finish(collection: bpy.types.Collection, finished: bpy.types.Object | None,
     """Gives the asset its new finished mesh: in the object that is there, which keeps all that is its own, or
     where the raw mesh stands. An old one goes where the edit has none."""
     old, raw = part(collection, "finished"), part(collection, "mesh")
-    if finished is not None and (old or raw) is not None:
-        finished.data.transform(data_frame((old or raw).data))
+    before = old or raw
+    if finished is not None and before is not None:
+        finished.data.transform(data_frame(before.data))
     if old is None and finished is not None and raw is not None:
-        finished.parent, finished.matrix_parent_inverse = raw.parent, raw.matrix_parent_inverse.copy()
-        finished.matrix_basis = raw.matrix_basis.copy()
+        fresh, finished = finished, raw.copy()  # with its modifiers, constraints and animation
+        finished.data, finished[PART] = fresh.data, "finished"
+        bpy.data.objects.remove(fresh)
         collection.objects.link(finished)
-        finished[ASSET] = collection[ASSET]
         raw.name, finished.name = f"{collection.name} Raw", raw.name
         _hand_over(raw, finished)
         hang_regions(raw, finished)
     elif old is not None:
         data, name = old.data, old.data.name
+        data.name = f"{name} Former"
         if finished is None:
             if raw is not None:
                 hang_regions(old, raw)
@@ -159,8 +166,7 @@ def _finish(collection: bpy.types.Collection, finished: bpy.types.Object | None,
         else:
             old.data = finished.data
             bpy.data.objects.remove(finished)
-        if data.users == 0:
-            bpy.data.meshes.remove(data)
+        remove_unused(data)
         if finished is not None:
             old.data.name = name
     show(collection, kind or "mesh")
@@ -253,9 +259,11 @@ def _keep(collection: bpy.types.Collection, swaps: list[_Swap]) -> None:
     former = bpy.data.collections.new(f"{collection.name} Former")
     for key in collection.keys():
         former[key] = collection[key]
-    for swap in swaps:
-        copy = swap.item.copy()
-        copy.name, copy.data = f"{swap.item.name} Former", swap.old
+    finished = part(collection, "finished")
+    kept = [(swap.item, swap.old) for swap in swaps]
+    for item, mesh in kept if finished is None else [*kept, (finished, finished.data)]:
+        copy = item.copy()
+        copy.name, copy.data = f"{item.name} Former", mesh
         former.objects.link(copy)
     name = new_id()
     for owner in owners(former):

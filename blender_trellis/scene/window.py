@@ -12,8 +12,8 @@ from .collection import asset_steps, put_asset
 from .display.colors import set_up_colors
 from .display.framing import frame_selected
 from .display.shading import renew_solid_colors, show_in_solid
-from .find_asset import find_asset, in_use
-from .replace import finish, fits, replace_steps
+from .find_asset import ASSET, asset_id, find_asset, in_use, own_asset
+from .replace import finish, fits, has_latents, replace_steps
 from .standing import AT_CURSOR, Standing
 
 
@@ -90,11 +90,35 @@ def true_colors() -> str:
         return str(fault)
 
 
-def finish_in_place(name: str, asset: Asset) -> str:
-    """Gives the asset with this id its finished mesh; what there is to tell where it is gone, or ""."""
+def asset_to_change(
+    item: bpy.types.Object, otherwise: bpy.types.Collection | None = None
+) -> bpy.types.Collection | None:
+    """The `own_asset` of an object, `otherwise` where it has none; a job may go by its id.
+
+    Where a copy becomes an asset by that, it is an undo step: undoing what is done while the job runs would
+    take the asset away from its result.
+    """
+    before = _known_assets()
+    collection = own_asset(item) or otherwise
+    if collection is not None:
+        asset_id(collection)
+    if _known_assets() != before and bpy.ops.ed.undo_push.poll():
+        bpy.ops.ed.undo_push(message="TRELLIS: Make Copy an Asset")
+    return collection
+
+
+def _known_assets() -> set[tuple[int, str]]:
+    return {(one.session_uid, str(one[ASSET])) for one in bpy.data.collections if ASSET in one}
+
+
+def finish_in_place(name: str, base: str, asset: Asset) -> str:
+    """Gives the asset with this id its finished mesh, where its latents are still those of the fingerprint
+    `base`, if given; what there is to tell where it is gone or another, or ""."""
     collection = find_asset(name)
     if collection is None:
         return f'"{asset.name}" was removed while it was finished; select it again and press Finish Asset.'
+    if base and not has_latents(collection, base):
+        return f'"{asset.name}" was edited while it was finished; press Finish Asset again.'
     finish(collection, asset)
     renew_solid_colors()
     return ""

@@ -12,6 +12,7 @@ from ..protocol import Generate
 from ..scene.collection import show
 from ..scene.display.colors import choose_colors
 from ..scene.display.shading import suit_view
+from ..scene.find_asset import asset_of_object, members
 from ..scene.gaussians.object import is_gaussian
 from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces
 from .properties import SEED_MAX
@@ -100,8 +101,10 @@ class TRELLIS_OT_show(bpy.types.Operator):
         return context.object is not None and bool(context.object.users_collection)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        for collection in context.object.users_collection:
-            splats = [item for item in collection.objects if is_gaussian(item)]
+        asset = asset_of_object(context.object)
+        collections = context.object.users_collection
+        for collection in collections if asset is None else {asset, *collections}:
+            splats = [item for item in (*collection.objects, *members(collection)) if is_gaussian(item)]
             if splats:
                 show(collection, self.kind)
                 suit_view(context, splats)

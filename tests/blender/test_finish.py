@@ -1,5 +1,7 @@
 """Finished meshes in the scene: beside the raw one, which edits start from, in its place for all else."""
 
+import dataclasses
+
 import bpy
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ import pytest
 from blender_trellis.jobs import session
 from blender_trellis.scene.asset import Asset
 from blender_trellis.scene.collection import FINISH_REPORT, finished_object
-from blender_trellis.scene.find_asset import part
+from blender_trellis.scene.find_asset import asset_of_object, part
+from blender_trellis.scene.latents import read_latents, store_latents
 from tests.waiting import PATIENCE
 
 
@@ -54,6 +57,69 @@ def test_a_copy_is_finished_as_an_asset_of_its_own(addon, picture):
     assert part(fresh, "mesh") == copy and part(fresh, "finished") is not None
     assert part(collection, "finished") is None and part(collection, "mesh") == raw
     assert bpy.ops.trellis.make_quads.poll()
+
+
+def test_a_copy_that_was_moved_to_another_collection_is_an_asset_of_its_own(addon, picture):
+    collection = _generate(picture)
+    raw = part(collection, "mesh")
+    mine = bpy.data.collections.new("Mine")
+    bpy.context.scene.collection.children.link(mine)
+    copy = raw.copy()
+    copy.data = raw.data.copy()
+    mine.objects.link(copy)
+    bpy.ops.ed.undo_push(message="copied")
+    bpy.context.view_layer.objects.active = copy
+    bpy.ops.trellis.finish()
+    copy.location.x = 3.0
+    bpy.ops.ed.undo_push(message="moved")
+    bpy.ops.ed.undo()  # which leaves the copy an asset
+    assert session.pump_until_done(PATIENCE) and not session.status().fault and not session.status().note
+    copy = bpy.data.collections["Mine"].objects[0]
+    fresh = asset_of_object(copy)
+    assert fresh != bpy.data.collections["crate"] and part(fresh, "finished") is not None
+    assert part(fresh, "mesh") == copy and copy.location.x == 0
+
+
+def test_what_was_edited_meanwhile_is_not_overwritten(addon, picture):
+    """As by a job that is run again, or one that was sent before an edit."""
+    collection = _generate(picture)
+    finished = part(collection, "finished")
+    bpy.ops.trellis.finish()
+    latents = read_latents(collection)
+    changed = {**latents.arrays, "feats": latents.arrays["feats"] + 1}
+    store_latents(collection, dataclasses.replace(latents, arrays=changed))
+    before = finished.data
+    assert session.pump_until_done(PATIENCE)
+    assert "was edited while it was finished" in session.status().fault
+    assert part(collection, "finished").data == before
+
+
+def test_finishing_anew_leaves_no_former_texture(addon, picture):
+    bpy.context.scene.trellis.finish.texture = "512"
+    collection = _generate(picture)
+    for _ in range(2):
+        bpy.context.view_layer.objects.active = part(collection, "finished")
+        bpy.ops.trellis.finish()
+        assert session.pump_until_done(PATIENCE) and not session.status().fault
+        assert len([image for image in bpy.data.images if image.size[0] == 512]) == 1
+        assert len(bpy.data.materials) == len({*map(str.lower, bpy.data.materials.keys())}) == 3
+
+
+def test_the_finished_mesh_moves_as_the_raw_one_does(addon, picture):
+    settings = bpy.context.scene.trellis.finish
+    settings.preset, settings.texture = "raw", "0"
+    collection = _generate(picture)
+    raw = part(collection, "mesh")
+    raw.location.x = 3.0
+    raw.keyframe_insert("location", frame=1)
+    raw.modifiers.new("Waves", "WAVE")
+    settings.preset = "mobile"
+    bpy.context.view_layer.objects.active = raw
+    bpy.ops.trellis.finish()
+    assert session.pump_until_done(PATIENCE) and not session.status().fault
+    finished = part(collection, "finished")
+    assert finished.animation_data.action == raw.animation_data.action
+    assert [one.name for one in finished.modifiers] == ["Waves"] and finished.location.x == 3.0
 
 
 def test_the_texture_is_packed_and_shown_by_the_material(addon, picture):

@@ -1,5 +1,7 @@
 """Where results stand, and where the cube is in which edits are made."""
 
+from dataclasses import replace
+
 import bpy
 import numpy as np
 import pytest
@@ -98,6 +100,14 @@ def test_hidden_neighbours_and_instances_count_and_the_ground_does_not():
     bpy.context.scene.collection.objects.link(instance)
     bpy.context.scene.cursor.location = (10, 0, 0)
     assert _bounds(_add()).low[0] > 10.5
+
+
+def test_what_a_deleted_result_leaves_hidden_is_in_nobodys_way():
+    """Deleting what is seen takes the finished mesh and the Empty; the raw mesh and the Gaussians stay."""
+    asset = _asset()
+    collection = _add(replace(asset, finished=asset.mesh))
+    bpy.data.batch_remove([part(collection, "finished"), part(collection, "root")])
+    _close(part(_add(), "root").matrix_world.translation, (0, 0, 0))
 
 
 def test_one_parent_moves_mesh_and_gaussians():

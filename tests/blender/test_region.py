@@ -182,6 +182,25 @@ def test_a_region_that_was_moved_elsewhere_is_read_through_the_world(addon):
     np.testing.assert_allclose(matrix_in(box, collection), AROUND, atol=2e-3)
 
 
+def test_what_was_moved_to_another_collection_has_its_regions_and_is_shown(addon):
+    vertices, faces, colors = ball()
+    finished = {"vertices": vertices, "faces": faces, "colors": colors}
+    collection = add_ball(finished=finished, gaussian=splats_at(vertices))
+    seen, splats = part(collection, "finished"), part(collection, "gaussian")
+    mine = bpy.data.collections.new("Mine")
+    bpy.context.scene.collection.children.link(mine)
+    for item in (seen, seen.parent):
+        mine.objects.link(item)
+        collection.objects.unlink(item)
+    bpy.context.view_layer.objects.active = seen
+    box = add_region()
+    bpy.context.view_layer.update()
+    assert regions_of(collection, bpy.context.view_layer) == (box,)
+    bpy.context.view_layer.objects.active = seen
+    bpy.ops.trellis.show(kind="gaussian")
+    assert seen.hide_viewport and not splats.hide_viewport
+
+
 def test_the_voxels_of_several_regions_are_joined_and_hidden_ones_do_not_count(addon):
     collection = add_ball()
     centres = (ball_latents().arrays["coords"] + 0.5) / RESOLUTION - 0.5

@@ -12,7 +12,14 @@ from test_latents import PNG, _latents
 from blender_trellis.editing.region_objects import add_box
 from blender_trellis.scene.asset import Asset, Change, fingerprint
 from blender_trellis.scene.collection import add_asset
-from blender_trellis.scene.find_asset import asset_matrix, asset_of_object, in_use, part, vertex_keys
+from blender_trellis.scene.find_asset import (
+    asset_matrix,
+    asset_of_object,
+    find_asset,
+    in_use,
+    part,
+    vertex_keys,
+)
 from blender_trellis.scene.gaussians.object import replace_splats, splats_of
 from blender_trellis.scene.latents import read_latents, read_pictures
 from blender_trellis.scene.replace import changed_by_hand, fits, replace_asset
@@ -486,6 +493,41 @@ def test_an_asset_that_is_edited_by_hand_is_in_use():
     bpy.ops.object.mode_set(mode="EDIT")
     assert in_use(collection)
     bpy.ops.object.mode_set(mode="OBJECT")
+
+
+def test_a_mesh_that_is_edited_through_a_linked_duplicate_is_in_use():
+    collection = _add(_first())
+    twin = part(collection, "mesh").copy()
+    del twin["trellis_part"]
+    bpy.context.scene.collection.objects.link(twin)
+    bpy.context.view_layer.objects.active = twin
+    bpy.ops.object.mode_set(mode="EDIT")
+    assert in_use(collection)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert not in_use(collection)
+
+
+def test_the_former_version_is_shown_as_it_was():
+    collection = _add(dataclasses.replace(_first(), finished=_finished(0.0)))
+    before = part(collection, "finished").data
+    replace_asset(collection, dataclasses.replace(_edit(), finished=_finished(0.2)), keep_former=True)
+    (former,) = collection.children
+    assert part(former, "finished").data == before and not part(former, "finished").hide_viewport
+    assert part(former, "mesh").hide_viewport
+    assert max(vertex.co.z for vertex in part(collection, "finished").data.vertices) == pytest.approx(0.2)
+
+
+def test_of_several_collections_with_one_id_the_oldest_is_edited():
+    """A copied collection has the id of the original until it is asked for something."""
+    first = _add(_first())
+    copy = first.copy()
+    earlier = bpy.data.collections.new("earlier")
+    bpy.context.scene.collection.children.unlink(first)
+    bpy.context.scene.collection.children.link(earlier)
+    bpy.context.scene.collection.children.link(first)
+    earlier.children.link(copy)
+    assert copy["trellis_asset"] == first["trellis_asset"]
+    assert find_asset(first["trellis_asset"]) == first
 
 
 @pytest.mark.parametrize("kinds", [("mesh",), ("mesh", "gaussian", "root")])

@@ -8,10 +8,12 @@ from ...jobs import session
 from ...jobs.placement import Placement
 from ...jobs.sent_arrays import sent, sent_pictures
 from ...protocol import Finish
-from ...scene.find_asset import LINKED, asset_id, asset_of_object, is_local, own_asset, own_part, part
+from ...scene.asset import fingerprint
+from ...scene.find_asset import ASSET, LINKED, asset_id, asset_of_object, is_local, own_part, part
 from ...scene.latents import read_latents, read_pictures
 from ...scene.raw_arrays import gaussian_arrays, mesh_arrays
 from ...scene.replace import background_of
+from ...scene.window import asset_to_change
 from ..widgets import report
 
 
@@ -30,11 +32,14 @@ class TRELLIS_OT_finish(bpy.types.Operator):
         return not reason
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        collection = own_asset(context.object)
+        collection = asset_to_change(context.object)
         assert collection is not None, "the operator's poll asks for it"
         try:
             request = finish_request(collection, context)
-            session.submit(request, Placement(collection.name, finishes=asset_id(collection)))
+            base = fingerprint(read_latents(collection).arrays)
+            session.submit(
+                request, Placement(collection.name, finishes=asset_id(collection), finished_from=base)
+            )
         except Fault as fault:
             report(self, "ERROR", str(fault))
             return {"CANCELLED"}
@@ -68,6 +73,8 @@ def _why_not(context: bpy.types.Context) -> str:
         return "Select a generated asset that has a mesh"
     if not is_local(collection):
         return LINKED
+    if session.is_being_edited(str(collection.get(ASSET))):
+        return "This asset is being changed: wait for that, or cancel it"
     if not session.has_backend():
         return "Install the backend first"
     settings = context.scene.trellis.finish

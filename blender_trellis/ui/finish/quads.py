@@ -11,7 +11,7 @@ from ...faults import Fault
 from ...scene.collection import SHARP_ANGLE
 from ...scene.display.shading import renew_solid_colors
 from ...scene.find_asset import data_frame, own_asset, own_part, part, store_keys
-from ...scene.materials import COLOR_ATTRIBUTE, vertex_color_material
+from ...scene.materials import COLOR_ATTRIBUTE, remove_unused, vertex_color_material
 from ..widgets import report
 
 
@@ -79,8 +79,7 @@ def make_quads(item: bpy.types.Object, faces: int, context: bpy.types.Context) -
     bpy.data.objects.remove(work)
     name = old.name
     item.data = made
-    if old.users == 0:
-        bpy.data.meshes.remove(old)
+    remove_unused(old)
     made.name = name
 
 

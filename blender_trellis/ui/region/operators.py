@@ -16,6 +16,7 @@ from ...scene.find_asset import LINKED, asset_id, formats_of, is_local, own_asse
 from ...scene.latents import read_latents
 from ...scene.raw_arrays import texture_arrays
 from ...scene.replace import changed_by_hand
+from ...scene.window import asset_to_change
 from ..widgets import report
 from .drawing import taken_by
 from .guide import guide_of
@@ -175,7 +176,9 @@ class TRELLIS_OT_regenerate_region(bpy.types.Operator):
         return context.window_manager.invoke_confirm(self, event, **asked)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        collection, settings = _asset(context), context.scene.trellis.region
+        collection = asset_to_change(context.object, asset_of(context.object, context.scene))
+        assert collection is not None, "the operator's poll asks for it"
+        settings = context.scene.trellis.region
         try:
             taken = taken_by(collection, context.view_layer)
             if taken is None:  # of a copy whose original has a region
