@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import trimesh
     from trimesh.visual import ColorVisuals
 
-    from backend.geometry.gltf_files import At, Part
+    from backend.geometry.files.part import At, Part
 
 SUFFIXES = (".npz", ".glb", ".gltf", ".obj", ".ply", ".stl")
 _Y_UP = (".glb", ".gltf", ".obj")
@@ -181,9 +181,9 @@ def _load_with_trimesh(path: Path) -> Asset:
     parts = read_parts(path)
     if not parts:
         raise UserError(f"The file {path} holds no mesh, only points or nothing; take it out of the folder.")
-    starts = np.cumsum([0] + [len(part.mesh.vertices) for part in parts])
-    faces = [np.asarray(part.mesh.faces) + start for part, start in zip(parts, starts, strict=False)]
-    vertices = np.concatenate([part.mesh.vertices for part in parts]).astype(np.float32)
+    starts = np.cumsum([0] + [len(part.vertices) for part in parts])
+    faces = [part.faces + start for part, start in zip(parts, starts, strict=False)]
+    vertices = np.concatenate([part.vertices for part in parts]).astype(np.float32)
     if path.suffix.lower() in _Y_UP:
         vertices = np.stack([vertices[:, 0], -vertices[:, 2], vertices[:, 1]], axis=1)
     joined = np.concatenate(faces).astype(np.int32)
@@ -198,18 +198,21 @@ def read_parts(path: Path) -> list[Part]:
     try:
         import trimesh  # heavy, and only foreign formats need it
 
-        from backend.geometry import gltf_files
+        from backend.geometry.files import gltf, ply
+        from backend.geometry.files.part import StoredColors
     except ImportError:
         raise UserError(f"Reading {path} needs the package trimesh; install it or convert to npz.") from None
 
-    if path.suffix.lower() in gltf_files.SUFFIXES:
-        return gltf_files.read_gltf(path)
+    if path.suffix.lower() in gltf.SUFFIXES:
+        return gltf.read_gltf(path)
     if path.suffix.lower() == ".obj":
         return _read_obj(path)
+    if path.suffix.lower() == ".ply":
+        return ply.read_ply(path)
     loaded = trimesh.load_scene(path, process=False).dump()
     meshes = [mesh for mesh in loaded if isinstance(mesh, trimesh.Trimesh)]
     return [
-        gltf_files.Part(mesh, getattr(mesh.visual, "uv", None), partial(_stored_colors, mesh))
+        StoredColors(len(mesh.vertices)).part(np.asarray(mesh.vertices), np.asarray(mesh.faces))
         for mesh in meshes
     ]
 
@@ -221,7 +224,7 @@ def _read_obj(path: Path) -> list[Part]:
     from trimesh.resolvers import FilePathResolver
     from trimesh.visual import ColorVisuals
 
-    from backend.geometry.gltf_files import Part
+    from backend.geometry.files.part import Part
 
     with path.open("rb") as file:
         stored = load_obj(file, resolver=FilePathResolver(str(path))).get("geometry", {})
@@ -231,7 +234,8 @@ def _read_obj(path: Path) -> list[Part]:
         colors = one.get("vertex_colors")
         painted = None if colors is None else ColorVisuals(mesh, vertex_colors=colors)
         shown = partial(_stored_colors, mesh, painted=painted)
-        parts.append(Part(mesh, getattr(mesh.visual, "uv", None), shown))
+        uv = getattr(mesh.visual, "uv", None)
+        parts.append(Part(np.asarray(mesh.vertices), np.asarray(mesh.faces), uv, shown))
     return parts
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from backend.errors import UserError
-from backend.geometry.gltf_files import At, Part
+from backend.geometry.files.part import At, Part
 from backend.geometry.mesh_files import Asset, load_asset, read_parts
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh, TexturedMesh
@@ -73,7 +73,7 @@ def read_mesh(path: Path, own_uv: bool) -> MeshSource:
 
 def _own_uv(path: Path, asset: Asset, parts: Sequence[Part]) -> np.ndarray:
     """Coordinates (F, 3, 2) of the file, part by part in the order in which its faces were read."""
-    found = [np.asarray(part.uv, np.float64)[part.mesh.faces] for part in parts if part.uv is not None]
+    found = [np.asarray(part.uv, np.float64)[part.faces] for part in parts if part.uv is not None]
     if sum(map(len, found)) != len(asset.faces):
         raise UserError(
             f"{path.name} has no texture coordinates for all of its faces; unwrap it, or leave --keep-uv out."
@@ -91,11 +91,11 @@ class _OwnColors:
         colors = np.empty((len(face), 3), np.float32)
         start = 0
         for part in self.parts:
-            here = (face >= start) & (face < start + len(part.mesh.faces))
+            here = (face >= start) & (face < start + len(part.faces))
             if here.any():
-                at = _between(np.asarray(part.mesh.faces)[face[here] - start], weights[here])
+                at = _between(part.faces[face[here] - start], weights[here])
                 colors[here] = part.colors(at) / np.float32(255)
-            start += len(part.mesh.faces)
+            start += len(part.faces)
         return colors
 
 

@@ -10,8 +10,6 @@ import importlib.util
 import io
 import json
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from trimesh.resolvers import FilePathResolver
 from trimesh.visual.material import PBRMaterial
 
 from backend.errors import UserError
+from backend.geometry.files.part import At, Part
 
 SUFFIXES = (".glb", ".gltf")
 _COLOR, _UV, _PLACE = "_COLOR", "_UV", "_PLACE"
@@ -32,21 +31,6 @@ _SPECULAR = "KHR_materials_pbrSpecularGlossiness"
 _DRACO, _MESHOPT = "KHR_draco_mesh_compression", "EXT_meshopt_compression"
 _FLOAT = 5126  # the component type of single precision
 _HEADER, _CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")
-
-
-At = Callable[[np.ndarray], np.ndarray]
-"""Takes values (V, C) of a mesh's vertices to places on its faces, (P, C)."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """mesh: in the file's own axes · uv (V, 2), origin in the lower left corner, None without ·
-    colors: u8 sRGB (P, 3), at the places to which it is given the way.
-    """
-
-    mesh: trimesh.Trimesh
-    uv: np.ndarray | None
-    colors: Callable[[At], np.ndarray]
 
 
 def read_gltf(path: Path) -> list[Part]:
@@ -83,7 +67,15 @@ def read_gltf(path: Path) -> list[Part]:
         if isinstance(mesh, trimesh.Trimesh) and _PLACE in mesh.vertex_attributes:
             mesh.vertices = _unit_range(mesh.vertex_attributes[_PLACE])
     meshes = [mesh for mesh in scene.dump() if isinstance(mesh, trimesh.Trimesh)]
-    return [Part(mesh, _own_uv(mesh, document), partial(_colors, mesh, document)) for mesh in meshes]
+    return [
+        Part(
+            np.asarray(mesh.vertices),
+            np.asarray(mesh.faces),
+            _own_uv(mesh, document),
+            partial(_colors, mesh, document),
+        )
+        for mesh in meshes
+    ]
 
 
 def _check_compression(path: Path, document: dict[str, Any]) -> None:
