@@ -10,7 +10,6 @@ import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +18,7 @@ import numpy as np
 from backend.errors import UserError
 
 if TYPE_CHECKING:
-    import trimesh
-    from trimesh.visual import ColorVisuals
-
-    from backend.geometry.files.part import At, Part
+    from backend.geometry.files.part import Part
 
 SUFFIXES = (".npz", ".glb", ".gltf", ".obj", ".ply", ".stl")
 _Y_UP = (".glb", ".gltf", ".obj")
@@ -198,7 +194,7 @@ def read_parts(path: Path) -> list[Part]:
     try:
         import trimesh  # heavy, and only foreign formats need it
 
-        from backend.geometry.files import gltf, ply
+        from backend.geometry.files import gltf, obj, ply
         from backend.geometry.files.part import StoredColors
     except ImportError:
         raise UserError(f"Reading {path} needs the package trimesh; install it or convert to npz.") from None
@@ -206,7 +202,7 @@ def read_parts(path: Path) -> list[Part]:
     if path.suffix.lower() in gltf.SUFFIXES:
         return gltf.read_gltf(path)
     if path.suffix.lower() == ".obj":
-        return _read_obj(path)
+        return obj.read_obj(path)
     if path.suffix.lower() == ".ply":
         return ply.read_ply(path)
     loaded = trimesh.load_scene(path, process=False).dump()
@@ -215,47 +211,3 @@ def read_parts(path: Path) -> list[Part]:
         StoredColors(len(mesh.vertices)).part(np.asarray(mesh.vertices), np.asarray(mesh.faces))
         for mesh in meshes
     ]
-
-
-def _read_obj(path: Path) -> list[Part]:
-    """The meshes of an .obj file; trimesh's own scene lacks the vertex colours beside texture coordinates."""
-    import trimesh
-    from trimesh.exchange.obj import load_obj
-    from trimesh.resolvers import FilePathResolver
-    from trimesh.visual import ColorVisuals
-
-    from backend.geometry.files.part import Part
-
-    with path.open("rb") as file:
-        stored = load_obj(file, resolver=FilePathResolver(str(path))).get("geometry", {})
-    parts = []
-    for one in stored.values():
-        mesh = trimesh.Trimesh(**one, process=False)
-        colors = one.get("vertex_colors")
-        painted = None if colors is None else ColorVisuals(mesh, vertex_colors=colors)
-        shown = partial(_stored_colors, mesh, painted=painted)
-        uv = getattr(mesh.visual, "uv", None)
-        parts.append(Part(np.asarray(mesh.vertices), np.asarray(mesh.faces), uv, shown))
-    return parts
-
-
-def _stored_colors(mesh: trimesh.Trimesh, at: At, painted: ColorVisuals | None = None) -> np.ndarray:
-    """Colours (P, 3) u8 sRGB of a mesh in a format whose colours are sRGB-encoded: of its texture, else those
-    `painted` on its vertices, else of its material.
-    """
-    from trimesh.visual import ColorVisuals, TextureVisuals
-    from trimesh.visual.material import empty_material
-
-    visual = mesh.visual
-    if isinstance(visual, TextureVisuals):
-        image = getattr(visual.material, "image", None)
-        textured = visual.uv is not None and image is not None
-        if textured and (painted is None or image != empty_material().image):  # which stands for no material
-            return np.asarray(visual.material.to_color(at(np.asarray(visual.uv))), np.uint8)[:, :3]
-        if painted is None:
-            plain = np.asarray(visual.material.main_color, np.uint8)[:3]
-            return np.tile(plain, (len(at(np.asarray(mesh.vertices))), 1))
-        visual = painted
-    colors = visual if isinstance(visual, ColorVisuals) else ColorVisuals(mesh)
-    own = np.asarray(colors.vertex_colors, dtype=np.uint8).reshape(-1, 4)[:, :3]
-    return np.rint(at(own.astype(np.float64))).astype(np.uint8)
