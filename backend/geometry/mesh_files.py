@@ -11,14 +11,14 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.errors import UserError
-
-if TYPE_CHECKING:
-    from backend.geometry.files.part import Part
+from backend.geometry.files.gltf import read_gltf
+from backend.geometry.files.obj import read_obj
+from backend.geometry.files.part import Part, StoredColors
+from backend.geometry.files.ply import read_ply
 
 SUFFIXES = (".npz", ".glb", ".gltf", ".obj", ".ply", ".stl")
 _Y_UP = (".glb", ".gltf", ".obj")
@@ -29,6 +29,7 @@ _BROKEN = (
     AttributeError,
     EOFError,
     LookupError,
+    MemoryError,
     NotImplementedError,
     OSError,
     RecursionError,
@@ -90,7 +91,7 @@ def load_asset(path: Path) -> Asset:
     if not path.is_file():
         raise UserError(f"The mesh {path} does not exist; check the data folder and its manifest.")
     try:
-        asset = _load_npz(path) if path.suffix.lower() == ".npz" else _load_with_trimesh(path)
+        asset = _load_npz(path) if path.suffix.lower() == ".npz" else _load_parts(path)
     except _BROKEN as error:
         raise UserError(f"The mesh {path} cannot be read ({error}); export it again as GLB.") from error
     if len(asset.faces) and not 0 <= asset.faces.min() <= asset.faces.max() < len(asset.vertices):
@@ -173,7 +174,7 @@ def _load_npz(path: Path) -> Asset:
         )
 
 
-def _load_with_trimesh(path: Path) -> Asset:
+def _load_parts(path: Path) -> Asset:
     parts = read_parts(path)
     if not parts:
         raise UserError(f"The file {path} holds no mesh, only points or nothing; take it out of the folder.")
@@ -189,25 +190,21 @@ def _load_with_trimesh(path: Path) -> Asset:
 
 def read_parts(path: Path) -> list[Part]:
     """The meshes of a file in the order in which `load_asset` joins them; of an .npz file none."""
-    if path.suffix.lower() == ".npz":
-        return []
-    try:
-        import trimesh  # heavy, and only foreign formats need it
+    read = _READERS.get(path.suffix.lower())
+    return [] if read is None else read(path)
 
-        from backend.geometry.files import gltf, obj, ply
-        from backend.geometry.files.part import StoredColors
+
+def _read_stl(path: Path) -> list[Part]:
+    try:
+        import trimesh  # heavy, and only this format needs it
     except ImportError:
         raise UserError(f"Reading {path} needs the package trimesh; install it or convert to npz.") from None
-
-    if path.suffix.lower() in gltf.SUFFIXES:
-        return gltf.read_gltf(path)
-    if path.suffix.lower() == ".obj":
-        return obj.read_obj(path)
-    if path.suffix.lower() == ".ply":
-        return ply.read_ply(path)
-    loaded = trimesh.load_scene(path, process=False).dump()
-    meshes = [mesh for mesh in loaded if isinstance(mesh, trimesh.Trimesh)]
+    meshes = trimesh.load_scene(path, process=False).dump()
     return [
         StoredColors(len(mesh.vertices)).part(np.asarray(mesh.vertices), np.asarray(mesh.faces))
         for mesh in meshes
+        if isinstance(mesh, trimesh.Trimesh)
     ]
+
+
+_READERS = {".glb": read_gltf, ".gltf": read_gltf, ".obj": read_obj, ".ply": read_ply, ".stl": _read_stl}

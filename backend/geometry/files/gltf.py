@@ -1,186 +1,232 @@
-"""glTF files as trimesh scenes, with the colours that the format's rules give to every vertex.
+"""glTF files: every mesh that is placed in the scene, with the colours that the format's rules give it.
 
-trimesh itself drops vertex colours beside a material, takes linear colours and 16-bit values for 8-bit sRGB,
-and knows no fractions that are stored as integers (KHR_mesh_quantization). So such attributes get names of
-their own before it parses the file: it hands on attributes of unknown names as stored.
-Dims: V vertices · P places on faces.
+V vertices · F faces · P places on faces.
 """
 
 import importlib.util
-import io
-import json
-import struct
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import trimesh
 from numpy.typing import ArrayLike
-from PIL import Image
-from trimesh.resolvers import FilePathResolver
-from trimesh.visual.material import PBRMaterial
 
 from backend.errors import UserError
-from backend.geometry.files.part import At, Part
+from backend.geometry.files.gltf_document import Document, transforms
+from backend.geometry.files.part import At, Part, from_above
+from backend.geometry.files.texture import Texture
 
-SUFFIXES = (".glb", ".gltf")
-_COLOR, _UV, _PLACE = "_COLOR", "_UV", "_PLACE"
-_WHOLE_UV = "_WHOLE_UV"  # coordinates that are integers, made fractions by the texture's transformation
-_SPECULAR = "KHR_materials_pbrSpecularGlossiness"
+_SPECULAR, _TRANSFORM = "KHR_materials_pbrSpecularGlossiness", "KHR_texture_transform"
 _DRACO, _MESHOPT = "KHR_draco_mesh_compression", "EXT_meshopt_compression"
-_FLOAT = 5126  # the component type of single precision
-_HEADER, _CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")
+_INSTANCES = "EXT_mesh_gpu_instancing"
+_READ = {_DRACO, _TRANSFORM, _INSTANCES, "KHR_mesh_quantization", "EXT_texture_webp", "EXT_texture_avif"}
+# Those say nothing of shape or base colour.
+_VISUAL = ("KHR_materials_", "KHR_lights_", "EXT_lights_", "KHR_animation_", "KHR_xmp")
+_TRIANGLES, _STRIP, _FAN = 4, 5, 6
 
 
 def read_gltf(path: Path) -> list[Part]:
     """Every placed mesh of a .glb or .gltf file; uv: those of the texture that gives it its colours.
 
-    Raises UserError for a compression that no installed package reads.
+    Raises UserError for a compression or another extension that it needs and that is not read.
     """
-    data = path.read_bytes()
-    binary = b""
-    if data[:4] == b"glTF":
-        length, _ = _CHUNK.unpack_from(data, _HEADER.size)
-        start = _HEADER.size + _CHUNK.size
-        data, binary = data[start : start + length], data[start + length :]
-    document = json.loads(data)
-    _check_compression(path, document)
-    _rename_attributes(document)
-    text = json.dumps(document).encode()
-    if binary:
-        text += b" " * (-len(text) % 4)
-        start = _HEADER.size + _CHUNK.size
-        text = (
-            _HEADER.pack(b"glTF", 2, start + len(text) + len(binary))
-            + _CHUNK.pack(len(text), b"JSON")
-            + text
-            + binary
-        )
-    scene = trimesh.load_scene(
-        io.BytesIO(text),
-        file_type="glb" if binary else "gltf",
-        resolver=FilePathResolver(str(path)),
-        process=False,
-    )
-    for mesh in scene.geometry.values():
-        if isinstance(mesh, trimesh.Trimesh) and _PLACE in mesh.vertex_attributes:
-            mesh.vertices = _unit_range(mesh.vertex_attributes[_PLACE])
-    meshes = [mesh for mesh in scene.dump() if isinstance(mesh, trimesh.Trimesh)]
-    return [
-        Part(
-            np.asarray(mesh.vertices),
-            np.asarray(mesh.faces),
-            _own_uv(mesh, document),
-            partial(_colors, mesh, document),
-        )
-        for mesh in meshes
-    ]
+    document = Document.open(path)
+    _check_extensions(path, document.json.get("extensionsRequired", []))
+    meshes, nodes = document.json.get("meshes", []), document.json.get("nodes", [])
+    shapes: dict[tuple[int, int], Part | None] = {}
+    parts = []
+    for number, matrix in document.placed().items():
+        node = nodes[number]
+        for n, primitive in enumerate(meshes[node["mesh"]]["primitives"] if "mesh" in node else ()):
+            key = node["mesh"], n
+            if key not in shapes:
+                shapes[key] = _shape(document, primitive)
+            shape = shapes[key]
+            if shape is not None:
+                weights = node.get("weights", meshes[node["mesh"]].get("weights", []))
+                vertices = _morphed(document, primitive, shape.vertices, weights)
+                if "skin" in node:
+                    parts.append(replace(shape, vertices=_posed(document, node["skin"], primitive, vertices)))
+                else:
+                    parts += [_moved(shape, vertices, matrix @ one) for one in _instances(document, node)]
+    return parts
 
 
-def _check_compression(path: Path, document: dict[str, Any]) -> None:
-    required = document.get("extensionsRequired", [])
+def _check_extensions(path: Path, required: list[str]) -> None:
     if _DRACO in required and importlib.util.find_spec("DracoPy") is None:
         raise UserError(
             f"The mesh {path} is compressed with Draco; install the package DracoPy or export it plain."
         )
     if _MESHOPT in required:
         raise UserError(f"The mesh {path} is compressed with meshopt; export it uncompressed.")
+    if "KHR_texture_basisu" in required:
+        raise UserError(f"The textures of {path} are KTX2 images, which are not read; export them as PNG.")
+    unknown = [name for name in required if name not in _READ and not name.startswith(_VISUAL)]
+    if unknown:
+        raise UserError(
+            f"The mesh {path} needs {', '.join(unknown)} of glTF, which is not read; export it without."
+        )
 
 
-def _rename_attributes(document: dict[str, Any]) -> None:
-    """Give colours, texture coordinates and places in fractions names of their own, and materials their
-    number as name.
+@dataclass(frozen=True)
+class _Look:
+    """Colours of a primitive: COLOR_0 · baseColorFactor · texture, multiplied in linear light.
 
-    The older materials of specular and glossiness become plain ones of their diffuse colour.
+    painted (V, 3) linear · uv (V, 2), origin in the upper left corner, before the texture's transformation.
     """
-    materials = document.get("materials", [])
-    for number, material in enumerate(materials):
-        material["name"] = str(number)
-        older = material.get("extensions", {}).pop(_SPECULAR, None)
-        if older is not None:
-            names = {"diffuseFactor": "baseColorFactor", "diffuseTexture": "baseColorTexture"}
-            material["pbrMetallicRoughness"] = {new: older[old] for old, new in names.items() if old in older}
-    accessors = document.get("accessors", [])
-    for mesh in document.get("meshes", []):
-        for primitive in mesh["primitives"]:
-            material = materials[primitive["material"]] if "material" in primitive else {}
-            uv = f"TEXCOORD_{_base_texture(material).get('texCoord', 0)}"
-            stored = accessors[primitive["attributes"][uv]] if uv in primitive["attributes"] else {}
-            whole = stored.get("componentType") != _FLOAT and not stored.get("normalized", False)
-            names = {"COLOR_0": _COLOR, uv: _WHOLE_UV if whole else _UV}
-            place = primitive["attributes"].get("POSITION")
-            if place is not None and accessors[place].get("normalized", False):
-                primitive["attributes"][_PLACE] = place
-            packed = primitive.get("extensions", {}).get(_DRACO, {})
-            for holder in (primitive, packed):
-                attributes = holder.get("attributes", {})
-                kept = {names.get(name, name): value for name, value in attributes.items()}
-                kept.pop("TEXCOORD_0", None)
-                if attributes:
-                    holder["attributes"] = kept
+
+    vertices: int
+    factor: np.ndarray
+    texture: Texture | None
+    transform: dict[str, Any]
+    painted: np.ndarray | None = None
+    uv: np.ndarray | None = None
+
+    def __call__(self, at: At) -> np.ndarray:
+        """(P, 3) u8 sRGB at places."""
+        linear = np.tile(self.factor, (len(at(np.zeros((self.vertices, 1)))), 1))
+        if self.painted is not None:
+            linear *= at(self.painted)
+        if self.texture is not None and self.uv is not None:
+            linear *= _LINEAR[self.texture.colors(self.transformed(at(self.uv)))]
+        return np.rint(_srgb_from_linear(linear.clip(0, 1)) * 255).astype(np.uint8)
+
+    def transformed(self, uv: np.ndarray) -> np.ndarray:
+        """Coordinates (P, 2) as the texture's KHR_texture_transform places them."""
+        angle, scale = self.transform.get("rotation", 0.0), np.array(self.transform.get("scale", [1.0, 1.0]))
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        return (uv * scale) @ turn + np.array(self.transform.get("offset", [0.0, 0.0]))
+
+    def varies(self, faces: np.ndarray) -> bool:
+        """Whether its texture shows more inside of faces (F, 3) than at their corners."""
+        if self.texture is None or self.uv is None:
+            return False
+        return self.texture.varies(self.transformed(self.uv)[faces])
 
 
-def _base(material: dict[str, Any]) -> dict[str, Any]:
-    return material.get("pbrMetallicRoughness", {})
+def _shape(document: Document, primitive: dict[str, Any]) -> Part | None:
+    """The mesh of a primitive in its own space; None of points and lines."""
+    mode = primitive.get("mode", _TRIANGLES)
+    if mode not in (_TRIANGLES, _STRIP, _FAN) or "POSITION" not in primitive["attributes"]:
+        return None
+    stored = _attributes(document, primitive)
+    place = _stored_numbers(document, primitive, stored, "POSITION")
+    order = stored["indices"].reshape(-1) if "indices" in stored else np.arange(len(place))
+    faces = _faces(order.astype(np.int64), mode)
+    if len(faces) and faces.max() >= len(place):
+        raise ValueError("faces name vertices that it lacks")
+    material = document.json["materials"][primitive["material"]] if "material" in primitive else {}
+    base, texture = _base(material)
+    transform = texture.get("extensions", {}).get(_TRANSFORM, {})
+    image = document.texture(texture["index"]) if "index" in texture else None
+    factor = np.array(base.get("baseColorFactor", [1.0, 1.0, 1.0, 1.0]), np.float64)[:3]
+    painted = _unit_range(stored["COLOR_0"])[:, :3] if "COLOR_0" in stored else None
+    name = f"TEXCOORD_{transform.get('texCoord', texture.get('texCoord', 0))}"
+    uv = _stored_numbers(document, primitive, stored, name) if name in stored else None
+    look = _Look(len(place), factor, image, transform, painted, uv)
+    own_uv = uv
+    if uv is not None and stored[name].dtype.kind in "iu" and not _is_fraction(document, primitive, name):
+        own_uv = look.transformed(uv)  # whole numbers, which the texture's transformation makes fractions
+    return Part(place, faces, None if own_uv is None else from_above(own_uv), look, look.varies(faces))
 
 
-def _base_texture(material: dict[str, Any]) -> dict[str, Any]:
-    return _base(material).get("baseColorTexture", {})
+def _base(material: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What gives a material its base colour, and the texture of that; of the older materials of specular and
+    glossiness the diffuse colour.
+    """
+    older = material.get("extensions", {}).get(_SPECULAR)
+    if older is None:
+        base = material.get("pbrMetallicRoughness", {})
+        return base, base.get("baseColorTexture", {})
+    base = {"baseColorFactor": older["diffuseFactor"]} if "diffuseFactor" in older else {}
+    return base, older.get("diffuseTexture", {})
 
 
-def _own_uv(mesh: trimesh.Trimesh, document: dict[str, Any]) -> np.ndarray | None:
-    uv = _uv(mesh)
-    if uv is not None and _WHOLE_UV in mesh.vertex_attributes:
-        uv = _transformed(uv, _base_texture(_material(mesh, document)))
-    return None if uv is None else np.array([0.0, 1.0]) + uv * (1.0, -1.0)
+def _attributes(document: Document, primitive: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Values (V, C) as stored by name, and the indices."""
+    numbers = dict(primitive["attributes"])
+    if "indices" in primitive:
+        numbers["indices"] = primitive["indices"]
+    packed = primitive.get("extensions", {}).get(_DRACO)
+    found: dict[str, np.ndarray] = {}
+    if packed is not None and importlib.util.find_spec("DracoPy") is not None:
+        import DracoPy
+
+        decoded = DracoPy.decode(bytes(document.view(packed["bufferView"])))
+        names = {number: name for name, number in packed["attributes"].items()}
+        for one in decoded.attributes:
+            if one["unique_id"] in names:
+                found[names[one["unique_id"]]] = np.asarray(one["data"])
+        found["indices"] = np.asarray(decoded.faces)
+    wanted = ("POSITION", "COLOR_", "TEXCOORD_", "JOINTS_", "WEIGHTS_", "indices")
+    rest = [name for name in numbers if name not in found and name.startswith(wanted)]
+    return found | {name: document.values(numbers[name]) for name in rest}
 
 
-def _uv(mesh: trimesh.Trimesh) -> np.ndarray | None:
-    """(V, 2) as stored, origin in the upper left corner, before the texture's transformation."""
-    found = mesh.vertex_attributes
-    if _WHOLE_UV in found:
-        return np.asarray(found[_WHOLE_UV], np.float64)
-    return _unit_range(found[_UV]) if _UV in found else None
+def _is_fraction(document: Document, primitive: dict[str, Any], name: str) -> bool:
+    return document.json["accessors"][primitive["attributes"][name]].get("normalized", False)
 
 
-def _material(mesh: trimesh.Trimesh, document: dict[str, Any]) -> dict[str, Any]:
-    """The mesh's, as stored; {} without."""
-    name = getattr(getattr(mesh.visual, "material", None), "name", None)
-    return {} if name is None else document["materials"][int(name)]
+def _stored_numbers(
+    document: Document, primitive: dict[str, Any], stored: dict[str, np.ndarray], name: str
+) -> np.ndarray:
+    """Values (V, C) f64 of an attribute, integers as what they stand for."""
+    fraction = _is_fraction(document, primitive, name)
+    return _unit_range(stored[name]) if fraction else stored[name].astype(np.float64)
 
 
-def _colors(mesh: trimesh.Trimesh, document: dict[str, Any], at: At) -> np.ndarray:
-    """Colours (P, 3) u8 sRGB: COLOR_0 · baseColorFactor · texture, multiplied in linear light."""
-    linear = np.ones((len(at(np.asarray(mesh.vertices))), 3))
-    if _COLOR in mesh.vertex_attributes:
-        linear *= at(_unit_range(mesh.vertex_attributes[_COLOR])[:, :3])
-    material, uv = getattr(mesh.visual, "material", None), _uv(mesh)
-    if isinstance(material, PBRMaterial) and material.name is not None:
-        stored = _material(mesh, document)
-        linear *= np.array(_base(stored).get("baseColorFactor", [1.0, 1.0, 1.0, 1.0]))[:3]
-        if material.baseColorTexture is not None and uv is not None:
-            placed = _transformed(at(uv), _base_texture(stored))
-            linear *= _texture_colors(material.baseColorTexture, placed)
-    return np.rint(_srgb_from_linear(linear.clip(0, 1)) * 255).astype(np.uint8)
+def _faces(order: np.ndarray, mode: int) -> np.ndarray:
+    """(F, 3) of the vertices' order in triangles, a strip or a fan; without those of a strip's turns."""
+    if mode == _TRIANGLES:
+        return order.reshape(-1, 3)
+    if mode == _FAN:
+        return np.stack([np.full(max(len(order) - 2, 0), order[0]), order[1:-1], order[2:]], axis=1)
+    faces = np.stack([order[:-2], order[1:-1], order[2:]], axis=1)
+    faces[1::2] = faces[1::2, [1, 0, 2]]
+    return faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)]
 
 
-def _transformed(uv: np.ndarray, texture: dict[str, Any]) -> np.ndarray:
-    """Coordinates (V, 2) as the texture's KHR_texture_transform places them."""
-    placed = texture.get("extensions", {}).get("KHR_texture_transform", {})
-    angle, scale = placed.get("rotation", 0.0), np.array(placed.get("scale", [1.0, 1.0]))
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return (uv * scale) @ turn + np.array(placed.get("offset", [0.0, 0.0]))
+def _morphed(
+    document: Document, primitive: dict[str, Any], vertices: np.ndarray, weights: list[float]
+) -> np.ndarray:
+    for weight, target in zip(weights, primitive.get("targets", []), strict=False):
+        if weight and "POSITION" in target:
+            vertices = vertices + weight * document.values(target["POSITION"])
+    return vertices
 
 
-def _texture_colors(image: Image.Image, uv: np.ndarray) -> np.ndarray:
-    """Linear colours (V, 3) of the texels nearest to `uv` (V, 2), whose origin is the upper left corner."""
-    texels = np.asarray(image.convert("RGB"), dtype=np.float64) / 255
-    size = np.array([image.width, image.height])
-    # The border itself belongs to the last texel; beyond it the texture repeats.
-    inner = np.where((uv >= 0) & (uv <= 1), uv, uv % 1)
-    column, row = np.minimum((inner * size).astype(int), size - 1).T
-    return _linear_from_srgb(texels[row, column])
+def _posed(document: Document, skin: int, primitive: dict[str, Any], vertices: np.ndarray) -> np.ndarray:
+    """Vertices (V, 3) where the joints hold them, wherever their own node is."""
+    stored = document.json["skins"][skin]
+    placed = document.joints()
+    matrices = np.array([placed[joint] for joint in stored["joints"]])
+    if "inverseBindMatrices" in stored:
+        inverse = document.values(stored["inverseBindMatrices"]).reshape(-1, 4, 4).swapaxes(1, 2)
+        matrices = matrices @ inverse[: len(matrices)]
+    values = _attributes(document, primitive)
+    blended = np.zeros((len(vertices), 4, 4))
+    for number in range(sum(name.startswith("JOINTS_") for name in values)):
+        joints, weights = values[f"JOINTS_{number}"], _unit_range(values[f"WEIGHTS_{number}"])
+        for k in range(joints.shape[1]):
+            blended += weights[:, k, None, None] * matrices[joints[:, k]]
+    total = blended[:, 3, 3]
+    moved = np.einsum("vij,vj->vi", blended[:, :3, :3], vertices) + blended[:, :3, 3]
+    return np.where(total[:, None] > 0, moved / np.where(total > 0, total, 1)[:, None], vertices)
+
+
+def _instances(document: Document, node: dict[str, Any]) -> np.ndarray:
+    """Matrices (N, 4, 4) of the places in the node where its mesh stands."""
+    packed = node.get("extensions", {}).get(_INSTANCES, {}).get("attributes", {})
+    defaults = {"TRANSLATION": [0.0, 0.0, 0.0], "ROTATION": [0.0, 0.0, 0.0, 1.0], "SCALE": [1.0, 1.0, 1.0]}
+    found = {name: _unit_range(document.values(packed[name])) for name in defaults if name in packed}
+    count = max((len(one) for one in found.values()), default=1)
+    return transforms(*(found.get(name, np.tile(one, (count, 1))) for name, one in defaults.items()))
+
+
+def _moved(shape: Part, vertices: np.ndarray, matrix: np.ndarray) -> Part:
+    """The mesh in the scene; a mirror turns its faces round."""
+    faces = shape.faces[:, ::-1] if np.linalg.det(matrix[:3, :3]) < 0 else shape.faces
+    return replace(shape, vertices=vertices @ matrix[:3, :3].T + matrix[:3, 3], faces=faces)
 
 
 def _unit_range(values: ArrayLike) -> np.ndarray:
@@ -197,3 +243,6 @@ def _srgb_from_linear(color: np.ndarray) -> np.ndarray:
 
 def _linear_from_srgb(color: np.ndarray) -> np.ndarray:
     return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+
+
+_LINEAR = _linear_from_srgb(np.arange(256) / 255)
