@@ -127,8 +127,8 @@ def open_asset(options: argparse.Namespace) -> tuple[Networks, AssetLatents]:
         mesh = load_asset(options.asset)
         networks = _networks(options, ENCODING_MODEL)
         asset, frame = encode_mesh(networks, mesh.vertices, mesh.faces, mesh.corner_colors / np.float32(255))
-        x, y, z = frame.offset
-        sys.stderr.write(f"encoded: mesh = asset * {frame.scale:.6g} + ({x:.6g}, {y:.6g}, {z:.6g})\n")
+        x, y, z = np.add(frame.offset, mesh.origin)
+        sys.stderr.write(f"encoded: mesh = asset * {frame.scale:.6g} + ({x:.9g}, {y:.9g}, {z:.9g})\n")
         return networks, asset
     asset = read_latents(options.asset)
     networks = _networks(options, asset.model)

@@ -131,9 +131,11 @@ def _finish(
     path: Path, target: Path, settings: FinishSettings, scored: bool
 ) -> tuple[FinishReport, FinishScores | None]:
     check_target(target)
-    raw = mesh_of(load_asset(path))
+    asset = load_asset(path)
+    raw = mesh_of(asset)
     mesh, report = finish_mesh(raw, settings)
-    write_glb(target, mesh, sharp=True)
+    placed = mesh.vertices.double() + torch.tensor(asset.origin, dtype=torch.float64)
+    write_glb(target, replace(mesh, vertices=placed.float()), sharp=True)
     return report, finish_scores(_arrays(raw), _arrays(mesh)) if scored else None
 
 

@@ -22,6 +22,7 @@ from backend.geometry.files.ply import read_ply
 
 SUFFIXES = (".npz", ".glb", ".gltf", ".obj", ".ply", ".stl")
 _Y_UP = (".glb", ".gltf", ".obj")
+_FAR = 16  # sizes of an object
 # What readers of mesh formats raise over files that are cut off, empty or something else.
 _BROKEN = (
     ArithmeticError,
@@ -61,13 +62,14 @@ class Entry:
 @dataclass(frozen=True)
 class Asset:
     """vertices (V, 3) f32 · faces (F, 3) i32 counter-clockwise · corner_colors (F, 3, 3) u8 sRGB · smooth
-    (F,) bool.
+    (F,) bool · origin: vertices + origin are the file's.
     """
 
     vertices: np.ndarray
     faces: np.ndarray
     corner_colors: np.ndarray
     smooth: np.ndarray
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 def read_catalogue(folder: Path) -> tuple[Entry, ...]:
@@ -180,12 +182,29 @@ def _load_parts(path: Path) -> Asset:
         raise UserError(f"The file {path} holds no mesh, only points or nothing; take it out of the folder.")
     starts = np.cumsum([0] + [len(part.vertices) for part in parts])
     faces = [part.faces + start for part, start in zip(parts, starts, strict=False)]
-    vertices = np.concatenate([part.vertices for part in parts]).astype(np.float32)
+    vertices = np.concatenate([part.vertices for part in parts])
     if path.suffix.lower() in _Y_UP:
         vertices = np.stack([vertices[:, 0], -vertices[:, 2], vertices[:, 1]], axis=1)
-    joined = np.concatenate(faces).astype(np.int32)
+    joined = np.concatenate(faces)
+    origin = _origin(vertices[joined])
     colors = np.concatenate([part.colors(lambda values: values) for part in parts])
-    return Asset(vertices, joined, colors[joined], np.zeros(len(joined), bool))
+    return Asset(
+        (vertices - origin).astype(np.float32),
+        joined.astype(np.int32),
+        colors[joined],
+        np.zeros(len(joined), bool),
+        origin,
+    )
+
+
+def _origin(corners: np.ndarray) -> tuple[float, float, float]:
+    """The middle of corners (F, 3, 3) so far away that single precision would lose detail there, or 0."""
+    if not len(corners):
+        return (0.0, 0.0, 0.0)
+    low, high = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))
+    x, y, z = (low + high) / 2
+    far = max(abs(x), abs(y), abs(z)) > _FAR * (high - low).max()
+    return (float(x), float(y), float(z)) if far else (0.0, 0.0, 0.0)
 
 
 def read_parts(path: Path) -> list[Part]:

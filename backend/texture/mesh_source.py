@@ -57,6 +57,7 @@ def read_mesh(path: Path, own_uv: bool) -> MeshSource:
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     size = max(float((high - low).max()), _SMALLEST)
     middle = (low + high) / 2
+    place = middle + asset.origin
     shown = asset.corner_colors.reshape(-1, 3) / 255
     uses = np.bincount(faces.reshape(-1), minlength=len(vertices))
     means = [np.bincount(faces.reshape(-1), one, len(vertices)) / uses for one in shown.T]
@@ -68,7 +69,7 @@ def read_mesh(path: Path, own_uv: bool) -> MeshSource:
     )
     parts = read_parts(path)
     uv = _own_uv(path, asset, parts) if own_uv else None
-    return MeshSource(mesh, uv, _OwnColors(parts) if parts else None, size, middle)
+    return MeshSource(mesh, uv, _OwnColors(parts) if parts else None, size, place)
 
 
 def _own_uv(path: Path, asset: Asset, parts: Sequence[Part]) -> np.ndarray:

@@ -10,9 +10,11 @@ import trimesh
 from gltf_file import write_gltf_file
 
 from backend.errors import UserError
+from backend.finish import main as finish_main
 from backend.geometry.mesh_files import load_asset, read_catalogue, read_parts
 from backend.representations.glb import write_glb
 from backend.representations.mesh import Mesh
+from backend.texture.mesh_source import read_mesh
 
 TRIANGLE = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4")
 
@@ -214,3 +216,24 @@ def test_a_manifest_may_name_folders_and_come_from_a_spreadsheet(tmp_path):
     (tmp_path / "manifest.csv").write_text("file,id\na.glb,a\n")
     with pytest.raises(UserError, match="lacks the column attribution, brand"):
         read_catalogue(tmp_path)
+
+
+def test_meshes_far_from_the_origin_keep_their_detail(tmp_path):
+    """As surveys have them: a ball of a metre, half a million metres east and four million north."""
+    ball = trimesh.creation.icosphere(3)
+    place = np.array([512345.25, 120.0, -4312345.5])
+    lines = [f"v {x:.4f} {y:.4f} {z:.4f}" for x, y, z in ball.vertices + place]
+    lines += [f"f {a} {b} {c}" for a, b, c in ball.faces + 1]
+    (tmp_path / "a.obj").write_text("\n".join(lines))
+    asset = load_asset(tmp_path / "a.obj")
+    wanted = np.stack([ball.vertices[:, 0], -ball.vertices[:, 2], ball.vertices[:, 1]], axis=1)
+    np.testing.assert_allclose(asset.origin, [512345.25, 4312345.5, 120.0], atol=1e-4)
+    np.testing.assert_allclose(asset.vertices[asset.faces], wanted[ball.faces], atol=2e-4)
+    source = read_mesh(tmp_path / "a.obj", own_uv=False)
+    np.testing.assert_allclose(source.middle, [512345.25, 4312345.5, 120.0], atol=1e-4)
+    assert finish_main([str(tmp_path / "a.obj"), "--output", str(tmp_path), "--preset", "film"]) == 0
+    (finished,) = tmp_path.glob("*.glb")
+    middle = load_asset(finished).origin
+    np.testing.assert_allclose(middle, [512345.25, 4312345.5, 120.0], atol=0.5)  # single precision there
+    trimesh.creation.box().export(tmp_path / "b.obj")
+    assert load_asset(tmp_path / "b.obj").origin == (0, 0, 0)
