@@ -124,7 +124,7 @@ def _finish(name: str, events: Iterator[Step | Output], asset: AssetLatents, fol
 def open_asset(options: argparse.Namespace) -> tuple[Networks, AssetLatents]:
     """The asset, encoded first where it is a mesh, and the networks of the model that made it."""
     if options.asset.suffix.lower() in MESH_SUFFIXES:
-        mesh = load_asset(options.asset)
+        mesh = load_asset(options.asset, split=True)
         networks = _networks(options, ENCODING_MODEL)
         asset, frame = encode_mesh(networks, mesh.vertices, mesh.faces, mesh.corner_colors / np.float32(255))
         x, y, z = np.add(frame.offset, mesh.origin)

@@ -30,13 +30,13 @@ class Case:
 def held_out_case(entry: Entry) -> Case:
     """The entry from inside its held-out sector."""
     rng = np.random.default_rng(zlib.crc32(entry.name.encode()))
-    return _case(entry.name, load_asset(entry.path), held_out_view(entry.name, rng))
+    return _case(entry.name, load_asset(entry.path, split=True), held_out_view(entry.name, rng))
 
 
 def front_case(entry: Entry) -> Case:
     """The entry from the middle of its held-out sector, at a calm elevation and light."""
     view = fixed_view(held_out_azimuth(entry.name), np.radians(18.0), np.radians(38.0))
-    return _case(entry.name, load_asset(entry.path), view)
+    return _case(entry.name, load_asset(entry.path, split=True), view)
 
 
 def scored_cases(entry: Entry, count: int, seed: int) -> list[Case]:
@@ -44,7 +44,7 @@ def scored_cases(entry: Entry, count: int, seed: int) -> list[Case]:
 
     The random ones, in the range that training sees, depend on the seed and the entry's name alone.
     """
-    asset = load_asset(entry.path)
+    asset = load_asset(entry.path, split=True)
     rng = np.random.default_rng((seed, zlib.crc32(entry.name.encode())))
     first = fixed_view(math.radians(35), math.radians(20), math.radians(40))
     views = [first, *(random_view(rng) for _ in range(1, count))]

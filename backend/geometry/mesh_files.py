@@ -19,8 +19,11 @@ from backend.geometry.files.gltf import read_gltf
 from backend.geometry.files.obj import read_obj
 from backend.geometry.files.part import Part, StoredColors
 from backend.geometry.files.ply import read_ply
+from backend.geometry.files.split import split_for_colors, whole
 
 SUFFIXES = (".npz", ".glb", ".gltf", ".obj", ".ply", ".stl")
+READING = 2
+"""Grows where files of other tools are read as other vertices, faces or colours than before."""
 _Y_UP = (".glb", ".gltf", ".obj")
 _FAR = 16  # sizes of an object
 # What readers of mesh formats raise over files that are cut off, empty or something else.
@@ -88,12 +91,15 @@ def read_catalogue(folder: Path) -> tuple[Entry, ...]:
     return entries
 
 
-def load_asset(path: Path) -> Asset:
-    """Reads one mesh; raises UserError when the file is missing, unreadable or without faces."""
+def load_asset(path: Path, split: bool = False) -> Asset:
+    """Reads one mesh; raises UserError when the file is missing, unreadable or without faces.
+
+    split: textured faces are split until the colours of their corners stand for the texture.
+    """
     if not path.is_file():
         raise UserError(f"The mesh {path} does not exist; check the data folder and its manifest.")
     try:
-        asset = _load_npz(path) if path.suffix.lower() == ".npz" else _load_parts(path)
+        asset = _load_npz(path) if path.suffix.lower() == ".npz" else _load_parts(path, split)
     except _BROKEN as error:
         raise UserError(f"The mesh {path} cannot be read ({error}); export it again as GLB.") from error
     if len(asset.faces) and not 0 <= asset.faces.min() <= asset.faces.max() < len(asset.vertices):
@@ -176,18 +182,19 @@ def _load_npz(path: Path) -> Asset:
         )
 
 
-def _load_parts(path: Path) -> Asset:
+def _load_parts(path: Path, split: bool) -> Asset:
     parts = read_parts(path)
     if not parts:
         raise UserError(f"The file {path} holds no mesh, only points or nothing; take it out of the folder.")
-    starts = np.cumsum([0] + [len(part.vertices) for part in parts])
-    faces = [part.faces + start for part, start in zip(parts, starts, strict=False)]
-    vertices = np.concatenate([part.vertices for part in parts])
+    splits = split_for_colors(parts) if split else whole(parts)
+    places = [one(part.vertices) for part, one in zip(parts, splits, strict=True)]
+    starts = np.cumsum([0] + [len(one) for one in places])
+    joined = np.concatenate([one.faces + start for one, start in zip(splits, starts, strict=False)])
+    vertices = np.concatenate(places)
     if path.suffix.lower() in _Y_UP:
         vertices = np.stack([vertices[:, 0], -vertices[:, 2], vertices[:, 1]], axis=1)
-    joined = np.concatenate(faces)
     origin = _origin(vertices[joined])
-    colors = np.concatenate([part.colors(lambda values: values) for part in parts])
+    colors = np.concatenate([part.colors(one) for part, one in zip(parts, splits, strict=True)])
     return Asset(
         (vertices - origin).astype(np.float32),
         joined.astype(np.int32),

@@ -61,7 +61,7 @@ class ObjectSource:
     def asset(self, number: int) -> Asset:
         """The mesh of an entry, read once."""
         if number not in self._assets:
-            self._assets[number] = load_asset(self.entries[number].path)
+            self._assets[number] = load_asset(self.entries[number].path, split=True)
         return self._assets[number]
 
     def draw(self, cumulative: np.ndarray, rng: np.random.Generator) -> int:

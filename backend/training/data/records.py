@@ -21,7 +21,7 @@ from torch import Tensor
 
 from backend.errors import UserError
 from backend.files import atomic_path
-from backend.geometry.mesh_files import Asset, Entry, load_asset
+from backend.geometry.mesh_files import READING, Asset, Entry, load_asset
 from backend.training.distributed import ALONE, World
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Records:
         All processes of the world share the work. OutOfTime when time.monotonic() says `until`.
         """
         missing = [entry for entry in entries[world.rank :: world.size] if not self.is_ready(entry)]
-        read = load or (lambda entry: load_asset(entry.path))
+        read = load or (lambda entry: load_asset(entry.path, split=True))
         logged = time.monotonic()
         if missing and time.monotonic() <= until:
             make = begin()
@@ -130,6 +130,8 @@ class Records:
         if entry not in self._signatures:
             mesh = hashlib.sha256(entry.path.read_bytes()).hexdigest() if entry.path.is_file() else ""
             origin = {"mesh": mesh, "name": entry.name, "details": self._details.get(entry), **self._origin}
+            if entry.path.suffix.lower() != ".npz":
+                origin["reading"] = READING
             text = json.dumps(origin, sort_keys=True)
             self._signatures[entry] = hashlib.sha256(text.encode()).hexdigest()
         return self._signatures[entry]

@@ -110,7 +110,7 @@ def read_meshes(entries: Sequence[Entry], threads: int) -> dict[Entry, Asset]:
 
     def read(entry: Entry) -> Asset | None:
         try:
-            return load_asset(entry.path)
+            return load_asset(entry.path, split=True)
         except UserError as error:
             log.warning("%s It is left out.", error)
             return None
