@@ -1,7 +1,7 @@
 """What stands in the way of a job before a backend starts: a model or a part that is not here, a full disk.
 
-Nothing is refused that may run: of models that the catalogue does not have, and of what lies in a download
-cache, the backend judges.
+Nothing is refused that may run: of models that the catalogue does not have, of what lies in a download
+cache, and of those of another machine, the backend judges.
 """
 
 import functools
@@ -33,10 +33,10 @@ class Hindrance:
 
 def hindrance(model: str) -> Hindrance | None:
     """Why a job of this model would fail at once; None where nothing is known that stands in its way."""
-    models = backend_settings().models
-    assert models is not None, "the settings always name a folder"
-    moment = int(time.monotonic() / SECONDS)
-    return _of_model(model, models, moment) or _of_disk(user_folder(), moment)
+    chosen, moment = backend_settings(), int(time.monotonic() / SECONDS)
+    assert chosen.models is not None, "the settings always name a folder"
+    of_model = None if chosen.command else _of_model(model, chosen.models, moment)
+    return of_model or _of_disk(user_folder(), moment)
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,10 +1,12 @@
 """What stands in the way of a job before it starts, what made one fail, and the buttons that mend it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import bpy
 import pytest
 
+from blender_trellis.backend_settings import backend_settings
 from blender_trellis.catalogue.entries import entries, find_entry
 from blender_trellis.jobs import hindrance as module
 from blender_trellis.jobs import session
@@ -65,6 +67,15 @@ def test_what_may_run_is_not_refused(models, tmp_path, monkeypatch):
     for repository in ("microsoft--TRELLIS-image-large", "facebook--dinov2-with-registers-large"):
         (tmp_path / "hub" / f"models--{repository}" / "snapshots").mkdir(parents=True)
     assert _said("TRELLIS-image-large") == ""
+
+
+def test_a_backend_elsewhere_judges_its_own_models(models, tmp_path, monkeypatch):
+    chosen = replace(backend_settings(), command="ssh gpubox trellis-backend")
+    monkeypatch.setattr(module, "backend_settings", lambda: chosen)
+    assert _said("TRELLIS-image-large") == ""
+    full = full_disk(tmp_path, 0)
+    monkeypatch.setattr(module, "_of_disk", lambda folder, moment: full)
+    assert _said("TRELLIS-image-large") == full.sentence
 
 
 def test_a_full_disk_is_told_with_what_is_left(tmp_path):
