@@ -80,7 +80,7 @@ def find_checkpoint(folder: Path, parts: tuple[str, ...]) -> Path:
         ]
         cached = cached_repositories((*cache_of(folder), *_caches()), f"{owner}/{repository}")
         candidates[-1:-1] = [one.joinpath(*rest) for found in cached for one in snapshots(found)]
-    found = (path for path in candidates if path.with_name(path.name + ".json").is_file())
+    found = (path for path in candidates if os.path.isfile(path.with_name(path.name + ".json")))
     return next(found, candidates[-1])
 
 
@@ -105,7 +105,7 @@ def _candidates(model: str | Path) -> Iterator[Path]:
 
 
 def _models_in(folder: Path) -> tuple[str, ...]:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # also of one that may not be read, where pathlib raises
         return ()
     found = {path.parent.relative_to(folder).as_posix() for path in folder.glob("*/pipeline.json")}
     found |= {path.parent.relative_to(folder).as_posix() for path in folder.glob("*/*/pipeline.json")}
@@ -113,4 +113,4 @@ def _models_in(folder: Path) -> tuple[str, ...]:
 
 
 def _is_model(folder: Path) -> bool:
-    return (folder / "pipeline.json").is_file()
+    return os.path.isfile(folder / "pipeline.json")

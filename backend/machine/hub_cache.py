@@ -1,8 +1,10 @@
 """Repositories as `hf download` leaves them: models--OWNER--NAME/{refs/main, blobs/…, snapshots/REVISION/…}.
 
 Files of a snapshot are mostly symbolic links into blobs/; one that still arrives ends in ".incomplete" there.
+Folders that may not be read hold nothing for us. os.path says False of them, where pathlib raises.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -30,17 +32,21 @@ def cached_repositories(caches: Iterable[Path], name: str = "") -> Iterator[Path
     Those of the same owner come first: a repository may have moved to another one.
     """
     owner, _, short = name.rpartition("/")
-    found = [path for cache in dict.fromkeys(caches) for path in _below(cache)]
+    found = [path for cache in dict.fromkeys(caches) for path in _folders(cache, f"{PREFIX}*")]
     if name:
         found = [path for path in found if (repository_name(path) or "").rpartition("/")[2] == short]
         found.sort(key=lambda path: repository_name(path) != f"{owner}/{short}")
     yield from found
 
 
-def _below(cache: Path) -> list[Path]:
+def _folders(place: Path, pattern: str) -> list[Path]:
+    return [path for path in _below(place, pattern) if os.path.isdir(path)]
+
+
+def _below(place: Path, pattern: str) -> list[Path]:
     try:
-        return sorted(path for path in cache.glob(f"{PREFIX}*") if path.is_dir())
-    except OSError:  # a folder that may not be read holds nothing for us
+        return sorted(place.glob(pattern))
+    except OSError:
         return []
 
 
@@ -50,14 +56,14 @@ def snapshots(repository: Path) -> list[Path]:
         main = (repository / "refs" / "main").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         main = ""
-    found = [path for path in (repository / "snapshots").glob("*") if path.is_dir()]
+    found = _folders(repository / "snapshots", "*")
     found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     return sorted(found, key=lambda path: (bool(dangling(path)), path.name != main))
 
 
 def dangling(snapshot: Path) -> list[Path]:
     """Links of a snapshot whose files have not arrived, or were removed."""
-    return sorted(path for path in snapshot.rglob("*") if path.is_symlink() and not path.exists())
+    return [path for path in _below(snapshot, "**/*") if os.path.islink(path) and not os.path.exists(path)]
 
 
 def refuse_partial(folder: Path) -> None:
@@ -76,7 +82,7 @@ def refuse_partial_repository(name: str, caches: Iterable[Path]) -> None:
     for repository in cached_repositories(caches, name):
         for snapshot in snapshots(repository):
             refuse_partial(snapshot)
-        arriving = sorted((repository / "blobs").glob("*.incomplete"))
+        arriving = _below(repository / "blobs", "*.incomplete")
         if arriving:
             called = repository_name(repository)
             raise UserError(

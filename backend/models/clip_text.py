@@ -5,6 +5,7 @@ A sentence is cut or filled to 77 tokens and no attention mask is passed, so tha
 the flow models were trained so. The absence of a sentence is the empty sentence, encoded.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -85,7 +86,7 @@ def load_text_encoder(folder: Path, name: str = PUBLISHED, search: tuple[Path, .
     Hugging Face folder. Raises MissingModel that says what to download and where to put it.
     """
     places = (folder / "text_cond_model", *hub_folders(name, (folder, *search)))
-    found = next((place for place in places if (place / "model.safetensors").is_file()), None)
+    found = next((place for place in places if os.path.isfile(place / "model.safetensors")), None)
     if found is None:
         refuse_partial_download(name, (folder, *search))
         target = (search[0] if search else folder) / name.rpartition("/")[2]

@@ -8,6 +8,7 @@ The network is that of transformers; its weights are read from the Hugging Face 
 of the original code. Dims legend: B batch · L tokens · C channels.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -172,11 +173,11 @@ def load_image_encoder(folder: Path, name: str, search: tuple[Path, ...] = ()) -
     for stem in (folder / name, folder / "image_cond_model", *(place / name for place in search)):
         weights = stem.with_name(stem.name + ".safetensors")
         config = stem.with_name(stem.name + ".json")
-        if weights.is_file() and (config.is_file() or name in PUBLISHED):
+        if os.path.isfile(weights) and (config.is_file() or name in PUBLISHED):
             args = read_json(config) if config.is_file() else _published_args(name)
             return _load(DinoV2Config.from_args(args), weights)
     for place in _encoder_folders(folder, name, repository, search):
-        if (place / "model.safetensors").is_file():
+        if os.path.isfile(place / "model.safetensors"):
             shape = DinoV2Config.from_hugging_face(read_json(place / "config.json"))
             return _load(shape, place / "model.safetensors")
     refuse_partial_download(repository, (folder, *search))

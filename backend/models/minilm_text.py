@@ -8,6 +8,7 @@ checkpoint.
 """
 
 import importlib.util
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -181,7 +182,7 @@ def load_sentence_encoder(folder: Path, name: str = PUBLISHED, search: tuple[Pat
     installed package. Raises MissingModel that names the package.
     """
     places = (*hub_folders(name, (folder, *search)), *_package_folder())
-    found = next((place for place in places if (place / "model.safetensors").is_file()), None)
+    found = next((place for place in places if os.path.isfile(place / "model.safetensors")), None)
     if found is None:
         refuse_partial_download(name, (folder, *search))
         raise MissingModel(

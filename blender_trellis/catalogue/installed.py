@@ -6,6 +6,7 @@ put there by hand has none, and counts where all files of the catalogue are ther
 
 import json
 import logging
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +42,12 @@ def presence(entry: Entry, models: Path, caches: Iterable[Path] = ()) -> Presenc
     if entry.origin == "bundled":
         return Presence("bundled")
     place = models / entry.place
-    if place.exists():
+    if os.path.exists(place):  # False also where that may not be looked at
         missing = tuple(missing_files(entry, place))
         return Presence("incomplete" if missing else "folder", place, missing)
     if entry.repository:
         name = "models--" + entry.repository.replace("/", "--")
-        cached = next((cache / name for cache in caches if (cache / name / "snapshots").is_dir()), None)
+        cached = next((cache / name for cache in caches if os.path.isdir(cache / name / "snapshots")), None)
         if cached is not None:
             return Presence("cache", cached)
     if arriving_bytes(entry, models):
@@ -78,7 +79,11 @@ def recorded_sizes(place: Path) -> dict[str, int] | None:
 def arriving_bytes(entry: Entry, models: Path) -> int:
     """How much of an entry has arrived so far."""
     folder = models / ARRIVING / entry.name
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    return (
+        sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if os.path.isdir(folder)
+        else 0
+    )
 
 
 def lacking(

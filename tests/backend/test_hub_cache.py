@@ -1,5 +1,6 @@
 """Models and encoders in the download cache of huggingface_hub, laid out as `hf download` does."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -162,3 +163,32 @@ def test_an_encoder_is_found_in_the_cache_and_named_while_it_arrives(hub: Path, 
     download(source, hub, PUBLISHED)
     encoder = load_sentence_encoder(tmp_path, PUBLISHED, (tmp_path / "models",))
     assert encoder.config.hidden_size == 32  # the installed package has 384
+
+
+def test_a_folder_of_somebody_else_hides_only_what_is_in_it(
+    tiny: Path, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download(tiny, hub)
+    private = download(tiny, hub, "somebody/private").parents[1]
+    for call in (os.stat, os.lstat, os.scandir):
+        monkeypatch.setattr(os, call.__name__, refusing(call, private))
+    assert NAME in available_models() and "somebody/private" not in available_models()
+    monkeypatch.setenv("TRELLIS_MODELS", str(private / "models"))
+    assert NAME in available_models()
+    assert open_folder("starter-text").name == "starter-text"
+    assert load_sentence_encoder(tmp_path, PUBLISHED, (private / "models",)).config.hidden_size == 384
+    for asked in ("somebody/private", str(private), "absent"):
+        with pytest.raises(MissingModel):
+            open_folder(asked)
+
+
+def refusing(call: Callable[..., object], folder: Path) -> Callable[..., object]:
+    """The function of `os`, where nobody may look into a folder."""
+
+    def refuse(path: object, *args: object, **named: object) -> object:
+        inside = isinstance(path, str | os.PathLike) and folder in Path(path).parents
+        if inside or (path == folder and call is os.scandir):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return call(path, *args, **named)
+
+    return refuse
