@@ -4,9 +4,9 @@
     python scripts/batch.py --input a.png b.jpg --output FOLDER          (where Python has the bpy module)
     python scripts/batch.py --jobs JOBS.jsonl --output FOLDER --resume
 
-Exit code: 0 when every object was made, 1 when some were, 2 when none was. FOLDER/report.jsonl gets a line
-as soon as an object has ended, report.json all of them at the end. Ctrl-C finishes the object that is being
-made.
+Exit code: 0 when every object was made, 1 when some were, 2 when none was; with --lenient 0 whenever the
+report could be written. FOLDER/report.jsonl gets a line as soon as an object has ended, report.json all of
+them at the end. Ctrl-C finishes the object that is being made.
 """
 
 import argparse
@@ -96,6 +96,12 @@ def add_machine_options(wanted: argparse._ArgumentGroup) -> None:
         metavar="K/N",
         help="only the K-th of N parts, which may run at once, on several machines, into one folder; then "
         "the same command without --share and with --resume makes what is missing, and one report of all",
+    )
+    add(
+        "--lenient",
+        action="store_true",
+        help="exit with 0 whenever the report could be written, whatever could not be made: for parts of a "
+        "farm's job, which a few that fail would end",
     )
     add(
         "--ray",
@@ -254,12 +260,14 @@ def run(
     finally:
         hands.close()
         journal.close()
+    is_lenient = getattr(options, "lenient", False)
     try:
         in_blender.write_report(report(outcomes, skipped, "pictures"), output / f"{report_name}.json")
     except Fault as fault:
         sys.stderr.write(f"{fault}\n")
+        is_lenient = False
     sys.stdout.write(lines(outcomes) if as_json else table(outcomes, skipped))
-    return exit_code(outcomes)
+    return 0 if is_lenient else exit_code(outcomes)
 
 
 def open_backend(options: argparse.Namespace):

@@ -101,9 +101,9 @@ def test_parts_run_at_once_and_the_report_after_all_of_them():
     assert [one["name"] for one in made] == ["objects 1/3", "objects 2/3", "objects 3/3", "report"]
     assert [one["needs"] for one in made] == [[], [], [], [0, 1, 2]]
     assert {one["type"] for one in made} == {"blender"}
-    shares = [one["commands"][0]["args"][-2:] for one in made[:3]]
-    assert shares == [["--share", f"{part}/3"] for part in (1, 2, 3)]
-    assert "--share" not in made[3]["commands"][0]["args"]
+    shares = [one["commands"][0]["args"][-3:] for one in made[:3]]
+    assert shares == [["--share", f"{part}/3", "--lenient"] for part in (1, 2, 3)]
+    assert not {"--share", "--lenient"} & set(made[3]["commands"][0]["args"])
 
 
 def test_every_command_is_one_that_batch_py_takes():

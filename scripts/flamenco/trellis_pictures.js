@@ -40,9 +40,11 @@ function compileJob(job) {
     const parts = [];
     for (let part = 1; part <= settings.tasks; part++) {
         const share = `${part}/${settings.tasks}`;
-        parts.push(authorTask(`objects ${share}`, settings, ["--share", share]));
+        // A picture that cannot be used must not fail its part: Flamenco cancels a job of which a tenth has failed.
+        parts.push(authorTask(`objects ${share}`, settings, ["--share", share, "--lenient"]));
     }
     // What a part has made is left as it is; what none of them has, because its worker died for good, is made here.
+    // Its exit code tells whether anything could not be made.
     const report = authorTask("report", settings, []);
     for (const part of parts) {
         report.addDependency(part);

@@ -104,6 +104,16 @@ def test_nobody_reads_the_table(fake_python, pictures, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.ply"} | REPORTS
 
 
+def test_a_lenient_batch_fails_only_where_it_cannot_report(fake_python, pictures, tmp_path):
+    words = ("--input", pictures(a=b"bad"), "--output", tmp_path / "out", "--ply", "--lenient")
+    done = _run("batch.py", *words)
+    assert done.returncode == 0 and "0 of 1 made." in done.stdout
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["made"] == 0
+    (tmp_path / "out" / "report.json").unlink()
+    (tmp_path / "out" / "report.json").mkdir()
+    assert _run("batch.py", *words).returncode == 2
+
+
 def test_all_and_none(fake_python, pictures, tmp_path):
     folder = pictures(good=b"ball", broken=b"bad")
     out = ("--output", tmp_path / "out", "--ply")
