@@ -1,6 +1,7 @@
 """`python -m backend ray ADDRESS`: serves as `serve` does, but several jobs at a time, on a Ray cluster."""
 
 import argparse
+import contextlib
 import importlib.util
 import sys
 
@@ -24,8 +25,7 @@ def main(argv: list[str], worker: type[Worker] = Worker) -> int:
 
     requests, channel = open_pipes()
     try:
-        with cluster(options.address):
-            engine = RayEngine(worker)
+        with cluster(options.address), contextlib.closing(RayEngine(worker)) as engine:
             return Server(engine, requests, channel).run(engine.lanes)
     except UserError as error:
         sys.stderr.write(f"{error}\n")

@@ -1,7 +1,8 @@
 """An engine whose jobs run on the devices of a Ray cluster.
 
 Ray places one worker on each device, starts those again that die, and carries requests and answers. A job
-whose worker dies goes to the next worker that is free.
+whose worker dies goes to the next worker that is free. A worker that meets a fault of its own is started
+anew, for after that its device may answer nothing any more; its job is tried once more.
 """
 
 import contextlib
@@ -10,15 +11,17 @@ import os
 import platform
 import queue
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from backend.errors import UserError
 from backend.farm.worker import Answer, Worker
+from backend.files import lacks_room
 from backend.server.cancellation import Cancelled
 from backend.server.interface import FinishedInfo, LoadedInfo, OnProgress, OnResult
 from backend.version import VERSION
@@ -28,6 +31,7 @@ log = logging.getLogger(__name__)
 
 TRIES = 4  # of a job, each on a worker that died of it or with it
 POLL_SECONDS = 0.5
+RESTART_SECONDS = 1.0  # between two questions whether a worker has started again
 REACH_SECONDS = 10.0
 ROOT = Path(__file__).resolve().parents[2]
 LEFT_OUT = ("**/__pycache__", "goldens", "training", "evaluation")
@@ -75,6 +79,8 @@ class RayEngine:
     def __init__(self, worker: type[Worker] = Worker) -> None:
         """Within `cluster`; `worker` is started on every device. UserError where there is none."""
         self._worker = worker
+        self._closing = threading.Event()
+        self._lost: list[str] = []  # why each worker that will not start again is gone
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._workers = [self._start(resources) for resources in devices(ray.nodes())]
         if not self._workers:
@@ -84,6 +90,10 @@ class RayEngine:
     def lanes(self) -> int:
         """How many jobs can run at a time."""
         return len(self._workers)
+
+    def close(self) -> None:
+        """Before the cluster is left: whoever asks Ray for anything after that gets a cluster of his own."""
+        self._closing.set()
 
     def hello(self) -> Hello:
         """Versions, and the workers as devices; torch runs elsewhere."""
@@ -96,11 +106,18 @@ class RayEngine:
 
     def run(self, request: Making, on_progress: OnProgress, on_result: OnResult) -> FinishedInfo:
         """Makes one object on the next free worker. Results are handed on once all of them are there."""
+        met_fault = False
         for _ in range(TRIES):
             try:
                 answer = self._ask(request, on_progress)
             except RayActorError as error:
                 log.warning("%s: its worker died (%s)", request.job, _first_line(error))
+                continue
+            except RayTaskError as error:
+                if met_fault or not _is_internal(error):
+                    raise
+                met_fault = True
+                log.warning("%s: its worker met a fault of its own: %s", request.job, error)
                 continue
             if answer.refused is not None:
                 raise answer.refused
@@ -122,6 +139,10 @@ class RayEngine:
         except Cancelled:
             ray.kill(worker, no_restart=False)  # it is at work on what nobody wants any more
             raise
+        except RayTaskError as error:
+            if _is_internal(error):
+                ray.kill(worker, no_restart=False)
+            raise
         finally:
             self._make_idle(worker)
 
@@ -131,6 +152,10 @@ class RayEngine:
                 return self._idle.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 on_progress("load", 0, 1)
+                if len(self._lost) == self.lanes:
+                    raise UserError(
+                        f"No worker of the Ray cluster runs any more ({self._lost[-1]}): see Ray's log."
+                    ) from None
 
     def _start(self, resources: dict[str, float]) -> Any:
         worker = ray.remote(self._worker).options(max_restarts=-1, **resources).remote()
@@ -141,13 +166,22 @@ class RayEngine:
         """The worker takes jobs as soon as Ray has found a place for it; one that it gives up takes none."""
 
         def told(where: Any) -> None:
-            if where.exception() is None:
+            error = where.exception()
+            if self._closing.is_set():
+                return
+            if error is None:
                 log.info("A worker is ready: %s", where.result())
                 self._idle.put(worker)
-            elif isinstance(where.exception(), RayActorError):
-                self._make_idle(worker)  # Ray starts it again
+            elif isinstance(error, ActorUnavailableError):  # Ray starts it again
+                again = threading.Timer(RESTART_SECONDS, self._make_idle, (worker,))
+                again.daemon = True
+                again.start()
+            else:
+                log.error("A worker is lost: %s", error)
+                self._lost.append(_last_line(error))
 
-        worker.where.remote().future().add_done_callback(told)
+        if not self._closing.is_set():
+            worker.where.remote().future().add_done_callback(told)
 
 
 def devices(nodes: list[dict[str, Any]]) -> list[dict[str, float]]:
@@ -163,5 +197,18 @@ def devices(nodes: list[dict[str, Any]]) -> list[dict[str, float]]:
     return [{"num_cpus": min(processors)} for _ in processors]
 
 
+def _is_internal(error: Exception) -> bool:
+    """Whether what a worker holds may be broken after it, which want of memory or of room leaves whole."""
+    return not (isinstance(error, MemoryError) or lacks_room(error))
+
+
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return _lines(error)[0].rstrip(".")
+
+
+def _last_line(error: BaseException) -> str:
+    return _lines(error)[-1].rstrip(".")
+
+
+def _lines(error: BaseException) -> list[str]:
+    return str(error).strip().splitlines() or [type(error).__name__]

@@ -1,9 +1,13 @@
-"""Jobs on a cluster: who runs where, and what a worker answers. tests/blender/test_ray.py has a real one."""
+"""Jobs on a cluster: who runs where, and what a worker answers. tests/blender/test_ray.py runs batches."""
+
+import contextlib
+import time
 
 import pytest
 
-from backend.errors import MissingModel
+from backend.errors import MissingModel, UserError
 from backend.farm.worker import Worker
+from backend.server.interface import FinishedInfo
 from blender_trellis.protocol import Array, Generate
 
 
@@ -28,3 +32,55 @@ def test_a_worker_refuses_with_the_engine_s_sentence_and_lives_on():
         assert answer.finished is None and "broken.png" in str(answer.refused)
     missing = worker.make(Generate("job", model="absent", pictures=(broken,), picture_names=("a.png",)))
     assert isinstance(missing.refused, MissingModel) and "absent" in str(missing.refused)
+
+
+@pytest.fixture
+def engine_of(monkeypatch):
+    """Makes an engine whose two workers are of a class, on a cluster that ends with the test."""
+    pytest.importorskip("ray", reason="Ray has no wheel for this machine")
+    from backend.farm import ray_engine
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setattr(ray_engine, "devices", lambda nodes: 2 * [{"num_cpus": 0.5}])
+    with contextlib.ExitStack() as ended:
+        ended.enter_context(ray_engine.cluster("local"))
+        yield lambda worker: ended.enter_context(contextlib.closing(ray_engine.RayEngine(worker)))
+
+
+def test_a_worker_that_met_a_fault_of_its_own_makes_no_more_jobs(engine_of):
+    class Fragile(Worker):
+        """As a graphics card after an illegal access: every later call of the process fails too."""
+
+        def __init__(self):
+            self._engine, self._broken = self, False
+
+        def run(self, request, on_progress, on_result):
+            self._broken |= request.prompt == "bad"
+            if self._broken:
+                raise RuntimeError("illegal access")
+            if request.prompt == "large":
+                raise MemoryError
+            return FinishedInfo(1, "fragile")
+
+    engine = engine_of(Fragile)
+    for prompt, error in (("bad", RuntimeError), ("large", MemoryError)):
+        with pytest.raises(error):
+            run(engine, prompt)
+        assert [run(engine, "good").model for _ in range(6)] == 6 * ["fragile"]
+
+
+def test_workers_that_cannot_start_are_told_of_once(engine_of, monkeypatch):
+    class Lame(Worker):
+        def __init__(self):
+            raise ModuleNotFoundError("No module named 'numpy'")
+
+    engine = engine_of(Lame)
+    with pytest.raises(UserError, match=r"No worker .* \(ModuleNotFoundError: No module named 'numpy'\)"):
+        run(engine, "a chair")
+    used = time.process_time()
+    time.sleep(1)
+    assert time.process_time() - used < 0.5  # nobody goes on asking for them
+
+
+def run(engine, prompt: str) -> FinishedInfo:
+    return engine.run(Generate("job", prompt=prompt), lambda *_: None, lambda *_: None)
