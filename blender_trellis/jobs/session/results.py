@@ -101,7 +101,7 @@ def keep(state: State) -> None:
     here = [(job, state.placements[job.id]) for job in state.runner.queue.jobs if job.id in state.placements]
     shown = [(one.job, one.placement) for one in state.candidates]
     state.keeper.keep([*state.unsaved, *state.finished(), *shown, *here])
-    state.unsaved = tuple((replace(job, parts=()), where) for job, where in state.unsaved)[-KEPT_JOBS:]
+    state.unsaved = tuple((replace(job, parts=()), where) for job, where in state.unsaved)
     if state.keeper.fault not in ("", state.keeping):
         state.note_fault(state.keeper.fault)
     state.keeping = state.keeper.fault
