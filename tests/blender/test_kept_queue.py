@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import bpy
@@ -10,6 +11,7 @@ import pytest
 
 from blender_trellis.extension_paths import user_folder
 from blender_trellis.jobs import session
+from blender_trellis.jobs.placement import Placement
 from tests.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +80,19 @@ def test_what_was_placed_but_not_saved_when_blender_died_comes_back(addon, pictu
     session.continue_left()
     assert session.pump_until_done(PATIENCE) and not session.is_running()
     assert {"crate", "crate Raw", "crate Gaussians"} <= {item.name for item in bpy.data.objects}
+
+
+def test_all_that_is_in_no_saved_file_is_kept(addon, picture):
+    _submit(picture(b"slow"))
+    state = session.state.current()
+    placed = [
+        (replace(state.runner.queue.jobs[0], id=f"job{n}"), Placement(f"object {n}")) for n in range(20)
+    ]
+    for one in placed:
+        state.unsaved = (*state.unsaved, one)
+        session.timer.tick()
+    _written()
+    assert len(list(_folders()[0].glob("job*.request"))) == 20
 
 
 def test_a_finished_result_that_was_not_placed_is_not_lost(addon, picture, monkeypatch):
@@ -186,6 +201,7 @@ def test_a_damaged_queue_harms_nobody(addon, damage):
     assert session.state.current().keeper.left() == 0
     session.continue_left()
     assert not session.listed_jobs() and not session.status().fault
+    assert (folder / "queue.json").read_bytes() == damage  # which another version may know how to read
 
 
 def test_a_request_that_is_cut_short_is_left_out(addon, picture):
@@ -209,3 +225,22 @@ def test_a_full_disk_is_said_and_the_job_goes_on(addon, picture, monkeypatch):
     wait_until(lambda: "No space left" in session.status().fault, meanwhile=session.timer.tick)
     assert session.pump_until_done(PATIENCE)
     assert "crate" in bpy.data.collections
+
+
+def test_what_a_full_disk_did_not_take_is_written_once_there_is_room(addon, picture, monkeypatch):
+    """Also where other files could be written in the meantime."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("blender_trellis.jobs.kept.keeper.write_result", full)
+        _submit(picture())
+        assert session.pump_until_done(PATIENCE)
+        _written()
+        session.timer.tick()
+        assert "No space left" in session.status().fault and not list(_folders()[0].glob("*.result"))
+    monkeypatch.setattr("blender_trellis.jobs.kept.keeper.AGAIN_SECONDS", 0.0)
+    _written()
+    assert session.state.current().keeper.fault == ""
+    assert list(_folders()[0].glob("*.result"))

@@ -53,8 +53,8 @@ def write_result(folder: Path, job: Job) -> None:
     _write(folder / f"{job.id}.result", (piece for one in messages for piece in encode(one)))
 
 
-def read_order(folder: Path) -> tuple[KeptJob, ...]:
-    """The jobs of a folder; none where that cannot be told."""
+def read_order(folder: Path) -> tuple[KeptJob, ...] | None:
+    """The jobs of a folder; None where they cannot be told, as those of a later version."""
     try:
         content = json.loads((folder / ORDER).read_text(encoding="utf-8"))
         return from_json(_Order, content, ORDER).jobs
@@ -62,7 +62,7 @@ def read_order(folder: Path) -> tuple[KeptJob, ...]:
         return ()
     except (OSError, ValueError, RecursionError, ProtocolError) as error:
         log.warning("%s cannot be used: %s", folder / ORDER, error)
-        return ()
+        return None
 
 
 def read_job(folder: Path, kept: KeptJob) -> Job | None:
