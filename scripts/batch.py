@@ -23,7 +23,7 @@ from blender_trellis.batch import options as shared
 from blender_trellis.batch.console import prepare_streams
 from blender_trellis.batch.interrupts import Interrupts
 from blender_trellis.batch.jobs_file import read_jobs
-from blender_trellis.batch.journal import REPORT, Journal, report_name_of
+from blender_trellis.batch.journal import REPORT, Journal, files_noted, report_name_of
 from blender_trellis.batch.outcomes import Outcome, exit_code, lines, make_all, report, table
 from blender_trellis.batch.plan import Skipped, plan_batch
 from blender_trellis.batch.work import FILES, Work, with_latents, works_of, works_of_share
@@ -206,7 +206,7 @@ def main(arguments: list[str]) -> int:
         if options.jobs is not None:
             works = read_jobs(options.jobs, options.seed)
         else:
-            plan = plan_batch(options.input)
+            plan = plan_batch(options.input, made=files_noted(options.output))
             works = works_of(plan.items, options.seed, options.seeds, options.vary, options.strength)
             skipped = plan.skipped
     except Fault as fault:
@@ -243,6 +243,8 @@ def run(
             remove_leftovers(output)
         for suffix in (".json", ".jsonl"):
             check_target(output / (report_name + suffix))
+        written = in_blender.Written(output, preview_name, library, options.encoding)
+        in_blender.check_inputs(works, written)
         hands = open_backend(options)
         journal = Journal(output, resume, report_name)
     except Fault as fault:
@@ -250,7 +252,6 @@ def run(
         return 2
     made = tuple(name for name in MADE if name in {one for names in options.formats for one in names})
     settings = replace(shared.request_of(options, made or MADE), finishing=shared.finishing_of(options))
-    written = in_blender.Written(output, preview_name, library, options.encoding)
     maker = in_blender.Maker(in_blender.with_settings(settings), written, journal)
     try:
         outcomes = make_works(options, works, output, maker, hands)

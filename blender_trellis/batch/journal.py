@@ -21,6 +21,17 @@ def report_name_of(share: tuple[int, int] | None) -> str:
     return REPORT if share is None else f"{REPORT}.{share[0]}-of-{share[1]}"
 
 
+def files_noted(folder: Path) -> frozenset[Path]:
+    """Those in a folder that its reports list as written."""
+    names: set[str] = set()
+    with contextlib.suppress(OSError):  # whoever writes there tells of it
+        for report in folder.glob(f"{REPORT}*.jsonl"):
+            names |= {
+                Path(file).name for one in _outcomes(report.read_bytes()).values() for file in one.files
+            }
+    return frozenset(folder.resolve() / name for name in names)
+
+
 class Journal:
     """The report of a folder. A line is on the disk before the next object begins."""
 

@@ -3,7 +3,7 @@
 import os
 import stat
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,17 +46,18 @@ class NoPictures(Fault):
     """A folder that was given holds no picture or cannot be listed."""
 
 
-def plan_batch(inputs: Sequence[Path], views: bool = False) -> Plan:
+def plan_batch(inputs: Sequence[Path], views: bool = False, made: Collection[Path] = ()) -> Plan:
     """One object for each picture, or a single one with `views`; NoPictures for a folder without any.
 
-    Of a folder all pictures are taken but for hidden ones. A file is taken whatever its name is: one that is
-    missing or no picture fails when its turn comes, so that the report tells of it.
+    Of a folder all pictures are taken but for hidden ones and those that an earlier run has `made`. A file is
+    taken whatever its name is: one that is missing or no picture fails when its turn comes, so that the
+    report tells of it.
     """
     pictures: list[Path] = []
     skipped: list[Skipped] = []
     for path in inputs:
         if os.path.isdir(path):  # which, unlike pathlib, has an answer for every name
-            found = _list_folder(path)
+            found = _list_folder(path, made)
             pictures += (entry for entry, reason in found.items() if not reason)
             skipped += (Skipped(entry, reason) for entry, reason in found.items() if reason)
         else:
@@ -91,10 +92,14 @@ def name_for(folder: Path, name: str) -> str:
     return name
 
 
-def _list_folder(folder: Path) -> dict[Path, str]:
+def _list_folder(folder: Path, made: Collection[Path]) -> dict[Path, str]:
     """Everything in a folder in order, each with the reason why it is not taken or "" where it is."""
     try:
-        found = {path: _why_not(path) for path in sorted(folder.iterdir())}
+        place = folder.resolve()
+        found = {
+            path: "made by an earlier run" if place / path.name in made else _why_not(path)
+            for path in sorted(folder.iterdir())
+        }
     except OSError as error:
         raise NoPictures(
             f'The folder "{folder}" cannot be listed ({error.strerror}): choose another one.'

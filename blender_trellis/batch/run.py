@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,12 +22,13 @@ from ..jobs.runner import JobRunner
 from ..protocol import OF_FILE, Generate
 from ..scene.asset import Asset
 from ..scene.collection import add_asset
-from ..scene.export import atomic, check_targets, export_asset
+from ..scene.export import atomic, check_targets, export_asset, target
 from .asset_file import open_asset
 from .journal import Journal
 from .latents_file import SUFFIX, write_latents
 from .library.asset_library import AssetLibrary
 from .outcomes import Outcome
+from .plan import name_for
 from .progress_bar import ProgressBar
 from .requests import Asked, Request, request_for, request_hash
 from .work import Work
@@ -43,6 +44,29 @@ class Written:
     preview_name: str = ""
     library: AssetLibrary | None = None
     encoding: str = "png"
+
+
+def check_inputs(works: Sequence[Work], written: Written) -> None:
+    """Fault where a file that would be written is one of those that the batch is made of."""
+    given = {path for work in works for path in (*work.pictures, work.asset) if path is not None}
+    known = {_identity(path): path for path in given}
+    known.pop(None, None)
+    for work in works:
+        base = written.folder / name_for(written.folder, work.name)
+        for kind in work.files or ():
+            path = target(base, kind, written.preview_name)
+            path = base.with_name(base.name + SUFFIX) if kind == "latents" else path
+            if (identity := _identity(path)) in known:
+                raise Fault(f'"{known[identity]}" would be overwritten: choose another output folder.')
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Equal for all names of one file; None where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def open_runner(python: str, models: Path | None) -> JobRunner:

@@ -53,7 +53,7 @@ def remove_leftovers(folder: Path) -> None:
 
 def check_targets(base: Path, kinds: tuple[str, ...], preview_name: str = "") -> None:
     """Fault where a file that `export_asset` would write has the name of something that is no file."""
-    for path in (_target(base, kind, preview_name) for kind in kinds):
+    for path in (target(base, kind, preview_name) for kind in kinds):
         check_target(path)
 
 
@@ -84,17 +84,17 @@ def export_asset(
     """
     written: list[Path] = []
     if "glb" in kinds and asset.mesh is not None:
-        with atomic(_target(base, "glb"), written) as path:
+        with atomic(target(base, "glb"), written) as path:
             _write_glb(collection, path, encoding)
     if "ply" in kinds and asset.gaussian is not None:
-        with atomic(_target(base, "ply"), written) as path:
+        with atomic(target(base, "ply"), written) as path:
             write_ply(path, Splats.plain(asset.gaussian).moved(TO_FILE))
     if "preview" in kinds:
-        with atomic(_target(base, "preview", preview_name), written) as path:
+        with atomic(target(base, "preview", preview_name), written) as path:
             render_preview(collection, path, picture=asset.pictures[0][1] if asset.pictures else b"")
     if "blend" in kinds:
         _set_up_views()
-        with atomic(_target(base, "blend"), written) as path:
+        with atomic(target(base, "blend"), written) as path:
             bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, compress=True, check_existing=False)
     return written
 
@@ -107,7 +107,8 @@ def _set_up_views() -> None:
         show_in_solid(screen, bpy.context.view_layer)
 
 
-def _target(base: Path, kind: str, preview_name: str = "") -> Path:
+def target(base: Path, kind: str, preview_name: str = "") -> Path:
+    """Where `export_asset` writes a kind of file."""
     if kind == "preview":
         return base.with_name(preview_name or f"{base.name}_preview.png")
     return base.with_name(f"{base.name}.{kind}")

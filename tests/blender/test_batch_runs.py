@@ -112,6 +112,22 @@ def test_resume_makes_again_what_has_changed_or_gone_or_failed(fake_python, pict
     assert run(*arguments).returncode == 0 and len(lines(out)) == 4  # without it everything begins anew
 
 
+def test_pictures_and_objects_in_one_folder(fake_python, pictures):
+    """Previews of one night are no pictures of the next, and no picture is overwritten."""
+    folder = pictures(crate=b"ball")
+    arguments = ("--input", folder, "--output", folder, "--formats", "ply,preview", "--resume")
+    for _ in range(2):
+        done = run(*arguments)
+        assert done.returncode == 0 and "1 of 1 made." in done.stdout, done.stderr
+    assert len(lines(folder)) == 1
+    assert "crate_preview.png" in done.stdout and "made by an earlier run" in done.stdout
+    pictures(lamp=b"ball", lamp_preview=b"another ball")
+    before = marks(folder, "lamp_preview.png")
+    done = run(*arguments)
+    assert done.returncode == 2 and marks(folder, "lamp_preview.png") == before
+    assert f'"{folder / "lamp_preview.png"}" would be overwritten' in done.stderr
+
+
 def test_ctrl_c_finishes_the_current_one(fake_python, pictures, tmp_path):
     out = tmp_path / "out"
     batch = start("--input", pictures(a=b"steady", b=b"ball", c=b"ball"), "--output", out, "--ply")
