@@ -37,6 +37,8 @@ class JobRunner:
         self.cut_out: Asked | None = None  # the latest one
         self.idle_seconds = 0.0  # after which a backend without a job ends; 0: never
         self.told = ""  # why there is no backend, where nobody has asked for its end
+        self.is_blocked = False  # whether none may start, for its files are being changed
+        self._is_stopped = False  # whether what waits is to wait for the next request
         self._clock = clock
         self._worked = clock()  # when there was last a job
         self._heard = clock()  # when the running one last told how far it is
@@ -57,6 +59,7 @@ class JobRunner:
     def submit(self, request: Making, times: Mapping[str, float] = MappingProxyType({})) -> str:
         """Puts a request behind the others; the name that its job gets. times: as `new_job` takes them."""
         name = uuid.uuid4().hex[:12]
+        self._is_stopped = False
         self.queue = self.queue.add(new_job(dataclasses.replace(request, job=name), times))
         return name
 
@@ -84,6 +87,13 @@ class JobRunner:
     def is_alive(self) -> bool:
         """Whether there is a backend."""
         return self._process is not None
+
+    @property
+    def held(self) -> str:
+        """Why nothing starts of what waits, "" where it does."""
+        if self.is_blocked:
+            return "Waits while the backend is installed or removed"
+        return "Stopped: goes on with the next job" if self._is_stopped and self.queue.waiting else ""
 
     @property
     def is_starting(self) -> bool:
@@ -124,7 +134,7 @@ class JobRunner:
             self._renew(self._process)
         if self._started_by != self._launch and self._is_idle:
             self.stop_process()
-        if self._started_by == self._launch or self._process is None:
+        if not self.held and (self._started_by == self._launch or self._process is None):
             self._start_next()
         ended = self.queue.ended
         for job in ended:
@@ -164,6 +174,11 @@ class JobRunner:
         if self._process is not None:
             self._process.stop(grace=1.0)
             self._process = None
+
+    def stop(self) -> None:
+        """Ends the backend, and lets what waits wait for the next request."""
+        self._is_stopped = True
+        self.stop_process()
 
     def stop_process(self) -> None:
         """Ends the backend, if there is one, without waiting for it."""
@@ -212,6 +227,8 @@ class JobRunner:
     def _backend(self) -> BackendProcess:
         """The one there is, else a started one. Fault where it cannot be started."""
         if self._process is None:
+            if self.is_blocked:
+                raise Fault("The backend is being installed or removed: wait until that has ended.")
             if self._launch is None:
                 raise Fault("The backend is not installed: install it in the add-on's preferences.")
             self._process, self._started_by = self._launch.start(), self._launch

@@ -85,7 +85,7 @@ def status_of(
         label(placements[job.id]),
         job.fraction,
         job.stage,
-        "Starting the backend" if runner.is_starting else job.message,
+        "Starting the backend" if runner.is_starting else runner.held or job.message,
         round(job.seconds + since),
         None if left is None else round(max(left - since, 0.0)),
         fault,

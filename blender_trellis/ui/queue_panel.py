@@ -54,7 +54,10 @@ class TRELLIS_PT_queue(TrellisPanel, bpy.types.Panel):
         return bool(session.listed_jobs())
 
     def draw(self, context: bpy.types.Context) -> None:
-        draw_jobs(self.layout, session.listed_jobs(), letters_across(context))
+        letters = letters_across(context)
+        if held := session.held():
+            draw_text(self.layout, held, "PAUSE", letters)
+        draw_jobs(self.layout, session.listed_jobs(), letters)
 
 
 def draw_jobs(layout: bpy.types.UILayout, jobs: "tuple[session.Listed, ...]", letters: int) -> None:

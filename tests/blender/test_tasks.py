@@ -13,6 +13,7 @@ from blender_trellis.extension_paths import user_folder
 from blender_trellis.faults import Fault
 from blender_trellis.install.backend_install import Wanted
 from blender_trellis.jobs import session
+from blender_trellis.protocol import CutOut
 from tests.waiting import PATIENCE, wait_until
 
 
@@ -70,6 +71,35 @@ def test_an_installation_that_fails_says_why(addon, monkeypatch, error):
     session.install_backend(WANTED)
     _pump_until(lambda: session.task("install").done)
     assert session.task("install").error is error
+
+
+def test_no_job_starts_while_the_backend_is_installed(addon, monkeypatch, picture):
+    go_on = threading.Event()
+
+    def install(target, root, wanted, on_progress, cancel):
+        go_on.wait(PATIENCE)
+        return target / "python"
+
+    monkeypatch.setattr(session.tasks, "install", install)
+    bpy.context.scene.trellis.picture = str(picture())
+    bpy.ops.trellis.generate()
+    session.install_backend(WANTED)
+    session.ask_cut_out(CutOut(""), "key")
+    for _ in range(3):
+        session.timer.tick()
+    assert not session.is_running() and "being installed" in session.cut_out().fault
+    assert session.status().words == session.held() == "Waits while the backend is installed or removed"
+    go_on.set()
+    assert session.pump_until_done(PATIENCE)
+    assert "crate" in bpy.data.collections and not session.held()
+
+
+def test_a_stopped_queue_says_so_and_keeps_nobody_busy(addon, picture):
+    bpy.context.scene.trellis.picture = str(picture())
+    bpy.ops.trellis.generate()
+    session.stop_backend()
+    assert session.pump_until_done(PATIENCE) and not session.is_running()
+    assert session.status().words == "Stopped: goes on with the next job" and session.listed_jobs()
 
 
 def test_removing_says_what_it_gave_back(addon):

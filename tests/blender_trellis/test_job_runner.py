@@ -90,6 +90,20 @@ def test_a_backend_that_met_a_fault_of_its_own_makes_no_more_jobs(runner, monkey
     assert runner.pump_until_done(names[1], timeout=PATIENCE).state == "finished"
 
 
+def test_after_a_stop_nothing_starts_before_the_next_request(runner):
+    names = [runner.submit(_request(data)) for data in (b"slow", b"ball")]
+    _until_running(runner, names[0])
+    runner.stop()
+    for _ in range(3):
+        runner.tick()
+    assert not runner.is_alive and runner.held == "Stopped: goes on with the next job"
+    assert [job.id for job in runner.queue.waiting] == names[1:]
+    last = runner.submit(_request())
+    assert not runner.held
+    assert runner.pump_until_done(names[1], timeout=PATIENCE).state == "finished"
+    assert runner.pump_until_done(last, timeout=PATIENCE).state == "finished"
+
+
 def test_a_backend_that_does_not_hear_a_cancel_is_ended(runner, monkeypatch):
     monkeypatch.setattr(job_runner, "CANCEL_SECONDS", 0.3)
     name = runner.submit(_request(b"deaf"))

@@ -5,7 +5,7 @@ and loading files may do what they like in the meantime.
 """
 
 from ..status import Growing, Listed, Status
-from .asking import cut_out, growing, is_being_edited, left_jobs, listed_jobs, remedy, status
+from .asking import cut_out, growing, held, is_being_edited, left_jobs, listed_jobs, remedy, status
 from .backend import backend_python, has_backend, is_running, known_devices, needs_repair
 from .choosing import candidates, discard_candidates, finish_picked, next_candidate, pick
 from .doing import (
@@ -57,6 +57,7 @@ __all__ = [
     "forget",
     "growing",
     "has_backend",
+    "held",
     "install_backend",
     "is_being_edited",
     "is_running",

@@ -24,6 +24,11 @@ def listed_jobs() -> tuple[Listed, ...]:
     return (*(one.listed for one in state.ended), *listed(state.runner, state.placements))
 
 
+def held() -> str:
+    """Why no job starts of those that wait, "" where one does."""
+    return current().runner.held
+
+
 def growing() -> Growing | None:
     """The object that is being made, as far as it can be shown."""
     state = current()

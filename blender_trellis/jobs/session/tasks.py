@@ -54,15 +54,21 @@ def backend_health() -> Health | None:
 
 
 def stop_backend() -> None:
-    """Ends the backend; it starts again with the next job."""
-    current().runner.stop_process()
+    """Ends the backend; it starts again with the next job that is sent."""
+    current().runner.stop()
     wake()
+
+
+def _block_backend() -> None:
+    """Ends it, and lets none start while a task changes its files."""
+    current().runner.is_blocked = True
+    current().runner.stop_process()
 
 
 def install_backend(wanted: Wanted) -> None:
     """Makes the backend's environment in the extension's folder, or mends it, in the background."""
     target, root = user_folder(create=True), extension_root()
-    stop_backend()  # its files cannot be replaced on Windows while it runs
+    _block_backend()
 
     def work(report: Report, cancelled: threading.Event) -> str:
         install(target, root, wanted, report, cancelled)
@@ -74,7 +80,7 @@ def install_backend(wanted: Wanted) -> None:
 def remove_backend() -> None:
     """Deletes the backend's environment, in the background."""
     target = user_folder(create=True)
-    stop_backend()
+    _block_backend()
 
     def work(report: Report, cancelled: threading.Event) -> str:
         return f"Removed: {in_words(remove(target))} of disk are free again"

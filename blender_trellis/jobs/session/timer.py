@@ -63,7 +63,8 @@ def is_busy(state: State) -> bool:
     """Whether there is anything to wait for."""
     queue, asked = state.runner.queue, state.runner.cut_out
     waits = state.ending or state.coming or state.arrived or (asked is not None and not asked.ended)
-    return bool(queue.running or queue.waiting or waits or state.running_tasks)
+    will_start = queue.waiting and not state.runner.held
+    return bool(queue.running or will_start or waits or state.running_tasks)
 
 
 def _watch_tasks(state: State) -> None:
@@ -73,6 +74,7 @@ def _watch_tasks(state: State) -> None:
         state.python_known = float("-inf")
     if "install" in ended:
         state.checked = None
+        state.runner.is_blocked = False
     for name in ended:
         result = state.tasks[name].state.result
         if isinstance(result, ModelsDone) and result.infos is not None:
