@@ -5,7 +5,7 @@ import sys
 import threading
 from typing import BinaryIO
 
-from blender_trellis.protocol import Message, encode
+from blender_trellis.protocol import Buffer, Hello, Message, encode
 
 
 def take_pipes() -> tuple[BinaryIO, BinaryIO]:
@@ -24,11 +24,12 @@ def take_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 class Channel:
-    """Sends whole messages from any thread, one after another."""
+    """Sends whole messages from any thread, one after another; what is told before Hello waits for it."""
 
     def __init__(self, stream: BinaryIO):
         self._stream = stream
         self._lock = threading.Lock()
+        self._early: list[Buffer] | None = []  # None once Hello is sent
         self.closed = threading.Event()  # the other side no longer listens
 
     def send(self, message: Message) -> None:
@@ -36,6 +37,11 @@ class Channel:
         pieces = encode(message)
         with self._lock:
             if self.closed.is_set():
+                return
+            if isinstance(message, Hello):
+                pieces, self._early = [*pieces, *(self._early or ())], None
+            elif self._early is not None:
+                self._early += pieces
                 return
             try:
                 for piece in pieces:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from ..faults import Fault
 from ..process.backend_process import BackendProcess
 from ..process.growth import Growth
-from ..protocol import Cancel, CutOut, Decoded, Failed, Hello, Making, Progress, ProtocolError
+from ..protocol import Cancel, Cancelled, CutOut, Decoded, Failed, Hello, Making, Progress, ProtocolError
 from .cut_out import Asked, answered
 from .job import Job, JobQueue, new_job
 from .launch import CommandLaunch, Launch
@@ -80,8 +80,11 @@ class JobRunner:
         """Gives a job up; the running one is answered within a second, or ends with its process."""
         self.queue, running = self.queue.cancel(name)
         if running and self._process is not None:
-            self._cancel_since = self._cancel_since or time.monotonic()
             self._process.send(Cancel(name))
+            if self.is_starting:  # and has not begun with it
+                self.queue = self.queue.apply(Cancelled(name))
+            else:
+                self._cancel_since = self._cancel_since or time.monotonic()
 
     @property
     def is_alive(self) -> bool:

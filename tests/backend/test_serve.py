@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from backend.server.channel import Channel
 from blender_trellis.protocol import (
     Array,
     Cancel,
@@ -92,6 +93,20 @@ def child():
 def test_says_hello_first_and_ends_with_stdin(child):
     assert isinstance(child.reader.read(), Hello)
     assert child.end()[0] == 0
+
+
+def test_nothing_goes_out_before_hello():
+    """A job that is cancelled while the engine is still loaded is answered afterwards."""
+    stream = io.BytesIO()
+    channel = Channel(stream)
+    channel.send(Cancelled("a"))
+    assert not stream.getvalue()
+    channel.send(Hello(1, "0.1.0", "3.11", "none"))
+    channel.send(Cancelled("b"))
+    reader = Reader(io.BytesIO(stream.getvalue()))
+    told = [reader.read() for _ in range(3)]
+    assert [type(one) for one in told] == [Hello, Cancelled, Cancelled]
+    assert [one.job for one in told[1:]] == ["a", "b"]
 
 
 def test_a_job_from_request_to_last_word(child):

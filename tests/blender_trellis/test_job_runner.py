@@ -114,6 +114,18 @@ def test_a_backend_that_does_not_hear_a_cancel_is_ended(runner, monkeypatch):
     assert not runner.is_alive
 
 
+def test_a_job_is_given_up_at_once_while_the_backend_starts(runner, monkeypatch):
+    """Which goes on, however long that takes, and makes the next one."""
+    monkeypatch.setattr(job_runner, "CANCEL_SECONDS", 0.0)
+    names = [runner.submit(_request()) for _ in range(2)]
+    runner.tick()
+    process = runner._process
+    runner.cancel(names[0])
+    assert [(job.id, job.state) for job in runner.tick()] == [(names[0], "cancelled")]
+    assert runner.pump_until_done(names[1], timeout=PATIENCE).state == "finished"
+    assert runner._process is process
+
+
 def test_the_job_after_a_cancelled_one_is_not_ended_for_it(runner, monkeypatch):
     names = [runner.submit(_request(data)) for data in (b"slow", b"ball")]
     _until_running(runner, names[0])
