@@ -38,6 +38,7 @@ START_SECONDS = 180.0  # importing torch from a cold disk can take a minute
 UNREADABLE_FRAMES = 16  # in a row, after which the other side is no backend
 BANNER_LINES = 200  # that a machine may say to whoever logs in, before its backend's first word
 BANNER_LETTERS = 80
+STANDSTILL_SECONDS = 5.0  # without a poll: Blender or the machine slept, so that nothing could be heard
 LINGER_SECONDS = 1.0  # for the last messages of a process that has ended
 UNSENT_BYTES = 1 << 30
 
@@ -72,7 +73,7 @@ class BackendProcess:
         self._fault = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._threads: list[threading.Thread] = []
-        self._began = self._heard = time.monotonic()
+        self._began = self._heard = self._polled = time.monotonic()
         self._exited: float | None = None
 
     # ---- the caller's side
@@ -102,7 +103,7 @@ class BackendProcess:
                 f"The backend's Python {self._command[0]} cannot be started ({reason}); "
                 "install the backend or choose another interpreter in the preferences."
             ) from None
-        self._began = self._heard = time.monotonic()
+        self._began = self._heard = self._polled = time.monotonic()
         self._log.begin()
         for target in (self._receive, self._transmit, self._keep_log):
             self._threads.append(threading.Thread(target=target, name=target.__name__, daemon=True))
@@ -124,8 +125,10 @@ class BackendProcess:
 
     def poll(self, max_messages: int = 32, max_seconds: float = 0.01) -> list[FromBackend]:
         """The messages that have come, in order; none is waited for. Stops taking more after either limit."""
-        if self.hello is None and not self._fault and time.monotonic() - self._began > self._start_seconds:
-            self._give_up(f"It did not answer within {self._start_seconds:.0f} seconds.{self._said()}")
+        now = time.monotonic()
+        if now - self._polled > STANDSTILL_SECONDS:
+            self._began = self._heard = now
+        self._polled = now
         deadline = time.monotonic() + max_seconds
         taken: list[FromBackend] = []
         while len(taken) < max_messages and (message := self._messages.take()) is not None:
@@ -136,6 +139,9 @@ class BackendProcess:
             taken.append(message)
             if time.monotonic() > deadline:
                 break
+        is_late = now - self._began > self._start_seconds and not len(self._messages)
+        if self.hello is None and not self._fault and is_late:
+            self._give_up(f"It did not answer within {self._start_seconds:.0f} seconds.{self._said()}")
         return taken
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from blender_trellis.faults import Fault
+from blender_trellis.process import backend_process
 from blender_trellis.process.backend_process import BackendProcess
 from blender_trellis.process.message_queue import MessageQueue
 from blender_trellis.protocol import (
@@ -126,6 +127,24 @@ def test_a_child_that_never_speaks_is_given_up(start):
     process = start("silent", start_seconds=0.5)
     assert until(process, Hello) == []
     assert "did not answer within" in process.exit_reason()
+
+
+def test_a_child_that_spoke_while_nobody_listened_is_not_given_up(start):
+    process = start("ok", start_seconds=0.1)
+    wait_until(lambda: len(process._messages))
+    time.sleep(0.2)
+    assert isinstance(process.poll(1)[0], Hello) and not process._fault
+
+
+def test_no_silence_is_counted_while_everything_stood_still(start, monkeypatch):
+    """As after Ctrl-Z, in whose time not even the thread that listens could hear anything."""
+    monkeypatch.setattr(backend_process, "STANDSTILL_SECONDS", 0.2)
+    greeted, silent = start("mute"), start("silent", start_seconds=1.0)
+    until(greeted, Hello)
+    for process in (greeted, silent):
+        process._began = process._heard = process._polled = time.monotonic() - 1000
+        process.poll()
+        assert process.alive and process.seconds_since_heartbeat < 100
 
 
 def test_silence_after_the_hello_shows_in_the_heartbeat(start):
