@@ -26,7 +26,7 @@ from blender_trellis.batch.jobs_file import read_jobs
 from blender_trellis.batch.journal import REPORT, Journal, files_noted, report_name_of
 from blender_trellis.batch.outcomes import Outcome, exit_code, lines, make_all, report, table
 from blender_trellis.batch.plan import Skipped, plan_batch
-from blender_trellis.batch.work import FILES, Work, with_latents, works_of, works_of_share
+from blender_trellis.batch.work import FILES, Work, model_in, with_latents, works_of, works_of_share
 from blender_trellis.faults import Fault
 from blender_trellis.protocol import READY_TO_USE, Format, Generate
 
@@ -148,15 +148,26 @@ def add_generation_options(wanted: argparse.ArgumentParser) -> None:
     )
     wanted.add_argument(
         "--python",
+        type=program,
         default="",
         help="interpreter that has the backend's packages (default: the one installed)",
     )
-    wanted.add_argument("--models", type=Path, help="folder with downloaded models")
+    wanted.add_argument("--models", type=folder, help="folder with downloaded models")
 
 
 def formats(text: str) -> tuple[str, ...]:
     """The type of an option: names of what is made or of files, with commas between them."""
     return shared.format_names(text, (*MADE, *FILES))
+
+
+def folder(text: str) -> Path:
+    """The type of an option: a folder, from here; the backend starts in another one."""
+    return Path(text).expanduser().absolute()
+
+
+def program(text: str) -> str:
+    """The type of an option: a file, from here, or a name that the system finds."""
+    return str(folder(text)) if text and os.path.exists(os.path.expanduser(text)) else text
 
 
 def cluster_address(text: str) -> str:
@@ -251,7 +262,10 @@ def run(
         sys.stderr.write(f"{fault}\n")
         return 2
     made = tuple(name for name in MADE if name in {one for names in options.formats for one in names})
-    settings = replace(shared.request_of(options, made or MADE), finishing=shared.finishing_of(options))
+    settings = shared.request_of(options, made or MADE)
+    settings = replace(
+        settings, model=model_in(Path(), settings.model), finishing=shared.finishing_of(options)
+    )
     maker = in_blender.Maker(in_blender.with_settings(settings), written, journal)
     try:
         outcomes = make_works(options, works, output, maker, hands)

@@ -19,7 +19,7 @@ from ..protocol import FORMATS, Background
 from ..protocol.fields import is_text
 from .options import GUIDANCE_MAX, SEED_END, STEPS_MAX
 from .plan import distinct_name, name_key
-from .work import FILES, Do, Work
+from .work import FILES, Do, Work, model_in
 
 LARGEST_FILE = 64 << 20
 NAME_BYTES = 200  # file systems take 255, of which suffixes need some
@@ -128,6 +128,8 @@ def _work(said: dict[str, Any], line: _Line, made: set[str]) -> Work:
         values["region"] = line.file.parent / values["region"]
     elif do == "edit" and "region" not in values:
         raise line.fault("edit needs a region: the name of a JSON file, or the region itself.")
+    if "model" in values:
+        values["model"] = model_in(line.file.parent, values["model"])
     name = values.pop("name", None) or _own_name(do, asset, pictures, values.get("prompt", ""))
     return Work(
         name,

@@ -73,14 +73,14 @@ def open_runner(python: str, models: Path | None) -> JobRunner:
     """A runner with the backend that is found, `python` before all others. Fault where there is none."""
     command = backend_settings().command
     if command and not python:
-        return JobRunner(CommandLaunch(command, user_folder(create=True) / "backend.log"))
+        return JobRunner(CommandLaunch(command, user_folder() / "backend.log"))
     return JobRunner(find_launch(python, models))
 
 
 def find_launch(python: str, models: Path | None) -> Launch:
     """How the backend of this machine is started, by `python` if that is named. Fault where there is none."""
     settings = backend_settings()
-    log = user_folder(create=True) / "backend.log"
+    log = user_folder() / "backend.log"  # made where it can be: a worker of a farm may have no home
     found = find_python(python or settings.python, user_folder(), extension_root())
     if found is None:
         raise Fault(

@@ -1,10 +1,12 @@
 """What a batch may be asked for, one object each: generate it, vary an asset, or edit a part of one."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ..catalogue.entries import entries, find_entry
 from ..protocol import Background, EditMode, Format
 from .options import SEED_END
 from .plan import Item, distinct_name, name_key
@@ -39,6 +41,13 @@ class Work(Item):
     margin: int | None = None
     growth: int | None = None
     jumps: int | None = None
+
+
+def model_in(folder: Path, model: str) -> str:
+    """The absolute path of a model's folder that lies there; a name as it is, for the backend to find."""
+    path = folder / Path(model).expanduser()
+    lies_there = os.path.isfile(path / "pipeline.json") or os.path.isdir(path / "snapshots")
+    return str(path.absolute()) if lies_there and find_entry(model, entries()) is None else model
 
 
 def works_of(

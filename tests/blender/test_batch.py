@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from blender_trellis.batch.latents_file import read_latents
 from blender_trellis.protocol.pictures import PNG
+from scripts import batch
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORTS = {"report.json", "report.jsonl"}
@@ -165,6 +167,27 @@ def test_no_backend_is_a_sentence(pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     done = _run("batch.py", "--input", pictures(a=b"ball"), "--output", tmp_path / "out")
     assert done.returncode == 2 and "no-python" in done.stdout + done.stderr
+
+
+def test_paths_are_those_of_the_folder_that_one_is_in(fake_python, pictures, tmp_path, monkeypatch):
+    """And the backend needs no home to write to."""
+    monkeypatch.delenv("TRELLIS_PYTHON")
+    folder = pictures(a=b"ball")
+    (folder / "tuned").mkdir()
+    (folder / "tuned" / "pipeline.json").write_text("{}")
+    (folder / "jobs.jsonl").write_text(
+        '{"do": "generate", "picture": "a.png", "model": "tuned"}\n{"do": "generate", "picture": "a.png"}'
+    )
+    words = ["--jobs", "pictures/jobs.jsonl", "--output", "out", "--latents"]
+    words += ["--python", "./python", "--models", ".", "--model", "pictures/tuned"]
+    command = [sys.executable, str(ROOT / "scripts" / "batch.py"), *words]
+    environ = os.environ | {"HOME": "/proc/nobody"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path, env=environ)
+    assert done.returncode == 0, done.stderr
+    models = [read_latents(path).model for path in sorted((tmp_path / "out").glob("*.safetensors"))]
+    assert models == 2 * [str(folder / "tuned")]
+    options = batch.parser().parse_args(["--output", "out", *words])
+    assert options.models == Path.cwd() and batch.program("python3") == "python3"
 
 
 def test_demo_makes_all_four_files(fake_python, pictures, tmp_path):
