@@ -1,11 +1,13 @@
 """Runs `python -m backend models` and follows its lines. No bpy here."""
 
 import json
+import shutil
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..catalogue.installed import ARRIVING
 from ..faults import Fault
 from ..process.background_task import Report
 from ..process.run_program import InstallCancelled, InstallError, run
@@ -59,10 +61,20 @@ def _lines(
     try:
         run(command, on_line, cancelled, folder=root)
     except InstallCancelled as error:
-        raise Fault(STOPPED) from error
+        raise Fault(_stopped(words)) from error
     except InstallError as error:
         raise Fault(str(told.get("error", "")) or str(error)) from error
     return told
+
+
+def _stopped(words: Sequence[str]) -> str:
+    """What a cancel leaves; a half copied folder goes, for an import begins anew."""
+    if words[0] != "import":
+        return STOPPED
+    models = Path(words[words.index("--models") + 1])
+    for half_copied in (models / ARRIVING).glob("*.import"):
+        shutil.rmtree(half_copied, ignore_errors=True)
+    return "Stopped; what was half copied is removed."
 
 
 def _progress(values: dict) -> tuple[float, str]:
