@@ -12,7 +12,7 @@ from ..faults import Fault
 from ..jobs.job import Job, apply, fail, new_job
 from ..jobs.launch import Launch
 from ..process.backend_process import BackendProcess
-from ..protocol import Cancel, Making, ProtocolError
+from ..protocol import Cancel, Making, ProtocolError, arrays_of
 from .outcomes import INTERRUPTED, NOT_BEGUN, Outcome, told
 from .plan import name_for
 from .requests import Asked
@@ -20,6 +20,7 @@ from .run import Maker, explain
 from .work import Work
 
 MOST = 32  # jobs that are handed over and not ended
+MOST_BYTES = 512 << 20  # of them; the backend refuses more than twice as much, the next one included
 PAUSE_SECONDS = 0.02
 
 
@@ -35,19 +36,21 @@ class Crew:
     @property
     def has_room(self) -> bool:
         """Whether another job may be handed over."""
-        return len(self._jobs) < MOST
+        arrays = (array for job in self._jobs.values() for array in arrays_of(job.request).values())
+        held = sum(memoryview(array.data).nbytes for array in arrays)
+        return len(self._jobs) < MOST and held < MOST_BYTES
 
     def submit(self, request: Making) -> str:
-        """Hands a job over; its name. Raises Fault where there is no backend."""
+        """Hands a job over; its name. Fault where there is no backend, or it does not take the job."""
         if self._process is None:
             self._process = self._launch.start()
         name = uuid.uuid4().hex[:12]
         job = new_job(dataclasses.replace(request, job=name))
-        self._jobs[name] = job
         try:
             self._process.send(job.request)
         except ProtocolError as error:
-            self._jobs[name] = fail(job, "protocol", str(error))
+            job = fail(job, "protocol", str(error))
+        self._jobs[name] = job
         return name
 
     def tick(self) -> list[Job]:

@@ -1,0 +1,53 @@
+"""The crew that hands a batch's jobs to one backend, several at a time."""
+
+import sys
+
+import pytest
+
+from blender_trellis.batch import at_once
+from blender_trellis.batch.at_once import Crew
+from blender_trellis.faults import Fault
+from blender_trellis.process import backend_process
+from blender_trellis.process.backend_process import BackendProcess
+from blender_trellis.protocol import Array, Generate
+
+REQUEST = Generate("", pictures=(Array("u1", (1 << 20,), bytes(1 << 20)),))
+
+
+@pytest.fixture
+def crew(tmp_path):
+    """A crew with a backend that reads nothing."""
+
+    class Launch:
+        def start(self) -> BackendProcess:
+            command = [sys.executable, "-c", "import time; time.sleep(1000)"]
+            process = BackendProcess(command, tmp_path, tmp_path / "log")
+            process.start()
+            return process
+
+    crew = Crew(Launch())
+    yield crew
+    crew._process.kill()
+    crew.close()
+
+
+def test_no_more_is_handed_over_than_the_backend_lets_wait(crew, monkeypatch):
+    monkeypatch.setattr(at_once, "MOST_BYTES", 2 << 20)
+    crew.submit(REQUEST)
+    assert crew.has_room
+    crew.submit(REQUEST)
+    assert not crew.has_room
+
+
+def test_a_job_that_was_not_taken_is_not_waited_for(crew, monkeypatch):
+    monkeypatch.setattr(backend_process, "UNSENT_BYTES", 1 << 20)
+    first = crew.submit(REQUEST)
+    with pytest.raises(Fault, match="does not take"):
+        crew.submit(REQUEST)
+    crew._process.kill()
+    crew._was_there = True
+    ended = []
+    while not ended:
+        ended = crew.tick()
+    assert [job.id for job in ended] == [first]
+    crew.submit(REQUEST)  # with another backend
