@@ -55,6 +55,10 @@ class Journal:
         """Whether an earlier run has noted anything under this name."""
         return name in self._told or name in self._parts
 
+    def failed(self, name: str) -> bool:
+        """Whether the last thing noted under this name is that it could not be made."""
+        return name in self._told and bool(self._told[name].error)
+
     def made(self, name: str, request_hash: str) -> Outcome | None:
         """What was made under this name by an equal request, if all of its files still lie in the folder."""
         for told in (self._told, self._parts):
@@ -73,6 +77,7 @@ class Journal:
 
     def note(self, outcome: Outcome) -> None:
         """Adds a line. Raises Fault where that cannot be written."""
+        self._told[outcome.name] = outcome
         line = json.dumps(line_of(outcome), allow_nan=False).encode("ascii") + b"\n"
         before = os.fstat(self._file.fileno()).st_size
         try:

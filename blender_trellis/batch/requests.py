@@ -47,6 +47,11 @@ def request_for(work: Work, template: Generate, folder: Path) -> Asked:
     return Asked(Vary(**said, shape=work.shape) if work.do == "vary" else _edit(work, said), matrix)
 
 
+def not_made(name: str) -> Fault:
+    """What is told of an object that was to be made of another one."""
+    return Fault(f'"{name}" was not made, from which this was to be made: see why in its own line.')
+
+
 def request_hash(request: Request, *others: object) -> str:
     """Equal for what is asked for in the same way; `others` count too."""
     said = to_json(request)
@@ -99,7 +104,7 @@ def _asset(work: Work, folder: Path) -> tuple[dict[str, Any], np.ndarray | None]
     """What a request says of the asset that it starts from, and of a mesh its matrix."""
     path = work.asset or folder / (name_for(folder, work.of) + SUFFIX)
     if work.of and not path.exists():
-        raise Fault(f'"{work.of}" was not made, from which this was to be made: see why in its own line.')
+        raise not_made(work.of)
     asset = read_asset(path)
     if isinstance(asset, MeshSource):
         return {"arrays": sent(asset.arrays)}, asset.matrix

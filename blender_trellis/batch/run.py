@@ -30,7 +30,7 @@ from .library.asset_library import AssetLibrary
 from .outcomes import Outcome
 from .plan import name_for
 from .progress_bar import ProgressBar
-from .requests import Asked, Request, request_for, request_hash
+from .requests import Asked, Request, not_made, request_for, request_hash
 from .work import Work
 
 log = logging.getLogger(__name__)
@@ -184,8 +184,11 @@ class Maker:
             sys.stderr.write(f"{fault}\n")
 
     def _asked(self, work: Work) -> Asked:
+        folder = self._written.folder
+        if work.of and self._journal.failed(name_for(folder, work.of)):
+            raise not_made(work.of)  # whose latents, if they are there, are those of an earlier run
         with quiet_stdout():
-            return request_for(work, self._template, self._written.folder)
+            return request_for(work, self._template, folder)
 
     def _hash(self, work: Work, request: Request) -> str:
         written = self._written

@@ -226,6 +226,21 @@ def test_variants_of_each_object(fake_python, pictures, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_no_variant_is_made_of_what_an_earlier_run_made(fake_python, pictures, tmp_path, resume):
+    out = tmp_path / "out"
+    arguments = ("--input", pictures(a=b"ball"), "--output", out, "--vary", 1, "--ply")
+    assert run(*arguments).returncode == 0
+    pictures(a=b"bad")
+    assert run(*arguments, *resume).returncode == 2
+    assert [one["error"] for one in lines(out)[-2:]] == [
+        "a.png is no picture.",
+        '"a" was not made, from which this was to be made: see why in its own line.',
+    ]
+    pictures(a=b"ball")
+    assert run(*arguments, "--resume").returncode == 0
+
+
 def test_a_mesh_file_is_varied_at_its_place_and_size(fake_python, pictures, tmp_path):
     """The fake's ball is as wide as what was sent, 4, about the same middle."""
     folder = pictures(a=b"ball")
