@@ -26,9 +26,7 @@ def files_noted(folder: Path) -> frozenset[Path]:
     names: set[str] = set()
     with contextlib.suppress(OSError):  # whoever writes there tells of it
         for report in folder.glob(f"{REPORT}*.jsonl"):
-            names |= {
-                Path(file).name for one in _outcomes(report.read_bytes()).values() for file in one.files
-            }
+            names |= {name for one in _outcomes(report.read_bytes()).values() for name in one.file_names}
     return frozenset(folder.resolve() / name for name in names)
 
 
@@ -72,7 +70,7 @@ class Journal:
     def _stands(self, outcome: Outcome, request_hash: str) -> bool:
         if outcome.error or outcome.request_hash != request_hash or not outcome.files:
             return False
-        paths = [self._path.parent / Path(file).name for file in outcome.files]
+        paths = [self._path.parent / name for name in outcome.file_names]
         return all(os.path.isfile(path) and path.stat().st_size for path in paths)
 
     def note(self, outcome: Outcome) -> None:

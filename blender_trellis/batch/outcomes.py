@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, TextIO, TypeVar
 
 from .plan import Item, Skipped, name_for
@@ -30,6 +30,12 @@ class Outcome:
     model_hash: str = ""
     picture_hash: str = ""
     request_hash: str = ""  # equal for what is asked for in the same way
+
+    @property
+    def file_names(self) -> list[str]:
+        """Of its files without their folder, which may be that of another machine, with Windows too."""
+        paths = ((PureWindowsPath(file), Path(file)) for file in self.files)
+        return [windows.name if windows.drive else own.name for windows, own in paths]
 
 
 ItemT = TypeVar("ItemT", bound=Item)
@@ -129,7 +135,7 @@ def _made(outcomes: Sequence[Outcome]) -> int:
 
 
 def _what(outcome: Outcome) -> str:
-    names = [Path(name).name for name in outcome.files]
+    names = outcome.file_names
     names += [f"{Path(outcome.asset).name} in the asset library"] if outcome.asset else []
     return _one_line(outcome.error or ", ".join(names))
 

@@ -53,8 +53,8 @@ def not_made(name: str) -> Fault:
 
 
 def request_hash(request: Request, *others: object) -> str:
-    """Equal for what is asked for in the same way; `others` count too."""
-    said = to_json(request)
+    """Equal for what is asked for in the same way, on whatever machine; `others` count too."""
+    said = to_json(replace(request, device="auto", memory="auto"))
     kind: type = type(request)
     for name in ("job", array_field(kind)):
         said.pop(name, None)

@@ -165,11 +165,11 @@ class Maker:
         library = self._written.library
         if library is None or library.holds(outcome.asset):
             return True
-        saved = next((path for path in outcome.files if path.endswith(".blend")), None)
+        saved = next((name for name in outcome.file_names if name.endswith(".blend")), None)
         if saved is None:
             return False
         with quiet_stdout():
-            collection = open_asset(self._written.folder / Path(saved).name)
+            collection = open_asset(self._written.folder / saved)
             if collection is None:
                 return False
             outcome.asset = str(library.add(collection, work, request_hash(request)))

@@ -4,13 +4,15 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from blender_trellis.batch.jobs_file import read_jobs
 from blender_trellis.batch.options import request_of
-from blender_trellis.batch.requests import request_for
+from blender_trellis.batch.requests import request_for, request_hash
+from blender_trellis.protocol import Generate
 from blender_trellis.protocol.pictures import PNG
 from scripts import batch
 from tests.waiting import wait_until
@@ -317,3 +319,10 @@ def test_the_background_goes_as_the_batch_says_unless_a_job_says_otherwise(pictu
     template = request_of(batch.parser().parse_args(options), ("mesh",))
     asked = [request_for(work, template, jobs.parent).request for work in read_jobs(jobs)]
     assert [request.background for request in asked] == ["plain", "keep"]
+
+
+def test_another_machine_s_preferences_make_nothing_anew():
+    request = Generate("", prompt="a chair")
+    for other in ({"device": "cuda:1"}, {"memory": "release"}):
+        assert request_hash(replace(request, **other)) == request_hash(request)
+    assert request_hash(replace(request, seed=2)) != request_hash(request)

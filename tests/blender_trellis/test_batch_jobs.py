@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from blender_trellis.batch.jobs_file import read_jobs
-from blender_trellis.batch.journal import Journal
+from blender_trellis.batch.journal import Journal, files_noted
 from blender_trellis.batch.outcomes import Outcome
 from blender_trellis.batch.plan import Item
 from blender_trellis.batch.region_file import region_of
@@ -188,3 +188,20 @@ def test_closed_meshes_are_arrays():
 def test_what_is_no_region_is_a_sentence(said, words):
     with pytest.raises(Fault, match=words):
         region_of(said)
+
+
+def test_a_report_tells_of_files_under_the_paths_of_any_machine(tmp_path):
+    for name in ("a.glb", "back\\slash.glb"):
+        (tmp_path / name).write_bytes(b"mesh")
+    journal = Journal(tmp_path)
+    for name, file in {
+        "a": "P:\\out\\a.glb",
+        "b": "\\\\nas\\out\\a.glb",
+        "c": "/out/back\\slash.glb",
+    }.items():
+        journal.note(Outcome(name, files=[file], request_hash="1"))
+    journal.close()
+    journal = Journal(tmp_path, resume=True)
+    assert all(journal.made(name, "1") for name in "abc")
+    assert files_noted(tmp_path) == {tmp_path / "a.glb", tmp_path / "back\\slash.glb"}
+    journal.close()
