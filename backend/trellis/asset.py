@@ -30,8 +30,8 @@ _LARGEST_OUTLINE = 1024
 class AssetLatents:
     """structure_latent (1, C, r, r, r), feats (L, C) f32 on coords (L, 3) i32 in their sorted order, and the
     voxels that the structure decoder occupied, (R, R, R) bool. Half precision would break the recomputation.
-    guide_hash: of what the asset was made from, "" where that is not known. layers, source, outline: as of a
-    StructuredLatent.
+    guide_hash: of what the asset was made from, "" where that is not known. layers, source, outline, within:
+    as of a StructuredLatent.
     """
 
     structure_latent: Tensor
@@ -45,12 +45,13 @@ class AssetLatents:
     layers: tuple[Layer, ...] = ()
     source: Tensor | None = None
     outline: Outline | None = None
+    within: Tensor | None = None
 
     @property
     def latent(self) -> StructuredLatent:
         """What decoders read of it."""
         return StructuredLatent(
-            self.coords, self.feats, self.resolution, self.layers, self.source, self.outline
+            self.coords, self.feats, self.resolution, self.layers, self.source, self.outline, self.within
         )
 
     def to(self, device: torch.device) -> "AssetLatents":
@@ -67,6 +68,7 @@ class AssetLatents:
             ),
             source=None if self.source is None else self.source.to(device),
             outline=_moved(self.outline, device),
+            within=None if self.within is None else self.within.to(device),
         )
 
 
@@ -95,17 +97,19 @@ def latents_of(outputs: Mapping[str, Any], model: str, model_hash: str, guide_ha
         latent.layers,
         latent.source,
         latent.outline,
+        latent.within,
     )
 
 
 def optional_tensors(latent: StructuredLatent) -> dict[str, Tensor]:
-    """Layers and outlines as they are stored and sent; nothing where there are none."""
-    return _layer_tensors(latent) | _outline_tensors(latent)
+    """Layers, outlines and what lies within, as they are stored and sent; nothing where there are none."""
+    within = {} if latent.within is None else {"within": _bits(latent.within)}
+    return _layer_tensors(latent) | _outline_tensors(latent) | within
 
 
 def with_optional(asset: AssetLatents, tensors: Mapping[str, Tensor]) -> AssetLatents:
     """The asset with what `optional_tensors` made. ValueError that says what does not fit."""
-    return _with_outlines(_with_layers(asset, tensors), tensors)
+    return _with_within(_with_outlines(_with_layers(asset, tensors), tensors), tensors)
 
 
 def _layer_tensors(latent: StructuredLatent) -> dict[str, Tensor]:
@@ -179,12 +183,33 @@ def _with_layers(asset: AssetLatents, tensors: Mapping[str, Tensor]) -> AssetLat
     return replace(asset, layers=layers, source=source)
 
 
+def _with_within(asset: AssetLatents, tensors: Mapping[str, Tensor]) -> AssetLatents:
+    if "within" not in tensors:
+        return asset
+    within = _mask(tensors["within"], asset.resolution)
+    x, y, z = asset.coords.long().unbind(1)
+    _raise_first({"voxels lie within the solid": within[x, y, z].any()})
+    return replace(asset, within=within)
+
+
+def _bits(mask: Tensor) -> Tensor:
+    """A mask (n, n, n) as bits, packed: u8."""
+    return torch.from_numpy(np.packbits(mask.cpu().numpy().ravel()))
+
+
+def _mask(bits: Tensor, side: int) -> Tensor:
+    """What `_bits` packed. ValueError where it is none of that side."""
+    fits = bits.dtype == torch.uint8 and bits.shape == ((side**3 + 7) // 8,)
+    _raise_first({"the structure has another size": not fits})
+    mask = np.unpackbits(bits.numpy(), count=side**3).astype(bool)
+    return torch.from_numpy(mask).reshape((side,) * 3)
+
+
 def write_latents(path: Path, asset: AssetLatents) -> None:
     """One safetensors file, which appears whole or not at all."""
-    bits = np.packbits(asset.occupied.cpu().numpy().ravel())
     tensors = {
         "structure_latent": asset.structure_latent.float(),
-        "occupied": torch.from_numpy(bits),
+        "occupied": _bits(asset.occupied),
         "coords": asset.coords.to(torch.int32),
         "feats": asset.feats.float(),
         **optional_tensors(asset.latent),
@@ -249,7 +274,6 @@ def checked_latents(
     """
     faults = {
         "their resolutions do not fit": not 0 < resolution <= finer <= 1024 or finer % resolution != 0,
-        "the structure has another size": bits.dtype != torch.uint8 or bits.shape != ((finer**3 + 7) // 8,),
         "the structure latent has other axes": structure_latent.ndim != 5,
         "voxels and latents are not equally many": feats.ndim != 2 or coords.shape != (len(feats), 3),
         "there is no voxel": len(coords) == 0,
@@ -261,8 +285,7 @@ def checked_latents(
     _raise_first(
         {"voxels lie outside the grid": outside, "voxels are out of order": (keys.diff() <= 0).any()}
     )
-    occupied = torch.from_numpy(np.unpackbits(bits.numpy(), count=finer**3).astype(bool))
-    occupied = occupied.reshape((finer,) * 3)
+    occupied = _mask(bits, finer)
     return AssetLatents(structure_latent, occupied, coords.int(), feats, resolution, model, model_hash)
 
 

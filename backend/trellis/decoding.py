@@ -96,6 +96,7 @@ class StructuredLatent:
     After edits, voxels that were kept are decoded as they were: source (L, 2) u8 is the number of the layer
     that the shape of each, and its colours, are decoded of; len(layers) is these latents themselves, as all
     are where there is no source. outline: what is decoded of these latents keeps to it, if there is one.
+    within (S, S, S) bool: the voxels inside the solid beside these, where they are not what these enclose.
     """
 
     coords: Tensor
@@ -104,6 +105,7 @@ class StructuredLatent:
     layers: tuple[Layer, ...] = ()
     source: Tensor | None = None
     outline: Outline | None = None
+    within: Tensor | None = None
 
 
 def silent(stage: Stage, done: int, of: int) -> None:

@@ -8,14 +8,13 @@ L voxels · r³ cells of the structure latent · R³ voxels of the structure · 
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from backend.geometry.region import Region
-from backend.lifting.solid_cubes import enclosed_voxels
 from backend.representations.mesh import Mesh
 from backend.representations.mixing import mixed_cubes, mixed_mesh, mixed_values, values_at
 from backend.trellis.asset import AssetLatents
@@ -29,8 +28,13 @@ from backend.trellis.decoding import (
     finish,
     silent,
 )
-from backend.trellis.editing.layers import rows_as_they_were, values_as_they_were, with_history
-from backend.trellis.editing.region import check_masks, grown, masks_of, rows_of, voxels_of
+from backend.trellis.editing.layers import (
+    rows_as_they_were,
+    values_as_they_were,
+    with_history,
+    within_edited,
+)
+from backend.trellis.editing.region import check_masks, grown, masks_of, rows_of
 from backend.trellis.editing.removal import closed, without_region
 from backend.trellis.editing.resampling import check_difference, new_look, new_shape, on_own_shape
 from backend.trellis.editing.settings import Change, EditSettings
@@ -86,8 +90,8 @@ def edit(
     x, y, z = edited.coords.long().unbind(1)
     own = changed[x, y, z]
     edited = with_history(asset, edited, rows, own, settings.mode == "look")
-    yield Output("structured_latent", edited.latent)
-    yield from _decode(change, edited, rows, changed, own)
+    within = yield from _decode(change, edited, rows, changed, own)
+    yield Output("structured_latent", replace(edited.latent, within=within))
 
 
 def _condition(change: Change, guide: Guide) -> Condition:
@@ -111,14 +115,15 @@ def _changed(change: Change, edited: AssetLatents, rows: Tensor) -> Tensor:
 
 def _decode(
     change: Change, edited: AssetLatents, rows: Tensor, changed: Tensor, own: Tensor
-) -> Iterator[Step | Output]:
+) -> Generator[Step | Output, None, Tensor | None]:
     """Outputs of which all but what changed voxels (S, S, S) give is the asset's own; rows (L,) are those of
-    before, own (L,) the edited asset's changed voxels.
+    before, own (L,) the edited asset's changed voxels. Returns what lies within, if a mesh was decoded.
     """
     networks, asset, report = change.networks, change.asset, change.report
     look = change.settings.mode == "look"
     kept = (rows >= 0) & ~own
     new = edited.latent
+    within = asset.within if look else None
     for kind in ROLES:
         if kind not in change.settings.sampling.formats:
             continue
@@ -129,12 +134,9 @@ def _decode(
             mixed = before[rows.clamp_min(0)]
             if after is not None:
                 mixed = mixed_cubes(mixed, after, own, kept, look)
-            was = finish(networks, kind, asset.coords, before, report)
-            inside = [
-                enclosed_voxels(one.coords, held, asset.resolution)
-                for one, held in ((asset, before), (new, mixed))
-            ]
-            within = torch.where(changed, inside[1], inside[0]) & ~voxels_of(edited)
+            was = finish(networks, kind, asset.coords, before, report, within=asset.within)
+            if not look:
+                within = within_edited(networks, asset, before, edited, mixed, changed)
             made = finish(networks, kind, new.coords, mixed, report, within=within)
             assert isinstance(was, Mesh) and isinstance(made, Mesh)
             value, same = mixed_mesh(was, made, changed, look)
@@ -148,6 +150,7 @@ def _decode(
                 value, same = mixed_values(was, made, rows, own, kept, look)
         yield Output(kind, value, kept=same)
         yield Step(STAGES[kind], 1, 1)
+    return within
 
 
 def _derived(seed: int) -> int:

@@ -17,6 +17,7 @@ MESH = ("vertices", "faces", "colors")
 OPTIONAL = (
     ("source", "layer_sizes", "layer_coords", "layer_feats"),  # of an edited asset
     ("outline_alpha", "outline_view"),
+    ("within",),  # of an edited asset that is solid
 )
 LATENTS = ("structure_latent", "occupied", "coords", "feats")
 _DTYPES = {"u1": np.uint8, "i4": np.int32, "f4": np.float32}
@@ -86,7 +87,7 @@ def encoded(request: OfAsset | Encode, networks: Networks, report: Report) -> tu
 
 
 def _optional(request: OfAsset) -> list[str]:
-    """The names of the arrays that hold an asset's layers and outlines."""
+    """The names of the arrays that hold an asset's layers and outlines, and what lies within."""
     names = [name for group in OPTIONAL if group[0] in request.arrays for name in group]
     missing = [name for name in names if name not in request.arrays]
     if missing:

@@ -29,6 +29,7 @@ _LAYERS = {
     "layer_feats": ("F32", 2),
 }
 _OUTLINES = {"outline_alpha": ("U8", 3), "outline_view": ("F32", 2)}
+_SOLID = {"within": ("U8", 1)}
 """What edited assets, and those with their picture's outline, have besides."""
 
 
@@ -44,7 +45,7 @@ def write_latents(path: Path, latents: StoredLatents) -> None:
         }
     }
     pieces, end = [], 0
-    for name, (kind, _) in (_AXES | _LAYERS | _OUTLINES).items():
+    for name, (kind, _) in (_AXES | _LAYERS | _OUTLINES | _SOLID).items():
         if name not in latents.arrays:
             continue
         array = np.ascontiguousarray(latents.arrays[name], _KINDS[kind])
@@ -87,6 +88,7 @@ def _parse(data: bytes) -> StoredLatents:
         raise ValueError("another version")
     wanted = _AXES | (_LAYERS if "source" in header else {})
     wanted |= _OUTLINES if "outline_alpha" in header else {}
+    wanted |= _SOLID if "within" in header else {}
     arrays = {name: _array(data[start:], header[name], *said) for name, said in wanted.items()}
     latents = StoredLatents(
         arrays,
@@ -118,3 +120,5 @@ def _check(latents: StoredLatents) -> None:
     fits = coords.shape == (len(arrays["feats"]), 3) and coords.min() >= 0 and coords.max() < side <= 4096
     if not fits or len(arrays["occupied"]) != (latents.structure_resolution**3 + 7) // 8:
         raise ValueError("the arrays do not fit each other")
+    if "within" in arrays and len(arrays["within"]) != (side**3 + 7) // 8:
+        raise ValueError("the solid has another size")

@@ -87,6 +87,8 @@ def _check_values(result: Result, arrays: Mapping[str, np.ndarray]) -> None:
         _check_range(result, "coords", arrays["coords"], resolution)
         if result.kind != "structured_latent":
             _check_structure(result, len(arrays["occupied"]))
+        elif "within" in arrays and len(arrays["within"]) != (resolution**3 + 7) // 8:
+            raise _fault(result, f"has {len(arrays['within'])} bytes of a solid of resolution {resolution}")
     elif result.kind in ("mesh", "finished_mesh"):
         _check_range(result, "faces", arrays["faces"], len(arrays["vertices"]))
     elif result.kind == "gaussian":

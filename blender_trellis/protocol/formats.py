@@ -101,6 +101,7 @@ BESIDES: dict[str, tuple[Mapping[str, Layout], ...]] = {
             "layer_feats": ("f4", ("M", "C")),
         },
         {"outline_alpha": ("u1", ("O", "S", "S")), "outline_view": ("f4", ("O", 5))},
+        {"within": ("u1", ("B",))},
     ),
     "vertex_colors": ({"texture": ("u1", ("S", "S", 3))},),  # on the coordinates that were sent
     "mesh": ({"kept": ("u1", ("V",))},),
@@ -118,5 +119,6 @@ An edited asset's layers are former latents one after the other; source says whi
 colours of a voxel are decoded of: the number of layers stands for the latents that are there now.
 Outlines of pictures, which what is decoded keeps to, are those of the layers and then of the latents that are
 there now; alpha is 255 all over where there is none. A view is elevation and width in degrees, scale, shift.
+within: of an edited asset that is solid, the bits of the voxels inside it beside its own, packed.
 kept: 1 where a vertex or Gaussian is that of the asset as it was before an edit.
 """

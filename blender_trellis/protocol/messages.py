@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 
 Format = Literal["mesh", "gaussian", "radiance_field"]
 Memory = Literal["auto", "keep", "release"]
@@ -211,8 +211,8 @@ class OfAsset(Sampled):
     """A request that starts from an asset: one that was generated, or any mesh, which is encoded first.
 
     arrays: "structure_latent" f4 (C, r, r, r), "occupied" u1 (the bits of the structure's R³ voxels, packed),
-    "coords" i4 (L, 3) and "feats" f4 (L, C), as results of these kinds hold them, and the layers
-    and outlines that came with them; or "vertices" f4 (V, 3), "faces" i4 (F, 3) and "colors" f4 (V, 3), sRGB
+    "coords" i4 (L, 3) and "feats" f4 (L, C), as results of these kinds hold them, and what these hold
+    besides; or "vertices" f4 (V, 3), "faces" i4 (F, 3) and "colors" f4 (V, 3), sRGB
     in [0, 1]. Pictures are "picture_0", … u1 (bytes,).
     """
 

@@ -27,7 +27,8 @@ PICTURE, GUIDE = "trellis_picture_", "trellis_guide_"  # and a number: the asset
 LAYOUT = {"structure_latent": ("f4", 4), "occupied": ("u1", 1), "coords": ("i4", 2), "feats": ("f4", 2)}
 LAYERS = {"source": ("u1", 2), "layer_sizes": ("i4", 1), "layer_coords": ("i4", 2), "layer_feats": ("f4", 2)}
 OUTLINES = {"outline_alpha": ("u1", 3), "outline_view": ("f4", 2)}
-BESIDES = LAYERS | OUTLINES  # what some assets have, all of either or none
+SOLID = {"within": ("u1", 1)}
+BESIDES = LAYERS | OUTLINES | SOLID  # what some assets have, all of each or none
 MOST_PICTURES = 64
 # What numpy and zipfile raise over bytes that are no whole .npz, and what _check does.
 DAMAGED = (
@@ -102,6 +103,7 @@ def unpacked(stored: bytes) -> StoredLatents:
             *LAYOUT,
             *(LAYERS if "source" in file else ()),
             *(OUTLINES if "outline_alpha" in file else ()),
+            *(SOLID if "within" in file else ()),
         )
         arrays: dict[str, Any] = {name: file[name] for name in names}
     latents = StoredLatents(arrays=arrays, **about)
@@ -123,6 +125,8 @@ def _check(arrays: Arrays, resolution: int, structure_resolution: int) -> None:
         raise ValueError(f"{len(coords)} voxels with {rows} latents in {resolution}³")
     if len(arrays["occupied"]) != (structure_resolution**3 + 7) // 8:
         raise ValueError(f"{len(arrays['occupied'])} bytes of occupancy for {structure_resolution}³")
+    if "within" in arrays and len(arrays["within"]) != (resolution**3 + 7) // 8:
+        raise ValueError(f"{len(arrays['within'])} bytes of a solid in {resolution}³")
 
 
 # ---- pictures ---------------------------------------------------------------------------------------------

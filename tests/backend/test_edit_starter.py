@@ -14,7 +14,7 @@ from unchanged import check_outside, kept_faces, open_edges, outside
 from backend.edit import sampling_of
 from backend.geometry.region import Region, make_box
 from backend.image import cut_out, open_picture
-from backend.trellis.asset import AssetLatents, latents_of
+from backend.trellis.asset import AssetLatents, latents_of, read_latents, write_latents
 from backend.trellis.decoding import StructuredLatent, decode
 from backend.trellis.edit import EditSettings, edit
 from backend.trellis.encode import decode_asset, encode_mesh
@@ -41,7 +41,7 @@ class Chair:
         found = self.networks.folder
         self.sampling = Settings(found.structure_sampler, found.slat_sampler, ("mesh", "gaussian"))
         chair, self.other = (self.condition(name) for name in ("chair.png", "mushroom.png"))
-        whole = latents_of(self.generate(chair, 3), "starter", found.hash)
+        self.whole = whole = latents_of(self.generate(chair, 3), "starter", found.hash)
         top = whole.coords[:, 2] >= 20
         occupied = whole.occupied.clone()
         occupied[:, :, :40] = False
@@ -56,11 +56,13 @@ class Chair:
         sampling, random = replace(self.sampling, formats=()), torch.Generator().manual_seed(seed)
         return outputs_of(generate(self.networks, condition, sampling, random))
 
-    def edit(self, region: Region, formats=("mesh", "gaussian"), **changes) -> dict:
+    def edit(
+        self, region: Region, formats=("mesh", "gaussian"), asset: AssetLatents | None = None, **changes
+    ) -> dict:
         sampling = replace(self.sampling, formats=formats)
         chosen = EditSettings(**({"sampling": sampling, "seed": 11} | changes))
         guide = None if chosen.mode == "remove" else self.other
-        outputs = outputs_of(edit(self.networks, self.asset, guide, region, chosen))
+        outputs = outputs_of(edit(self.networks, asset or self.asset, guide, region, chosen))
         return outputs | {"asset": latents_of(outputs, "starter", self.asset.model_hash)}
 
 
@@ -73,6 +75,16 @@ def chair() -> Chair:
 def edited(chair) -> dict[str, dict]:
     """The chair edited in every mode."""
     return {mode: chair.edit(CORNER, mode=mode) for mode in MODES}
+
+
+@pytest.fixture(scope="module")
+def edited_once(chair, tmp_path_factory) -> tuple[dict, AssetLatents]:
+    """The whole chair edited on its right, and what its file then holds."""
+    right = Region((make_box([0.25, 0, 0.25], [0.3, 1, 0.3]),))
+    first = chair.edit(right, asset=chair.whole)
+    path = tmp_path_factory.mktemp("edited") / "chair.latents.safetensors"
+    write_latents(path, first["asset"])
+    return first, read_latents(path)
 
 
 def test_the_command_line_makes_another_look_from_noise_as_the_add_on_does(chair):
@@ -91,6 +103,17 @@ def test_what_lies_outside_stays_bit_for_bit(chair, edited, mode):
     kept = check_outside(chair.before, chair.asset, CORNER, edited[mode], 2 if mode != "look" else 0)
     assert kept > 5_000
     assert len(open_edges(edited[mode]["mesh"])) <= len(open_edges(chair.before["mesh"]))
+
+
+@pytest.mark.parametrize("mode", ["replace", "look"])
+def test_a_second_edit_leaves_alone_what_lies_outside_of_it(chair, edited_once, mode):
+    """Though a solid reaches across both: of the edited voxels alone it would be filled elsewhere."""
+    first, asset = edited_once
+    left = Region((make_box([-0.25, 0, 0.25], [0.3, 1, 0.3]),))
+    second = chair.edit(left, asset=asset, mode=mode)
+    assert check_outside(first, asset, left, second, 2 if mode == "replace" else 0) > 5_000
+    if mode == "look":
+        assert torch.equal(second["mesh"].vertices, first["mesh"].vertices)
 
 
 def test_decoding_anew_keeps_nothing_outside(chair, edited):

@@ -174,6 +174,19 @@ def test_damaged_latents_are_said(asset, name):
             asset.edit(arrays=less | {name: spoilt})
 
 
+def test_what_lies_within_a_solid_comes_and_goes_with_its_latents(asset):
+    side = asset.known["resolution"]
+    within = np.zeros((side,) * 3, bool)
+    within[0, 0, 0] = True
+    sent = packed(np.packbits(within))
+    told = asset.edit(mode="look", arrays=asset.arrays | {"within": sent})
+    assert told["structured_latent"][1]["within"].tobytes() == sent.data
+    within[tuple(asset.made["voxels"][1]["coords"][0])] = True
+    for damaged in (np.packbits(within), np.packbits(within)[1:]):
+        with pytest.raises(UserError, match="damaged"):
+            asset.edit(mode="look", arrays=asset.arrays | {"within": packed(damaged)})
+
+
 def array_bytes(array: Array) -> int:
     """Of one row."""
     return len(array.data) // array.shape[0]

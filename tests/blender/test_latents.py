@@ -35,6 +35,7 @@ def _latents(rows: int = 200, seed: int = 1) -> StoredLatents:
         "feats": random.normal(size=(rows, 8)).astype(np.float32),
         "outline_alpha": random.integers(0, 256, (1, 128, 128)).astype(np.uint8),
         "outline_view": np.array([[17.5, 37.5, 1.25, 0.0, -0.0625]], np.float32),
+        "within": random.integers(0, 256, RESOLUTION**3 // 8).astype(np.uint8),
     }
     return StoredLatents(arrays, RESOLUTION, 64, "starter", "ab" * 32)
 
@@ -188,6 +189,7 @@ def test_an_asset_without_latents_or_with_damaged_ones_is_a_sentence():
         ("structure_latent", lambda values: values[0]),
         ("outline_alpha", lambda values: values[0]),
         ("outline_view", lambda values: np.full_like(values, np.inf)),
+        ("within", lambda values: values[1:]),
     ],
 )
 def test_latents_that_do_not_fit_together_are_damaged(name, change):

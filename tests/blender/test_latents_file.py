@@ -1,6 +1,7 @@
 """The latents beside an asset's files: the backend's own format, read and written without its library."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ def latents() -> StoredLatents:
         "feats": random.normal(size=(len(coords), 5)).astype(np.float32),
         "outline_alpha": random.integers(0, 255, (1, 16, 16)).astype(np.uint8),
         "outline_view": np.array([[17.5, 37.5, 1.25, 0.0, -0.0625]], np.float32),
+        "within": np.packbits(np.arange(64) == 1),  # where no voxel is
     }
     return StoredLatents(arrays, 4, 8, "starter", "ab" * 32)
 
@@ -57,7 +59,11 @@ def test_what_is_no_such_file_is_a_sentence_that_names_it(tmp_path):
     whole = path.read_bytes()
     spoilt = [whole[:cut] for cut in (0, 5, 9, 60, len(whole) - 1)]
     spoilt += [whole.replace(b'"format": "1"', b'"format": "2"'), whole.replace(b"U8", b"I8")]
-    spoilt += [whole[:-8] + b"\xff" * 8, b"\xff" * 100, b"\x04" + b"\0" * 7 + b"[[[["]
+    view = latents().arrays["outline_view"].tobytes()
+    spoilt += [whole.replace(view, b"\xff" * len(view)), b"\xff" * 100, b"\x04" + b"\0" * 7 + b"[[[["]
+    arrays = latents().arrays | {"within": np.zeros(7, np.uint8)}
+    write_latents(path, replace(latents(), arrays=arrays))
+    spoilt.append(path.read_bytes())
     for data in spoilt:
         path.write_bytes(data)
         with pytest.raises(Fault, match="does not hold the latents of an asset"):

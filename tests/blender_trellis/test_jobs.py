@@ -169,6 +169,11 @@ def with_floats(result: Result, name: str, value: float) -> Result:
     return changed(result, name, data=np.full(shape, value, "<f4").tobytes())
 
 
+def latents(**more: Array) -> Result:
+    arrays = {"coords": Array("i4", (1, 3), bytes(12)), "feats": Array("f4", (1, 8), bytes(32))}
+    return Result("a", "structured_latent", {"resolution": 4}, arrays | more)
+
+
 MESH, SPLATS, VOXELS = failing_backend.mesh("a"), failing_backend.gaussians("a"), failing_backend.voxels("a")
 
 
@@ -194,6 +199,7 @@ def with_kept(result: Result, count: int) -> Result:
 
 
 def test_results_of_edits_say_what_was_kept():
+    assert check_result(latents(within=Array("u1", (8,), bytes(8)))).arrays["within"].tolist() == [0] * 8
     part = check_result(with_kept(MESH, 4))
     assert part.arrays["kept"].tolist() == [0, 0, 0, 0] and part.arrays["keys"].tolist() == [0, 1, 2, 3]
 
@@ -224,6 +230,7 @@ def test_results_of_edits_say_what_was_kept():
             "64 bytes of a structure of resolution 9",
         ),
         (with_kept(MESH, 3), "has kept of u1 (3) instead of u1 (V)"),
+        (latents(within=Array("u1", (7,), bytes(7))), "7 bytes of a solid of resolution 4"),
         (replace(VOXELS, info={"resolution": 32}), "index 32, outside of 0 to 31"),
     ],
 )

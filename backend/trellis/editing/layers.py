@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backend.lifting.solid_cubes import enclosed_voxels
 from backend.representations.mixing import layered_cubes, layered_values, values_at
 from backend.trellis.asset import AssetLatents
-from backend.trellis.decoding import Layer, Report, StructuredLatent, decode, decode_rows
-from backend.trellis.editing.region import rows_of
+from backend.trellis.decoding import ROLES, Layer, Report, StructuredLatent, decode, decode_rows
+from backend.trellis.editing.region import rows_of, voxels_of
 from backend.trellis.networks import Networks
 from blender_trellis.protocol import Format
 
@@ -54,6 +55,27 @@ def rows_as_they_were(networks: Networks, kind: Format, asset: AssetLatents, rep
         rows = found if rows is None else layered_cubes(rows, found, shape, colours)
     assert rows is not None, "every voxel has a source"
     return rows
+
+
+def within_edited(
+    networks: Networks,
+    asset: AssetLatents,
+    before: Tensor,
+    edited: AssetLatents,
+    mixed: Tensor,
+    changed: Tensor,
+) -> Tensor | None:
+    """The voxels (S, S, S) inside the edited solid beside its own, those of before but where voxels changed;
+    None of models without a solid. before, mixed (L, K): the mesh decoder's rows of both.
+    """
+    if not networks.config(ROLES["mesh"]).head.solid:
+        return None
+    was = asset.within
+    if was is None:
+        was = enclosed_voxels(asset.coords, before, asset.resolution)
+    made = enclosed_voxels(edited.coords, mixed, asset.resolution)
+    # Kept, as the voxels alone would not tell it again: both differ where a hollow reaches over the border.
+    return torch.where(changed, made, was) & ~voxels_of(edited)
 
 
 def values_as_they_were(networks: Networks, kind: Format, asset: AssetLatents, report: Report) -> Any:
