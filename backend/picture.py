@@ -10,7 +10,7 @@ from backend.edit import asset_options, open_asset, stem_of
 from backend.errors import UserError
 from backend.files import atomic_path, check_target, make_writable_folder
 from backend.geometry.portrait import portrait
-from backend.trellis.decoding import decode
+from backend.trellis.editing.layers import mesh_as_it_is
 
 
 def main(argv: Sequence[str]) -> int:
@@ -34,7 +34,7 @@ def _draw(options: argparse.Namespace) -> int:
     check_target(target)
     networks, asset = open_asset(options)
     asset = asset.to(networks.device)
-    mesh = decode(networks, "mesh", asset.latent)
+    mesh = mesh_as_it_is(networks, asset)
     if len(mesh.faces) == 0:
         raise UserError("The asset's mesh has no faces, so there is nothing to draw; generate it again.")
     with atomic_path(target) as temporary:

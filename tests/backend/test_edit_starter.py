@@ -12,11 +12,16 @@ from PIL import Image
 from unchanged import check_outside, kept_faces, open_edges, outside
 
 from backend.edit import sampling_of
+from backend.encoding.closing import closing_layer, mesh_solid
+from backend.geometry.portrait import portrait
 from backend.geometry.region import Region, make_box
 from backend.image import cut_out, open_picture
+from backend.picture import main as picture_main
 from backend.trellis.asset import AssetLatents, latents_of, read_latents, write_latents
 from backend.trellis.decoding import StructuredLatent, decode
 from backend.trellis.edit import EditSettings, edit
+from backend.trellis.editing.layers import mesh_as_it_is
+from backend.trellis.editing.region import masks_of
 from backend.trellis.encode import decode_asset, encode_mesh
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
@@ -114,6 +119,24 @@ def test_a_second_edit_leaves_alone_what_lies_outside_of_it(chair, edited_once, 
     assert check_outside(first, asset, left, second, 2 if mode == "replace" else 0) > 5_000
     if mode == "look":
         assert torch.equal(second["mesh"].vertices, first["mesh"].vertices)
+
+
+def test_a_picture_and_a_lid_are_those_of_the_edited_mesh(chair, edited, tmp_path):
+    """What the latents alone decode to is another one."""
+    asset, mesh = (edited["replace"][name] for name in ("asset", "mesh"))
+    own = mesh_as_it_is(chair.networks, asset)
+    assert torch.equal(own.vertices, mesh.vertices) and torch.equal(own.faces, mesh.faces)
+    write_latents(tmp_path / "chair.latents.safetensors", asset)
+    place = ["--output", str(tmp_path), "--device", "cpu", "--precision", "fp32"]
+    assert picture_main([str(tmp_path / "chair.latents.safetensors"), *place]) == 0
+    shown = Image.open(tmp_path / "chair_picture.png")
+    assert np.array_equal(np.asarray(shown), np.asarray(portrait(mesh)))
+    half = Region((make_box([0.25, 0, 0], [0.5, 1, 1]),))
+    taken = masks_of(half, asset, 0).voxels.numpy()
+    lid = chair.edit(half, mode="remove", asset=asset, formats=())["asset"].coords
+    there = np.zeros_like(taken)
+    there[tuple(lid.T.numpy())] = True
+    assert np.array_equal(there & taken, closing_layer(mesh_solid(mesh, asset.resolution), taken))
 
 
 def test_decoding_anew_keeps_nothing_outside(chair, edited):

@@ -10,9 +10,19 @@ import torch
 from torch import Tensor
 
 from backend.lifting.solid_cubes import enclosed_voxels
+from backend.representations.mesh import Mesh
 from backend.representations.mixing import layered_cubes, layered_values, values_at
 from backend.trellis.asset import AssetLatents
-from backend.trellis.decoding import ROLES, Layer, Report, StructuredLatent, decode, decode_rows
+from backend.trellis.decoding import (
+    ROLES,
+    Layer,
+    Report,
+    StructuredLatent,
+    decode,
+    decode_rows,
+    finish,
+    silent,
+)
 from backend.trellis.editing.region import rows_of, voxels_of
 from backend.trellis.networks import Networks
 from blender_trellis.protocol import Format
@@ -44,6 +54,14 @@ def with_history(
         len(used), device=source.device
     )
     return replace(edited, layers=tuple(layers[one] for one in used), source=number[source].to(torch.uint8))
+
+
+def mesh_as_it_is(networks: Networks, asset: AssetLatents, report: Report = silent) -> Mesh:
+    """The asset's own mesh, also where it was edited: each voxel's part decoded of its layer."""
+    rows = rows_as_they_were(networks, "mesh", asset, report)
+    mesh = finish(networks, "mesh", asset.coords, rows, report, within=asset.within)
+    assert isinstance(mesh, Mesh)
+    return mesh
 
 
 def rows_as_they_were(networks: Networks, kind: Format, asset: AssetLatents, report: Report) -> Tensor:

@@ -14,7 +14,7 @@ from backend.lifting.surface import FEATURES
 from backend.representations.mesh import Mesh
 from backend.trellis.asset import AssetLatents
 from backend.trellis.conditioning import Condition
-from backend.trellis.decoding import decode
+from backend.trellis.editing.layers import mesh_as_it_is
 from backend.trellis.editing.region import repeated, voxels_of
 from backend.trellis.editing.resampling import new_look
 from backend.trellis.editing.settings import Change
@@ -32,7 +32,7 @@ def without_region(change: Change) -> tuple[AssetLatents, Mesh | None]:
     if change.settings.close_cut:
         occupied = before.cpu().numpy()
         if is_view_aligned(change.networks.folder):
-            mesh = decode(change.networks, "mesh", asset.latent, change.report)
+            mesh = mesh_as_it_is(change.networks, asset, change.report)
             solid = mesh_solid(mesh, asset.resolution)
         else:
             solid = voxel_solid(occupied)
