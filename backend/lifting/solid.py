@@ -24,6 +24,7 @@ BORDER = 0.5  # what `inside` is where the border most likely lies
 _INSET = 0.5  # voxels; those that a surface crosses are taught as inside, so it lies so much deeper
 _SAMPLED = 0.75  # how much the difference between a sample and the guess counts beside the guess
 _BLUR = 0.8  # voxels
+_SLOPE = 0.25  # of `inside` where the shape is known, a voxel
 _MARGIN = 0.15  # cells; voxels whose middle lies no further within the outline stick out of it
 _SLIVER = -0.02  # cells; voxels that have no corner deeper inside need not be there
 _HOLE = 2  # voxels; half the width of holes in a structure that a solid is made round
@@ -90,16 +91,17 @@ class SolidGuess:
 
     def around(self, occupied: Tensor) -> SolidGuess:
         """The same with a surface through the middle of the outermost of voxels (R, R, R) for its border."""
-        padded = np.pad(occupied.cpu().numpy(), 1 + _HOLE)
-        solid = made_solid(padded, None, _HOLE, 0)
-        within = np.maximum(ndimage.distance_transform_edt(solid) - 1, 0)
-        away = ndimage.distance_transform_edt(~solid) - within
-        middles = torch.from_numpy(away[(slice(_HOLE, -_HOLE),) * 3]).to(self.inside)
         cells = self._cells
-        distance = F.avg_pool3d(middles[None, None], 2, 1) * cells / len(occupied)
+        distance = F.avg_pool3d(_away(occupied, 1).to(self.inside)[None, None], 2, 1) * cells / len(occupied)
         if len(occupied) != cells:
             distance = F.interpolate(distance, (cells + 1,) * 3, mode="trilinear", align_corners=True)
         return replace(self, distance=distance[0, 0])
+
+    def of_asset(self, occupied: Tensor, start: Tensor, outline: Outline | None) -> SolidGuess:
+        """The same with the shape of an asset, of its voxels (R, R, R), structure latent and outline."""
+        given = replace(self, start=start, outline=outline, counted=occupied)
+        away = _away(occupied).to(self.inside) - given._inset * len(occupied) / self._cells
+        return replace(given, inside=(BORDER - _SLOPE * away).clamp(0, 1))
 
     @torch.no_grad()
     def latents(self, coords: Tensor) -> Tensor:
@@ -183,6 +185,16 @@ def _in_groups(changed: Tensor) -> Tensor:
     """Those of the voxels (R, R, R) bool that have at least `_LONE`, themselves among them, within 3³."""
     together = F.avg_pool3d(changed[None, None].float(), 3, 1, 1, divisor_override=1)[0, 0]
     return changed & (together >= _LONE)
+
+
+def _away(occupied: Tensor, margin: int = 0) -> Tensor:
+    """How many voxels each (R, R, R), and so many round them, lies from the outermost of the occupied,
+    negative in what these enclose.
+    """
+    solid = made_solid(np.pad(occupied.cpu().numpy(), margin + _HOLE), None, _HOLE, 0)
+    within = np.maximum(ndimage.distance_transform_edt(solid) - 1, 0)
+    away = ndimage.distance_transform_edt(~solid) - within
+    return torch.from_numpy(away[(slice(_HOLE, -_HOLE),) * 3])
 
 
 def _filled(occupied: Tensor) -> Tensor:

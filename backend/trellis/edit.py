@@ -98,7 +98,10 @@ def _condition(change: Change, guide: Guide) -> Condition:
     condition = condition_on(change.networks, guide, change.settings.seed)
     if change.settings.start == "guide":
         return condition
-    return replace(condition, structure_start=change.asset.structure_latent, latent_start=None, solid=None)
+    asset, solid = change.asset, condition.solid
+    if solid is not None:
+        solid = solid.of_asset(asset.occupied, asset.structure_latent, asset.outline)
+    return replace(condition, structure_start=asset.structure_latent, latent_start=None, solid=solid)
 
 
 def _changed(change: Change, edited: AssetLatents, rows: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from unchanged import check_outside, kept_faces, open_edges, outside
 
 from backend.edit import sampling_of
 from backend.encoding.closing import closing_layer, mesh_solid
+from backend.errors import UserError
 from backend.geometry.portrait import portrait
 from backend.geometry.region import Region, make_box
 from backend.image import cut_out, open_picture
@@ -31,6 +32,7 @@ from backend.trellis.vary import vary
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 CORNER = Region((make_box([0.25, 0, 0.3], [0.5, 1, 0.3], [1, 0, 0.1, 0]),))
 EVERYTHING = Region((make_box([0, 0, 0], [1, 1, 1]),))
+STAGES = ("structure", "latent")
 MODES = ("replace", "add", "look", "remove")
 
 
@@ -175,6 +177,20 @@ def test_the_look_may_start_from_what_is_there(chair):
     after = chair.edit(CORNER, mode="look", start="asset", sampling=sampling)["asset"]
     moved = (after.feats - chair.asset.feats).abs().amax(1)
     assert 0.05 < (moved > 0.1).float().mean() < 0.5
+
+
+def test_a_shape_may_start_from_what_is_there(chair):
+    """What the sample leaves alone is the asset's own, whatever the guide shows."""
+
+    def edited(strength: float) -> AssetLatents:
+        stages = {name: replace(getattr(chair.sampling, name), strength=strength) for name in STAGES}
+        sampling = replace(chair.sampling, formats=(), **stages)
+        return chair.edit(CORNER, start="asset", sampling=sampling)["asset"]
+
+    with pytest.raises(UserError, match="does not differ"):
+        edited(0.001)
+    there, now = ({tuple(c) for c in one.coords.tolist()} for one in (chair.asset, edited(0.3)))
+    assert 0 < len(there ^ now) < 0.1 * len(there)
 
 
 def test_a_region_round_everything_is_plain_generation(chair):

@@ -94,6 +94,10 @@ def test_the_voxels_of_another_shape_say_where_its_surface_is():
     assert distance.shape == (33, 33, 33) and distance[16, 16, 16] < -5
     assert (distance - truth)[truth.abs() < 2].abs().max() < 1.2
     assert (distance - truth)[truth.abs() < 2].abs().mean() < 0.4
+    logits = shell.float() - 0.5
+    own = grey.of_asset(shell, start, None).shaped(logits, logits)
+    assert own.occupied[shell].all()
+    assert (own.distance - truth)[truth.abs() < 2].abs().mean() < 0.4
     coords = torch.unique(torch.argwhere(shell) // 2, dim=0).int()
     with torch.no_grad():
         latents, others = (one.around(shell).latents(coords) for one in (grey, white))

@@ -14,6 +14,7 @@ from torch import Tensor
 from backend.errors import UserError
 from backend.geometry.region import Region
 from backend.trellis.asset import AssetLatents
+from backend.trellis.decoding import Voxels
 from backend.trellis.stages import Settings
 from blender_trellis.protocol import EditMode
 
@@ -59,8 +60,8 @@ def repeated(mask: Tensor, factor: int) -> Tensor:
     return mask
 
 
-def voxels_of(asset: AssetLatents) -> Tensor:
-    """Those of the asset, (S, S, S) bool."""
+def voxels_of(asset: AssetLatents | Voxels) -> Tensor:
+    """Those of the structured latent, (S, S, S) bool."""
     taken = torch.zeros((asset.resolution,) * 3, dtype=torch.bool, device=asset.coords.device)
     x, y, z = asset.coords.long().unbind(1)
     taken[x, y, z] = True

@@ -43,16 +43,20 @@ def new_shape(change: Change, condition: Condition) -> Generator[Step, None, tup
         change.networks, condition, settings.sampling, change.random, change.report, known
     )
     yield Step("decode_sparse_structure", 0, 1)
-    kept = asset.occupied & ~masks.structure
-    voxels = decode_structure(change.networks, latent, change.report, _aligned(condition.solid, kept))
-    found = voxels.occupied
+    solid = _aligned(condition.solid, asset.occupied & ~masks.structure)
+    voxels = decode_structure(change.networks, latent, change.report, solid)
+    found, held = voxels.occupied, voxels_of(voxels)
+    if settings.start == "asset" and solid is not None:
+        # A solid is not read of a latent as the asset's was: what the sample leaves alone stays the asset's.
+        before = decode_structure(change.networks, asset.structure_latent, change.report, solid)
+        found = torch.where(found == before.occupied, asset.occupied, found)
+        held = torch.where(held == voxels_of(before), voxels_of(asset), held)
     if settings.mode == "add":
         found = found | asset.occupied
     occupied = torch.where(masks.structure, found, asset.occupied)
-    inside = voxels_of(asset) if settings.mode == "add" else torch.zeros_like(masks.voxels)
-    for some in (occupied_voxels(occupied.float() - 0.5, asset.resolution), voxels.coords.long()):
-        x, y, z = some.unbind(1)
-        inside[x, y, z] = True
+    inside = held | voxels_of(asset) if settings.mode == "add" else held
+    x, y, z = occupied_voxels(occupied.float() - 0.5, asset.resolution).unbind(1)
+    inside[x, y, z] = True
     coords = torch.argwhere(torch.where(masks.voxels, inside, voxels_of(asset))).int()
     x, y, z = coords.long().unbind(1)
     if settings.mode == "replace" and not masks.voxels[x, y, z].any():
@@ -74,7 +78,7 @@ def on_own_shape(change: Change, condition: Condition) -> Condition:
     """The condition whose solid is the asset's own shape: a guess of the shape has its border elsewhere. Its
     voxels say it where the guide tells of another shape.
     """
-    if condition.solid is None:
+    if condition.solid is None or change.settings.start == "asset":
         return condition
     asset = change.asset
     found = decode_structure(change.networks, asset.structure_latent, change.report, condition.solid)
@@ -99,7 +103,7 @@ def new_look(
         free = free | change.masks.voxels[x, y, z][:, None]
     before = torch.where((rows >= 0)[:, None], asset.feats[rows.clamp_min(0)], mean)
     known = Known((before - mean) / std, free, settings.jumps, change.extra)
-    condition = replace(condition, latent_start=_start(change, edited, known.data, condition))
+    condition = replace(condition, latent_start=_start(change, edited, rows, known.data, condition))
     (sampled,) = yield from sample_latents(
         change.networks, condition, [edited.coords], settings.sampling, change.random, change.report, known
     )
@@ -131,9 +135,15 @@ def _aligned(solid: SolidGuess | None, kept: Tensor) -> SolidGuess | None:
     return replace(solid, outline=None)
 
 
-def _start(change: Change, edited: AssetLatents, before: Tensor, condition: Condition) -> Tensor | None:
-    """Where the normalised latents start, as a grid (1, C, S, S, S)."""
-    start = before if change.settings.start == "asset" else condition.latent_start_at(edited.coords)
+def _start(
+    change: Change, edited: AssetLatents, rows: Tensor, before: Tensor, condition: Condition
+) -> Tensor | None:
+    """Where the normalised latents start, as a grid (1, C, S, S, S); before (L, C) are those of the asset,
+    where it has the voxel: rows (L,).
+    """
+    start = condition.latent_start_at(edited.coords)
+    if change.settings.start == "asset":
+        start = before if start is None else torch.where((rows >= 0)[:, None], before, start)
     if start is None:
         return None
     grid = start.new_zeros(1, start.shape[1], *(edited.resolution,) * 3)
