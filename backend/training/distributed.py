@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -14,6 +15,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from backend.errors import UserError
+
+_PATIENCE = timedelta(days=1)
+"""What processes wait for each other at most: one alone measures and exports between the parts."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,13 @@ class World:
         """Until all are here."""
         if self.size > 1:
             dist.barrier(group=self.control)
+
+    @torch.no_grad()
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Gives every process the values of process 0, in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
         """The mean of all processes' gradients, in place; unused parameters count as 0."""
@@ -83,8 +94,8 @@ def joined_world(device: torch.device) -> Iterator[tuple[World, torch.device]]:
             )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    control = dist.new_group(backend="gloo") if device.type == "cuda" else None
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    control = dist.new_group(backend="gloo", timeout=_PATIENCE) if device.type == "cuda" else None
     try:
         yield World(dist.get_rank(), dist.get_world_size(), control), device
     finally:

@@ -93,6 +93,7 @@ class Trainer:
         self.device = device
         self.world = world
         part.module.to(device)
+        world.share((*part.module.parameters(), *part.module.buffers()))
         self.parameters = [p for p in part.module.parameters() if p.requires_grad]
         self.optimizers = optimizers_of(
             self.parameters, config.learning_rate, config.weight_decay, config.muon

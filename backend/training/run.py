@@ -3,6 +3,7 @@
 Every part keeps its state in the folder, so a run that is stopped goes on where it was.
 """
 
+import hashlib
 import json
 import math
 import time
@@ -39,7 +40,10 @@ class Run:
         """A part as it is before its training; UserError where there is none of that name."""
         if name not in self.parts:
             raise UserError(f"There is no part {name}; choose among {', '.join(self.parts)}.")
-        return self.build(name)
+        seed = hashlib.sha256(f"{self.config(name).seed} {name}".encode()).digest()[:7]
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(int.from_bytes(seed, "big"))  # whatever was drawn and trained before
+            return self.build(name)
 
     def build(self, name: str) -> Part:
         """Makes a part, one of `parts`, on the results of those before it."""

@@ -87,20 +87,30 @@ def test_a_flow_begins_with_the_whole_of_an_initial_models(name, source, tmp_pat
     assert not list((tmp_path / "run").glob("*/*")), "no examples are made before it is trained"
 
 
+def test_the_seed_and_the_name_decide_the_weights_that_a_part_begins_with(source, tmp_path):
+    def weights(seed: int, drawn: int) -> torch.Tensor:
+        torch.manual_seed(drawn)
+        run = StarterRun(tiny_recipe(), ObjectSource(source.entries, seed), tmp_path / "run")
+        return torch.nn.utils.parameters_to_vector(run.part("structure_autoencoder").module.parameters())
+
+    assert torch.equal(weights(1, drawn=1), weights(1, drawn=2))
+    assert not torch.equal(weights(1, drawn=1), weights(2, drawn=1))
+
+
 def test_a_stopped_run_ends_like_one_that_was_not(source, tmp_path):
     recipe = tiny_recipe()
     config = recipe.loops["structure_autoencoder"]
     ends = []
     for folder, stops in (("whole", ()), ("stopped", (2,))):
-        torch.manual_seed(0)
         part = StarterRun(recipe, source, tmp_path / folder).part("structure_autoencoder")
         trainer = Trainer(part, config, tmp_path / folder)
         for step in stops:
             while trainer.step < step:
                 trainer.train_step(part.batch(trainer.step))
             trainer.save()
-            torch.manual_seed(1)  # new weights, to be replaced by the saved ones
             part = StarterRun(recipe, source, tmp_path / folder).part("structure_autoencoder")
+            for parameter in part.module.parameters():  # to be replaced by the saved weights
+                torch.nn.init.zeros_(parameter)
             trainer = Trainer(part, config, tmp_path / folder)
             assert trainer.step == step
         trainer.run()

@@ -19,9 +19,9 @@ class Pair:
     y: Tensor
 
 
-def layer_part(width: int = 4) -> Part[Pair]:
+def layer_part(width: int = 4, seed: int = 3) -> Part[Pair]:
     """A layer that learns from numbered batches and numbered noise."""
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     module = nn.Linear(width, width // 2)
 
     def batch(number: int) -> Pair:
@@ -46,4 +46,5 @@ if __name__ == "__main__":
         # Clocks of different speed, which must not part the processes: only the first one's counts.
         saving = config(save_seconds=0.0 if world.leads else 1e9)
         for until in (0.0, float("inf")):  # stopped after one step, then resumed
-            Trainer(layer_part(), saving, Path(sys.argv[1]), device, world).run(until)
+            part = layer_part(seed=3 + world.rank)  # which begins with the weights of the first process
+            Trainer(part, saving, Path(sys.argv[1]), device, world).run(until)
