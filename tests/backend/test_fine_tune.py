@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_model import write_tiny_encoders
 from tiny_starter import write_tiny_starter
 from training_shapes import cube, save, sphere
@@ -18,6 +18,7 @@ from training_shapes import cube, save, sphere
 from backend.checkpoints.model_folder import open_folder
 from backend.checkpoints.published_models import published_configuration
 from backend.checkpoints.weights import build_model
+from backend.encoding.latent_encoders import weights_of
 from backend.encoding.view_features import voxel_places
 from backend.errors import MissingModel, UserError
 from backend.geometry.mesh_files import Entry, read_catalogue
@@ -26,7 +27,7 @@ from backend.geometry.scene import turned_mesh
 from backend.geometry.views import feature_views, picture_views
 from backend.training.command import main
 from backend.training.fine_tune.captions import read_captions, words_of
-from backend.training.fine_tune.config import FineTuneConfig
+from backend.training.fine_tune.config import FineTuneConfig, checkpoint_of
 from backend.training.fine_tune.prepare import Preparation
 from backend.training.fine_tune.run import FineTuneRun, fine_tune
 from backend.training.flows import (
@@ -109,6 +110,36 @@ def test_a_stopped_run_ends_like_one_that_was_not(teachable, entries, tmp_path):
     for others, changes in ((entries[:0], {}), (entries, {"seed": 5})):
         with pytest.raises(UserError, match="holds a training with"):
             fine_tune(teachable, others, out, CPU, replace(config, **changes))
+
+
+def test_parts_that_are_trained_one_by_one_are_all_in_the_model(teachable, entries, tmp_path):
+    config, out = replace(CONFIG, steps=2, pictures=1), tmp_path / "run"
+    for parts in (("latent_flow",), ("structure_flow",)):
+        taught = fine_tune(teachable, entries, out, CPU, replace(config, parts=parts))
+    for name in ("sparse_structure_flow_model", "slat_flow_model"):
+        before, after = (load_file(one / f"ckpts/{name}.safetensors") for one in (teachable, taught))
+        assert any(not torch.equal(before[key], after[key]) for key in before), name
+    save_file(
+        {key: value + 1 for key, value in before.items()}, teachable / "ckpts/slat_flow_model.safetensors"
+    )
+    with pytest.raises(UserError, match=r"model \(latent_flow\)"):
+        fine_tune(teachable, entries, out, CPU, replace(config, parts=("structure_flow",)))
+
+
+def test_a_part_learns_of_the_encoder_that_was_trained_before_it(entries, tmp_path):
+    model, out = write_tiny_starter(tmp_path / "starter"), tmp_path / "run"
+    config = replace(CONFIG, steps=1, pictures=1, lifting_batch=1, parts=("lifting",))
+    fine_tune(model, entries, out, CPU, config)
+    taught = fine_tune(model, entries, out, CPU, replace(config, parts=("structure_flow",)))
+    learned = load_file(out / "trained_encoder.safetensors")
+    exported = load_file(weights_of(checkpoint_of(open_folder(taught), "lifting")))
+    assert all(torch.equal(learned[key], exported[key]) for key in learned)
+    (record,) = (out / "prepared").glob("*.tokens.safetensors")
+    tokens = load_file(record)["tokens"]
+    preparation = Preparation(open_folder(model), entries, tmp_path / "prepared", CPU, config)
+    preparation.tokens(out / "trained_encoder")
+    (record,) = (tmp_path / "prepared").glob("*.tokens.safetensors")
+    assert torch.equal(tokens, load_file(record)["tokens"])
 
 
 @torch.inference_mode()

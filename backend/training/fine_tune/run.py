@@ -88,15 +88,19 @@ class FineTuneRun(Run):
         self.parts = self.settings.parts_of(self.model)
         make_writable_folder(out)
         super().__init__(out, preparation.device, preparation.world)
+        self._losses = out / "losses.json"
+        known = replace(self.settings, parts=None).parts_of(self.model)
+        # Those that other calls have trained here belong to the same model.
+        self._learned = tuple(one for one in known if one in self.parts or self._has_learned(one))
         checkpoints = {
-            f"model ({name})": digest(weights_of(checkpoint_of(self.model, name)))[:16] for name in self.parts
+            f"model ({name})": digest(weights_of(checkpoint_of(self.model, name)))[:16]
+            for name in self._learned
         }
         objects = "\n".join(sorted(f"{one.name} {_bytes_of(one.path)}" for one in preparation.entries))
         told = f"{len(preparation.entries)} ({hashlib.sha256(objects.encode()).hexdigest()[:8]})"
         claim(out, {**checkpoints, "seed": self.settings.seed, "objects": told}, self.world)
         self.preparation = preparation
-        self._losses = out / "losses.json"
-        self._encoder = out / "trained_encoder" if LIFTING in self.parts else None
+        self._encoder = out / "trained_encoder" if LIFTING in self._learned else None
 
     def build(self, name: str) -> Part:
         """The part with its weights in fp32, and the objects prepared for it."""
@@ -139,7 +143,7 @@ class FineTuneRun(Run):
         )
 
     def is_finished(self, name: str) -> bool:
-        return super().is_finished(name) and "after" in read_json(self._losses).get(name, {})
+        return super().is_finished(name) and self._has_learned(name)
 
     def begin(self, part: Part) -> None:
         losses = read_json(self._losses)
@@ -159,12 +163,16 @@ class FineTuneRun(Run):
         log.info("%s: loss %.4f before, %.4f after", part.name, *losses[part.name].values())
 
     def export(self, folder: Path) -> None:
-        """Writes a folder like the model's, with the trained weights."""
-        paths = {name: checkpoint_of(self.model, name) for name in self.parts}
+        """Writes a folder like the model's, with the weights of all parts that were trained here."""
+        paths = {name: checkpoint_of(self.model, name) for name in self._learned}
         changed = {
             path: self.trained(name, read_model(path, torch.float32)).cpu() for name, path in paths.items()
         }
         export_changed(self.model, changed, self.preparation.entries, folder)
+
+    def _has_learned(self, name: str) -> bool:
+        """Whether a part was trained to an end here, in this call or another."""
+        return self.state(name).is_file() and "after" in read_json(self._losses).get(name, {})
 
     def _is_large(self, name: str) -> bool:
         """Whether the network has more than a hundred million parameters."""
