@@ -1,6 +1,7 @@
 """Regions change and the rest stays, array by array, on the tiny model, where every value counts."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,12 @@ import torch
 import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_model import write_tiny_model
+from tiny_model import write_tiny_encoders, write_tiny_model
 from unchanged import check_outside, kept_faces, open_edges, outside
 
 from backend.edit import asset_options, open_asset
 from backend.edit import main as edit_main
+from backend.encoding.latent_encoders import StructureEncoder
 from backend.errors import UserError
 from backend.generate import main as generate_main
 from backend.geometry.region import Region, make_box, make_closed_mesh
@@ -182,6 +184,21 @@ def test_remove_takes_the_voxels_away(tiny):
     assert torch.equal(after["voxels"].coords, tiny.asset.coords[left])
     assert torch.equal(after["asset"].feats, tiny.asset.feats[left])
     assert not after["asset"].occupied[8:].any()
+
+
+def test_what_is_removed_leaves_the_latent_that_variants_start_from(tiny, tmp_path):
+    folder = tmp_path / "tiny"
+    shutil.copytree(tiny.networks.folder.path, folder)
+    write_tiny_encoders(folder)
+    networks = Networks.open(folder, torch.device("cpu"), torch.float32)
+    removal = EditSettings(tiny.sampling, mode="remove")
+    made = outputs_of(edit(networks, tiny.asset, None, HALF, removal))
+    latent, before = made["structure_latent"][0], tiny.asset.structure_latent[0]
+    encoded = StructureEncoder(networks.folder, networks.device)(made["voxels"].occupied.numpy())
+    half = latent.shape[-1] // 2
+    assert torch.equal(latent[:, half:], encoded[:, half:])
+    assert torch.equal(latent[:, : half - 1], before[:, : half - 1])  # the cells between are grown into
+    assert not torch.equal(latent[:, half:], before[:, half:])
 
 
 def test_a_cut_is_closed_by_one_layer_within_the_region(tiny):

@@ -8,7 +8,8 @@ from PIL import Image
 from torch import Tensor
 
 from backend.encoding.closing import closing_layer, layer_latents, mesh_solid, voxel_solid
-from backend.encoding.latent_encoders import LatentEncoder, is_view_aligned
+from backend.encoding.latent_encoders import LatentEncoder, StructureEncoder, is_view_aligned
+from backend.errors import MissingModel
 from backend.image.crop import PICTURE_SIZE
 from backend.lifting.surface import FEATURES
 from backend.representations.mesh import Mesh
@@ -16,7 +17,7 @@ from backend.trellis.asset import AssetLatents
 from backend.trellis.conditioning import Condition
 from backend.trellis.editing.layers import mesh_as_it_is
 from backend.trellis.editing.region import repeated, voxels_of
-from backend.trellis.editing.resampling import new_look
+from backend.trellis.editing.resampling import free_cells, new_look
 from backend.trellis.editing.settings import Change
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Step
@@ -30,21 +31,35 @@ def without_region(change: Change) -> tuple[AssetLatents, Mesh | None]:
     before = voxels_of(asset)
     lid, mesh = torch.zeros_like(before), None
     if change.settings.close_cut:
-        occupied = before.cpu().numpy()
         if is_view_aligned(change.networks.folder):
             mesh = mesh_as_it_is(change.networks, asset, change.report)
             solid = mesh_solid(mesh, asset.resolution)
         else:
-            solid = voxel_solid(occupied)
+            solid = voxel_solid(before.cpu().numpy())
         lid = torch.from_numpy(closing_layer(solid, masks.voxels.cpu().numpy())).to(before.device)
     finer = repeated(lid, len(asset.occupied) // asset.resolution)
+    occupied = torch.where(masks.structure, finer, asset.occupied)
     return replace(
         asset,
-        occupied=torch.where(masks.structure, finer, asset.occupied),
+        structure_latent=_encoded(change, occupied),
+        occupied=occupied,
         coords=torch.argwhere(torch.where(masks.voxels, lid, before)).int(),
         feats=asset.feats[:0],
         outline=None,
     ), mesh
+
+
+def _encoded(change: Change, occupied: Tensor) -> Tensor:
+    """The structure latent (1, C, r, r, r) of what stays, voxels (R, R, R): as it was but in the region's
+    cells, or variants would bring the rest back. Models that lack the encoder keep it as it was.
+    """
+    before = change.asset.structure_latent
+    try:
+        encoder = StructureEncoder(change.networks.folder, change.networks.device)
+    except MissingModel:
+        return before
+    latent = encoder(occupied.cpu().numpy())[None].to(before)
+    return torch.where(free_cells(change), latent, before)
 
 
 def closed(

@@ -35,10 +35,7 @@ def new_shape(change: Change, condition: Condition) -> Generator[Step, None, tup
     feats yet. With it the condition that tells of the solid that was found.
     """
     asset, masks, settings = change.asset, change.masks, change.settings
-    cells = asset.structure_latent.shape[-1]
-    pooled = F.max_pool3d(masks.structure[None, None].float(), len(asset.occupied) // cells)[0, 0] > 0
-    free = grown(pooled, settings.growth)[None, None]
-    known = Known(asset.structure_latent, free, settings.jumps, change.extra)
+    known = Known(asset.structure_latent, free_cells(change), settings.jumps, change.extra)
     (latent,) = yield from sample_structure(
         change.networks, condition, settings.sampling, change.random, change.report, known
     )
@@ -72,6 +69,13 @@ def new_shape(change: Change, condition: Condition) -> Generator[Step, None, tup
         outline=voxels.outline,
     )
     return edited, replace(condition, solid=voxels.solid)
+
+
+def free_cells(change: Change) -> Tensor:
+    """The cells of the structure latent that may change, (1, 1, r, r, r) bool."""
+    side = len(change.asset.occupied) // change.asset.structure_latent.shape[-1]
+    pooled = F.max_pool3d(change.masks.structure[None, None].float(), side)[0, 0] > 0
+    return grown(pooled, change.settings.growth)[None, None]
 
 
 def on_own_shape(change: Change, condition: Condition) -> Condition:
