@@ -41,7 +41,10 @@ def is_view_aligned(folder: ModelFolder) -> bool:
     """Whether objects stand as the picture shows them, as in the starter, or in a frame of their own."""
     if folder.image_cond_model:
         return "/" in folder.image_cond_model
-    settings = _settings(latent_encoder(folder))
+    try:
+        settings = _settings(latent_encoder(folder))
+    except MissingModel:
+        return False  # as of published text models; those that stand so carry theirs
     return settings is not None and settings["args"].get("in_channels") == FEATURES
 
 

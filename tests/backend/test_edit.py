@@ -201,6 +201,13 @@ def test_what_is_removed_leaves_the_latent_that_variants_start_from(tiny, tmp_pa
     assert not torch.equal(latent[:, half:], before[:, half:])
 
 
+def test_a_text_model_closes_a_cut_without_an_encoder(tiny, text_model):
+    networks = Networks.open(text_model, torch.device("cpu"), torch.float32)
+    removal = EditSettings(replace(tiny.sampling, formats=()), mode="remove")
+    made = outputs_of(edit(networks, tiny.asset, None, HALF, removal))
+    assert made["voxels"].coords[:, 0].max() == 8
+
+
 def test_a_cut_is_closed_by_one_layer_within_the_region(tiny):
     after = tiny.edit(HALF, mode="remove")
     assert after["voxels"].coords[:, 0].max() == 8
