@@ -193,6 +193,14 @@ def test_a_shape_may_start_from_what_is_there(chair):
     assert 0 < len(there ^ now) < 0.1 * len(there)
 
 
+@pytest.mark.parametrize("mode", ["replace", "add"])
+def test_a_region_too_thin_for_the_structure_is_too_small(chair, mode):
+    thin = Region((make_box([0, 0, 20.5 / 32 - 0.5], [0.9, 1, 0.012]),))
+    assert masks_of(thin, chair.asset, 0).voxels.any()
+    with pytest.raises(UserError, match="too small.* 1/32 of the asset wide"):
+        chair.edit(thin, mode=mode, formats=())
+
+
 def test_a_region_round_everything_is_plain_generation(chair):
     plain, after = chair.generate(chair.other, 11), chair.edit(EVERYTHING, formats=())
     for name in ("structure_latent", "occupied", "coords", "feats"):

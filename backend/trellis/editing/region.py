@@ -100,7 +100,9 @@ def check_edit(
 
 def check_masks(masks: Masks, region: Region, asset: AssetLatents, mode: EditMode) -> None:
     """Raises UserError where the region holds nothing to change, or all that there is to remove."""
-    if not masks.voxels.any():
+    # Where the structure is finer, a thin region may hold centres of the other voxels alone.
+    free = masks.structure if mode in ("replace", "add") else masks.voxels
+    if not (masks.voxels.any() and free.any()):
         away = region.distance_to(_centres(asset.coords, asset.resolution))
         low, high = region.bounds()
         if (low > 0.5).any() or (high < -0.5).any():
