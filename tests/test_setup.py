@@ -51,8 +51,12 @@ def test_everything_the_backend_imports_is_asked_for():
     What cuda.in asks for may be missing too, so that only files that are imported on demand may import it;
     and DracoPy, which a sentence asks for where a file is compressed.
     """
-    optional = {"spconv": "spconv_engine.py", "xformers": "xformers_engine.py", "ray": "ray_engine.py"}
-    optional["DracoPy"] = "gltf.py"
+    optional = {
+        "spconv": "spconv_engine.py",
+        "xformers": "xformers_engine.py",
+        "ray": "ray_engine.py",
+        "DracoPy": "gltf.py",
+    }
     wanted = {re.split(r"[=<>\s]", pin)[0] for pin in pins(REQUIREMENTS / "base.in")}
     ours = {"backend", "blender_trellis", "_typeshed", *sys.stdlib_module_names}  # _typeshed: for mypy only
     for file in (ROOT / "backend").rglob("*.py"):

@@ -103,7 +103,7 @@ def latents_of(outputs: Mapping[str, Any], model: str, model_hash: str, guide_ha
 
 def optional_tensors(latent: StructuredLatent) -> dict[str, Tensor]:
     """Layers, outlines and what lies within, as they are stored and sent; nothing where there are none."""
-    within = {} if latent.within is None else {"within": _bits(latent.within)}
+    within = {} if latent.within is None else {"within": packed_bits(latent.within)}
     return _layer_tensors(latent) | _outline_tensors(latent) | within
 
 
@@ -192,13 +192,13 @@ def _with_within(asset: AssetLatents, tensors: Mapping[str, Tensor]) -> AssetLat
     return replace(asset, within=within)
 
 
-def _bits(mask: Tensor) -> Tensor:
+def packed_bits(mask: Tensor) -> Tensor:
     """A mask (n, n, n) as bits, packed: u8."""
     return torch.from_numpy(np.packbits(mask.cpu().numpy().ravel()))
 
 
 def _mask(bits: Tensor, side: int) -> Tensor:
-    """What `_bits` packed. ValueError where it is none of that side."""
+    """What `packed_bits` packed. ValueError where it is none of that side."""
     fits = bits.dtype == torch.uint8 and bits.shape == ((side**3 + 7) // 8,)
     _raise_first({"the structure has another size": not fits})
     mask = np.unpackbits(bits.numpy(), count=side**3).astype(bool)
@@ -209,7 +209,7 @@ def write_latents(path: Path, asset: AssetLatents) -> None:
     """One safetensors file, which appears whole or not at all."""
     tensors = {
         "structure_latent": asset.structure_latent.float(),
-        "occupied": _bits(asset.occupied),
+        "occupied": packed_bits(asset.occupied),
         "coords": asset.coords.to(torch.int32),
         "feats": asset.feats.float(),
         **optional_tensors(asset.latent),

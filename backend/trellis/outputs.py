@@ -10,7 +10,7 @@ from backend.errors import UserError
 from backend.representations.gaussians import Gaussians, stored_values
 from backend.representations.mesh import Mesh, VertexColors
 from backend.representations.radiance_field import RadianceField
-from backend.trellis.asset import optional_tensors
+from backend.trellis.asset import optional_tensors, packed_bits
 from backend.trellis.decoding import StructuredLatent, Voxels
 from backend.trellis.finish import FinishedMesh
 from backend.trellis.finite import require_finite
@@ -22,8 +22,7 @@ def _numpy(tensor: torch.Tensor, dtype: str) -> numpy.ndarray:
 
 
 def voxel_arrays(voxels: Voxels) -> dict[str, numpy.ndarray]:
-    bits = numpy.packbits(voxels.occupied.cpu().numpy().ravel())
-    return {"coords": _numpy(voxels.coords, "<i4"), "occupied": bits}
+    return {"coords": _numpy(voxels.coords, "<i4"), "occupied": packed_bits(voxels.occupied).numpy()}
 
 
 def mesh_arrays(mesh: Mesh) -> dict[str, numpy.ndarray]:

@@ -153,7 +153,7 @@ def show(collection: bpy.types.Collection, kind: str) -> None:
     """
     gather(collection)
     has_finished = part(collection, "finished") is not None
-    for item in _drawn(collection):
+    for item in drawn(collection):
         if item.type == "MESH":
             other = "mesh" if is_gaussian(item) else "gaussian"
             is_raw = has_finished and item.get(PART) == "mesh"
@@ -164,12 +164,12 @@ def show(collection: bpy.types.Collection, kind: str) -> None:
 def shown(collection: bpy.types.Collection) -> str:
     """What `show` was last told, or "" where somebody has hidden all of it."""
     visible = {
-        is_gaussian(item) for item in _drawn(collection) if item.type == "MESH" and not item.hide_viewport
+        is_gaussian(item) for item in drawn(collection) if item.type == "MESH" and not item.hide_viewport
     }
     return {(False,): "mesh", (True,): "gaussian", (False, True): "both"}.get(tuple(sorted(visible)), "")
 
 
-def _drawn(collection: bpy.types.Collection) -> list[bpy.types.Object]:
+def drawn(collection: bpy.types.Collection) -> list[bpy.types.Object]:
     """Of the collection's objects those of an asset, also where they were moved to another collection, and
     Gaussians; others are the artist's own."""
     splats = [item for item in collection.objects if is_gaussian(item)]

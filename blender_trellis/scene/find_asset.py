@@ -165,11 +165,16 @@ def is_edited(item: bpy.types.Object) -> bool:
 
 
 def body(collection: bpy.types.Collection) -> bpy.types.Object | None:
-    """The object by which the asset stands where it stands: what is shown of it, the mesh rather than the
-    Gaussians; of an asset that is hidden the same; None where nothing of it is left.
+    """The object whose place is the asset's: the first of BODIES that is shown, or else that there is; None
+    where nothing is left.
     """
-    bodies = [one for kind in BODIES if (one := part(collection, kind)) is not None]
-    return next((one for one in bodies if not one.hide_viewport), bodies[0] if bodies else None)
+    first = None
+    for kind in BODIES:
+        one = part(collection, kind)  # which may search the whole file
+        if one is not None and not one.hide_viewport:
+            return one
+        first = first or one
+    return first
 
 
 def asset_matrix(collection: bpy.types.Collection) -> Matrix:

@@ -9,10 +9,10 @@ from ..jobs.candidates import of_seeds
 from ..jobs.hindrance import hindrance
 from ..jobs.placement import Placement
 from ..protocol import Generate
-from ..scene.collection import show
+from ..scene.collection import drawn, show
 from ..scene.display.colors import choose_colors
 from ..scene.display.shading import suit_view
-from ..scene.find_asset import asset_of_object, members
+from ..scene.find_asset import asset_of_object
 from ..scene.gaussians.object import is_gaussian
 from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces
 from .properties import SEED_MAX
@@ -104,7 +104,7 @@ class TRELLIS_OT_show(bpy.types.Operator):
         asset = asset_of_object(context.object)
         collections = context.object.users_collection
         for collection in collections if asset is None else {asset, *collections}:
-            splats = [item for item in (*collection.objects, *members(collection)) if is_gaussian(item)]
+            splats = [item for item in drawn(collection) if is_gaussian(item)]
             if splats:
                 show(collection, self.kind)
                 suit_view(context, splats)

@@ -42,9 +42,8 @@ class QueueKeeper:
         self._lock: IO[bytes] | None = None
         self._writer = ThreadPoolExecutor(1, "queue")
         self._left: dict[Path, tuple[KeptJob, ...]] | None = None  # None until it is looked for
-        self._unwritten: dict[
-            str, Callable[[], object]
-        ] = {}  # by the file's name; only the thread changes it
+        # What is to be done, by the file's name; only the thread changes it.
+        self._unwritten: dict[str, Callable[[], object]] = {}
         self._tried = time.monotonic()
         self.fault = ""  # why not all of the queue is written
 
