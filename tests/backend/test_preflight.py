@@ -9,6 +9,7 @@ import torch
 from backend.checkpoints.model_folder import open_folder
 from backend.checkpoints.published_models import published_configuration
 from backend.errors import NotEnoughMemory
+from backend.machine import device
 from backend.machine.memory import available_memory_bytes
 from backend.models.dinov2 import DinoV2, DinoV2Config
 from backend.trellis.networks import Networks
@@ -123,6 +124,12 @@ def test_a_request_that_does_not_fit_is_refused_before_it_begins(tiny_model, mon
     monkeypatch.setattr(check, "available_memory_bytes", lambda: 1000)
     with pytest.raises(NotEnoughMemory, match="needs about .* GB of memory for .*, and 0.0 GB are free"):
         require_memory(networks, FORMATS)
+
+
+def test_what_half_precision_would_need_is_counted_without_a_warning(tiny_model, monkeypatch, caplog):
+    monkeypatch.setattr(device, "_processor_has_bf16", lambda: False)
+    require_memory(Networks.open(tiny_model, torch.device("cpu"), torch.float32), FORMATS)
+    assert caplog.text == ""
 
 
 def test_this_machine_tells_of_its_memory():

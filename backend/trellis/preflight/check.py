@@ -96,7 +96,7 @@ def _need(networks: Networks, formats: tuple[str, ...], voxels: int, dtype: torc
 
 def _half(networks: Networks) -> torch.dtype:
     """What "half" is on the device; 32 bit on a processor that has no other."""
-    return choose_dtype(networks.device, "bf16") if networks.device.type == "cpu" else torch.float16
+    return choose_dtype(networks.device, "auto")
 
 
 def _free(networks: Networks) -> int:
