@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from backend.errors import UserError
+from backend.machine.device import mixed_precision
 from backend.training.data.feeding import Workers, feed, moved
 from backend.training.distributed import ALONE, World
 from backend.training.log import TrainingLog, draw_curves
@@ -34,8 +35,8 @@ Batch = TypeVar("Batch")
 class LoopConfig:
     """How long and how fast one part is trained; `minutes` of 0 leaves the length to `steps`.
 
-    `accumulate` batches make a step. Batches are made by `workers`. The optimiser is AdamW or, for the
-    weights of layers, Muon.
+    `bfloat16` counts where the device computes in it. `accumulate` batches make a step. Batches are made by
+    `workers`. The optimiser is AdamW or, for the weights of layers, Muon.
     """
 
     steps: int = 10_000
@@ -165,7 +166,7 @@ class Trainer:
         numbers: dict[str, Any] = {}
         for number, batch in zip(self._numbers(self.step), batches, strict=False):
             generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+            with mixed_precision(self.device, self.config.bfloat16):
                 loss, numbers = self.part.loss(moved(batch, self.device), generator)
             (loss / len(batches)).backward()
             total += loss.detach() / len(batches)

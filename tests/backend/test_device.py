@@ -7,7 +7,7 @@ import torch
 
 from backend.errors import UserError
 from backend.machine import device
-from backend.machine.device import choose_device, choose_dtype, devices
+from backend.machine.device import choose_device, choose_dtype, devices, mixed_precision
 from backend.trellis.engine import TrellisEngine
 
 CPU = torch.device("cpu")
@@ -47,6 +47,18 @@ def test_bf16_without_its_instructions_becomes_fp32_and_is_said(
     assert choose_dtype(CPU, name) == dtype
     assert ("fp32 is taken" in caplog.text) != native
     assert choose_dtype(torch.device("cuda"), name) == torch.bfloat16
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_mixed_precision_leaves_a_processor_that_only_imitates_bf16_in_fp32(
+    monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    monkeypatch.setattr(device, "_processor_has_bf16", lambda: native)
+    matrix = torch.ones(2, 2)
+    with mixed_precision(CPU):
+        assert (matrix @ matrix).dtype == (torch.bfloat16 if native else torch.float32)
+    with mixed_precision(CPU, wanted=False):
+        assert (matrix @ matrix).dtype == torch.float32
 
 
 def test_the_precision_that_was_taken_is_the_one_reported(

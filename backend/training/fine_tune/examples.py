@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from backend.geometry.mesh_files import Entry, group_weights
+from backend.machine.device import mixed_precision
 from backend.training.data.feeding import moved
 from backend.training.data.records import Records
 from backend.training.encoders import PictureBatch
@@ -81,7 +82,7 @@ def fixed_loss(part: Part, device: torch.device, bfloat16: bool, batches: int = 
     for number in range(_FIRST_FIXED, _FIRST_FIXED + batches):
         generator = torch.Generator().manual_seed(number)
         batch = moved(part.batch(number), device)  # autocast cannot stack fp16 on a processor
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        with mixed_precision(device, bfloat16):
             total += float(part.loss(batch, generator)[0])
     part.module.train(was_training)
     return total / batches

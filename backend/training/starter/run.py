@@ -11,6 +11,7 @@ import torch
 from backend.checkpoints.model_folder import open_folder
 from backend.lifting.aligned_flow import AlignedSLatFlowModel, AlignedStructureFlowModel
 from backend.lifting.image_encoder import LiftingImageEncoder
+from backend.machine.device import mixed_precision
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
 from backend.models.structured_latent_vae import SLatGaussianDecoder
 from backend.training.data.feeding import ONE_THREAD, Workers, moved
@@ -126,7 +127,7 @@ class StarterRun(Run):
 
         @torch.no_grad()
         def examples(batch: ShapeBatch) -> StructureExamples:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
+            with mixed_precision(self.device, config.bfloat16):
                 tokens, aligned = lifting.from_both_sides(pixels(batch.given))
             occupied = batch.occupied
             latents = structure.encode(torch.cat([occupied, occupied.flip(2)])).float()
@@ -155,7 +156,7 @@ class StarterRun(Run):
 
         @torch.no_grad()
         def examples(batch: LookBatch) -> LatentExamples:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
+            with mixed_precision(self.device, config.bfloat16):
                 return look_examples(lifting, self.latents, batch)
 
         module = AlignedSLatFlowModel.from_args(recipe.latent_flow)
