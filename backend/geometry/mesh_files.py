@@ -96,10 +96,16 @@ def load_asset(path: Path, split: bool = False) -> Asset:
 
     split: textured faces are split until the colours of their corners stand for the texture.
     """
+    return load_with_parts(path, split)[0]
+
+
+def load_with_parts(path: Path, split: bool = False) -> tuple[Asset, list[Part]]:
+    """The same, and the file's meshes in the order in which they are joined; of an .npz file none."""
     if not path.is_file():
         raise UserError(f"The mesh {path} does not exist; check the data folder and its manifest.")
     try:
-        asset = _load_npz(path) if path.suffix.lower() == ".npz" else _load_parts(path, split)
+        parts = read_parts(path)
+        asset = _load_npz(path) if path.suffix.lower() == ".npz" else _joined(path, parts, split)
     except _BROKEN as error:
         raise UserError(f"The mesh {path} cannot be read ({error}); export it again as GLB.") from error
     if len(asset.faces) and not 0 <= asset.faces.min() <= asset.faces.max() < len(asset.vertices):
@@ -108,7 +114,7 @@ def load_asset(path: Path, split: bool = False) -> Asset:
         raise UserError(
             f"The mesh {path} has no faces or has broken coordinates; repair it or take it out of the folder."
         )
-    return asset
+    return asset, parts
 
 
 def group_weights(entries: tuple[Entry, ...]) -> np.ndarray:
@@ -182,8 +188,7 @@ def _load_npz(path: Path) -> Asset:
         )
 
 
-def _load_parts(path: Path, split: bool) -> Asset:
-    parts = read_parts(path)
+def _joined(path: Path, parts: list[Part], split: bool) -> Asset:
     if not parts:
         raise UserError(f"The file {path} holds no mesh, only points or nothing; take it out of the folder.")
     splits = split_for_colors(parts) if split else whole(parts)

@@ -12,7 +12,7 @@ import torch
 
 from backend.errors import UserError
 from backend.geometry.files.part import At, Part
-from backend.geometry.mesh_files import Asset, load_asset, read_parts
+from backend.geometry.mesh_files import Asset, load_with_parts
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh, TexturedMesh
 from backend.texturing.splat_views import moved
@@ -48,7 +48,7 @@ def read_mesh(path: Path, own_uv: bool) -> MeshSource:
 
     Raises UserError where it cannot be read, or has no texture coordinates although its own are wanted.
     """
-    asset = load_asset(path)
+    asset, parts = load_with_parts(path)
     # One vertex a place, though a file has several where its texture is cut: no edge is sharp for that. Those
     # without a face say nothing of where the object is.
     used, faces = np.unique(asset.faces, return_inverse=True)
@@ -67,7 +67,6 @@ def read_mesh(path: Path, own_uv: bool) -> MeshSource:
         torch.from_numpy(faces.astype(np.int64)),
         torch.from_numpy(colors),
     )
-    parts = read_parts(path)
     uv = _own_uv(path, asset, parts) if own_uv else None
     return MeshSource(mesh, uv, _OwnColors(parts) if parts else None, size, place)
 

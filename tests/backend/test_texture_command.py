@@ -172,6 +172,12 @@ def test_what_no_picture_shows_keeps_its_own_texture(painted_boxes, tmp_path, ke
     assert same.mean() > 0.9  # all but places at borders of squares
 
 
+def test_a_texture_that_cannot_be_opened_is_told_of_once(ball, tmp_path, caplog):
+    next(tmp_path.glob("*.png")).write_bytes(b"no image")
+    assert main([str(ball), "--output", str(tmp_path / "o"), "--size", "64"]) == 0
+    assert caplog.text.count("cannot be opened") == 1
+
+
 def test_vertices_without_faces_do_not_move_the_picture(picture, tmp_path):
     shape = trimesh.creation.icosphere(3)
     textures = []
