@@ -14,7 +14,7 @@ from PIL import Image
 from backend.errors import UserError
 from backend.files import write_bytes
 from backend.representations.mesh import Mesh, TexturedMesh, vertex_normals
-from backend.representations.sharp_edges import cut_at_sharp_edges, textured_with_sharp_edges
+from backend.representations.sharp_edges import cut_at_sharp_edges
 
 _FLOAT, _UINT = 5126, 5125
 _VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
@@ -56,7 +56,6 @@ def write_textured_glb(path: Path, mesh: TexturedMesh, encoding: str = "png") ->
 
 def textured_glb_bytes(mesh: TexturedMesh, encoding: str = "png") -> bytes:
     """The file's content; a WebP image needs a reader that knows EXT_texture_webp."""
-    mesh = textured_with_sharp_edges(mesh)
     flipped = torch.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], dim=1)
     attributes = {
         "POSITION": to_y_up(mesh.vertices),

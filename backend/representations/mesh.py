@@ -48,11 +48,11 @@ def vertex_normals(mesh: Mesh) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class TexturedMesh:
-    """A mesh cut along the seams of its texture; space and winding as of `Mesh`."""
+    """A mesh cut along the seams of its texture and its sharp edges; space and winding as of `Mesh`."""
 
     vertices: torch.Tensor  # (W, 3) f32
     faces: torch.Tensor  # (F, 3) int64
-    normals: torch.Tensor  # (W, 3) f32 unit, the same on both sides of a seam
+    normals: torch.Tensor  # (W, 3) f32 unit, the same on both sides of a seam that is not sharp
     uv: torch.Tensor  # (W, 2) f32 in [0, 1], origin in the lower left corner of the image
     origin: torch.Tensor  # (W,) int64 the vertex of the uncut mesh that each one is a copy of
     image: np.ndarray  # (S, S, 3) u8 sRGB base colour, the first row on top

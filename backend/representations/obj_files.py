@@ -8,7 +8,6 @@ import numpy as np
 from backend.files import write_bytes
 from backend.representations.glb import image_bytes, to_y_up
 from backend.representations.mesh import TexturedMesh
-from backend.representations.sharp_edges import textured_with_sharp_edges
 
 _MATERIAL = """newmtl texture
 Kd 1 1 1
@@ -21,7 +20,6 @@ map_Kd {image}
 
 def write_obj(path: Path, mesh: TexturedMesh) -> list[Path]:
     """Write NAME.obj, NAME.mtl and NAME.png; the paths of the three."""
-    mesh = textured_with_sharp_edges(mesh)
     material, image = path.with_suffix(".mtl"), path.with_suffix(".png")
     write_bytes(image, image_bytes(mesh.image, "png"))
     described = _MATERIAL.format(roughness=mesh.roughness, metallic=mesh.metallic, image=image.name)

@@ -6,14 +6,13 @@ V vertices · F faces · W vertices after cutting.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from backend.representations.mesh import Mesh, TexturedMesh
+from backend.representations.mesh import Mesh
 
 SHARP_ANGLE = math.radians(50)
 """Edges that are bent more stay sharp; the add-on does the same."""
@@ -73,21 +72,10 @@ def cut_at_sharp_edges(mesh: Mesh) -> tuple[Mesh, torch.Tensor]:
     return Mesh(mesh.vertices.cpu()[source], torch.from_numpy(fans).long(), colors), torch.from_numpy(normals)
 
 
-def textured_with_sharp_edges(mesh: TexturedMesh) -> TexturedMesh:
-    """The same mesh with a vertex for each normal, and normals that break at sharp edges."""
-    faces, origin = mesh.faces.cpu().numpy(), mesh.origin.cpu().numpy()
-    places = np.zeros((int(origin.max()) + 1, 3), np.float32)
-    places[origin] = mesh.vertices.cpu().numpy()
-    fans, normals = sharp_normals(places, origin[faces])
-    keys, first, number = np.unique(
-        faces.astype(np.int64).ravel() << 32 | fans.ravel(), return_index=True, return_inverse=True
-    )
-    source = torch.from_numpy(faces.ravel()[first])
-    return replace(
-        mesh,
-        vertices=mesh.vertices[source],
-        faces=torch.from_numpy(number.reshape(-1, 3)),
-        normals=torch.from_numpy(normals[keys & 0xFFFFFFFF]),
-        uv=mesh.uv[source],
-        origin=mesh.origin[source],
-    )
+def cut_between_fans(faces: np.ndarray, fans: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Faces (F, 3) with a vertex of their own for each fan (F, 3): faces (F, 3), and of their vertices (W,)
+    which ones they are copies of and their fans.
+    """
+    keys = faces.astype(np.int64).ravel() << 32 | fans.ravel()
+    unique, number = np.unique(keys, return_inverse=True)
+    return number.reshape(-1, 3), unique >> 32, unique & 0xFFFFFFFF

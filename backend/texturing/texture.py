@@ -10,8 +10,8 @@ import torch
 
 from backend.errors import UserError
 from backend.representations.gaussians import Gaussians
-from backend.representations.mesh import Mesh, TexturedMesh, vertex_normals
-from backend.representations.sharp_edges import sharp_normals
+from backend.representations.mesh import Mesh, TexturedMesh
+from backend.representations.sharp_edges import cut_between_fans, sharp_normals
 from backend.texturing.kept import Former, as_before
 from backend.texturing.painting import evened, painted, place
 from backend.texturing.projection import PictureView
@@ -66,7 +66,6 @@ def texture_mesh(
         cut = whole(faces, uv)
     report("unwrap", 1, 1)
     report("bake", 0, 2 + len(pictures))
-    normals = vertex_normals(mesh).detach().float().cpu()[torch.from_numpy(cut.origin)]
     # Smooth ones would say of a face at a sharp edge that it turns away from whoever sees it.
     fans, turned = sharp_normals(vertices, faces)
     texels = texels_of(vertices[cut.origin], cut.faces, cut.uv, settings.size, turned, fans)
@@ -92,12 +91,14 @@ def texture_mesh(
     image = image_of(colors, texels)
     report("bake", 2 + len(pictures), 2 + len(pictures))
     roughness, metallic = MATERIALS[settings.material]
+    split, source, fan = cut_between_fans(cut.faces, fans)
+    origin = cut.origin[source]
     return TexturedMesh(
-        vertices=torch.from_numpy(vertices[cut.origin]),
-        faces=torch.from_numpy(cut.faces),
-        normals=normals,
-        uv=torch.from_numpy(cut.uv),
-        origin=torch.from_numpy(cut.origin),
+        vertices=torch.from_numpy(vertices[origin]),
+        faces=torch.from_numpy(split),
+        normals=torch.from_numpy(turned[fan]),
+        uv=torch.from_numpy(cut.uv[source]),
+        origin=torch.from_numpy(origin),
         image=image,
         roughness=roughness,
         metallic=metallic,
