@@ -98,7 +98,7 @@ def test_an_assets_own_picture_is_always_cut_out_as_it_was(settings, picture):
     assert '"background": "plain"' in collection["trellis_parameters"]
     settings.background = "keep"
     assert own_guide(collection).background == "plain"
-    assert finish_request(collection, bpy.context).background == "plain"
+    assert finish_request(collection, "starter", bpy.context).background == "plain"
     start = start_of_asset(read_latents(collection))
     request = vary_request(start, own_guide(collection), 1, None, False, ("mesh",), backend_settings())
     assert request.background == "plain"

@@ -35,8 +35,9 @@ class TRELLIS_OT_finish(bpy.types.Operator):
         collection = asset_to_change(context.object)
         assert collection is not None, "the operator's poll asks for it"
         try:
-            request = finish_request(collection, context)
-            base = fingerprint(read_latents(collection).arrays)
+            latents = read_latents(collection)
+            request = finish_request(collection, latents.model, context)
+            base = fingerprint(latents.arrays)
             session.submit(
                 request, Placement(collection.name, finishes=asset_id(collection), finished_from=base)
             )
@@ -46,15 +47,18 @@ class TRELLIS_OT_finish(bpy.types.Operator):
         return {"FINISHED"}
 
 
-def finish_request(collection: bpy.types.Collection, context: bpy.types.Context) -> Finish:
-    """The message that asks for it, with the asset's raw mesh, Gaussians and own pictures. Raises Fault."""
+def finish_request(collection: bpy.types.Collection, model: str, context: bpy.types.Context) -> Finish:
+    """The message that asks for it, with the asset's raw mesh, Gaussians and own pictures. Raises Fault.
+
+    model: the one that made the asset.
+    """
     item, splats = part(collection, "mesh"), part(collection, "gaussian")
     assert item is not None, "the operator's poll asks for it"
     backend, pictures = backend_settings(), read_pictures(collection)
     arrays = mesh_arrays(item.data) | (gaussian_arrays(splats) if splats is not None else {})
     return Finish(
         job="",
-        model=read_latents(collection).model,
+        model=model,
         device=backend.device,
         precision=backend.precision,
         engine=backend.engine,
