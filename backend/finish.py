@@ -131,7 +131,8 @@ def _finish(
     path: Path, target: Path, settings: FinishSettings, scored: bool
 ) -> tuple[FinishReport, FinishScores | None]:
     check_target(target)
-    asset = load_asset(path)
+    # Vertices hold all colours of the result, and within a budget there may be as many as that takes.
+    asset = load_asset(path, split=settings.faces > 0)
     raw = mesh_of(asset)
     mesh, report = finish_mesh(raw, settings)
     placed = mesh.vertices.double() + torch.tensor(asset.origin, dtype=torch.float64)

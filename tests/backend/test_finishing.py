@@ -21,6 +21,7 @@ from backend.finishing.chain import finish_mesh
 from backend.finishing.closing import close_mesh
 from backend.finishing.report import facts_of
 from backend.finishing.settings import PRESETS, FinishSettings
+from backend.geometry.mesh_files import load_asset
 from backend.measures.finish_scores import finish_scores
 from backend.representations.mesh import Mesh
 from backend.trellis.engine import TrellisEngine
@@ -544,6 +545,24 @@ def test_a_closed_mesh_stays_closed_where_its_texture_is_cut_or_faces_look_inwar
         assert report["before"]["volume"] == pytest.approx(shape.volume, rel=1e-4)
         assert report["after"]["volume"] == pytest.approx(shape.volume, rel=1e-3)
         assert report["steps"][0]["detail"] == "whole already"
+
+
+def test_a_texture_that_corners_do_not_tell_of_is_seen_on_the_vertices(tmp_path):
+    wave = np.cos(np.linspace(0, 4 * np.pi, 256)) * 90 + 128  # the same at all corners
+    image = Image.fromarray(np.broadcast_to(wave[None, :, None], (256, 256, 3)).astype(np.uint8))
+    box = trimesh.creation.box()
+    places = box.vertices[box.faces]
+    up = np.abs(box.face_normals).argmax(axis=1)[:, None]
+    uv = np.stack([np.where(up == 0, places[..., 1], places[..., 0]), places[..., 2]], axis=2) + 0.5
+    material = trimesh.visual.material.PBRMaterial(baseColorTexture=image)
+    visual = trimesh.visual.TextureVisuals(uv=uv.reshape(-1, 2), material=material)
+    faces = np.arange(36).reshape(-1, 3)
+    trimesh.Trimesh(places.reshape(-1, 3), faces, visual=visual, process=False).export(tmp_path / "box.glb")
+    assert main([str(tmp_path / "box.glb"), "--output", str(tmp_path), "--preset", "mobile"]) == 0
+    made = load_asset(tmp_path / "box_finished.glb")
+    front = np.abs(made.vertices[made.faces][..., 1] - 0.5).max(axis=1) < 0.01
+    shown, place = made.corner_colors[front][..., 0], made.vertices[made.faces][front][..., 0]
+    assert np.abs(shown - (np.cos((place + 0.5) * 4 * np.pi) * 90 + 128)).mean() < 16
 
 
 def test_faces_that_are_there_twice_are_closed_as_those_that_are_once():
