@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from backend.checkpoints.eight_bits import packed, unpacked, unscaled
 from backend.checkpoints.find_model import available_models, bundled_models, models_folder
 from backend.checkpoints.model_folder import ModelFolder, open_folder
-from backend.config import config_args, read_json
+from backend.config import config_args, parse_config, read_json
 from backend.errors import UserError
 from backend.files import atomic_path
 from backend.layers.engines import TORCH, Engine
@@ -38,6 +38,7 @@ __all__ = [
     "bundled_models",
     "models_folder",
     "open_folder",
+    "read_config",
     "read_model",
     "write_model",
 ]
@@ -71,10 +72,17 @@ SHOWN = 3
 
 def build_model(name: str, args: dict[str, Any]) -> Published:
     """A freshly initialised module of a published class; UserError on an unknown class or field."""
-    if name not in MODEL_CLASSES:
-        known = ", ".join(sorted(MODEL_CLASSES))
-        raise UserError(f"There is no model class {name}: the JSON file must name one of {known}.")
-    return MODEL_CLASSES[name].from_args(args)
+    return _class_of(name).from_args(args)
+
+
+def read_config(path: Path) -> Any:
+    """The configuration of the checkpoint `path`.json, without its weights; UserError as `read_model`."""
+    described = path.with_name(path.name + ".json")
+    name, args = _read_settings(described)
+    try:
+        return parse_config(_class_of(name).Config, args, name)
+    except UserError as error:
+        raise UserError(f"{described}: {error}") from error
 
 
 def read_model(
@@ -102,6 +110,13 @@ def read_model(
     state = {key: tensors[key].to(device, value.dtype) for key, value in expected.items()}
     model.load_state_dict(state, assign=True)
     return model.eval()
+
+
+def _class_of(name: str) -> type[Published]:
+    if name not in MODEL_CLASSES:
+        known = ", ".join(sorted(MODEL_CLASSES))
+        raise UserError(f"There is no model class {name}: the JSON file must name one of {known}.")
+    return MODEL_CLASSES[name]
 
 
 def _empty_model(

@@ -120,15 +120,17 @@ def _decode(
     change: Change, edited: AssetLatents, rows: Tensor, changed: Tensor, own: Tensor
 ) -> Generator[Step | Output, None, Tensor | None]:
     """Outputs of which all but what changed voxels (S, S, S) give is the asset's own; rows (L,) are those of
-    before, own (L,) the edited asset's changed voxels. Returns what lies within, if a mesh was decoded.
+    before, own (L,) the edited asset's changed voxels. Returns what lies within, which the mesh decoder tells
+    also where no mesh is asked for: later edits are to find the solid as it is now.
     """
     networks, asset, report = change.networks, change.asset, change.report
     look = change.settings.mode == "look"
     kept = (rows >= 0) & ~own
     new = edited.latent
     within = asset.within if look else None
+    formats = change.settings.sampling.formats
     for kind in ROLES:
-        if kind not in change.settings.sampling.formats:
+        if kind not in formats and (kind != "mesh" or look or not networks.is_solid()):
             continue
         yield Step(STAGES[kind], 0, 1)
         after = None if kept.all() else decode_rows(networks, kind, new, report)
@@ -137,9 +139,11 @@ def _decode(
             mixed = before[rows.clamp_min(0)]
             if after is not None:
                 mixed = mixed_cubes(mixed, after, own, kept, look)
-            was = finish(networks, kind, asset.coords, before, report, within=asset.within)
             if not look:
                 within = within_edited(networks, asset, before, edited, mixed, changed)
+            if kind not in formats:
+                continue
+            was = finish(networks, kind, asset.coords, before, report, within=asset.within)
             made = finish(networks, kind, new.coords, mixed, report, within=within)
             assert isinstance(was, Mesh) and isinstance(made, Mesh)
             value, same = mixed_mesh(was, made, changed, look)

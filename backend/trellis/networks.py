@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from backend.checkpoints.weights import ModelFolder, open_folder, read_model
+from backend.checkpoints.weights import ModelFolder, open_folder, read_config, read_model
 from backend.errors import MissingModel
 from backend.layers.engines import TORCH, Engine, choose_engine
 from backend.trellis.conditioning import Conditioner, load_conditioner
@@ -60,8 +60,13 @@ class Networks:
         return self._load(role, self.device).to(self.device)
 
     def config(self, role: str) -> Any:
-        """The configuration of a role's network, which need not come to the device for it."""
-        return self._load(role, torch.device("cpu")).config
+        """The configuration of a role's network, whose weights need not be read for it."""
+        return self._loaded[role].config if role in self._loaded else read_config(self._checkpoint(role))
+
+    def is_solid(self) -> bool:
+        """Whether the model has a mesh decoder to which what voxels enclose is inside."""
+        role = "slat_decoder_mesh"
+        return (role in self._loaded or role in self.folder.models) and self.config(role).head.solid
 
     def resident_bytes(self) -> int:
         """Of the weights that lie on the device now and can leave it, or need not come again."""
@@ -72,13 +77,15 @@ class Networks:
 
     def _load(self, role: str, device: torch.device) -> nn.Module:
         if role not in self._loaded:
-            if role not in self.folder.models:
-                raise MissingModel(
-                    f"The model {self.folder.name} has no {role}; choose other formats or another model."
-                )
-            path = self.folder.models[role]
-            self._loaded[role] = read_model(path, self.dtype, device, self.engine)
+            self._loaded[role] = read_model(self._checkpoint(role), self.dtype, device, self.engine)
         return self._loaded[role]
+
+    def _checkpoint(self, role: str) -> Path:
+        if role not in self.folder.models:
+            raise MissingModel(
+                f"The model {self.folder.name} has no {role}; choose other formats or another model."
+            )
+        return self.folder.models[role]
 
     @property
     def conditioner(self) -> Conditioner:

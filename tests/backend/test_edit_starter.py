@@ -123,6 +123,13 @@ def test_a_second_edit_leaves_alone_what_lies_outside_of_it(chair, edited_once, 
         assert torch.equal(second["mesh"].vertices, first["mesh"].vertices)
 
 
+def test_an_edit_without_a_mesh_keeps_what_lies_within(chair, edited):
+    """Of which a later edit makes its mesh."""
+    splats = chair.edit(CORNER, formats=("gaussian",))
+    assert "mesh" not in splats and edited["replace"]["asset"].within.any()
+    assert torch.equal(splats["asset"].within, edited["replace"]["asset"].within)
+
+
 def test_a_picture_and_a_lid_are_those_of_the_edited_mesh(chair, edited, tmp_path):
     """What the latents alone decode to is another one."""
     asset, mesh = (edited["replace"][name] for name in ("asset", "mesh"))

@@ -14,7 +14,6 @@ from backend.representations.mesh import Mesh
 from backend.representations.mixing import layered_cubes, layered_values, values_at
 from backend.trellis.asset import AssetLatents
 from backend.trellis.decoding import (
-    ROLES,
     Layer,
     Report,
     StructuredLatent,
@@ -86,7 +85,7 @@ def within_edited(
     """The voxels (S, S, S) inside the edited solid beside its own, those of before but where voxels changed;
     None of models without a solid. before, mixed (L, K): the mesh decoder's rows of both.
     """
-    if not networks.config(ROLES["mesh"]).head.solid:
+    if not networks.is_solid():
         return None
     was = asset.within
     if was is None:
