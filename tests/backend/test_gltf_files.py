@@ -69,6 +69,7 @@ def test_names_of_files_may_be_encoded(tmp_path, name):
     [
         ("KHR_texture_basisu", "KTX2 images.*export them as PNG"),
         ("EXT_meshopt_compression", "meshopt; export it uncompressed"),
+        ("KHR_meshopt_compression", "meshopt; export it uncompressed"),
         ("NOBODY_knows", "needs NOBODY_knows of glTF.*export it without"),
     ],
 )
@@ -83,6 +84,25 @@ def test_images_of_newer_formats_are_read(tmp_path, form):
     name = f"EXT_texture_{form.lower()}"
     arguments = textured(uri="t", textures=[{"extensions": {name: {"source": 0}}}], extensionsRequired=[name])
     assert np.abs(read(tmp_path / "a.glb", **arguments).corner_colors.astype(int) - RED).max() < 8
+
+
+def test_what_stands_for_a_compressed_buffer_is_not_read(tmp_path):
+    """Though the file says that it can be read without meshopt."""
+    buffers = [{"byteLength": 60, "extensions": {"EXT_meshopt_compression": {"fallback": True}}}]
+    with pytest.raises(UserError, match="meshopt; export it uncompressed"):
+        read(tmp_path / "a.glb", **textured(buffers=buffers, extensionsUsed=["EXT_meshopt_compression"]))
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_a_ktx2_image_is_named_where_there_is_no_other(tmp_path, caplog, other):
+    (tmp_path / "t.ktx2").write_bytes(b"\xabKTX 20\xbb\r\n\x1a\n" + bytes(100))
+    (tmp_path / "t.png").write_bytes(png())
+    texture = {"extensions": {"KHR_texture_basisu": {"source": 1}}} | ({"source": 0} if other else {})
+    images = [{"uri": "t.png"}, {"uri": "t.ktx2"}]
+    found = read(tmp_path / "a.glb", **textured(textures=[texture], images=images)).corner_colors[0].tolist()
+    assert found == ([RED, GREEN, BLUE] if other else [[255] * 3] * 3)
+    assert ("t.ktx2 of" in caplog.text) != other
+    assert other or "KTX2 image, which is not read: export it as PNG" in caplog.text
 
 
 @pytest.mark.parametrize("content", [None, b"no image"])

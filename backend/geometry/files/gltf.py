@@ -17,7 +17,8 @@ from backend.geometry.files.part import At, Part, from_above
 from backend.geometry.files.texture import Texture
 
 _SPECULAR, _TRANSFORM = "KHR_materials_pbrSpecularGlossiness", "KHR_texture_transform"
-_DRACO, _MESHOPT = "KHR_draco_mesh_compression", "EXT_meshopt_compression"
+_DRACO = "KHR_draco_mesh_compression"
+_MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 _INSTANCES = "EXT_mesh_gpu_instancing"
 _READ = {_DRACO, _TRANSFORM, _INSTANCES, "KHR_mesh_quantization", "EXT_texture_webp", "EXT_texture_avif"}
 # Those say nothing of shape or base colour.
@@ -31,7 +32,7 @@ def read_gltf(path: Path) -> list[Part]:
     Raises UserError for a compression or another extension that it needs and that is not read.
     """
     document = Document.open(path)
-    _check_extensions(path, document.json.get("extensionsRequired", []))
+    _check_extensions(path, document.json)
     meshes, nodes = document.json.get("meshes", []), document.json.get("nodes", [])
     shapes: dict[tuple[int, int], Part | None] = {}
     parts = []
@@ -52,12 +53,15 @@ def read_gltf(path: Path) -> list[Part]:
     return parts
 
 
-def _check_extensions(path: Path, required: list[str]) -> None:
+def _check_extensions(path: Path, stored: dict[str, Any]) -> None:
+    required = stored.get("extensionsRequired", [])
     if _DRACO in required and importlib.util.find_spec("DracoPy") is None:
         raise UserError(
             f"The mesh {path} is compressed with Draco; install the package DracoPy or export it plain."
         )
-    if _MESHOPT in required:
+    lent = (one.get("extensions", {}) for one in stored.get("buffers", []) if "uri" not in one)
+    # A buffer that stands for what is unpacked has no bytes, and those of another would be read for them.
+    if {*required, *(name for one in lent for name in one)} & {*_MESHOPT}:
         raise UserError(f"The mesh {path} is compressed with meshopt; export it uncompressed.")
     if "KHR_texture_basisu" in required:
         raise UserError(f"The textures of {path} are KTX2 images, which are not read; export them as PNG.")

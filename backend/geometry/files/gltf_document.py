@@ -19,6 +19,8 @@ _KINDS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126:
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 _IMAGES = ("EXT_texture_webp", "EXT_texture_avif")
 """Extensions of textures that name another image, which Pillow opens."""
+_KTX2 = "KHR_texture_basisu"
+"""The same, which is read of none; where a texture has no other image, this one is named."""
 
 
 @dataclass
@@ -74,7 +76,8 @@ class Document:
         """The image of a texture and how it goes on; None, after a warning, where it cannot be opened."""
         texture = self.json["textures"][number]
         extensions = texture.get("extensions", {})
-        sources = [*(extensions.get(name, {}).get("source") for name in _IMAGES), texture.get("source")]
+        sources = [extensions.get(name, {}).get("source") for name in (*_IMAGES, _KTX2)]
+        sources.insert(len(_IMAGES), texture.get("source"))
         source = next((one for one in sources if one is not None), -1)
         if source not in self._textures:
             image = self.json["images"][source] if source >= 0 else {}

@@ -61,6 +61,8 @@ def open_texture(read: Callable[[], bytes], name: str, path: Path) -> Texture | 
 
 
 def _texels(data: bytes) -> np.ndarray:
+    if data.startswith(b"\xabKTX 20"):
+        raise ValueError("it is a KTX2 image, which is not read: export it as PNG")
     large = next((kind for start, kind in _LARGE.items() if data.startswith(start)), None)
     with (large or Image.open)(io.BytesIO(data)) as image:
         if image.width * image.height > _MOST_TEXELS:
