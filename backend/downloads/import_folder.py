@@ -16,7 +16,7 @@ from backend.downloads.install import MARGIN_BYTES, Amount, OnAmount
 from backend.errors import UserError
 from backend.machine.hub_cache import refuse_partial, repository_name, snapshots
 from blender_trellis.catalogue.entries import Entry, find_entry
-from blender_trellis.catalogue.installed import ARRIVING
+from blender_trellis.catalogue.installed import ARRIVING, HALF_COPIED
 
 _CHUNK = 1 << 24
 
@@ -89,7 +89,8 @@ def _sources(folder: Path, among: tuple[Entry, ...]) -> Iterator[Source]:
 
 def _take(source: Source, models: Path, link: bool, done: int, total: int, on_amount: OnAmount) -> int:
     """Bring one to its place; how many bytes are done then."""
-    place, arriving = models / source.place, models / ARRIVING / f"{Path(source.place).name}.import"
+    place, arriving = models / source.place, models / ARRIVING / f"{Path(source.place).name}{HALF_COPIED}"
+    on_amount(Amount(source.place, "", done, total))  # whoever ends this process knows what to take away
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         if link:

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 RECORD = ".trellis-download.json"
 ARRIVING = ".arriving"
 """The folder beside the models in which downloads grow; nothing in it is ever taken for a model."""
+HALF_COPIED = ".import"
+"""The end of the names in it of what is being copied from a folder."""
 
 Where = Literal["bundled", "folder", "cache", "arriving", "incomplete", "absent"]
 

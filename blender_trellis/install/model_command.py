@@ -3,11 +3,11 @@
 import json
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..catalogue.installed import ARRIVING
+from ..catalogue.installed import ARRIVING, HALF_COPIED
 from ..faults import Fault
 from ..process.background_task import Report
 from ..process.run_program import InstallCancelled, InstallError, run
@@ -61,19 +61,19 @@ def _lines(
     try:
         run(command, on_line, cancelled, folder=root)
     except InstallCancelled as error:
-        raise Fault(_stopped(words)) from error
+        raise Fault(_stopped(words, told)) from error
     except InstallError as error:
         raise Fault(str(told.get("error", "")) or str(error)) from error
     return told
 
 
-def _stopped(words: Sequence[str]) -> str:
-    """What a cancel leaves; a half copied folder goes, for an import begins anew."""
+def _stopped(words: Sequence[str], told: Mapping[str, object]) -> str:
+    """What a cancel leaves; the half copied folder goes, for an import begins anew, but no other import's."""
     if words[0] != "import":
         return STOPPED
-    models = Path(words[words.index("--models") + 1])
-    for half_copied in (models / ARRIVING).glob("*.import"):
-        shutil.rmtree(half_copied, ignore_errors=True)
+    if "name" in told:
+        arriving = Path(words[words.index("--models") + 1]) / ARRIVING
+        shutil.rmtree(arriving / f"{Path(str(told['name'])).name}{HALF_COPIED}", ignore_errors=True)
     return "Stopped; what was half copied is removed."
 
 

@@ -38,6 +38,18 @@ def test_a_folder_is_copied_and_can_be_used(tiny_model, models):
         take(tiny_model, models)
 
 
+def test_what_is_copied_is_named_before_anything_of_it_lies_there(tiny_model, models):
+    seen = []
+    import_folder(
+        tiny_model,
+        models,
+        entries(),
+        False,
+        lambda amount: seen.append((amount.name, (models / ARRIVING / "tiny.import").exists())),
+    )
+    assert seen[0] == ("tiny", False) and seen[-1] == ("tiny", True)
+
+
 def test_the_folder_in_which_one_stands_has_its_own_name(tiny_model, models, monkeypatch):
     monkeypatch.chdir(tiny_model)
     assert take(Path("."), models)[0] == ["tiny"]

@@ -12,13 +12,16 @@ from blender_trellis.install.model_command import STOPPED, run_models
 @pytest.mark.parametrize(
     ("word", "sentence", "left"),
     [
-        ("import", "Stopped; what was half copied is removed.", ["other"]),
-        ("download", STOPPED, ["other", "small.import"]),
+        ("import", "Stopped; what was half copied is removed.", ["another.import", "other"]),
+        ("download", STOPPED, ["another.import", "other", "small.import"]),
     ],
 )
-def test_a_cancelled_import_leaves_nothing(tmp_path: Path, word: str, sentence: str, left: list[str]) -> None:
+def test_a_cancelled_import_takes_away_what_is_its_own(
+    tmp_path: Path, word: str, sentence: str, left: list[str]
+) -> None:
     python, models = tmp_path / "python", tmp_path / "models"
-    (models / ".arriving" / "other").mkdir(parents=True)
+    for name in ("other", "another.import"):
+        (models / ".arriving" / name).mkdir(parents=True)
     python.write_text(
         f"#!/bin/sh\nmkdir {models}/.arriving/small.import\n"
         'echo \'{"name": "small", "file": "a", "done": 1, "total": 2}\'\nexec sleep 100\n'
