@@ -11,12 +11,13 @@ EVERYTHING = (
 )
 
 
-def why_not(mask: np.ndarray, own: np.ndarray, count: int, mode: EditMode) -> str:
+def why_not(mask: np.ndarray, own: np.ndarray, count: int, mode: EditMode, has_structure: bool = True) -> str:
     """Why a region cannot be regenerated, "" where it can.
 
     mask, own (R, R, R): the voxels of the region, and those that the asset fills, `count` in all.
+    has_structure: whether the region holds voxels of the structure too, as `holds_structure` tells.
     """
-    if not mask.any():
+    if not mask.any() or (mode in ("replace", "add") and not has_structure):
         return (
             "The region holds no voxel: make it at least "
             f"1/{len(mask)} of the asset's space wide, and move it onto or beside the asset."

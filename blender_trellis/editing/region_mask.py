@@ -46,6 +46,16 @@ class RegionShape:
         return np.maximum(-0.5 - joined.max(axis=0), 0) - np.maximum(joined.min(axis=0) - 0.5, 0)
 
 
+def holds_structure(shape: RegionShape, mask: np.ndarray, resolution: int) -> bool:
+    """Whether the shape can change within voxels `mask` (R, R, R): where the structure's are finer, a thin
+    region may hold centres of none of those.
+    """
+    finer = mask
+    for axis in range(3):
+        finer = finer.repeat(resolution // len(mask), axis=axis)
+    return bool(finer.any() if resolution == len(mask) else (finer & shape.mask(resolution)).any())
+
+
 def inverted(matrix: np.ndarray) -> np.ndarray:
     """The inverse of an affine matrix (4, 4). Without LAPACK, whose threads take longer to start."""
     x, y, z = matrix[:3, :3].T

@@ -5,7 +5,7 @@ import pytest
 
 from backend.geometry import region as of_backend
 from blender_trellis.editing.region_check import EVERYTHING, NOTHING_LEFT, NOTHING_THERE, why_not
-from blender_trellis.editing.region_mask import ClosedMesh, RegionShape, is_closed
+from blender_trellis.editing.region_mask import ClosedMesh, RegionShape, holds_structure, is_closed
 from blender_trellis.editing.voxel_cubes import grid_corners, visible_sides
 
 CUBE = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
@@ -72,6 +72,22 @@ def test_the_drawn_sides_enclose_the_voxels():
     np.testing.assert_allclose(volume, taken.sum() / 6**3, rtol=1e-5)
     padded = np.pad(taken, 1)
     assert sides == sum(np.abs(np.diff(padded.astype(int), axis=axis)).sum() for axis in range(3))
+
+
+def test_a_region_between_the_centres_of_a_finer_structure_changes_no_shape():
+    shape = RegionShape((np.diag([0.004, 0.2, 0.2, 1.0]),))  # round x = 0
+    assert not shape.mask(32).any()
+    matrix = shape.boxes[0].copy()
+    matrix[0, 3] = 0.5 / 32  # where the coarse voxels have their centres, and the fine ones a side
+    shape = RegionShape((matrix,))
+    mask, own = shape.mask(32), np.zeros((32,) * 3, bool)
+    own[mask] = True
+    assert mask.any() and holds_structure(shape, mask, 32) and not holds_structure(shape, mask, 64)
+    for mode in ("replace", "add"):
+        assert "1/32 of the asset's space" in why_not(mask, own, 10**4, mode, has_structure=False)
+    assert why_not(mask, own, 10**4, "look", has_structure=False) == ""
+    matrix[0, 0] = 0.02
+    assert holds_structure(shape, shape.mask(32), 64)
 
 
 def test_each_region_that_cannot_be_regenerated_has_its_sentence():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from ...editing.region_mask import RegionShape
+from ...editing.region_mask import RegionShape, holds_structure
 from ...editing.region_objects import asset_of, read_region, regions_of, shape_of
 from ...faults import Fault
 from ...scene.asset import StoredLatents
@@ -25,6 +25,7 @@ class Taken:
     latents: StoredLatents
     mask: np.ndarray  # (R, R, R) every voxel in the region, whether the asset fills it or not
     own: np.ndarray  # (R, R, R) those that the asset fills
+    has_structure: bool  # whether the shape can change there
 
 
 class _Memory:
@@ -103,7 +104,8 @@ def _take(shape: RegionShape, latents: StoredLatents) -> Taken:
     mask = shape.mask(latents.resolution)
     filled = np.zeros_like(mask)
     filled[tuple(latents.arrays["coords"].T)] = True
-    return Taken(shape, latents, mask, mask & filled)
+    has_structure = holds_structure(shape, mask, latents.structure_resolution)
+    return Taken(shape, latents, mask, mask & filled, has_structure)
 
 
 def _draw() -> None:

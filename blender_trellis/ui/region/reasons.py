@@ -58,7 +58,8 @@ def _why_not_there(taken: Taken, collection: bpy.types.Collection, settings: Tre
             bpy.context.scene.unit_settings.system, "LENGTH", world_length(way, collection), precision=3
         )
         return f"The region lies {far} outside of the asset's space: move it onto the asset."
-    return why_not(taken.mask, taken.own, len(taken.latents.arrays["coords"]), settings.mode)
+    count = len(taken.latents.arrays["coords"])
+    return why_not(taken.mask, taken.own, count, settings.mode, taken.has_structure)
 
 
 def _why_not_guide(collection: bpy.types.Collection, settings: TrellisRegionSettings, info: ModelInfo) -> str:
