@@ -1,9 +1,10 @@
 """Beginning and end of the session, and what Blender tells in between: undo, files, changes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 
 import bpy
 
+from ...app_handlers import Handler, hook, unhook
 from ...scene.asset_marking import renew_feet
 from . import state
 from .results import keep
@@ -14,17 +15,16 @@ from .timer import tick, wake
 def begin() -> None:
     """On registration. Starts nothing."""
     state.begin()
-    for handlers, call in _handlers():
-        handlers.append(call)
+    for call, moments in _handlers():
+        hook(call, moments)
 
 
 def end() -> None:
     """On unregistration: ends the backend and the timer."""
     if bpy.app.timers.is_registered(tick):
         bpy.app.timers.unregister(tick)
-    for handlers, call in _handlers():
-        if call in handlers:  # scripts clear them
-            handlers.remove(call)
+    for call, moments in _handlers():
+        unhook(call, moments)
     ended = state.end()
     ended.importer.give_up()
     ended.unsaved = ()
@@ -36,17 +36,14 @@ def end() -> None:
     ended.keeper.close()
 
 
-def _handlers() -> Iterator[tuple[list[Callable[..., None]], Callable[..., None]]]:
+def _handlers() -> Iterator[tuple[Handler, Sequence[list[Handler]]]]:
     """What Blender is to call when."""
     at = bpy.app.handlers
-    for handlers in (at.undo_pre, at.redo_pre, at.load_pre, at.save_pre):
-        yield handlers, _before_change
-    for handlers in (at.undo_post, at.redo_post):
-        yield handlers, _after_undo
-    yield at.save_pre, _renew_feet
-    for handlers in (at.save_post, at.load_post):
-        yield handlers, _is_saved
-    yield at.depsgraph_update_post, _after_update
+    yield _before_change, (at.undo_pre, at.redo_pre, at.load_pre, at.save_pre)
+    yield _after_undo, (at.undo_post, at.redo_post)
+    yield _renew_feet, (at.save_pre,)
+    yield _is_saved, (at.save_post, at.load_post)
+    yield _after_update, (at.depsgraph_update_post,)
 
 
 @bpy.app.handlers.persistent

@@ -9,6 +9,7 @@ object, where that leads there. For this the object keeps how it last stood.
 import bpy
 import numpy as np
 
+from ...app_handlers import hook, unhook
 from .object import REFERENCE, is_gaussian, put_values, refer, reference_rows, splats_of
 
 STOOD = "trellis_splats_stood"  # on the object: its own transform, as 16 numbers, when it was last looked at
@@ -18,15 +19,12 @@ SAME = 1e-6  # how much of a change of the map is none
 
 def begin() -> None:
     """On registration: looks after every change from now on."""
-    for handlers in _moments():
-        handlers.append(_look)
+    hook(_look, _moments())
 
 
 def end() -> None:
     """On unregistration."""
-    for handlers in _moments():
-        if _look in handlers:  # scripts clear them
-            handlers.remove(_look)
+    unhook(_look, _moments())
 
 
 def follow(item: bpy.types.Object, touched: bool = False) -> bool:

@@ -7,6 +7,7 @@ their look. Undo may lead to a state before the renewal, which is then done agai
 
 import bpy
 
+from ...app_handlers import hook, unhook
 from .material import renew_material
 from .nodes import GROUP_VERSION, SIZE, get_input, input_of, set_input, version_of
 from .object import MODIFIER, is_gaussian, use_nodes
@@ -24,16 +25,13 @@ _HARMONICS = ((0, 0), (27, 29), (74, 90), (151, 193))
 
 def begin() -> None:
     """On registration: looks after every file from now on, and soon after the open one."""
-    for handlers in _moments():
-        handlers.append(_look)
+    hook(_look, _moments())
     bpy.app.timers.register(_renew_open, first_interval=0.0)  # add-ons may not touch it now
 
 
 def end() -> None:
     """On unregistration."""
-    for handlers in _moments():
-        if _look in handlers:  # scripts clear them
-            handlers.remove(_look)
+    unhook(_look, _moments())
     if bpy.app.timers.is_registered(_renew_open):
         bpy.app.timers.unregister(_renew_open)
 

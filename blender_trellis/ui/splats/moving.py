@@ -9,6 +9,7 @@ import time
 import bpy
 import gpu
 
+from ...app_handlers import hook, unhook
 from ...backend_settings import backend_settings
 from ...scene.gaussians.object import is_gaussian, splats_of
 from .points import draw_points, point_batch
@@ -39,8 +40,7 @@ def begin() -> None:
     if bpy.app.background:
         return
     _handle = bpy.types.SpaceView3D.draw_handler_add(_draw, (), "WINDOW", "POST_VIEW")
-    for handlers in _moments():
-        handlers.append(_show_splats)
+    hook(_show_splats, _moments())
 
 
 def end() -> None:
@@ -48,9 +48,7 @@ def end() -> None:
     global _handle, _memory
     if _handle is not None:
         bpy.types.SpaceView3D.draw_handler_remove(_handle, "WINDOW")
-        for handlers in _moments():
-            if _show_splats in handlers:  # scripts clear them
-                handlers.remove(_show_splats)
+        unhook(_show_splats, _moments())
         _show_splats()
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
