@@ -77,9 +77,6 @@ class Importer:
         told = ""
         if bpy.app.is_job_running("RENDER"):
             return arrivals, told
-        if self._undone:
-            self._undone = False
-            remove_half_made()
         waiting, deadline = list(arrivals), time.monotonic() + seconds
         for arrival in arrivals:
             if self._job not in ("", arrival.job.id):
@@ -107,6 +104,13 @@ class Importer:
         steps, self._steps, self._job, self._reads = self._steps, None, "", set()
         if steps is not None:
             steps.close()
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Takes away what an undo has brought back half-made, be its result in the scene by now."""
+        if self._undone and not bpy.app.is_job_running("RENDER"):
+            self._undone = False
+            remove_half_made()
 
     def changed(self, meshes: Iterable[bpy.types.Mesh]) -> None:
         """These meshes have changed: a result that goes into one of them is begun anew."""
@@ -119,7 +123,7 @@ class Importer:
         return note
 
     def undone(self) -> None:
-        """After an undo, which may have brought back what was half-made."""
+        """After an undo, which may have brought back what was half-made: `tidy` is to be called soon."""
         self._undone = True
 
     def _step(self, arrival: Arrival) -> str | None:

@@ -95,6 +95,26 @@ def test_what_comes_in_between_begins_it_anew(addon, picture, little_by_little, 
     assert len(bpy.data.meshes) == 4  # and the one that carries the latents
 
 
+@pytest.mark.parametrize("then", ["nothing", "save"])
+def test_an_undo_to_its_middle_leaves_nothing_half_made(addon, picture, little_by_little, tmp_path, then):
+    """Once the result is in the scene, and no other one is to come."""
+    bpy.ops.ed.undo_push(message="before")
+    _half_way(picture)
+    bpy.ops.ed.undo_push(message="in the middle")
+    assert session.pump_until_done(PATIENCE)
+    bpy.ops.ed.undo_push(message="placed")
+    bpy.ops.ed.undo()
+    assert any(HALF in block for block in _made()) and "crate" not in bpy.context.scene.collection.children
+    assert bpy.app.timers.is_registered(session.timer.tick)
+    if then == "save":
+        bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "saved.blend"))
+    else:
+        session.timer.tick()
+    assert not any(HALF in block for block in _made())
+    bpy.ops.ed.redo()
+    assert "crate" in bpy.context.scene.collection.children
+
+
 @pytest.mark.parametrize("event", ["nothing", "paint", "load"])
 def test_an_edit_goes_in_little_by_little_and_keeps_what_is_done_meanwhile(
     addon, picture, little_by_little, event

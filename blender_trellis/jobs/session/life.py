@@ -61,6 +61,7 @@ def _renew_feet(*_: object) -> None:
 def _after_undo(*_: object) -> None:
     current().importer.undone()
     current().note = ""
+    wake()
 
 
 @bpy.app.handlers.persistent

@@ -83,6 +83,7 @@ def place_arrived(state: State) -> None:
             state.arrived.append(coming.arrival.result())
         else:
             fail(state, coming.job.id, error)
+    state.importer.tidy()
     if not state.arrived:
         return
     waited, before = bool(state.waiting), state.arrived
