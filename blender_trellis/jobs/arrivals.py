@@ -156,7 +156,9 @@ def _has_to_wait(placement: Placement) -> str:
 
 
 def _recolored(placement: Placement) -> list[bpy.types.Object | None]:
-    return sent_objects(placement.recolors, placement.recolored_uids)
+    return sent_objects(
+        placement.recolors, placement.recolored_uids, placement.recolored_scene, placement.recolored_file
+    )
 
 
 def _steps_or_words(

@@ -17,7 +17,8 @@ class Placement:
     new one was made from, as its property trellis_history holds it. finishes: the id of the asset that gets
     a finished mesh; finished_from: the fingerprint of the latents that it had then. recolors: the objects
     whose meshes get the colours that come instead of an asset, and how many vertices of each were sent;
-    recolored_uids: of each object its session_uid.
+    recolored_uids: of each object its session_uid; recolored_scene: that of the scene that was open, and
+    recolored_file its path.
     """
 
     name: str
@@ -32,3 +33,5 @@ class Placement:
     finished_from: str = ""
     recolors: tuple[tuple[str, int], ...] = ()
     recolored_uids: tuple[int, ...] = ()
+    recolored_scene: int = 0
+    recolored_file: str = ""

@@ -6,7 +6,6 @@ V vertices of an object's mesh · E vertices that were sent of it, modifiers app
 
 import re
 from collections.abc import Sequence
-from itertools import zip_longest
 
 import bpy
 import numpy as np
@@ -53,12 +52,17 @@ def why_not_recolored(objects: Sequence[bpy.types.Object]) -> str:
     return ""
 
 
-def sent_objects(parts: Parts, uids: Sequence[int]) -> list[bpy.types.Object | None]:
+def sent_objects(parts: Parts, uids: Sequence[int], scene: int, path: str) -> list[bpy.types.Object | None]:
     """The objects of the parts, each once: by their session_uid, for one may be renamed or have another's
-    name since they were sent; by name where none has it, as in a file that was opened again.
+    name since they were sent. Where the scene of this session_uid is gone with its file, by name, if the file
+    at `path` that they were sent from is open again.
     """
-    by_uid = {item.session_uid: item for item in bpy.data.objects}
-    return [by_uid.get(uid) or bpy.data.objects.get(name) for name, uid in zip_longest(names_of(parts), uids)]
+    names = names_of(parts)
+    if uids and any(one.session_uid == scene for one in bpy.data.scenes):
+        by_uid = {item.session_uid: item for item in bpy.data.objects}
+        return [by_uid.get(uid) for uid in uids]
+    is_open = path and path == bpy.data.filepath
+    return [bpy.data.objects.get(name) if is_open else None for name in names]
 
 
 def why_not_yet(objects: Sequence[bpy.types.Object | None], view_layer: bpy.types.ViewLayer) -> str:
@@ -83,15 +87,16 @@ def recolor(
     textures: of each object a picture file of them on its coordinates, or none. surface: roughness and
     metallic where they are shown. Gives one sentence on where to find one of them, or "".
     """
-    present = [item for item in objects if item is not None]
-    changed = f'"{parts[0][0]}" was changed or removed while it was colored: nothing was done to it.'
+    names, present = names_of(parts), [item for item in objects if item is not None]
+    lost = next((name for name, item in zip(names, objects, strict=True) if item is None), names[0])
+    changed = f'"{lost}" was changed or removed while it was colored: nothing was done to it.'
     if len(present) < len(objects):
         raise Fault(changed)
     try:
         source = read_objects(present, bpy.context.evaluated_depsgraph_get())
     except Fault as fault:  # it had a surface when it was sent
         raise Fault(changed) from fault
-    former = {item.name: name for item, name in zip(present, names_of(parts), strict=True)}
+    former = {item.name: name for item, name in zip(present, names, strict=True)}
     found = tuple((former[name], count) for name, count in source.parts)
     if found != parts or len(source.vertices) != len(colors):
         raise Fault(changed)

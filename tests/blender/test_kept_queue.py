@@ -140,8 +140,9 @@ def test_candidates_that_were_shown_come_back_to_be_picked(addon, picture):
     assert _folders() == []
 
 
-def test_colours_that_come_after_a_restart_go_to_the_object_of_the_name(addon):
+def test_colours_that_come_after_a_restart_go_to_the_object_of_the_name(addon, tmp_path):
     """Which has another session_uid in the new Blender, where the former one may be somebody else's."""
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "boxes.blend"))
     first, settings = _box("Box"), bpy.context.scene.trellis.vary
     settings.guide, settings.image = "PICTURE", bpy.data.images.new("red.png", 4, 4)
     bpy.ops.trellis.retexture()

@@ -190,6 +190,39 @@ def test_an_object_of_no_scene_is_waited_for_in_vain(varied):
     assert '"Box" was changed or removed' in session.status().fault
 
 
+def delete(item: bpy.types.Object) -> None:
+    bpy.data.objects.remove(item)
+    box(name="Cube")
+
+
+def open_new_file(item: bpy.types.Object) -> None:
+    bpy.ops.wm.read_homefile(use_factory_startup=True)
+    assert len(bpy.data.objects["Cube"].data.vertices) == 8
+
+
+@pytest.mark.parametrize("away", [delete, open_new_file])
+@pytest.mark.parametrize("saved", [True, False])
+def test_another_object_of_the_name_gets_no_colours(varied, tmp_path, away, saved):
+    item = box(name="Cube")
+    if saved:
+        bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "cube.blend"))
+    assert bpy.ops.trellis.retexture() == {"FINISHED"}
+    away(item)
+    assert session.pump_until_done(PATIENCE)
+    assert '"Cube" was changed or removed' in session.status().fault
+    assert not bpy.data.objects["Cube"].data.color_attributes
+
+
+def test_the_object_in_its_file_opened_again_gets_the_colours(varied, tmp_path):
+    box(name="Cube", size=(1, 1, 1))
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "cube.blend"))
+    assert bpy.ops.trellis.retexture() == {"FINISHED"}
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "cube.blend"))
+    done()
+    item = bpy.data.objects["Cube"]
+    assert np.allclose(shades(item), gradient(item, 10, 2), atol=1e-5)
+
+
 def test_another_attribute_of_the_same_name_stays(varied):
     bpy.context.scene.trellis.finish.texture = "0"
     item = box(size=(1, 1, 1))

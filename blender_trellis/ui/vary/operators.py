@@ -153,7 +153,14 @@ class TRELLIS_OT_retexture(_Button):
         if has_image:
             request = replace(request, finishing=finishing)
         uids = tuple(bpy.data.objects[name].session_uid for name in source.names)
-        session.submit(request, Placement(chosen.name, recolors=source.parts, recolored_uids=uids))
+        placement = Placement(
+            chosen.name,
+            recolors=source.parts,
+            recolored_uids=uids,
+            recolored_scene=context.scene.session_uid,
+            recolored_file=bpy.data.filepath,
+        )
+        session.submit(request, placement)
 
 
 def _read(chosen: Selected, context: bpy.types.Context) -> MeshSource:
