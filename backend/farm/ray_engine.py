@@ -12,7 +12,8 @@ import platform
 import queue
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from blender_trellis.protocol import PROTOCOL_VERSION, Device, Hello, Making
 log = logging.getLogger(__name__)
 
 TRIES = 4  # of a job, each on a worker that died of it or with it
+RESTARTS = 4  # by Ray, of a worker that never got ready; of others there is no end
 POLL_SECONDS = 0.5
 RESTART_SECONDS = 1.0  # between two questions whether a worker has started again
 REACH_SECONDS = 10.0
@@ -73,6 +75,15 @@ def _reach(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
 
 
+@dataclass(frozen=True)
+class _Seat:
+    """A worker and what it asks Ray for. ready: whether it took jobs before."""
+
+    worker: Any
+    resources: dict[str, float]
+    ready: bool = False
+
+
 class RayEngine:
     """As many jobs run at a time as there are workers; more callers wait."""
 
@@ -81,15 +92,18 @@ class RayEngine:
         self._worker = worker
         self._closing = threading.Event()
         self._lost: list[str] = []  # why each worker that will not start again is gone
-        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._workers = [self._start(resources) for resources in devices(ray.nodes())]
-        if not self._workers:
+        self._idle: queue.SimpleQueue[_Seat] = queue.SimpleQueue()
+        found = devices(ray.nodes())
+        if not found:
             raise UserError("The Ray cluster has neither processors nor graphics cards: add a machine to it.")
+        self._lanes = len(found)
+        for resources in found:
+            self._start(resources)
 
     @property
     def lanes(self) -> int:
         """How many jobs can run at a time."""
-        return len(self._workers)
+        return self._lanes
 
     def close(self) -> None:
         """Before the cluster is left: whoever asks Ray for anything after that gets a cluster of his own."""
@@ -130,7 +144,8 @@ class RayEngine:
         )
 
     def _ask(self, request: Making, on_progress: OnProgress) -> Answer:
-        worker = self._next_idle(on_progress)
+        seat = self._next_idle(on_progress)
+        worker = seat.worker
         try:
             coming = worker.make.remote(request)
             while not ray.wait([coming], timeout=POLL_SECONDS)[0]:
@@ -144,9 +159,9 @@ class RayEngine:
                 ray.kill(worker, no_restart=False)
             raise
         finally:
-            self._make_idle(worker)
+            self._make_idle(seat)
 
-    def _next_idle(self, on_progress: OnProgress) -> Any:
+    def _next_idle(self, on_progress: OnProgress) -> _Seat:
         while True:
             try:
                 return self._idle.get(timeout=POLL_SECONDS)
@@ -157,13 +172,14 @@ class RayEngine:
                         f"No worker of the Ray cluster runs any more ({self._lost[-1]}): see Ray's log."
                     ) from None
 
-    def _start(self, resources: dict[str, float]) -> Any:
-        worker = ray.remote(self._worker).options(max_restarts=-1, **resources).remote()
-        self._make_idle(worker)
-        return worker
+    def _start(self, resources: dict[str, float]) -> None:
+        worker = ray.remote(self._worker).options(max_restarts=RESTARTS, **resources).remote()
+        self._make_idle(_Seat(worker, resources))
 
-    def _make_idle(self, worker: Any) -> None:
-        """The worker takes jobs as soon as Ray has found a place for it; one that it gives up takes none."""
+    def _make_idle(self, seat: _Seat) -> None:
+        """The worker takes jobs as soon as Ray has found a place for it; one that it gives up takes none, but
+        where it has done so before, another one comes in its place.
+        """
 
         def told(where: Any) -> None:
             error = where.exception()
@@ -171,17 +187,22 @@ class RayEngine:
                 return
             if error is None:
                 log.info("A worker is ready: %s", where.result())
-                self._idle.put(worker)
+                self._idle.put(replace(seat, ready=True))
             elif isinstance(error, ActorUnavailableError):  # Ray starts it again
-                again = threading.Timer(RESTART_SECONDS, self._make_idle, (worker,))
-                again.daemon = True
-                again.start()
+                self._later(self._make_idle, seat)
+            elif seat.ready:
+                self._later(self._start, seat.resources)
             else:
                 log.error("A worker is lost: %s", error)
-                self._lost.append(_last_line(error))
+                self._lost.append(_why_lost(error))
 
         if not self._closing.is_set():
-            worker.where.remote().future().add_done_callback(told)
+            seat.worker.where.remote().future().add_done_callback(told)
+
+    def _later(self, call: Callable[[Any], None], value: Any) -> None:
+        timer = threading.Timer(RESTART_SECONDS, call, (value,))
+        timer.daemon = True
+        timer.start()
 
 
 def devices(nodes: list[dict[str, Any]]) -> list[dict[str, float]]:
@@ -195,6 +216,14 @@ def devices(nodes: list[dict[str, Any]]) -> list[dict[str, float]]:
         return [{"num_gpus": 1, "num_cpus": 1} for _ in range(cards)]
     processors = [one["CPU"] for one in alive if one.get("CPU", 0) >= 1]
     return [{"num_cpus": min(processors)} for _ in processors]
+
+
+def _why_lost(error: BaseException) -> str:
+    if isinstance(error, RayActorError) and not error.actor_init_failed:
+        return (
+            f"its process ended {RESTARTS + 1} times while it started"  # Ray says more than a sentence holds
+        )
+    return _last_line(error)
 
 
 def _is_internal(error: Exception) -> bool:

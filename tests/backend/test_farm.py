@@ -1,12 +1,13 @@
 """Jobs on a cluster: who runs where, and what a worker answers. tests/blender/test_ray.py runs batches."""
 
 import contextlib
+import os
 import time
 
 import pytest
 
 from backend.errors import MissingModel, UserError
-from backend.farm.worker import Worker
+from backend.farm.worker import Answer, Worker
 from backend.server.interface import FinishedInfo
 from blender_trellis.protocol import Array, Generate
 
@@ -80,6 +81,35 @@ def test_workers_that_cannot_start_are_told_of_once(engine_of, monkeypatch):
     used = time.process_time()
     time.sleep(1)
     assert time.process_time() - used < 0.5  # nobody goes on asking for them
+
+
+def test_workers_that_crash_whenever_they_start_are_given_up(engine_of, monkeypatch, tmp_path):
+    monkeypatch.setattr("backend.farm.ray_engine.RESTARTS", 1)
+
+    class Doomed(Worker):
+        def __init__(self):
+            (tmp_path / str(os.getpid())).touch()
+            os._exit(7)
+
+    engine = engine_of(Doomed)
+    with pytest.raises(UserError, match=r"No worker .* \(its process ended 2 times while it started\): see"):
+        run(engine, "a chair")
+    assert 2 <= len(list(tmp_path.iterdir())) <= 2 * 2
+
+
+def test_a_worker_that_was_ready_starts_again_however_often_it_dies(engine_of, monkeypatch):
+    monkeypatch.setattr("backend.farm.ray_engine.RESTARTS", 1)
+
+    class Mortal(Worker):
+        def make(self, request):
+            if request.prompt == "die":
+                os._exit(7)
+            return Answer(finished=FinishedInfo(1, "mortal"))
+
+    engine = engine_of(Mortal)
+    with pytest.raises(UserError, match="4 workers died"):  # more than Ray alone would start again
+        run(engine, "die")
+    assert run(engine, "live").model == "mortal"
 
 
 def run(engine, prompt: str) -> FinishedInfo:
