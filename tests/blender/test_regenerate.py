@@ -15,7 +15,7 @@ from blender_trellis.protocol import Array, Edit, Encode, Generate, SamplingPara
 from blender_trellis.scene.find_asset import asset_id, asset_matrix, part, vertex_keys
 from blender_trellis.scene.latents import read_latents, read_pictures
 from blender_trellis.ui.asset_operators import request_of
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 
 DTYPES = {"f4": np.float32, "i4": np.int32, "u1": np.uint8}
 FILE = b"\x89PNG\r\n\x1a\n" + b"ball"  # as the fixture writes it
@@ -179,8 +179,7 @@ def test_an_edit_waits_until_edit_mode_is_left(addon, picture):
     bpy.context.view_layer.objects.active = part(collection, "mesh")
     bpy.ops.object.mode_set(mode="EDIT")
     session.submit(_edit_of(collection), Placement("crate", edits=asset_id(collection)))
-    assert not session.pump_until_done(3)
-    assert "leave Edit" in session.status().fault
+    wait_until(lambda: "leave Edit" in session.status().fault, meanwhile=session.timer.tick)
     bpy.ops.object.mode_set(mode="OBJECT")
     assert session.pump_until_done(PATIENCE) and not session.status().fault
     assert len(json.loads(collection["trellis_history"])) == 2

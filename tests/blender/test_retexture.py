@@ -9,7 +9,7 @@ from blender_trellis.jobs import session
 from blender_trellis.srgb import linear_from_srgb
 from blender_trellis.ui.vary import reasons
 from tests.blender.test_vary import box, done, varied
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 
 __all__ = ["varied"]
 
@@ -174,8 +174,8 @@ def test_colours_wait_until_the_object_is_shown(varied, away):
     item = box(size=(1, 1, 1))
     assert bpy.ops.trellis.retexture() == {"FINISHED"}
     away(item, True)
-    assert not session.pump_until_done(3)
-    assert 'The colors of "Box" are done: show it' in session.status().fault
+    told = 'The colors of "Box" are done: show it'
+    wait_until(lambda: told in session.status().fault, meanwhile=session.timer.tick)
     away(item, False)
     done()
     assert np.allclose(shades(item), gradient(item, 10, 2), atol=1e-5)
