@@ -22,6 +22,7 @@ CROP_MARGIN = 1.2
 """Width of a picture as cropped over the longest side of what it shows, as backend.image.crop makes it."""
 _SCALES = tuple(0.875 + n / 32 for n in range(18))  # exact in float32, which is how they are stored
 _SHIFTS = 6  # pixels to either side
+_LARGER = 33 / 32  # a guessed solid over what its surface encloses: it holds whole voxels
 _LIKELY = 0.03  # less likely places do not count as part of the silhouette
 _LOST = 3.0  # how much more than overlap it weighs that the cube holds all that the picture shows
 _MIDDLE = 0.1  # half the depth of the slab in the cube's middle that should hold it, as a share of the cube
@@ -88,7 +89,7 @@ class Outline:
     @torch.no_grad()
     def fitted(self, inside: Tensor) -> Outline:
         """The same, its places scaled and shifted to where a solid covers the picture's object best: inside
-        (R, R, R) is 0 outside of it and 1 deep inside.
+        (R, R, R) is 0 outside of it and 1 deep inside. It holds the voxels that the surface crosses.
         """
         solid = F.pad(F.avg_pool3d(inside.clamp(0, 1)[None, None], 2, 1), (1,) * 6)
         side = self.cells + 1
@@ -110,7 +111,7 @@ class Outline:
             best = max(best, (float(fit.max()), scale, int(fit.argmax())))
         _, scale, number = best
         y, x = (one - len(reach) // 2 for one in divmod(number, len(reach)))
-        return replace(self, scale=scale, shift=(2 * x / size, 2 * y / size))
+        return replace(self, scale=scale * _LARGER, shift=(2 * x / size, 2 * y / size))
 
     def seen(self, places: Tensor) -> Tensor:
         """Where places (…, 2) of the camera that nothing was fitted to are in this picture."""
