@@ -100,5 +100,5 @@ def _is_better(made: ArrayMesh, mesh: ArrayMesh, seen: np.ndarray) -> bool:
     shown, still = seen_faces(made.vertices, made.faces, centres, behind=2.0)
     if own_areas @ ~shown * areas.sum() >= areas @ ~seen * own_areas.sum():
         return False
-    before = seen_counts(mesh.vertices, mesh.faces, centres) >= _SEVERAL
+    before = seen_counts(mesh.vertices, mesh.faces, centres, enough=_SEVERAL) >= _SEVERAL
     return bool(areas[before & still].sum() >= _SAME * areas[before].sum())

@@ -112,20 +112,28 @@ def rasterise(points: np.ndarray, faces: np.ndarray, size: int) -> tuple[np.ndar
     """points (V, 3): column, row in pixels, inverse depth -> nearest face (S, S) or −1, inverse depth (S,
     S).
     """
+    return rasterise_where(points, faces, np.ones((size, size), np.bool_))
+
+
+@njit(nogil=True, cache=True)
+def rasterise_where(
+    points: np.ndarray, faces: np.ndarray, wanted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same, but only of pixels that are `wanted` (S, S); of the others −1 and 0."""
+    size = wanted.shape[0]
     face_ids = np.full((size, size), -1, np.int32)
     nearest = np.zeros((size, size), np.float32)
     for f in range(faces.shape[0]):
         a, b, c = points[faces[f, 0]], points[faces[f, 1]], points[faces[f, 2]]
+        left, right, top, bottom = _pixels_of(a, b, c, size)
         area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
         if abs(area) < 1e-12:
             continue
-        left = max(0, int(math.ceil(min(a[0], b[0], c[0]) - 0.5)))
-        right = min(size - 1, int(math.floor(max(a[0], b[0], c[0]) - 0.5)))
-        top = max(0, int(math.ceil(min(a[1], b[1], c[1]) - 0.5)))
-        bottom = min(size - 1, int(math.floor(max(a[1], b[1], c[1]) - 0.5)))
         for row in range(top, bottom + 1):
             y = row + 0.5
             for column in range(left, right + 1):
+                if not wanted[row, column]:
+                    continue
                 x = column + 0.5
                 w0 = ((b[0] - x) * (c[1] - y) - (b[1] - y) * (c[0] - x)) / area
                 w1 = ((c[0] - x) * (a[1] - y) - (c[1] - y) * (a[0] - x)) / area
@@ -137,6 +145,29 @@ def rasterise(points: np.ndarray, faces: np.ndarray, size: int) -> tuple[np.ndar
                     nearest[row, column] = inverse_depth
                     face_ids[row, column] = f
     return face_ids, nearest
+
+
+@njit(nogil=True, cache=True)
+def touched_pixels(points: np.ndarray, faces: np.ndarray, size: int) -> np.ndarray:
+    """The pixels (S, S) that `rasterise` could draw the faces into, and some beside them."""
+    touched = np.zeros((size, size), np.bool_)
+    for f in range(faces.shape[0]):
+        a, b, c = points[faces[f, 0]], points[faces[f, 1]], points[faces[f, 2]]
+        left, right, top, bottom = _pixels_of(a, b, c, size)
+        for row in range(top, bottom + 1):
+            for column in range(left, right + 1):
+                touched[row, column] = True
+    return touched
+
+
+@njit(nogil=True, cache=True)
+def _pixels_of(a, b, c, size):
+    """The first and last column and row whose centres lie in the box of a face."""
+    left = max(0, int(math.ceil(min(a[0], b[0], c[0]) - 0.5)))
+    right = min(size - 1, int(math.floor(max(a[0], b[0], c[0]) - 0.5)))
+    top = max(0, int(math.ceil(min(a[1], b[1], c[1]) - 0.5)))
+    bottom = min(size - 1, int(math.floor(max(a[1], b[1], c[1]) - 0.5)))
+    return left, right, top, bottom
 
 
 @njit(nogil=True, cache=True)

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from backend.geometry.pieces import pieces
-from backend.geometry.render import rasterise
+from backend.geometry.render import rasterise_where, touched_pixels
 
 _GOLDEN = np.pi * (3 - np.sqrt(5))
 _THREADS = 2
@@ -30,20 +30,29 @@ def seen_counts(
     directions: int = 100,
     size: int = 512,
     behind: float = 2.0,
+    enough: int = 1 << 30,
 ) -> np.ndarray:
-    """From how many (N,) of the directions each of points (N, 3) is seen, past the faces (F, 3).
+    """From how many (N,) of the directions each of points (N, 3) is seen, past the faces (F, 3); what is
+    `enough` is the most that is counted.
 
     A point may lie `behind` pixels behind what is drawn and still be seen.
     """
     if len(points) == 0 or len(faces) == 0:
         return np.zeros(len(points), np.int64)
-    drawn, tested = _in_unit_ball(vertices, points)
+    placed, tested = _in_unit_ball(vertices, points)
+    counts = np.zeros(len(points), np.int64)
 
-    def seen(frame: np.ndarray) -> np.ndarray:
-        nearest = rasterise(_orthographic(drawn, frame, size), faces, size)[1]
-        return _before(nearest, _orthographic(tested, frame, size), behind)
+    def look(frame: np.ndarray) -> np.ndarray:
+        open_points = np.flatnonzero(counts < enough)
+        spots = _orthographic(tested[open_points], frame, size)
+        wanted = np.zeros((size, size), np.bool_)
+        wanted[_pixels(spots, size)] = True
+        nearest = rasterise_where(_orthographic(placed, frame, size), faces, wanted)[1]
+        return open_points[_before(nearest, spots, behind)]
 
-    return np.sum(list(_from_sides(seen, sphere(directions))), axis=0)
+    for seen in _from_sides(look, sphere(directions)):
+        counts[seen] += 1
+    return np.minimum(counts, enough)
 
 
 def seen_faces(
@@ -64,17 +73,23 @@ def seen_faces(
     centres = placed[faces].mean(axis=1)
     some_faces, some_points = np.zeros(len(faces), bool), np.zeros(len(points), bool)
 
-    def seen(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        drawn, nearest = rasterise(_orthographic(placed, frame, size), faces, size)
-        found = _before(nearest, _orthographic(centres, frame, size), 1.0)
-        found[drawn[drawn >= 0]] = True
-        return found, _before(nearest, _orthographic(tested, frame, size), behind)
+    def look(frame: np.ndarray) -> None:
+        # Only pixels that may show what was not seen so far; soon they are few.
+        open_faces, open_points = np.flatnonzero(~some_faces), np.flatnonzero(~some_points)
+        drawn = _orthographic(placed, frame, size)
+        middles = _orthographic(centres[open_faces], frame, size)
+        spots = _orthographic(tested[open_points], frame, size)
+        wanted = touched_pixels(drawn, faces[open_faces], size)
+        wanted[_pixels(middles, size)] = True
+        wanted[_pixels(spots, size)] = True
+        shown, nearest = rasterise_where(drawn, faces, wanted)
+        some_faces[shown[shown >= 0]] = True
+        some_faces[open_faces[_before(nearest, middles, 1.0)]] = True
+        some_points[open_points[_before(nearest, spots, behind)]] = True
 
     for again in range(1 + _LENGTHWISE):
         towards = _lengthwise(placed, faces[~some_faces]) if again else sphere(100)
-        for found, before in _from_sides(seen, towards):
-            some_faces |= found
-            some_points |= before
+        for _ in _from_sides(look, towards):
             wait()
     return some_faces, some_points
 
@@ -122,8 +137,13 @@ def _from_sides(seen: Callable[[np.ndarray], _Seen], directions: np.ndarray) -> 
 def _before(nearest: np.ndarray, placed: np.ndarray, behind: float) -> np.ndarray:
     """Which (N,) of placed points (N, 3) are no more than `behind` pixels behind the nearest (S, S)."""
     size = len(nearest)
+    return placed[:, 2] >= nearest[_pixels(placed, size)] - behind * 2 / size
+
+
+def _pixels(placed: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns (N,) of the pixels that placed points (N, 3) lie in."""
     column, row = np.clip(placed[:, :2].astype(np.int64), 0, size - 1).T
-    return placed[:, 2] >= nearest[row, column] - behind * 2 / size
+    return row, column
 
 
 def _orthographic(points: np.ndarray, frame: np.ndarray, size: int) -> np.ndarray:
