@@ -20,6 +20,7 @@ from backend.representations.mesh import Mesh, TexturedMesh
 from backend.texturing.camera import Camera
 from backend.texturing.preview import render_texture, uv_seen
 from backend.texturing.settings import TextureSettings
+from backend.geometry.splat_render import Splats
 from backend.texturing.splat_views import drawn
 from backend.texturing.texture import texture_mesh
 
@@ -105,9 +106,10 @@ def _targets(mesh: TexturedMesh, camera: Camera, wanted: np.ndarray) -> tuple[to
 
 
 def _shots(gaussians: Gaussians, count: int, size: int, seed: int) -> Iterator[Shot]:
+    splats = Splats.of(gaussians)
     for view in feature_views(count, np.random.default_rng(seed)):
         camera = Camera(view.azimuth, view.elevation, view.distance, focal_length(view))
-        seen = drawn(gaussians, camera, size)
+        seen = drawn(splats, camera, size)
         yield (
             camera,
             np.concatenate([seen[..., :3] / np.maximum(seen[..., 3:4], 1e-3), seen[..., 3:4]], axis=-1),

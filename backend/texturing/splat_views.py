@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numba import njit
 
-from backend.geometry.splat_render import draw_gaussians
+from backend.geometry.splat_render import Splats, draw_splats
 from backend.geometry.views import FEATURE_FOV, View, feature_views
 from backend.representations.gaussians import Gaussians
 from backend.texturing.camera import Camera, around
@@ -52,7 +52,7 @@ def seen_colors(
     vertices = (vertices - middle) / side
     position = ((texels.position - middle) / side).astype(np.float32)
     normals = _face_normals(vertices, faces)
-    splats = moved(gaussians, middle, side)
+    splats = Splats.of(moved(gaussians, middle, side))
     size = int(np.clip(texels.size // 4, *_SIZES))
 
     def view_from(view: View) -> tuple[Camera, np.ndarray, np.ndarray]:
@@ -72,9 +72,9 @@ def seen_colors(
     return sums[:, :3] / np.maximum(sums[:, 3:], 1e-9), sums[:, 3]
 
 
-def drawn(gaussians: Gaussians, camera: Camera, size: int) -> np.ndarray:
+def drawn(splats: Splats, camera: Camera, size: int) -> np.ndarray:
     """(Z, Z, 5) f32: colours, multiplied by how far splats cover the pixel · that · their mean depth, too."""
-    seen = draw_gaussians(gaussians, camera.axes, camera.distance, camera.focal, size, camera.centre)
+    seen = draw_splats(splats, camera.axes, camera.distance, camera.focal, size, camera.centre)
     return np.concatenate([seen.color, seen.cover[..., None], seen.depth[..., None]], axis=-1)
 
 
@@ -108,7 +108,10 @@ def _gather(points, face, normals, frame, lens, shown, inverse, sums):
     for p in range(points.shape[0]):
         x, y, z = points[p, 0] - frame[3, 0], points[p, 1] - frame[3, 1], points[p, 2] - frame[3, 2]
         normal = normals[face[p]]
-        cosine = -(normal[0] * x + normal[1] * y + normal[2] * z) / math.sqrt(x * x + y * y + z * z)
+        towards = -(normal[0] * x + normal[1] * y + normal[2] * z)
+        if towards <= 0.0:
+            continue
+        cosine = towards / math.sqrt(x * x + y * y + z * z)
         if cosine < _GRAZING:
             continue
         ahead = frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z
