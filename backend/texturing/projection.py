@@ -71,11 +71,12 @@ def projected(
     the colour of the nearest pixel that shows the object alone; what is see-through in the picture keeps its
     own. What lies up to `slack` behind the surface counts as seen.
     """
-    seen = camera.project(texels.position)
     towards = camera.position - texels.position
     cosine = np.einsum("ij,ij->i", texels.normal, towards) / np.maximum(np.linalg.norm(towards, axis=1), 1e-9)
-    chosen = np.flatnonzero((cosine > _GRAZING[0]) & (np.abs(seen[:, :2] - 0.5) < 0.5).all(axis=1))
-    seen, cosine = seen[chosen], cosine[chosen]
+    facing = np.flatnonzero(cosine > _GRAZING[0])
+    seen = camera.project(texels.position[facing])
+    within = (np.abs(seen[:, :2] - 0.5) < 0.5).all(axis=1)
+    chosen, seen, cosine = facing[within], seen[within], cosine[facing[within]]
     _, inverse = camera.depths(vertices, faces, _DEPTH_SIZE)
     depth = 1 / np.maximum(inverse, 1e-6)
     shown, inside = _without_soft_outline(picture.pixels)
