@@ -57,8 +57,8 @@ def draw_gaussians(
 
 @dataclass(frozen=True)
 class Splats:
-    """What drawing needs of N Gaussians whichever way one looks, f64: places (N, 3), covariances (N, 6), colours
-    (N, 3) in [0, 1], opacities (N,).
+    """What drawing needs of N Gaussians from whatever side, f64: places (N, 3), covariances (N, 6) as their
+    upper triangles, colours (N, 3) in [0, 1], opacities (N,).
     """
 
     position: np.ndarray
@@ -71,7 +71,9 @@ class Splats:
         """Of Gaussians on the processor."""
         color = np.clip(gaussians.color_dc.double().numpy() * SH_C0 + 0.5, 0, 1)
         spread = covariance(gaussians).double().numpy()
-        return cls(gaussians.position.double().numpy(), spread, color, gaussians.opacity[:, 0].double().numpy())
+        return cls(
+            gaussians.position.double().numpy(), spread, color, gaussians.opacity[:, 0].double().numpy()
+        )
 
 
 def draw_splats(
@@ -140,7 +142,7 @@ def _composite(centre, cov, color, opacity, depth, order, size):
             half = math.sqrt(max(det * (farthest * yy - dy * dy), 0.0)) / yy + 1e-6
             first = max(left, int(middle - half))
             dx = first + 0.5 - u
-            # From pixel to pixel a bell curve falls by a factor, which itself falls by the same one each time.
+            # From pixel to pixel a bell curve changes by a factor, and that by one that stays the same.
             strength = opacity[n] * math.exp(-0.5 * (yy * dx * dx - 2.0 * xy * dx * dy + xx * dy * dy) / det)
             step = math.exp(-0.5 * (yy * (2.0 * dx + 1.0) - 2.0 * xy * dy) / det)
             for column in range(first, min(right, int(middle + half)) + 1):

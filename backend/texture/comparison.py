@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 
 from backend.geometry.render import focal_length
+from backend.geometry.splat_render import Splats
 from backend.geometry.views import feature_views
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh, TexturedMesh
 from backend.texturing.camera import Camera
 from backend.texturing.preview import render_texture, uv_seen
 from backend.texturing.settings import TextureSettings
-from backend.geometry.splat_render import Splats
 from backend.texturing.splat_views import drawn
 from backend.texturing.texture import texture_mesh
 
