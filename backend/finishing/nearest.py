@@ -1,6 +1,6 @@
 """Points near a surface -> their nearest points on it, found by way of a grid's nearest faces.
 
-N points · V vertices · F faces · n corners of the grid a side. All in cells.
+N points · V vertices · F faces · n corners of the grid along a side. All in cells.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ def nearest_on_faces(
 
 @njit(nogil=True, cache=True)
 def _search(points, grid_faces, vertices, faces):
-    count, size = len(points), grid_faces.shape[0]
+    count, (n0, n1, n2) = len(points), grid_faces.shape
     found = np.full(count, -1, np.int32)
     weights, nearest, normals = np.zeros((count, 3)), np.zeros((count, 3)), np.zeros((count, 3))
     squares = np.full(count, np.inf)
     for n in range(count):
         x, y, z = np.floor(points[n])
         for corner in range(8):
-            i = min(max(int(x) + (corner & 1), 0), size - 1)
-            j = min(max(int(y) + (corner >> 1 & 1), 0), size - 1)
-            k = min(max(int(z) + (corner >> 2), 0), size - 1)
+            i = min(max(int(x) + (corner & 1), 0), n0 - 1)
+            j = min(max(int(y) + (corner >> 1 & 1), 0), n1 - 1)
+            k = min(max(int(z) + (corner >> 2), 0), n2 - 1)
             f = grid_faces[i, j, k]
             if f < 0 or f == found[n]:
                 continue

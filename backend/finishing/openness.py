@@ -101,9 +101,9 @@ def _sights(walls: np.ndarray, towards: np.ndarray) -> np.ndarray:
 @njit(nogil=True, cache=True, fastmath=True)
 def _light(free, towards):
     """Sum over directions near the first axis of the light that goes through the grid layer by layer."""
-    size = free.shape[0]
-    total = np.zeros((size, size, size), np.float32)
-    before, after = np.ones((size + 2, size + 2), np.float32), np.ones((size + 2, size + 2), np.float32)
+    n0, n1, n2 = free.shape
+    total = np.zeros((n0, n1, n2), np.float32)
+    before, after = np.ones((n1 + 2, n2 + 2), np.float32), np.ones((n1 + 2, n2 + 2), np.float32)
     for n in range(len(towards)):
         # A layer takes its light from the next one towards the source, moved by (u, v).
         u, v = towards[n, 1] / abs(towards[n, 0]), towards[n, 2] / abs(towards[n, 0])
@@ -112,17 +112,17 @@ def _light(free, towards):
         one = np.float32(1)
         w00, w01, w10, w11 = (one - s) * (one - t), (one - s) * t, s * (one - t), s * t
         before[:] = one
-        for step in range(size):
-            layer = size - 1 - step if towards[n, 0] > 0 else step
-            for i in range(size):
-                low, high = before[min(i + i0, size + 1)], before[min(i + i0 + 1, size + 1)]
+        for step in range(n0):
+            layer = n0 - 1 - step if towards[n, 0] > 0 else step
+            for i in range(n1):
+                low, high = before[min(i + i0, n1 + 1)], before[min(i + i0 + 1, n1 + 1)]
                 row, sums, passes = after[i + 1], total[layer, i], free[layer, i]
-                for j in range(size - 1):
+                for j in range(n2 - 1):
                     value = w00 * low[j + j0] + w01 * low[j + j0 + 1]
                     value += w10 * high[j + j0] + w11 * high[j + j0 + 1]
                     row[j + 1] = value * passes[j]
                     sums[j] += row[j + 1]
-                j = size - 1  # the grid's rim is free, and lit from beyond
+                j = n2 - 1  # the grid's rim is free, and lit from beyond
                 row[j + 1] = passes[j]
                 sums[j] += passes[j]
             before, after = after, before

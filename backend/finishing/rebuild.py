@@ -1,6 +1,6 @@
 """The outer surface drawn again: one closed surface around what a mesh with slits and inner walls encloses.
 
-V vertices · F faces · n corners of the grid a side.
+V vertices · F faces · n corners of the grid along a side.
 """
 
 from __future__ import annotations
@@ -104,11 +104,12 @@ def _handles(points: np.ndarray, faces: np.ndarray) -> int:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Corners at origin + cell · (i, j, k), `size` a side."""
+    """Corners at origin + cell · (start + (i, j, k)), as many along each axis as `shape` says."""
 
     origin: np.ndarray
     cell: float
-    size: int
+    start: np.ndarray
+    shape: tuple[int, int, int]
 
     @classmethod
     def around(cls, vertices: np.ndarray, resolution: int, band: float) -> _Grid:
@@ -116,13 +117,16 @@ class _Grid:
         cell = max(float((high - low).max()) / resolution, 1e-30)
         margin = int(np.ceil(band)) + 2
         size = resolution + 2 * margin + 1
-        return cls((low + high) / 2 - cell * (size - 1) / 2, cell, size)
+        # Less at both ends of shorter sides, by whole cells of the coarse grid.
+        start = 2 * ((resolution - (high - low) / cell) / 4).clip(0).astype(int)
+        first, second, third = (size - 2 * start).tolist()
+        return cls((low + high) / 2 - cell * (size - 1) / 2, cell, start, (first, second, third))
 
     def to_cells(self, vertices: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray((vertices - self.origin) / self.cell)
+        return np.ascontiguousarray((vertices - self.origin) / self.cell - self.start)
 
     def from_cells(self, points: np.ndarray) -> np.ndarray:
-        return points * self.cell + self.origin
+        return (points + self.start) * self.cell + self.origin
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ class _Space:
         band = max(gap + BEYOND, _THIN)
         grid = _Grid.around(mesh.vertices, resolution, band)
         placed = ArrayMesh(grid.to_cells(mesh.vertices), mesh.faces, mesh.colors)
-        return cls(grid, placed, *close_distances(placed.vertices, mesh.faces, grid.size), band)
+        return cls(grid, placed, *close_distances(placed.vertices, mesh.faces, grid.shape), band)
 
     def fill(self) -> None:
         """Carry the distances on to the band's end, in place."""
@@ -210,7 +214,7 @@ def _leads_through(linked: csr_array, faces: np.ndarray, free: np.ndarray) -> np
 
 def _sampled(coarse: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Values (N,) of the cells (m, m, m) that points (N, 3) lie in."""
-    rows = np.clip((points / 2).astype(np.int64), 0, len(coarse) - 1)
+    rows = np.clip((points / 2).astype(np.int64), 0, np.array(coarse.shape) - 1)
     return coarse[rows[:, 0], rows[:, 1], rows[:, 2]]
 
 

@@ -37,7 +37,7 @@ def distance_field(
     """
     grid = (vertices + 0.5) * cells
     low, high = box if box is not None else (np.zeros(3, np.int64), np.full(3, cells, np.int64))
-    distance, face = nearest_faces(grid, faces, cells + 1, band, low, high)
+    distance, face = nearest_faces(grid, faces, (cells + 1,) * 3, band, low, high)
     inside = _enclosed(_crossed_edges(grid + 1, faces, cells + 3))[1:-1, 1:-1, 1:-1]
     return DistanceField(np.where(inside, -distance, distance), face)
 
@@ -70,14 +70,19 @@ def nearest_points(
 
 @njit(nogil=True, cache=True)
 def nearest_faces(
-    grid: np.ndarray, faces: np.ndarray, size: int, band: float, box_low: np.ndarray, box_high: np.ndarray
+    grid: np.ndarray,
+    faces: np.ndarray,
+    shape: tuple[int, int, int],
+    band: float,
+    box_low: np.ndarray,
+    box_high: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distance f32 and nearest face i32, or the band and −1 where farther, of the corners (n, n, n) in a box.
+    """Distance f32 and nearest face i32, or the band and −1 where farther, of the corners of a grid in a box.
 
     grid: vertices (V, 3) f64 in cells. box_low, box_high (3,): the lowest and highest corner looked at.
     """
-    distance = np.full((size, size, size), band * band, np.float32)
-    nearest = np.full((size, size, size), -1, np.int32)
+    distance = np.full(shape, band * band, np.float32)
+    nearest = np.full(shape, -1, np.int32)
     normal, p = np.zeros(3), np.zeros(3)
     for f in range(faces.shape[0]):
         a, b, c = grid[faces[f, 0]], grid[faces[f, 1]], grid[faces[f, 2]]
@@ -95,7 +100,7 @@ def nearest_faces(
                     reach = band / abs(normal[2])
                     first = max(first, int(math.ceil(middle - reach)))
                     last = min(last, int(math.floor(middle + reach)))
-                elif abs((i - a[0]) * normal[0] + (j - a[1]) * normal[1]) > band * 1.05 + 1e-3 * size:
+                elif abs((i - a[0]) * normal[0] + (j - a[1]) * normal[1]) > band * 1.05 + 1e-3 * max(shape):
                     continue
                 p[0], p[1] = i, j
                 for k in range(first, last + 1):
