@@ -14,9 +14,11 @@ from blender_trellis.jobs import session
 from blender_trellis.jobs.cut_out import Asked
 from blender_trellis.jobs.kept import known_models
 from blender_trellis.ui import panels, queue_panel, widgets
+from blender_trellis.ui.finish import panel as finish_panel
 from blender_trellis.ui.input import panel as input_panel
 from blender_trellis.ui.input.pictures import put_picture
 from blender_trellis.ui.install import panel as install_panel
+from blender_trellis.ui.region import panel as region_panel
 from blender_trellis.ui.vary import panel as vary_panel
 from blender_trellis.ui.vary import request
 
@@ -51,6 +53,9 @@ class Layout:
 
     def icon(self, image):
         return 1
+
+    def operator_menu_enum(self, name, *_, **__):
+        self.drawn.append((name, True))
 
     def template_ID(self, owner, name, **_):
         self.drawn.append((name, True))
@@ -152,9 +157,10 @@ def test_variants_show_what_the_model_heeds_and_why_a_button_is_grey(told):
     drawn = _drawn(vary_panel.draw_guide, settings, chosen, info)
     assert drawn == [("OWN", True), ("PICTURE", True), ("SENTENCE", False)]
     drawn = _drawn(vary_panel.draw_numbers, settings, info, 80)
-    assert {("strength", False), ("count", False), ("seed", False)} <= set(drawn)
+    assert {("own_strength", False), ("count", False), ("seed", False)} <= set(drawn)
     assert ("Another seed changes next to nothing.", False) in drawn
-    assert {("strength", True), ("count", True)} <= set(_drawn(vary_panel.draw_numbers, settings, None, 80))
+    drawn = _drawn(vary_panel.draw_numbers, settings, None, 80)
+    assert {("own_strength", True), ("count", True)} <= set(drawn)
     drawn = _drawn(vary_panel.draw_buttons, bpy.context, chosen, 200)
     assert drawn[0] == ("trellis.vary", True) and "give another picture" in drawn[1][0]
     for item in bpy.context.selected_objects:
@@ -165,6 +171,36 @@ def test_variants_show_what_the_model_heeds_and_why_a_button_is_grey(told):
     names = [name for name, _ in _drawn(vary_panel.draw_buttons, bpy.context, chosen, 200)]
     assert names == ["trellis.vary", "trellis.retexture", "trellis.make_editable"]
     assert _drawn(vary_panel.draw_guide, settings, chosen, info)[0] == ("OWN", False)
+
+
+def test_a_strength_that_nobody_has_set_is_the_models_and_shows_no_number(addon):
+    """What is drawn is what is sent, before and after the switch beside it is on."""
+    region, vary = bpy.context.scene.trellis.region, bpy.context.scene.trellis.vary
+    for settings, draw, sent in (
+        (region, region_panel.draw_sampling, lambda: region.choices(None).strength),
+        (vary, vary_panel.draw_numbers, lambda: vary.to_strength(None)),
+    ):
+        drawn = _drawn(draw, settings, None, 80)
+        assert ("As the Model Says", True) in drawn and ("strength", True) not in drawn and sent() is None
+        settings.own_strength = True
+        drawn = _drawn(draw, settings, None, 80)
+        assert ("strength", True) in drawn and ("As the Model Says", True) not in drawn
+        assert sent() == settings.strength > 0
+        settings.own_strength = False
+    region.start = "asset"
+    assert ("0.5", True) in _drawn(region_panel.draw_sampling, region, None, 80)
+    assert region.choices(None).strength == 0.5
+
+
+def test_steps_of_finishing_without_effect_are_grey(addon):
+    """Only a raw mesh is closed by a switch of its own, and only the others heed the other steps."""
+    settings = bpy.context.scene.trellis.finish
+    shown = SimpleNamespace(layout=Layout(), _draw_report=lambda context: None)
+    for preset, is_raw in (("raw", True), ("game", False)):
+        settings.preset, shown.layout = preset, Layout()
+        finish_panel.TRELLIS_PT_finish.draw(shown, bpy.context)
+        drawn = set(shown.layout.drawn)
+        assert {("watertight", is_raw), ("crumbs", not is_raw), ("own_faces", not is_raw)} <= drawn
 
 
 def test_packages_of_an_earlier_version_are_told_with_the_button_that_mends_them(addon, monkeypatch):

@@ -7,7 +7,7 @@ from ...faults import Fault
 from ...jobs import session
 from ...protocol import ModelInfo
 from ..panels import Order, TrellisPanel
-from ..widgets import draw_reasons, draw_text, letters_across
+from ..widgets import draw_own, draw_reasons, draw_text, letters_across
 from .drawing import Taken, taken_by
 from .reasons import is_around_everything, why_not_now
 from .settings import OWN, PAINTED, PICTURE, SENTENCE, TrellisRegionSettings
@@ -127,7 +127,11 @@ def draw_sampling(
     for name, reason in zip(SAMPLING, reasons, strict=True):
         row = layout.row()
         row.active = not reason
-        row.prop(settings, name)
+        if name == "strength":
+            usual = settings.usual_strength(info)
+            draw_own(row, settings, name, "Strength", "As the Model Says" if usual is None else f"{usual}")
+        else:
+            row.prop(settings, name)
     draw_reasons(layout, tuple(reasons), letters)
     layout.prop(settings, "keeps_former")
 

@@ -11,6 +11,7 @@ from ...protocol import Edit, ModelInfo
 
 DEFAULTS = Edit(job="")
 SEED_MAX = 2**31 - 1
+STRENGTH = 0.5  # where sampling starts from what is there, and where somebody begins to choose
 OWN, PICTURE, SENTENCE, PAINTED = "OWN", "PICTURE", "SENTENCE", "PAINTED"
 
 
@@ -75,12 +76,18 @@ class TrellisRegionSettings(bpy.types.PropertyGroup):
         ),
         default=DEFAULTS.start,
     )
-    own_strength: bpy.props.FloatProperty(default=-1.0, options={"HIDDEN"})  # below 0: not set
+    chosen_strength: bpy.props.FloatProperty(default=-1.0, options={"HIDDEN"})  # below 0: not set
+    own_strength: bpy.props.BoolProperty(
+        name="Set Strength",
+        description="Choose how far it may go; otherwise the model says it",
+        get=lambda self: self.chosen_strength >= 0,
+        set=lambda self, value: setattr(self, "chosen_strength", STRENGTH if value else -1.0),
+    )
     strength: bpy.props.FloatProperty(
         name="Strength",
         description="How far the part may go from what it begins with: a touch near 0, an invention at 1",
-        get=lambda self: self.own_strength if self.own_strength >= 0 else self.usual_strength(),
-        set=lambda self, value: setattr(self, "own_strength", value),
+        get=lambda self: max(self.chosen_strength, 0.0),
+        set=lambda self, value: setattr(self, "chosen_strength", value),
         min=0.0,
         max=1.0,
         subtype="FACTOR",
@@ -112,9 +119,9 @@ class TrellisRegionSettings(bpy.types.PropertyGroup):
         name="Keep Former", description="Keep the asset as it was beside the new one, hidden", default=False
     )
 
-    def usual_strength(self) -> float:
-        """What is taken where nobody has set a strength."""
-        return 0.5 if self.start == "asset" else 1.0
+    def usual_strength(self, info: ModelInfo | None) -> float | None:
+        """What is taken where nobody has set a strength; None: the model's own."""
+        return STRENGTH if self.start == "asset" and not self.why_idle("start", info) else None
 
     def why_idle(self, setting: str, info: ModelInfo | None) -> str:
         """Why a setting changes nothing with the asset's model; empty where it does."""
@@ -132,8 +139,8 @@ class TrellisRegionSettings(bpy.types.PropertyGroup):
             for name in ("seed", "start", "margin", "growth", "jumps")
         }
         refines = heeded.pop("start") == "asset"
-        set_by_hand = self.own_strength >= 0 and not self.why_idle("strength", info)
-        strength = round(self.own_strength, 4) if set_by_hand else self.usual_strength() if refines else None
+        set_by_hand = self.own_strength and not self.why_idle("strength", info)
+        strength = round(self.strength, 4) if set_by_hand else self.usual_strength(info)
         return EditChoices(mode=self.mode, refines=refines, strength=strength, **heeded)
 
 

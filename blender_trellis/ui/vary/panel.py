@@ -5,7 +5,7 @@ import bpy
 from ...jobs import session
 from ...protocol import ModelInfo
 from ..panels import Order, TrellisPanel
-from ..widgets import draw_reasons, draw_text, letters_across
+from ..widgets import draw_own, draw_reasons, draw_text, letters_across
 from .reasons import model_of, why_not_encode, why_not_retexture, why_not_vary
 from .request import Selected, selected
 from .settings import OWN, PICTURE, SENTENCE, TrellisVarySettings
@@ -69,7 +69,10 @@ def draw_numbers(
     for name, reason in zip(names, reasons, strict=True):
         row = column.row(align=True)
         row.active = not reason
-        row.prop(settings, name)
+        if name == "strength":
+            draw_own(row, settings, name, "Strength", "As the Model Says")
+        else:
+            row.prop(settings, name)
         if name == "seed":
             row.prop(settings, "use_random_seed", text="", icon="FILE_REFRESH")
     draw_reasons(layout, tuple(reasons), letters)

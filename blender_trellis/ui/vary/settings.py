@@ -39,12 +39,18 @@ class TrellisVarySettings(bpy.types.PropertyGroup):
         name="Picture", description="The whole object as it should look, from its front", type=bpy.types.Image
     )
     prompt: bpy.props.StringProperty(name="Sentence", description="The whole object, in words")
-    own_strength: bpy.props.FloatProperty(default=-1.0, options={"HIDDEN"})  # below 0: not set
+    chosen_strength: bpy.props.FloatProperty(default=-1.0, options={"HIDDEN"})  # below 0: not set
+    own_strength: bpy.props.BoolProperty(
+        name="Set Strength",
+        description="Choose how far it may go; otherwise the model says it",
+        get=lambda self: self.chosen_strength >= 0,
+        set=lambda self, value: setattr(self, "chosen_strength", 0.5 if value else -1.0),
+    )
     strength: bpy.props.FloatProperty(
         name="Strength",
         description="How far a variant may go from what is there: a touch near 0, an invention at 1",
-        get=lambda self: self.own_strength if self.own_strength >= 0 else 1.0,
-        set=lambda self, value: setattr(self, "own_strength", value),
+        get=lambda self: max(self.chosen_strength, 0.0),
+        set=lambda self, value: setattr(self, "chosen_strength", value),
         min=0.0,
         max=1.0,
         subtype="FACTOR",
@@ -84,9 +90,9 @@ class TrellisVarySettings(bpy.types.PropertyGroup):
 
     def to_strength(self, info: ModelInfo | None) -> float | None:
         """As a request has it; None: as the model recommends."""
-        if self.own_strength < 0 or self.why_idle("strength", info):
+        if not self.own_strength or self.why_idle("strength", info):
             return None
-        return max(round(self.own_strength, 4), 0.001)
+        return max(round(self.strength, 4), 0.001)
 
 
 CLASSES = (TrellisVarySettings,)
