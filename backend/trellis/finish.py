@@ -42,9 +42,8 @@ def finish_settings(finishing: Finishing) -> FinishSettings:
     """The preset's settings with the request's numbers; UserError for what cannot be."""
     settings = FinishSettings.preset(finishing.preset)
     if finishing.preset != "raw":
-        settings = replace(settings, outside=finishing.outside, crumbs=finishing.crumbs)
-    if finishing.faces:
-        settings = replace(settings, faces=finishing.faces)
+        faces = finishing.faces or settings.faces
+        settings = replace(settings, outside=finishing.outside, crumbs=finishing.crumbs, faces=faces)
     return replace(settings, watertight=True) if finishing.watertight else settings
 
 

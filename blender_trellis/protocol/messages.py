@@ -142,7 +142,7 @@ class Finishing:
 
     preset: FinishPreset = "raw"
     faces: int = 0  # at most so many; 0: as the preset says
-    watertight: bool = False  # closed and manifold whatever it takes, for printing
+    watertight: bool = False  # two faces at every edge of a raw mesh too; the other presets see to it
     texture: int = 0
     project_picture: bool = True  # the picture's own pixels go onto what it shows
     symmetry: Symmetry = "off"  # whether they are mirrored onto the far side: where it fits, or always
@@ -167,7 +167,7 @@ class Request:
     model: str = "starter"
     device: str = "auto"
     precision: str = "auto"
-    engine: str = "torch"  # or "cuda": its optional libraries
+    engine: str = "torch"  # or "compile": torch.compile; or "cuda": its optional libraries
     memory: Memory = "auto"
 
 

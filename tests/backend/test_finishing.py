@@ -25,7 +25,7 @@ from backend.geometry.mesh_files import load_asset
 from backend.measures.finish_scores import finish_scores
 from backend.representations.mesh import Mesh
 from backend.trellis.engine import TrellisEngine
-from backend.trellis.finish import with_finished
+from backend.trellis.finish import finish_settings, with_finished
 from backend.trellis.stages import Output
 from blender_trellis.protocol import Array, Finish, Finishing
 
@@ -592,6 +592,12 @@ def test_the_command_keeps_both_results_of_files_of_one_name(tmp_path, capsys):
     made = ("ball_finished.glb", "ball_finished_2.glb", "Ball_finished_3.glb")
     sizes = [trimesh.load(tmp_path / name, force="mesh").extents.max() for name in made]
     np.testing.assert_allclose(sizes, [1, 2, 3], rtol=0.02)
+
+
+def test_what_a_raw_mesh_leaves_grey_changes_nothing():
+    """The panel keeps the number of faces of an earlier choice, grey, where the mesh is to stay raw."""
+    assert finish_settings(Finishing("raw", faces=5000, outside=True, crumbs=0.5)).changes_nothing
+    assert finish_settings(Finishing("mobile", faces=900)).faces == 900
 
 
 @pytest.mark.parametrize(("preset", "kinds"), [("raw", ["mesh"]), ("mobile", ["mesh", "finished_mesh"])])

@@ -30,7 +30,9 @@ class TRELLIS_PT_finish(TrellisPanel, bpy.types.Panel):
         steps.active = settings.preset != "raw"
         steps.prop(settings, "outside")
         steps.prop(settings, "crumbs")
-        column.prop(settings, "watertight")
+        row = column.row()
+        row.active = settings.preset == "raw"
+        row.prop(settings, "watertight")
         column = layout.column()
         column.prop(settings, "texture")
         column = layout.column()

@@ -62,7 +62,9 @@ def make_quads(item: bpy.types.Object, faces: int, context: bpy.types.Context) -
             )
         made = work.data
         if made.polygons and all(len(face.vertices) == 3 for face in made.polygons):
-            raise Fault("Blender found no quads for this mesh: finish it with Watertight on, then try again.")
+            raise Fault(
+                "Blender found no quads for this mesh: finish it as Film, Game or Mobile, then try again."
+            )
         _carry_colors(old, made)
         _carry_frame(old, made)
     except BaseException as error:

@@ -36,7 +36,7 @@ class TrellisFinishSettings(bpy.types.PropertyGroup):
     )
     watertight: bpy.props.BoolProperty(
         name="Watertight",
-        description="Close every last gap, for 3D printing",
+        description="Close every gap of a raw mesh too; Film, Game and Mobile are always closed",
         default=DEFAULTS.watertight,
     )
     outside: bpy.props.BoolProperty(
