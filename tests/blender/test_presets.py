@@ -6,10 +6,14 @@ import bpy
 import pytest
 
 from blender_trellis.jobs import session
-from blender_trellis.protocol import SamplingParams
+from blender_trellis.protocol import ModelInfo, SamplingParams, StageInfo
 from blender_trellis.ui.input.presets import PRESETS, is_applied
 
 NO_SAMPLING = SamplingParams()
+
+
+def _stage(name, steps):
+    return StageInfo(name, steps, 0.0, 1.0, 1.0)
 
 
 @pytest.fixture
@@ -42,6 +46,19 @@ def test_a_preset_sets_what_the_backend_is_asked_for(settings):
     request = _request(settings)
     assert request.sparse_structure == request.structured_latent == NO_SAMPLING
     assert (request.finishing.preset, request.finishing.texture) == ("game", 2048)
+
+
+def test_a_preview_takes_no_more_steps_than_the_model_does_by_itself(settings, monkeypatch):
+    told = ModelInfo("starter", stages=(_stage("sparse_structure", 25), _stage("structured_latent", 2)))
+    for known, wanted in (
+        (told, (SamplingParams(steps=8), NO_SAMPLING)),
+        (ModelInfo("starter"), (NO_SAMPLING, NO_SAMPLING)),  # bundled, and no backend has told of it yet
+    ):
+        monkeypatch.setattr(session, "model_info", lambda name, known=known: known)
+        bpy.ops.trellis.apply_preset(preset="preview")
+        request = _request(settings)
+        assert (request.sparse_structure, request.structured_latent) == wanted
+        assert is_applied(settings, PRESETS["preview"])
 
 
 def test_only_one_is_pressed_and_none_once_a_number_is_changed(settings):

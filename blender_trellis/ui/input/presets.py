@@ -12,6 +12,7 @@ import bpy
 from bl_operators.presets import AddPresetBase
 from bl_ui.utils import PresetPanel
 
+from ...jobs import session
 from ...protocol import READY_TO_USE
 
 FOLDER = "trellis"
@@ -21,12 +22,16 @@ OF_A_STAGE = ("use_custom", "own_steps", "own_cfg_strength")
 
 @dataclass(frozen=True)
 class Preset:
-    """steps: of each stage, 0 for the model's own. finishing: what differs from the defaults."""
+    """steps: of each stage, 0 for the model's own. finishing: what differs from the defaults.
+
+    is_quick: a model that takes no more steps of its own keeps them.
+    """
 
     label: str
     description: str
     formats: frozenset[str]
     steps: int = 0
+    is_quick: bool = False
     finishing: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -37,6 +42,7 @@ PRESETS = {
         "See quickly what becomes of the picture: Gaussians alone, in few steps",
         frozenset({"gaussian"}),
         steps=8,
+        is_quick=True,
         finishing={"preset": "raw", "texture": "0"},
     ),
     "standard": Preset(
@@ -55,13 +61,18 @@ PRESETS = {
 }
 
 
-def values_of(preset: Preset) -> dict[str, Any]:
-    """What a preset sets, by the paths of the settings."""
+def values_of(settings, preset: Preset) -> dict[str, Any]:
+    """What a preset sets with the chosen model, by the paths of the settings."""
     values: dict[str, Any] = {"formats": set(preset.formats), "finish.faces": 0}
+    info = session.model_info(settings.model)
     for stage in STAGES:
+        steps = preset.steps
+        if preset.is_quick and info is not None:
+            own = info.stage(stage)  # None: a bundled model, before a backend has run
+            steps = 0 if own is None or own.steps <= steps else steps
         values |= {
-            f"{stage}.use_custom": preset.steps > 0,
-            f"{stage}.own_steps": preset.steps,
+            f"{stage}.use_custom": steps > 0,
+            f"{stage}.own_steps": steps,
             f"{stage}.own_cfg_strength": -1.0,
         }
     return values | {f"finish.{name}": value for name, value in preset.finishing.items()}
@@ -69,7 +80,7 @@ def values_of(preset: Preset) -> dict[str, Any]:
 
 def apply(settings, preset: Preset) -> None:
     """Sets what the preset says and leaves the rest."""
-    for path, value in values_of(preset).items():
+    for path, value in values_of(settings, preset).items():
         *owners, name = path.split(".")
         setattr(reduce(getattr, owners, settings), name, value)
 
@@ -77,7 +88,8 @@ def apply(settings, preset: Preset) -> None:
 def is_applied(settings, preset: Preset) -> bool:
     """Whether all is as the preset says."""
     return all(
-        reduce(getattr, path.split("."), settings) == value for path, value in values_of(preset).items()
+        reduce(getattr, path.split("."), settings) == value
+        for path, value in values_of(settings, preset).items()
     )
 
 
