@@ -53,7 +53,7 @@ build: setup    ## dist/trellis-<version>.zip, to be installed in Blender
 extension-repo: setup  ## dist/repository, a static folder to host: Blender installs and updates the extension from it
 	$(PYTHON) scripts/build_extension.py --repository
 
-# No setup: the machine with the GPU may have a Python with torch, numpy, numba, scipy, pillow and nothing to download from.
+# No setup: the machine with the GPU may have a Python with torch, numpy, numba, scipy, pillow, safetensors and nothing to download from.
 train-starter:  ## train the bundled model again (DATA=folder DEVICE=cuda MINUTES=25 PIECE=9 OUT=folder)
 	$(or $(wildcard $(VENV)),$(PYTHON)) -m backend train --recipe starter --data $(or $(DATA),data) \
 	  $(if $(DEVICE),--device $(DEVICE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PIECE),--piece-minutes $(PIECE)) \
