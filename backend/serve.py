@@ -3,6 +3,7 @@
 Exactly one final message ends every job, whatever happens in it; the end of stdin ends the process.
 """
 
+import argparse
 import logging
 import sys
 import threading
@@ -203,6 +204,7 @@ def _array(values: numpy.ndarray) -> Array:
 
 def main(argv: list[str]) -> int:
     """Serve until stdin ends: 0, or 2 after a stream that is no protocol."""
+    argparse.ArgumentParser(prog="python -m backend serve", description=__doc__).parse_args(argv)
     interruption = Interruption()
     interruption.install()
     requests, channel = open_pipes(interruption.ask)

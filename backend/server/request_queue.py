@@ -52,10 +52,12 @@ class PendingJob:
 
     @property
     def name(self) -> str:
+        """The name that messages speak of it by."""
         return self.job.job
 
     @property
     def size(self) -> int:
+        """Bytes of its arrays."""
         return sum(memoryview(array.data).nbytes for array in arrays_of(self.job).values())
 
 
@@ -201,11 +203,13 @@ class RequestQueue:
         self.ended.set()
         with self._lock:  # those that wait first, or the next would begin as the running one ends
             names = sorted(self._pending, key=lambda name: self._pending[name].running)
+            runs = any(one.running for one in self._pending.values())
         for name in names:
             self._cancel(name)
         self._waiting.put(None)
         self._cut_outs.put(None)
         time.sleep(GRACE_SECONDS)
-        log.error("The running job did not stop within %g seconds; leaving it.", GRACE_SECONDS)
+        if runs:  # else the process is only slow to end
+            log.error("The running job did not stop within %g seconds; leaving it.", GRACE_SECONDS)
         logging.shutdown()
         os._exit(exit_code)
