@@ -49,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = wanted.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print JSON lines")
-    common.add_argument("--models", type=Path, help="the models folder (default: TRELLIS_MODELS)")
+    common.add_argument(
+        "--models", type=Path, help="the models folder (default: TRELLIS_MODELS, or ~/.cache/trellis/models)"
+    )
     for name, run, words, help_text in (
         ("list", _list, (), "what there is, and what of it lies here"),
         ("download", _download, ("name",), "fetch one, and what it needs"),
@@ -103,9 +105,9 @@ class _Out:
             self._line({"models": rows, "infos": infos})
             return
         for row in rows:
+            size = _in_words(row["size_bytes"])
             sys.stdout.write(
-                f"{row['name']:30}{row['size_bytes'] / 1e9:6.1f} GB  {row['licence']:11}{row['where']:11}"
-                f"{row['about']}\n"
+                f"{row['name']:30}{size:>9}  {row['licence']:22}{row['where']:11}{row['about']}\n"
             )
 
     def _line(self, values: dict[str, Any]) -> None:
@@ -113,10 +115,14 @@ class _Out:
         sys.stdout.flush()
 
 
+def _in_words(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.0f} MB"
+
+
 def _entry(name: str, among: tuple[Entry, ...]) -> Entry:
     entry = find_entry(name, among)
     if entry is None:
-        raise UserError(f"There is no {name} to be had: choose {', '.join(one.name for one in among)}.")
+        raise UserError(f"There is no model {name}: choose {', '.join(one.name for one in among)}.")
     return entry
 
 

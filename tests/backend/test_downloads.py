@@ -264,6 +264,14 @@ def test_a_remover_is_one_file(catalogue, hub):
     assert run(catalogue, hub, "delete", "remover")[0] == 2
 
 
+def test_the_list_for_people_tells_sizes_and_licences_apart(capsys):
+    assert main(["list"]) == 0
+    (starter,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("starter "))
+    entry = find_entry("starter", entries())
+    assert starter.split()[1:3] == [f"{entry.size_bytes / 1e6:.0f}", "MB"]
+    assert f"{entry.licence}  " in starter and "  bundled " in starter
+
+
 def test_the_catalogue_is_sound():
     """Revisions are commits, hashes are sha256, needs are in it, and files are those that are published."""
     known = entries()
