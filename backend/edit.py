@@ -164,7 +164,9 @@ def sampling_of(networks: Networks, options: argparse.Namespace, another_look: b
 
 
 def guide_of(options: argparse.Namespace) -> Guide:
-    """The pictures, cut out, or the sentence; UserError where there is neither."""
+    """The pictures, cut out, or the sentence; UserError where there is neither, or both."""
+    if options.prompt and options.picture:
+        raise UserError("There are both a picture and a prompt; give one of them.")
     if options.prompt:
         return options.prompt
     if not options.picture:

@@ -116,6 +116,8 @@ def formats(text: str) -> tuple[str, ...]:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
+    if options.image and options.prompt:
+        raise UserError("There are both a picture and a prompt; give one of them.")
     if options.image:
         return plan_batch(options.image, options.views)
     if not options.prompt:

@@ -377,6 +377,13 @@ def test_an_edit_from_the_command_line_keeps_the_outside(tiny, files):
     assert not torch.equal(before.structure_latent, after.structure_latent)
 
 
+@pytest.mark.parametrize("main", [edit_main, vary_main])
+def test_a_picture_and_a_sentence_at_once_are_refused(files, capsys, main):
+    region = ("--region", str(files[0] / "half.json")) if main is edit_main else ()
+    assert run_edit(files, *region, "--prompt", "a chair", main=main) == 2
+    assert "both a picture and a prompt" in capsys.readouterr().err
+
+
 def test_results_go_into_a_folder_that_the_name_has(files):
     folder = files[0]
     (folder / "below").mkdir()

@@ -26,6 +26,11 @@ def generate(capsys, *argv: object) -> tuple[int, dict]:
     return code, json.loads(capsys.readouterr().out)
 
 
+def test_a_picture_and_a_sentence_at_once_are_refused(picture, tmp_path, capsys):
+    assert main([str(picture), "--prompt", "a chair", "--output", str(tmp_path / "out")]) == 2
+    assert "both a picture and a prompt" in capsys.readouterr().err
+
+
 def test_a_picture_becomes_files_that_others_can_read(tiny_model, picture, tmp_path, capsys):
     output = tmp_path / "out"
     names = "glb,gaussian,radiance_field"
