@@ -125,10 +125,6 @@ def _plan(options: argparse.Namespace) -> Plan:
     return Plan((Item("prompt"),))
 
 
-def _items(options: argparse.Namespace) -> tuple[Item, ...]:
-    return _plan(options).items
-
-
 def _make(
     engine: TrellisEngine, item: Item, options: argparse.Namespace, outcome: Outcome, bar: ProgressBar
 ) -> None:

@@ -73,12 +73,6 @@ def find_entry(name: str, among: tuple[Entry, ...]) -> Entry | None:
     return next((one for one in among if name and name in (one.name, one.repository)), None)
 
 
-def with_needs(entry: Entry, among: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """What the entry needs, and itself last."""
-    found = (find_entry(name, among) for name in entry.needs)
-    return (*(one for one in found if one is not None), entry)
-
-
 def _entry(row: dict[str, Any]) -> Entry:
     lists: dict[str, Any] = {name: tuple(row.get(name, ())) for name in ("needs", "takes", "gives")}
     files = tuple(File(**one) for one in row.get("files", ()))

@@ -65,11 +65,6 @@ def _stand_on_foot(collection: bpy.types.Collection) -> None:
         collection[FOOT] = tuple(collection.instance_offset)
 
 
-def unmark_asset(collection: bpy.types.Collection) -> None:
-    """The collection is no asset any more."""
-    collection.asset_clear()
-
-
 def set_preview(block: bpy.types.ID, picture: np.ndarray) -> None:
     """Gives a datablock this picture, laid out as `mark_asset` says. Needs no window."""
     preview = block.preview_ensure()

@@ -9,7 +9,7 @@ from fake_backend import ball
 
 from blender_trellis.meshes.thumbnail import thumbnail
 from blender_trellis.scene.asset import Asset
-from blender_trellis.scene.asset_marking import AssetMarks, mark_asset, unmark_asset
+from blender_trellis.scene.asset_marking import AssetMarks, mark_asset
 from blender_trellis.scene.collection import add_asset, show
 
 CATALOG = "5d5d5d5d-1111-4222-8333-444455556666"
@@ -74,8 +74,6 @@ def test_marks_and_picture_are_there_after_reopening(addon, collection, tmp_path
     collection.instance_offset = (0, 0, 5)  # the artist's own
     bpy.ops.wm.save_mainfile()
     assert tuple(collection.instance_offset) == (0, 0, 5)
-    unmark_asset(collection)
-    assert collection.asset_data is None
 
 
 def test_long_texts_and_what_is_no_catalogue_are_borne(collection):
