@@ -17,7 +17,7 @@ COMMANDS = {
     "vary": "make variants of an asset",
     "encode": "turn a mesh into an asset that can be edited",
     "texture": "bake Gaussians and pictures onto a mesh",
-    "finish": "close a mesh, clear it and bring it within a budget of faces",
+    "finish": "close a mesh, remove inner walls and loose pieces, and keep a budget of faces",
     "picture": "draw an asset as its model expects pictures, to paint on for an edit",
     "models": "list, download, import, verify and delete models",
     "selftest": "compare this machine's results with stored ones",

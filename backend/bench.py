@@ -67,13 +67,15 @@ def _parser() -> argparse.ArgumentParser:
     wanted.add_argument(
         "--random-weights", action="store_true", help="time the published size without weights"
     )
-    wanted.add_argument("--device", default="auto")
-    wanted.add_argument("--precision", default="auto")
-    wanted.add_argument("--engine", default="torch", choices=ENGINES)
+    wanted.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    wanted.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 (default: auto)")
+    wanted.add_argument("--engine", default="torch", choices=ENGINES, help="default: torch")
     wanted.add_argument(
         "--steps", type=steps, help="sampler steps (default: the model's; 1 with random weights)"
     )
-    wanted.add_argument("--voxels", type=int, default=8192, help="voxels of stage 2 with random weights")
+    wanted.add_argument(
+        "--voxels", type=int, default=8192, help="voxels of stage 2 with random weights (default: 8192)"
+    )
     wanted.add_argument("--image", type=Path, help="a picture (default: a drawn one)")
     wanted.add_argument("--finish", default="film", choices=PRESETS, help="default: film; raw: not at all")
     wanted.add_argument("--texture", type=int, default=2048, help="texels a side (default: 2048)")

@@ -206,7 +206,11 @@ def asset_options(command: str, text: str) -> argparse.ArgumentParser:
     add = wanted.add_argument
     add("asset", type=Path, help=f"the {SUFFIX} file that generate wrote beside the asset, or a mesh")
     add("--output", type=Path, required=True, help="folder for the results")
-    add("--name", default="", help="name of the results, without suffix")
+    add(
+        "--name",
+        default="",
+        help="name of the results, without suffix (default: the asset's, and what was done, such as _edited)",
+    )
     add_engine_options(wanted, _DEFAULTS)
     return wanted
 
@@ -219,16 +223,36 @@ def add_formats_option(wanted: argparse.ArgumentParser) -> None:
 def _parser() -> argparse.ArgumentParser:
     wanted = options_of("edit", "Change a region of an asset and keep the rest as it is.")
     add = wanted.add_argument
-    add("--region", type=Path, required=True, help="JSON file of boxes and closed meshes, in its frame")
-    add("--mode", choices=get_args(EditMode), default="replace", help="what becomes of the region")
-    add("--start", choices=("guide", "asset"), default="guide", help="where less than full strength starts")
-    add("--margin", type=int, default=2, help="voxels round the region whose surface may adapt")
+    add(
+        "--region",
+        type=Path,
+        required=True,
+        help="JSON file of boxes and closed meshes in the asset's own frame (-0.5 to 0.5, Z up)",
+    )
+    add(
+        "--mode",
+        choices=get_args(EditMode),
+        default="replace",
+        help="what becomes of the region (default: replace)",
+    )
+    add(
+        "--start",
+        choices=("guide", "asset"),
+        default="guide",
+        help="where less than full strength starts (default: guide)",
+    )
+    add("--margin", type=int, default=2, help="voxels round the region whose surface may adapt (default: 2)")
     add(
         "--growth",
         type=int,
         default=1,
-        help="cells of the structure latent sampled round the region",
+        help="cells of the structure latent sampled round the region (default: 1)",
     )
-    add("--jumps", type=int, default=1, help="passes of each sampling step, which settle the new part")
+    add(
+        "--jumps",
+        type=int,
+        default=1,
+        help="passes of each sampling step, which settle the new part (default: 1)",
+    )
     add("--open-cut", action="store_true", help="remove without a lid where the inside shows")
     return wanted

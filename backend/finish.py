@@ -114,10 +114,24 @@ def _parser() -> argparse.ArgumentParser:
     wanted.add_argument("mesh", nargs="+", type=Path, help="a .glb, .gltf, .ply, .obj or .stl file")
     wanted.add_argument("--output", type=Path, required=True, help="folder for the results")
     wanted.add_argument("--preset", default=DEFAULT, choices=PRESETS, help=f"default: {DEFAULT}")
-    wanted.add_argument("--faces", type=int, help="at most so many faces; 0 keeps all")
-    wanted.add_argument("--crumbs", type=float, help="parts below this share of the largest go")
-    wanted.add_argument("--gap", type=float, help="openings up to twice as many cubes wide are closed")
-    wanted.add_argument("--resolution", type=int, help="cubes along the longest side of the new surface")
+    wanted.add_argument(
+        "--faces", type=int, help="at most so many faces; 0 keeps all (default: the preset's)"
+    )
+    wanted.add_argument(
+        "--crumbs",
+        type=float,
+        help=f"parts below this share of the largest go (default: {FinishSettings.crumbs}; raw: 0)",
+    )
+    wanted.add_argument(
+        "--gap",
+        type=float,
+        help=f"openings up to twice as many cubes wide are closed (default: {FinishSettings.gap:g})",
+    )
+    wanted.add_argument(
+        "--resolution",
+        type=int,
+        help=f"cubes along the longest side of the new surface (default: {FinishSettings.resolution})",
+    )
     for name, words in _SWITCHES.items():
         wanted.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=words)
     wanted.add_argument(

@@ -88,7 +88,12 @@ def parser() -> argparse.ArgumentParser:
         default=("mesh", "gaussian"),
         help=FORMATS_HELP,
     )
-    wanted.add_argument("--multi-image", default="stochastic", choices=("stochastic", "multidiffusion"))
+    wanted.add_argument(
+        "--multi-image",
+        default="stochastic",
+        choices=("stochastic", "multidiffusion"),
+        help="with --views: each step follows one of them, or the mean of all (default: stochastic)",
+    )
     wanted.add_argument(
         "--finish",
         default="film",

@@ -14,8 +14,10 @@ MAX_COUNT = 1000
 def main(argv: Sequence[str]) -> int:
     """0, or 2 with a sentence."""
     wanted = options_of("vary", "Make variants of an asset: its look anew on its voxels, or its shape too.")
-    wanted.add_argument("--count", type=count, default=1, help="how many, each from the next seed")
-    wanted.add_argument("--shape", action="store_true", help="vary the shape too")
+    wanted.add_argument(
+        "--count", type=count, default=1, help="how many, each from the next seed (default: 1)"
+    )
+    wanted.add_argument("--shape", action="store_true", help="vary the shape too (default: the look alone)")
     options = wanted.parse_args(argv)
     stem = options.name or f"{stem_of(options.asset)}_variant"
     return make_from_latents(options, [f"{stem}_{number + 1}" for number in range(options.count)], _varied)

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from blender_trellis.batch import options as shared
 from blender_trellis.batch.console import prepare_streams
 from blender_trellis.batch.interrupts import Interrupts
-from blender_trellis.batch.jobs_file import read_jobs
+from blender_trellis.batch.jobs_file import KEYS, read_jobs
 from blender_trellis.batch.journal import REPORT, Journal, files_noted, report_name_of
 from blender_trellis.batch.outcomes import Outcome, exit_code, lines, make_all, report, table
 from blender_trellis.batch.plan import Skipped, plan_batch
@@ -56,7 +56,8 @@ def parser() -> argparse.ArgumentParser:
         "--jobs",
         type=Path,
         metavar="FILE",
-        help="one JSON object a line, paths relative to the file; README.md shows what it may say",
+        help=f"one JSON object a line, paths relative to the file. Of these: {', '.join(KEYS['generate'])}; "
+        f"vary also {_further('vary')}; edit {_further('edit')}",
     )
     add = wanted.add_argument
     add("--output", type=Path, required=True, metavar="FOLDER", help="for the objects and the report")
@@ -69,6 +70,10 @@ def parser() -> argparse.ArgumentParser:
     add_library_options(wanted.add_argument_group("for Blender's Asset Browser"))
     add_generation_options(wanted)
     return wanted
+
+
+def _further(do: str) -> str:
+    return ", ".join(key for key in KEYS[do] if key not in KEYS["generate"])
 
 
 def add_file_options(wanted: argparse._ArgumentGroup) -> None:

@@ -98,13 +98,28 @@ def _parser() -> argparse.ArgumentParser:
     add("--picture", type=Path, action="append", default=[], help="a picture of it; may be given again")
     add("--aligned", action="store_true", help="the mesh stands as the first picture shows it")
     add("--keep-uv", action="store_true", help="bake into the mesh's own texture coordinates")
-    add("--size", type=int, default=TextureSettings.size, help="texels a side")
-    add("--symmetry", choices=get_args(Symmetry), default="off", help="mirror pictures onto the far side")
+    add(
+        "--size",
+        type=int,
+        default=TextureSettings.size,
+        help=f"texels a side (default: {TextureSettings.size})",
+    )
+    add(
+        "--symmetry",
+        choices=get_args(Symmetry),
+        default="off",
+        help="mirror pictures onto the far side: where it fits (auto), or always (default: off)",
+    )
     add(
         "--delight", action="store_true", help="divide the light that falls on the object out of the pictures"
     )
-    add("--material", choices=MATERIALS, default=TextureSettings.material)
-    add("--format", choices=("glb", "obj"), default="glb")
+    add(
+        "--material",
+        choices=MATERIALS,
+        default=TextureSettings.material,
+        help=f"gloss of the surface (default: {TextureSettings.material})",
+    )
+    add("--format", choices=("glb", "obj"), default="glb", help="of the file (default: glb)")
     add_encoding_option(wanted)
     add(
         "--compare",

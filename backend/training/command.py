@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--state", type=Path, help="prepared data and the state of the training (default --out)")
     add("--export", type=Path, help="write the model folder here (default OUT/model)")
-    add("--device", default="auto", help="auto, cpu, cuda")
+    add("--device", default="auto", help="auto, cpu, cuda (default auto)")
     add("--minutes", type=float, help="for everything together (default as the recipe says)")
     add("--piece-minutes", type=float, help=f"stop this call after so long; {GOES_ON}")
     add(
@@ -79,15 +79,23 @@ def parser() -> argparse.ArgumentParser:
         choices=dict.fromkeys((*PARTS, *TEXT_PARTS)),
         help="train these only (default all, in order)",
     )
-    add("--seed", type=int, default=0)
+    add("--seed", type=int, default=0, help="default 0")
     add("--threads", type=int, default=cores_of_process(), help="of this process (default its share)")
     group = result.add_argument_group("fine-tuning (--from without --recipe)")
     default = FineTuneConfig()
     group.add_argument("--learning-rate", type=float, help="default 1e-5, for small networks 1e-4")
     group.add_argument(
-        "--steps", type=int, default=default.steps, help="of each part, where no --minutes are given"
+        "--steps",
+        type=int,
+        default=default.steps,
+        help=f"of each part, where no --minutes are given (default {default.steps})",
     )
-    group.add_argument("--pictures", type=int, default=default.pictures, help="drawn of each object")
+    group.add_argument(
+        "--pictures",
+        type=int,
+        default=default.pictures,
+        help=f"drawn of each object (default {default.pictures})",
+    )
     return result
 
 

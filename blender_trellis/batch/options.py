@@ -11,10 +11,11 @@ STEPS_MAX = 1000
 TEXTURE_SIZES = (0, 512, 1024, 2048, 4096)
 ENCODINGS = ("png", "jpeg", "webp")
 GUIDANCE_MAX = 100.0
+PREFERRED = "as the preferences say"
 SEED_END = 1 << 63
 STRENGTH_HELP = (
-    "1 invents, less stays near what is there (default: the model's; 1 where only the look is made anew by a "
-    "model that samples it from noise)"
+    "1 invents, less stays near what sampling starts from (default: the model's; 1 where only the look is "
+    "made anew by a model that samples it from noise)"
 )
 
 
@@ -27,7 +28,12 @@ def add_generation_options(wanted: argparse.ArgumentParser, defaults: Generate) 
 def add_sampling_options(wanted: argparse.ArgumentParser, defaults: Generate) -> None:
     """Adds seed, steps and guidance."""
     add = wanted.add_argument
-    add("--seed", type=seed, default=defaults.seed, help="0 or a positive whole number")
+    add(
+        "--seed",
+        type=seed,
+        default=defaults.seed,
+        help=f"0 or a positive whole number (default: {defaults.seed})",
+    )
     add("--steps", type=steps, help="sampling steps of both stages (default: the model's)")
     add("--guidance", type=guidance, help="guidance strength of both stages (default: the model's)")
 
@@ -35,16 +41,20 @@ def add_sampling_options(wanted: argparse.ArgumentParser, defaults: Generate) ->
 def add_engine_options(wanted: argparse.ArgumentParser, defaults: Generate) -> None:
     """Adds model, device, precision, memory and engine."""
     add = wanted.add_argument
-    add("--model", default=defaults.model, help="a bundled or installed model, or a folder")
-    add("--device", default=defaults.device, help="auto, cpu, cuda, cuda:1, mps")
-    add("--precision", default=defaults.precision, help="auto, fp32, fp16, bf16")
+    device, precision = defaults.device or PREFERRED, defaults.precision or PREFERRED
+    model = defaults.model or "the asset's own, starter for a mesh"
+    add("--model", default=defaults.model, help=f"bundled, installed, or a folder (default: {model})")
+    add("--device", default=defaults.device, help=f"auto, cpu, cuda, cuda:1, mps (default: {device})")
+    add("--precision", default=defaults.precision, help=f"auto, fp32, fp16, bf16 (default: {precision})")
     add(
         "--memory",
         default=defaults.memory,
         choices=get_args(Memory),
-        help="whether networks leave a graphics card after their stage: for want of room, never, always",
+        help="whether networks leave a graphics card after their stage: for want of room, never, always "
+        f"(default: {defaults.memory})",
     )
-    engine = "torch, its compiler (pays where many objects follow), or cuda's libraries"
+    engine = "torch, its compiler (pays where many objects follow), or cuda's libraries (default: "
+    engine += f"{defaults.engine or PREFERRED})"
     add("--engine", default=defaults.engine, choices=("torch", "compile", "cuda"), help=engine)
 
 
