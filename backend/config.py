@@ -83,6 +83,7 @@ def config_args(config: "DataclassInstance") -> dict[str, typing.Any]:
 
 
 def json_name(field: dataclasses.Field) -> str:
+    """What a field is called in the files."""
     return field.metadata.get("json", field.name)
 
 

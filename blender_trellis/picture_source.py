@@ -28,6 +28,7 @@ class Picture:
 
     @property
     def hash(self) -> str:
+        """SHA-256 of the file."""
         return hashlib.sha256(self.data).hexdigest()
 
 

@@ -45,12 +45,15 @@ class NeighbourTable(ABC):
         return sum(self.counts) / (27 * len(self))
 
     def convolve(self, feats: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Features (N, C) of the voxels, convolved over their neighbours."""
         return submanifold_conv(feats, weight, bias, self)
 
     def convolve_children(self, feats: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The same of the children (8 N, C') that the voxels are divided into."""
         return subdivided_conv(feats, weight, bias, self)
 
     def subdivide(self) -> "NeighbourTable":
+        """The table of the children."""
         return ChildNeighbours(self)
 
 

@@ -82,6 +82,7 @@ class GaussianConfig:
 
     @property
     def opacity_shift(self) -> float:
+        """What is added to the logit of every opacity."""
         # In float32, where the reference rounds it.
         bias = torch.tensor(self.opacity_bias, dtype=torch.float32)
         return float(torch.log(bias / (1 - bias)))

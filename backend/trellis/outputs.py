@@ -22,6 +22,7 @@ def _numpy(tensor: torch.Tensor, dtype: str) -> numpy.ndarray:
 
 
 def voxel_arrays(voxels: Voxels) -> dict[str, numpy.ndarray]:
+    """Coordinates (L, 3), and the bits of all voxels, packed."""
     return {"coords": _numpy(voxels.coords, "<i4"), "occupied": packed_bits(voxels.occupied).numpy()}
 
 
@@ -69,6 +70,7 @@ def _keys(keys: torch.Tensor | None, count: int) -> numpy.ndarray:
 
 
 def radiance_field_arrays(field: RadianceField) -> dict[str, numpy.ndarray]:
+    """The boxes as files and messages have them; UserError for numbers that are not finite."""
     names = ("position", "trivec", "density", "features_dc")
     require_finite("a radiance field", *(getattr(field, name) for name in names))
     return {name: _numpy(getattr(field, name), "<f4") for name in names}

@@ -75,8 +75,9 @@ class Step:
 class Output:
     """A result of one sample, as soon as it exists.
 
-    By kind: "structure_latent" (1, C, r, r, r) · "voxels" Voxels · "structured_latent" StructuredLatent ·
-    "gaussian" Gaussians · "radiance_field" RadianceField · "mesh" Mesh.
+    By kind: "preview" Voxels · "structure_latent" (1, C, r, r, r) · "voxels" Voxels · "structured_latent"
+    StructuredLatent · "gaussian" Gaussians · "radiance_field" RadianceField · "mesh" Mesh ·
+    "finished_mesh" FinishedMesh · "vertex_colors" VertexColors.
     kept: which vertices or splats (N,) of an edit's mesh or Gaussians are those of the asset as it was.
     about: facts for who asked, such as where the unit cube of an encoded mesh lies.
     """

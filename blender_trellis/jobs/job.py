@@ -70,6 +70,7 @@ class Job:
 
     @property
     def ended(self) -> bool:
+        """Whether nothing more comes of it."""
         return self.state in FINAL
 
     def part(self, kind: str) -> Part | None:
@@ -209,14 +210,17 @@ class JobQueue:
 
     @property
     def running(self) -> Job | None:
+        """The one that is being made."""
         return next((job for job in self.jobs if job.state == "running"), None)
 
     @property
     def waiting(self) -> tuple[Job, ...]:
+        """Those that are still to be made, in their order."""
         return tuple(job for job in self.jobs if job.state == "queued")
 
     @property
     def ended(self) -> tuple[Job, ...]:
+        """Those of which nothing more comes."""
         return tuple(job for job in self.jobs if job.ended)
 
     def find(self, name: str) -> Job | None:

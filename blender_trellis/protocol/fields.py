@@ -13,6 +13,7 @@ from .messages import Array, ProtocolError, Scalar
 
 
 def to_json(value: Any) -> Any:
+    """The value as JSON has it, without fields at their defaults."""
     if dataclasses.is_dataclass(value) and not isinstance(value, Array):
         named = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
         return {field.name: to_json(held) for field, held in named if held != _default(field)}
@@ -37,6 +38,7 @@ def array_field(kind: type) -> str:
 
 
 def arrays_have_places(kind: type) -> bool:
+    """Whether the message holds its arrays in order, without names."""
     return typing.get_origin(_hints(kind).get(array_field(kind))) is tuple
 
 
@@ -141,4 +143,5 @@ def called(value: Any) -> str:
 
 
 def quoted(text: str) -> str:
+    """The text in quotes, shortened, for a sentence."""
     return json.dumps(text if len(text) <= 64 else text[:64] + "…")

@@ -370,7 +370,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Result:
-    """One part of the object, sent as soon as it exists. `results.py` holds what each kind must carry."""
+    """One part of the object, sent as soon as it exists. `formats.py` holds what each kind carries."""
 
     job: str
     kind: ResultKind

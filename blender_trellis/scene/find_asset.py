@@ -128,6 +128,7 @@ def _name(items: list[bpy.types.Object], name: str) -> None:
 
 
 def new_id() -> str:
+    """Of an asset, such as no other one has."""
     return uuid.uuid4().hex
 
 

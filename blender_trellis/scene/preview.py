@@ -26,6 +26,8 @@ BACKGROUND = (0.82, 0.84, 0.87)
 
 @dataclass(frozen=True)
 class View:
+    """From where a preview shows an asset, and what of it."""
+
     shown: str  # as scene.show takes it
     azimuth: float  # degrees from the front (-Y) towards the right (+X)
 
