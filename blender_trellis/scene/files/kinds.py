@@ -74,7 +74,7 @@ def _obj(path: Path, images: str) -> object:
     return bpy.ops.wm.obj_export(
         filepath=str(path),
         export_selected_objects=True,
-        path_mode="RELATIVE",
+        path_mode="STRIP",  # images lie beside the file; a relative path of a packed one leads to the root
         export_colors=True,
         export_pbr_extensions=True,
     )

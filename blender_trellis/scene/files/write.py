@@ -68,12 +68,17 @@ def _only_selected(item: bpy.types.Object) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _images_beside(item: bpy.types.Object, path: Path) -> Iterator[None]:
-    """Puts packed images beside the file for exporters that look for files alone; they stay packed."""
+    """Puts images beside the file for exporters that look for files alone; packed ones stay packed."""
     before = [(image, image.filepath_raw) for image in _images(item.data.materials)]
     try:
         for number, (image, _) in enumerate(before):
-            target = path.with_name(f"{path.stem}{number or ''}.png")
-            target.write_bytes(image.packed_file.data)
+            packed = image.packed_file
+            stored = Path(bpy.path.abspath(image.filepath_raw, library=image.library))
+            if packed is None and not stored.is_file():
+                continue
+            suffix = ".png" if packed is not None else stored.suffix
+            target = path.with_name(f"{path.stem}{number or ''}{suffix}")
+            target.write_bytes(stored.read_bytes() if packed is None else packed.data)
             image.filepath_raw = str(target)
         yield
     finally:
@@ -82,7 +87,7 @@ def _images_beside(item: bpy.types.Object, path: Path) -> Iterator[None]:
 
 
 def _images(materials: Sequence[bpy.types.Material | None]) -> list[bpy.types.Image]:
-    """The packed images of materials, each once; Blender packs what was painted or computed as PNG."""
+    """The images of materials, each once; Blender packs what was painted or computed as PNG."""
     trees = [material.node_tree for material in materials if material is not None and material.node_tree]
     images = [node.image for tree in trees for node in tree.nodes if node.type == "TEX_IMAGE" and node.image]
-    return [image for image in dict.fromkeys(images) if image.packed_file is not None]
+    return list(dict.fromkeys(images))
