@@ -1,6 +1,16 @@
 """The add-on. Imports bpy on registration only, so that the backend can import the protocol from here."""
 
 from types import ModuleType
+from typing import Any
+
+
+class glTF2ExportUserExtension:  # Blender's glTF exporter looks for this name in add-ons
+    """Keeps the scene's settings, which name the user's files and folders, out of glTF files."""
+
+    def gather_scene_hook(self, scene: Any, blender_scene: Any, export_settings: Any) -> None:
+        """Called with what becomes of a scene; what nodes and meshes hold besides stays."""
+        if scene.extras:
+            scene.extras.pop("trellis", None)
 
 
 def register() -> None:

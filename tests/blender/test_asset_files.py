@@ -1,6 +1,8 @@
 """Files for other programs: what Blender itself reads back is the asset, where and as large as it stood."""
 
+import json
 import struct
+from pathlib import Path
 
 import bpy
 import numpy as np
@@ -60,6 +62,8 @@ def test_the_textured_asset_is_read_back(tmp_path, kind):
     assert image.packed_file is not None and not image.filepath_raw.startswith(str(tmp_path))
     if kind in ("GLB", "GLTF"):
         assert issues(path) == []
+    if kind == "OBJ":  # Blender itself looks for the bare name where nothing is at the path
+        assert "map_Kd a b.png" in path.with_suffix(".mtl").read_text().splitlines()
 
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     READERS[kind](str(path))
@@ -78,6 +82,42 @@ def test_the_textured_asset_is_read_back(tmp_path, kind):
     for (u, v), (x, _, _) in zip(uv, places, strict=True):
         seen = pixels[int(np.clip(v * 32, 0, 31)), int(np.clip(u * 32, 0, 31))]
         assert np.abs(seen - (GREEN if x < 0 else ORANGE)).max() < 2
+
+
+def test_an_image_that_was_unpacked_lies_beside_the_obj(tmp_path):
+    item = _mesh(_collection())
+    image = bpy.data.images["box"]
+    stored = tmp_path / "elsewhere.png"
+    stored.write_bytes(image.packed_file.data)
+    image.unpack(method="REMOVE")
+    image.filepath_raw = str(stored)
+    assert image.packed_file is None
+    write_asset(item, tmp_path / "out" / "a.obj", "OBJ")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.obj", "a.mtl", "a.png"}
+    assert "map_Kd a.png" in (tmp_path / "out" / "a.mtl").read_text().splitlines()
+    assert (tmp_path / "out" / "a.png").read_bytes() == stored.read_bytes()
+    assert Path(image.filepath_raw) == stored
+
+
+@pytest.mark.parametrize("kind", ["GLB", "GLTF"])
+def test_a_gltf_file_names_no_files_of_the_user(addon, tmp_path, picture, kind):
+    """As in a Blender where the add-on is switched on, which is where the exporter looks for it."""
+    item = _mesh(_collection())
+    bpy.context.scene["own"] = "kept"
+    item["label"] = "kept too"
+    bpy.context.scene.trellis.pictures.add().path = str(picture())
+    enabled = bpy.context.preferences.addons.new()
+    enabled.module = addon.__name__
+    path = tmp_path / f"a.{SUFFIXES[kind]}"
+    try:
+        write_asset(item, path, kind)
+    finally:
+        bpy.context.preferences.addons.remove(enabled)
+    assert b"crate.png" not in path.read_bytes()
+    data = path.read_bytes()
+    document = json.loads(data[20 : 20 + struct.unpack_from("<I", data, 12)[0]] if kind == "GLB" else data)
+    assert document["scenes"][0]["extras"] == {"own": "kept"}
+    assert any(node.get("extras", {}).get("label") == "kept too" for node in document["nodes"])
 
 
 @pytest.mark.parametrize("images, sign", [("AUTO", b"\x89PNG"), ("JPEG", b"\xff\xd8\xff"), ("WEBP", b"RIFF")])
