@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from safetensors.numpy import save_file
+import torch
 
 from backend.errors import UserError
-from backend.files import atomic_path, check_target, make_writable_folder
+from backend.files import check_target, make_writable_folder
 from backend.image import read_picture_file
 from backend.machine.memory import is_out_of_memory
 from backend.representations.gaussians import write_ply
@@ -22,6 +22,7 @@ from backend.representations.glb import write_glb, write_textured_glb
 from backend.representations.mesh import Mesh
 from backend.representations.radiance_field import RadianceField
 from backend.serve import INTERNAL, OUT_OF_MEMORY
+from backend.tensor_files import write_tensors
 from backend.texturing.settings import TextureSettings
 from backend.trellis.asset import SUFFIX as LATENTS
 from backend.trellis.asset import hash_of_guide, latents_of, write_latents
@@ -214,8 +215,8 @@ def _write_mesh(path: Path, mesh: Mesh | FinishedMesh, encoding: str) -> None:
 
 
 def _write_field(path: Path, field: RadianceField) -> None:
-    with atomic_path(path) as temporary:
-        save_file(radiance_field_arrays(field), temporary)
+    arrays = radiance_field_arrays(field)
+    write_tensors(path, {name: torch.from_numpy(array) for name, array in arrays.items()})
 
 
 _WRITERS: dict[str, Callable[[Path, Any], None]] = {

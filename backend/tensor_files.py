@@ -1,10 +1,11 @@
-"""Reading safetensors files, with the signs of damage that their format does not show.
+"""Reading and writing safetensors files, with the signs of damage that their format does not show.
 
 Tools that reserve a file's room first leave the right size and zeros behind where they were cut off; a bad
 disk or an overflow in training leaves values that are not finite.
 """
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from backend.errors import MissingModel, UserError
-from backend.files import check_ordinary
+from backend.files import atomic_path, check_ordinary
 
 Shapes = dict[str, tuple[int, ...]]
 """Tensor names and their shapes."""
@@ -21,6 +22,18 @@ MAX_BYTES = 64 << 30
 _BLOCK = 1 << 16  # values looked at together; trained weights have no such run of zeros
 _SMALL = 1 << 12  # values; so few may be zero by design: registers, masks, scales
 _TAIL = 1 << 9  # zeros at the end of a tensor, behind which no other value comes, that are no chance
+_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 
 
 def read_tensors(path: Path, may_be_zero: Collection[str] | None = None) -> dict[str, Tensor]:
@@ -59,6 +72,28 @@ def read_shapes(path: Path) -> Shapes:
         raise UserError(
             f"The weights {path} are damaged ({error}): remove the file and download it again."
         ) from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> None:
+    """One safetensors file, which appears whole or not at all; the same tensors make the same bytes.
+
+    Not the library's save_file: it makes files that only their owner can read, with metadata in an order that
+    changes, and a full disk is an error of its own there that is no OSError.
+    """
+    header: dict[str, object] = {"__metadata__": dict(sorted(about.items()))} if about else {}
+    # The widest first, so that each begins at a multiple of its size.
+    named = sorted(tensors.items(), key=lambda one: (-one[1].element_size(), one[0]))
+    end = 0
+    for name, tensor in named:
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        shape = list(tensor.shape)
+        header[name] = {"dtype": _NAMES[tensor.dtype], "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, tensor in named:
+            file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def zero_starts(module: nn.Module) -> set[str]:

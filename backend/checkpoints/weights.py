@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from backend.checkpoints.eight_bits import packed, unpacked, unscaled
 from backend.checkpoints.find_model import available_models, bundled_models, models_folder
@@ -28,7 +27,7 @@ from backend.models.structured_latent_flow import SLatFlowModel
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
 from backend.models.structured_latent_vae import SLatEncoder, SLatGaussianDecoder, SLatRadianceFieldDecoder
 from backend.models.weightless import without_weights
-from backend.tensor_files import Shapes, read_shapes, read_tensors, zero_starts
+from backend.tensor_files import Shapes, read_shapes, read_tensors, write_tensors, zero_starts
 
 __all__ = [
     "MODEL_CLASSES",
@@ -152,13 +151,12 @@ def write_model(module: Published, path: Path, half: bool) -> None:
         args["use_fp16"] = half
     halved = _halved_keys(module) if half else set()
     state = {
-        key: value.detach().cpu().to(torch.float16 if key in halved else torch.float32).contiguous()
+        key: value.detach().cpu().to(torch.float16 if key in halved else torch.float32)
         for key, value in module.state_dict().items()
     }
     if half and isinstance(module, _PACKED):
         state |= packed(module.state_dict())
-    with atomic_path(path.with_name(path.name + ".safetensors")) as temporary:
-        save_file(state, temporary)
+    write_tensors(path.with_name(path.name + ".safetensors"), state)
     with atomic_path(path.with_name(path.name + ".json")) as temporary:
         temporary.write_text(json.dumps({"name": type(module).__name__, "args": args}, indent=4) + "\n")
 

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from backend.errors import UserError
-from backend.files import atomic_path
+from backend.tensor_files import write_tensors
 
 OptimizerState: TypeAlias = dict[int, dict[str, Tensor]]  # by parameter number
 
@@ -35,9 +34,7 @@ def write_state(path: Path, state: State) -> None:
     tensors |= {f"ema.{k}": v for k, v in state.ema.items()}
     for index, values in state.optimizer.items():
         tensors |= {f"optimizer.{index}.{k}": v for k, v in values.items()}
-    host = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(host, temporary, metadata={"counters": json.dumps(state.counters)})
+    write_tensors(path, tensors, {"counters": json.dumps(state.counters)})
 
 
 def read_state(path: Path) -> State:

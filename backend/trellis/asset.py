@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from backend.errors import UserError
-from backend.files import atomic_path
 from backend.lifting.outline import NominalCamera, Outline
 from backend.lifting.surface import COARSE_CELLS
+from backend.tensor_files import write_tensors
 from backend.trellis.decoding import Layer, StructuredLatent
 
 SUFFIX = ".latents.safetensors"
@@ -222,8 +221,7 @@ def write_latents(path: Path, asset: AssetLatents) -> None:
         "model_hash": asset.model_hash,
         "guide_hash": asset.guide_hash,
     }
-    with atomic_path(path) as temporary:
-        save_file({name: one.cpu().contiguous() for name, one in tensors.items()}, temporary, about)
+    write_tensors(path, tensors, about)
 
 
 def read_latents(path: Path) -> AssetLatents:

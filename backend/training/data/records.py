@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from backend.errors import UserError
-from backend.files import atomic_path
 from backend.geometry.mesh_files import READING, Asset, Entry, load_asset
+from backend.tensor_files import write_tensors
 from backend.training.distributed import ALONE, World
 
 log = logging.getLogger(__name__)
@@ -115,9 +114,7 @@ class Records:
             log.warning("%s is left out: %s", entry.name, error)
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        contiguous = {name: value.contiguous() for name, value in tensors.items()}
-        with atomic_path(self._path(entry)) as temporary:
-            save_file(contiguous, temporary, metadata={"origin": self._signature(entry)})
+        write_tensors(self._path(entry), tensors, {"origin": self._signature(entry)})
 
     def _path(self, entry: Entry) -> Path:
         # The name for people, and the sum because two names may differ in a letter that no file may have.

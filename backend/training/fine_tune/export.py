@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from backend.checkpoints.checksums import SUMS
@@ -17,6 +16,7 @@ from backend.encoding.latent_encoders import weights_of
 from backend.errors import UserError
 from backend.files import atomic_path, make_writable_folder
 from backend.geometry.mesh_files import Entry
+from backend.tensor_files import write_tensors
 from backend.training.export import attribution, write_sums
 
 PAPERS = "ATTRIBUTION.md"
@@ -77,10 +77,9 @@ def _write_like(original: Path, module: nn.Module, target: Path) -> None:
         if any(file.get_slice(key).get_dtype() == "I8" for key in file.keys()):
             state |= packed(state)
         tensors: dict[str, Tensor] = {
-            key: state[key].detach().cpu().to(file.get_tensor(key).dtype).contiguous() for key in file.keys()
+            key: state[key].detach().cpu().to(file.get_tensor(key).dtype) for key in file.keys()
         }
-    with atomic_path(target) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+    write_tensors(target, tensors, metadata)
 
 
 def _link(path: Path, target: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from backend.files import atomic_path
+from backend.tensor_files import write_tensors
 from backend.training.data.records import numbered
 from backend.training.flows import LatentExamples, StructureExamples
 
@@ -33,8 +33,7 @@ class StoredExamples(Generic[Examples]):
         path = self._folder / f"{number}.safetensors"
         if not path.is_file():
             self._folder.mkdir(parents=True, exist_ok=True)
-            with atomic_path(path) as temporary:
-                save_file(_flat(self._make(number)), temporary)
+            write_tensors(path, _flat(self._make(number)))
         return self._kind(**_nested(load_file(path)))
 
     def stored(self, number: int) -> int:
@@ -52,9 +51,7 @@ def _flat(examples: StructureExamples | LatentExamples) -> dict[str, Tensor]:
         value = getattr(examples, field.name)
         many = numbered(field.name, value) if isinstance(value, tuple) else {field.name: value}
         table.update({name: one for name, one in many.items() if one is not None})
-    return {
-        name: (one.half() if one.is_floating_point() else one).contiguous() for name, one in table.items()
-    }
+    return {name: one.half() if one.is_floating_point() else one for name, one in table.items()}
 
 
 def _nested(tensors: dict[str, Tensor]) -> dict[str, Any]:
