@@ -94,6 +94,7 @@ def _decode(data: bytes, name: str) -> Image.Image:
     _check_size(image, name)
     try:
         sixteen_bits = _sixteen_bit_key(image, data)
+        _widen_grey_key(image)
         image.load()
         _seek_first_visible(image)
     except (Image.DecompressionBombError, MemoryError) as error:
@@ -144,6 +145,15 @@ def _sixteen_bit_key(image: Image.Image, data: bytes) -> np.ndarray | None:
     assert isinstance(low, ImageFile.ImageFile)
     low.tile = [tile._replace(args="RGB;16L") for tile in low.tile]
     return np.asarray(high.convert("RGB")).astype(np.uint16) << 8 | np.asarray(low.convert("RGB"))
+
+
+def _widen_grey_key(image: Image.Image) -> None:
+    """Bring the transparent grey of a PNG of 2 or 4 bits to 8, as Pillow does with the pixels alone."""
+    tiles, clear = getattr(image, "tile", []), image.info.get("transparency")
+    bits = {"L;2": 2, "L;4": 4}.get(tiles[0][3]) if image.format == "PNG" and tiles else None
+    if bits and isinstance(clear, int):
+        most = (1 << bits) - 1
+        image.info["transparency"] = (clear & most) * (255 // most)
 
 
 def _too_many_bytes(name: str) -> str:

@@ -117,6 +117,22 @@ def test_sixteen_bit_colour():
     assert np.abs(pixel - [0x12, 0x80, 0xFF]).max() <= 1
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_the_transparent_grey_of_a_few_bits(bits):
+    """Columns of all greys, of which the second is clear."""
+    greys = np.arange(32) % min(1 << bits, 32)
+    row = np.packbits((greys[:, None] >> np.arange(bits)[::-1] & 1).astype(np.uint8)).tobytes()
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 32, 16, bits, 0, 0, 0, 0))
+    pixels = chunk(b"tRNS", struct.pack(">H", 1)) + chunk(b"IDAT", zlib.compress((b"\0" + row) * 16))
+    data = b"\x89PNG\r\n\x1a\n" + head + pixels + chunk(b"IEND", b"")
+    alpha = np.asarray(open_picture(data))[..., 3]
+    assert np.array_equal(alpha, np.tile(np.where(greys == 1, 0, 255), (16, 1)))
+
+
 def test_thirty_two_bit_floats_are_refused():
     with pytest.raises(UserError, match="8 or 16 bits"):
         open_picture(encode(Image.new("F", (20, 20), 0.5), "TIFF"))
