@@ -59,4 +59,8 @@ if __name__ == "__main__":
     prepare_streams()
     let_waiting_threads_sleep(os.environ)  # before anything loads torch
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # what MPS lacks runs on the processor
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        sys.exit(2)

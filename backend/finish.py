@@ -52,6 +52,10 @@ def main(argv: Sequence[str]) -> int:
         except UserError as error:
             failed = True
             sys.stderr.write(f"{error}\n")
+        except KeyboardInterrupt:  # what is done is told of
+            failed = True
+            sys.stderr.write("Interrupted.\n")
+            break
     if options.json:
         sys.stdout.write(json.dumps(reports) + "\n")
     else:
