@@ -138,6 +138,8 @@ def _read_mesh(item: dict) -> ClosedMesh:
     if set(item) != {"vertices", "faces"}:
         raise UserError("A mesh of a region has vertices and faces; correct the region.")
     faces = _numbers(item["faces"], (-1, 3), "faces")
+    if (faces % 1).any():
+        raise UserError("The faces of the region's mesh are not whole numbers; correct the region.")
     return make_closed_mesh(_numbers(item["vertices"], (-1, 3), "vertices"), faces.astype(np.int64))
 
 
@@ -166,7 +168,7 @@ def make_closed_mesh(vertices: np.ndarray, faces: np.ndarray) -> ClosedMesh:
 def _numbers(value: object, shape: tuple[int, ...], name: str) -> np.ndarray:
     try:
         numbers = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = np.empty(0)
     fits = numbers.ndim == len(shape) and all(
         want in (-1, have) for want, have in zip(shape, numbers.shape, strict=True)

@@ -8,7 +8,6 @@ Paths are relative to the file of jobs. `asset` may also be the name of an objec
 """
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,8 @@ from .work import FILES, Do, Work, model_in
 
 LARGEST_FILE = 64 << 20
 NAME_BYTES = 200  # file systems take 255, of which suffixes need some
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+"""What files on Windows cannot be called, whatever suffix follows."""
 FORMAT_NAMES = (*(name for name, one in FORMATS.items() if one.in_blender), *FILES)
 
 _ANY = ("do", "name", "picture", "background", "prompt", "seed", "model", "steps", "guidance", "formats")
@@ -183,7 +184,9 @@ def _text(value: Any, key: str, line: _Line) -> str:
 
 def _name(value: Any, key: str, line: _Line) -> str:
     text = _text(value, key, line)
-    if text.startswith(".") or any(letter in '/\\:*?"<>|' or not letter.isprintable() for letter in text):
+    refused = any(letter in '/\\:*?"<>|' or not letter.isprintable() for letter in text)
+    refused |= text.startswith(".") or text.endswith((".", " "))
+    if refused or text.split(".")[0].strip().casefold() in _DEVICES:
         raise line.fault(f'"{text}" cannot be the name of files; take letters, digits, "_" and "-".')
     if len(text.encode("utf-8", "surrogatepass")) > NAME_BYTES:
         raise line.fault(f"the name is longer than {NAME_BYTES} bytes; choose a shorter one.")
@@ -238,7 +241,7 @@ def _whole(low: int, high: int) -> Check:
 def _number(low: float, high: float) -> Check:
     def check(value: Any, key: str, line: _Line) -> float:
         fits = isinstance(value, int | float) and not isinstance(value, bool)
-        if not fits or not math.isfinite(value) or not low <= value <= high:
+        if not fits or not low <= value <= high:  # not isfinite, which large integers overflow
             raise line.fault(f'"{key}" is {_shown(value)}; give a number from {low:g} to {high:g}.')
         return float(value)
 

@@ -63,7 +63,8 @@ def _box(said: dict[str, Any]) -> tuple[float, ...]:
     elif {"center", "size"} <= set(said) <= {"center", "size", "rotation"}:
         turn = _turn(_numbers(said.get("rotation", [1, 0, 0, 0]), "rotation", (4,)))
         matrix = np.eye(4)
-        matrix[:3, :3] = turn * (_numbers(said["size"], "size", (3,)) / 2)
+        # A negative size is none, as the engine has it.
+        matrix[:3, :3] = turn * (np.maximum(_numbers(said["size"], "size", (3,)), 0) / 2)
         matrix[:3, 3] = _numbers(said["center"], "center", (3,))
     else:
         raise Fault("A box has center, size and perhaps rotation, or a matrix: correct the region.")
@@ -94,7 +95,7 @@ def _mesh(said: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 def _numbers(said: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
     try:
         numbers = np.asarray(said, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = np.empty(0)
     fits = len(shape) == numbers.ndim and all(
         want in (-1, have) for want, have in zip(shape, numbers.shape, strict=True)

@@ -97,10 +97,12 @@ def test_regions_come_from_json():
         ({"boxes": [{"center": [0, 0, 0], "size": [1, 1, 0]}]}, "scaled to nothing"),
         ({"boxes": [{"center": [0, 0, float("nan")], "size": [1, 1, 1]}]}, "center"),
         ({"boxes": [{"center": "here", "size": [1, 1, 1]}]}, "center"),
+        ({"boxes": [{"center": [0, 0, 10**400], "size": [1, 1, 1]}]}, "center"),
         ({"boxes": [{"matrix": np.zeros((4, 4)).tolist()}]}, "scaled to nothing"),
         ({"meshes": [{"vertices": [[0, 0, 0], [1, 0, 0], [0, 1, 0]], "faces": [[0, 1, 2]]}]}, "not closed"),
         ({"meshes": [{"vertices": [[0, 0, 0]], "faces": [[0, 1, 2]]}]}, "without vertices"),
         ({"meshes": [{"vertices": [[0, 0, 0]], "faces": []}]}, "faces"),
+        ({"meshes": [{"vertices": np.eye(3).tolist(), "faces": [[0.5, 1.5, 2]]}]}, "not whole numbers"),
     ],
 )
 def test_what_is_no_region_is_one_sentence(data, words):
