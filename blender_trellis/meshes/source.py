@@ -125,6 +125,8 @@ def _pieces(chosen: Sequence[bpy.types.Object], depsgraph: bpy.types.Depsgraph) 
         if mesh is None:
             continue
         try:
+            if not mesh.vertices:  # which may have no places either
+                continue
             count += len(mesh.loops) - 2 * len(mesh.polygons)  # n - 2 triangles of n corners
             if count > MOST_FACES:
                 raise Fault(

@@ -157,3 +157,10 @@ def test_reading_leaves_the_scene_as_it_was():
     read(item)
     after = {name: len(getattr(bpy.data, name)) for name in before}
     assert after == before and len(item.data.vertices) == 4
+
+
+def test_an_object_without_vertices_has_no_faces_and_no_part_in_others():
+    empty, rock = add("Empty", [], []), add()
+    with pytest.raises(Fault, match='"Empty" has no faces'):
+        read(empty)
+    assert read(empty, rock).parts == (("Rock", 4),)
