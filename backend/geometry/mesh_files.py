@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from backend.errors import UserError
+from backend.files import check_ordinary
 from backend.geometry.files.gltf import read_gltf
 from backend.geometry.files.obj import read_obj
-from backend.geometry.files.part import Part, StoredColors
+from backend.geometry.files.part import LARGEST_FILE, Part, StoredColors
 from backend.geometry.files.ply import read_ply
 from backend.geometry.files.split import split_for_colors, whole
 
@@ -101,11 +102,16 @@ def load_asset(path: Path, split: bool = False) -> Asset:
 
 def load_with_parts(path: Path, split: bool = False) -> tuple[Asset, list[Part]]:
     """The same, and the file's meshes in the order in which they are joined; of an .npz file none."""
-    if not path.is_file():
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UserError(f"{path} is not read as a mesh; give {', '.join(_READERS)}.")
+    if not path.exists():
         raise UserError(f"The mesh {path} does not exist; check the data folder and its manifest.")
+    check_ordinary(path, LARGEST_FILE)
     try:
-        parts = read_parts(path)
-        asset = _load_npz(path) if path.suffix.lower() == ".npz" else _joined(path, parts, split)
+        with np.errstate(over="ignore", invalid="ignore"):  # coordinates that are no numbers are told below
+            parts = read_parts(path)
+            asset = _load_npz(path) if suffix == ".npz" else _joined(path, parts, split)
     except _BROKEN as error:
         raise UserError(f"The mesh {path} cannot be read ({error}); export it again as GLB.") from error
     if len(asset.faces) and not 0 <= asset.faces.min() <= asset.faces.max() < len(asset.vertices):
@@ -231,11 +237,14 @@ def _read_stl(path: Path) -> list[Part]:
     except ImportError:
         raise UserError(f"Reading {path} needs the package trimesh; install it or convert to npz.") from None
     meshes = trimesh.load_scene(path, process=False).dump()
-    return [
+    parts = [
         StoredColors(len(mesh.vertices)).part(np.asarray(mesh.vertices), np.asarray(mesh.faces))
         for mesh in meshes
         if isinstance(mesh, trimesh.Trimesh)
     ]
+    if not parts:  # trimesh takes a binary file that is cut off for an empty text
+        raise ValueError("it is cut off or has no faces")
+    return parts
 
 
 _READERS = {".glb": read_gltf, ".gltf": read_gltf, ".obj": read_obj, ".ply": read_ply, ".stl": _read_stl}

@@ -6,7 +6,7 @@ from typing import BinaryIO
 import numpy as np
 
 from backend.errors import UserError
-from backend.files import atomic_path
+from backend.files import atomic_path, check_ordinary
 
 _TYPES = {
     "char": "i1", "uchar": "u1", "short": "<i2", "ushort": "<u2", "int": "<i4", "uint": "<u4",
@@ -14,6 +14,7 @@ _TYPES = {
     "float": "<f4", "float32": "<f4", "double": "<f8", "float64": "<f8",
 }  # fmt: skip
 _LONGEST_HEADER = 1 << 16
+_LARGEST_FILE = 4 << 30
 _FORMAT = "binary_little_endian"
 
 
@@ -33,6 +34,7 @@ def read_vertices(path: Path) -> np.ndarray:
     Raises UserError for a file that cannot be opened, another format, a damaged header or a body cut short.
     """
     path = Path(path)
+    check_ordinary(path, _LARGEST_FILE)
     try:
         with open(path, "rb") as file:
             count, fields, skipped = _read_header(file, path.name)

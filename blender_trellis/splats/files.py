@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..faults import Fault
+from ..ordinary_file import check_ordinary
 from .packed_ply import write_packed_ply
 from .ply import read_ply, write_ply
 from .rows32 import read_rows
@@ -27,6 +28,7 @@ def read_splats(path: Path) -> tuple[Splats, int]:
     if reader is None:
         raise Fault(f'"{path}" is no file of splats: choose one that ends in {", ".join(READERS)}.')
     try:
+        check_ordinary(path)
         with np.errstate(over="ignore", invalid="ignore"):  # doubles that are no float32: not sound then
             found = reader(path)
     except OSError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..faults import Fault
+from ..ordinary_file import check_ordinary
 
 SUFFIX = ".radiance_field.safetensors"
 _SH_C0 = 0.28209479177387814
@@ -80,6 +81,7 @@ def _grid(path: Path, position: np.ndarray) -> tuple[np.ndarray, int]:
 
 def _arrays(path: Path) -> Mapping[str, np.ndarray]:
     """The file's arrays f32: a length, names with places as JSON, numbers."""
+    check_ordinary(path)
     data = path.read_bytes()
     try:
         (length,) = struct.unpack_from("<Q", data)

@@ -1,6 +1,7 @@
 """Meshes as data: files of the product and of other tools, read with the colours that they state."""
 
 import importlib.util
+import os
 from base64 import b64encode
 
 import numpy as np
@@ -12,6 +13,7 @@ from gltf_file import write_gltf_file
 from backend.errors import UserError
 from backend.finish import main as finish_main
 from backend.geometry.mesh_files import load_asset, read_catalogue, read_parts
+from backend.representations.gaussians import read_ply
 from backend.representations.glb import write_glb
 from backend.representations.mesh import Mesh
 from backend.texture.mesh_source import read_mesh
@@ -163,6 +165,49 @@ def test_painted_vertices_of_an_obj_file_keep_their_colours(tmp_path, uv):
 def test_an_obj_file_without_faces_is_one_sentence(tmp_path, text):
     (tmp_path / "a.obj").write_text(text)
     with pytest.raises(UserError, match=r"a\.obj (holds no mesh|cannot be read)"):
+        load_asset(tmp_path / "a.obj")
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".obj", ".stl", ".ply", ".npz"])
+def test_what_is_too_large_or_no_file_is_not_read(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.touch()
+    os.truncate(path, 3 << 30)  # zeros that take no room
+    with pytest.raises(UserError, match="at most 2048 MiB are read"):
+        load_asset(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match="is a folder"):
+        load_asset(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes of POSIX")
+def test_a_named_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.ply")
+    for read in (load_asset, read_ply):
+        with pytest.raises(UserError, match="named pipe"):
+            read(tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize("name", ["chair.fbx", "chair.png", "chair.latents.safetensors", "chair"])
+def test_a_format_that_is_not_read_is_told_with_those_that_are(tmp_path, name):
+    (tmp_path / name).write_bytes(b"something")
+    with pytest.raises(UserError, match=r"not read as a mesh; give \.glb, \.gltf, \.obj, \.ply, \.stl\."):
+        load_asset(tmp_path / name)
+
+
+def test_an_stl_file_that_is_cut_off_is_damaged(tmp_path):
+    trimesh.creation.box().export(tmp_path / "a.stl")
+    whole = (tmp_path / "a.stl").read_bytes()
+    (tmp_path / "a.stl").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="cut off or has no faces"):
+        load_asset(tmp_path / "a.stl")
+
+
+@pytest.mark.filterwarnings("error")
+def test_coordinates_without_end_are_one_sentence(tmp_path):
+    (tmp_path / "a.obj").write_text("v inf 0 0\nv 1 0 0\nv 0 1 0\nv 1 1 inf\nf 1 2 4 3\n")
+    with pytest.raises(UserError, match="broken coordinates"):
         load_asset(tmp_path / "a.obj")
 
 

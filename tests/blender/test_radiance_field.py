@@ -127,6 +127,8 @@ def test_what_cannot_be_shown_is_a_sentence(addon, tmp_path, monkeypatch):
         other.write_bytes(data)
         with pytest.raises(Fault, match="holds no radiance field"):
             read_field(other)
+    with pytest.raises(Fault, match="is no ordinary file"):
+        read_field(tmp_path)
     _write_field(other)
     monkeypatch.setattr(vdb.importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
     with pytest.raises(RuntimeError, match="built without OpenVDB"):

@@ -1,6 +1,7 @@
 """Files of splats: written and read again, rounded as their layout says, and damaged ones refused."""
 
 import gzip
+import os
 import struct
 
 import numpy as np
@@ -20,6 +21,18 @@ def _alpha(splats: Splats) -> np.ndarray:
 
 def _sorted(splats: Splats) -> Splats:
     return splats.taken(np.lexsort(splats.position.round(1).T))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes of POSIX")
+@pytest.mark.parametrize("suffix", [".ply", ".splat", ".spz"])
+def test_what_has_no_end_is_not_waited_for(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"a{suffix}")
+    with pytest.raises(Fault, match="is no ordinary file"):
+        read_splats(tmp_path / f"a{suffix}")
+    with open(tmp_path / f"b{suffix}", "wb") as file:
+        file.truncate(5 << 30)  # zeros that take no room
+    with pytest.raises(Fault, match="larger than 4 GB"):
+        read_splats(tmp_path / f"b{suffix}")
 
 
 @pytest.mark.parametrize("count", [0, 3, 8, 15])

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from backend.files import check_ordinary
 from backend.geometry.files.texture import Texture
 
 GREY = (102, 102, 102)
 """Of what has no colours."""
+LARGEST_FILE = 2 << 30
+"""Of a mesh, in bytes: readers hold several times as much in memory."""
 
 At = Callable[[np.ndarray], np.ndarray]
 """Takes values (V, C) of a mesh's vertices to places on its faces, (P, C)."""
@@ -83,12 +86,13 @@ def text_of(data: bytes) -> str:
 def read_beside(path: Path, name: str) -> bytes:
     """The file that another names: in its folder or below, where it is not there one of that name beside it.
 
-    Raises FileNotFoundError.
+    Raises FileNotFoundError, and UserError for one that is too large.
     """
     folder = path.parent.resolve()
     name = name.strip().replace("\\", "/")
     for one in (name.lstrip("/"), name.rsplit("/", 1)[-1]):
         found = (folder / one).resolve()
         if found.is_relative_to(folder) and found.is_file():
+            check_ordinary(found, LARGEST_FILE)
             return found.read_bytes()
     raise FileNotFoundError(f"{name} is not there")
