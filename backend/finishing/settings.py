@@ -12,6 +12,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "faces": (0, 2_000_000),
 }
 """The lowest and highest value of each number."""
+FEWEST_FACES = 4
+"""Of a closed mesh: a tetrahedron's."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class FinishSettings:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise UserError(f"Finishing cannot use {value} for {name}; choose {low} to {high}.")
+        if 0 < self.faces < FEWEST_FACES:
+            raise UserError(
+                f"No closed mesh has only {self.faces} faces; choose {FEWEST_FACES} or more, or 0 for all."
+            )
 
     @classmethod
     def preset(cls, name: str) -> Self:

@@ -423,11 +423,25 @@ def test_any_faces_become_a_closed_mesh_or_a_sentence(seed, faces, fault, whole)
 
 
 @pytest.mark.parametrize(
-    "numbers", [{"faces": -1}, {"crumbs": 2.0}, {"gap": float("nan")}, {"resolution": 4096}]
+    "numbers", [{"faces": -1}, {"faces": 3}, {"crumbs": 2.0}, {"gap": float("nan")}, {"resolution": 4096}]
 )
 def test_numbers_out_of_range_are_refused(numbers):
     with pytest.raises(UserError, match=next(iter(numbers))):
         FinishSettings(**numbers)
+
+
+def test_what_was_finished_before_ctrl_c_is_told(tmp_path, capsys, monkeypatch):
+    for name in "ab":
+        trimesh.creation.box().export(tmp_path / f"{name}.ply")
+    finished = iter([finish_mesh])
+    monkeypatch.setattr("backend.finish.finish_mesh", lambda *given: next(finished, interrupted)(*given))
+    assert main([*(str(tmp_path / f"{name}.ply") for name in "ab"), "--output", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert "a_finished.glb" in said.out and said.err == "Interrupted.\n"
+
+
+def interrupted(*given):
+    raise KeyboardInterrupt
 
 
 def test_presets_are_settings_and_unknown_ones_are_refused():
