@@ -177,7 +177,7 @@ def guide_of(options: argparse.Namespace) -> Guide:
 def _read_region(path: Path) -> Region:
     check_ordinary(path, LARGEST_REGION)
     try:
-        return read_region(json.loads(path.read_text(encoding="utf-8")))
+        return read_region(json.loads(path.read_text(encoding="utf-8-sig")))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"The region {path} cannot be read ({error}); give a JSON file.") from error
 
@@ -208,11 +208,19 @@ def asset_options(command: str, text: str) -> argparse.ArgumentParser:
     add("--output", type=Path, required=True, help="folder for the results")
     add(
         "--name",
+        type=_name,
         default="",
         help="name of the results, without suffix (default: the asset's, and what was done, such as _edited)",
     )
     add_engine_options(wanted, _DEFAULTS)
     return wanted
+
+
+def _name(text: str) -> str:
+    """The type of an option: a name, also with folders, that stays below the output folder."""
+    if Path(text).anchor or ".." in Path(text).parts:
+        raise argparse.ArgumentTypeError(f"{text} leads out of the output folder; give a name below it")
+    return text
 
 
 def add_formats_option(wanted: argparse.ArgumentParser) -> None:

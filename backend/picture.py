@@ -44,7 +44,10 @@ def _draw(options: argparse.Namespace) -> int:
 
 
 def _angle(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text} is no angle; give degrees")
     return value

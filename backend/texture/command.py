@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     logging.getLogger().setLevel(logging.INFO)
     try:
-        sys.stdout.write(_compared(options) if options.compare else _textured(options))
+        sys.stdout.write(_textured(options) if options.compare is None else _compared(options))
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -89,11 +89,17 @@ def _settings(options: argparse.Namespace) -> TextureSettings:
     )
 
 
+def _steps(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of steps; give 1 or more")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     wanted = argparse.ArgumentParser(prog="python -m backend texture", description=__doc__)
     add = wanted.add_argument
     add("mesh", type=Path, help="a .glb, .gltf, .obj, .ply or .stl file")
-    add("--output", type=Path, default=Path("."), help="folder for the results")
+    add("--output", type=Path, default=Path("."), help="folder for the results (the current one)")
     add("--gaussians", type=Path, help="a .ply file of the same object in the same place")
     add("--picture", type=Path, action="append", default=[], help="a picture of it; may be given again")
     add("--aligned", action="store_true", help="the mesh stands as the first picture shows it")
@@ -123,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     add_encoding_option(wanted)
     add(
         "--compare",
-        type=int,
+        type=_steps,
         metavar="STEPS",
         help="write nothing, but compare with a texture optimised in so many steps (published: 2500)",
     )

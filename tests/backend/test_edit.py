@@ -442,6 +442,20 @@ def test_what_cannot_be_edited_is_one_sentence(files, capsys, options, words):
     assert words in said and "Traceback" not in said
 
 
+def test_a_region_with_a_byte_order_mark_is_read(files, capsys):
+    region = files[0] / "bom.json"
+    region.write_text((files[0] / "half.json").read_text(), encoding="utf-8-sig")
+    assert run_edit(files, "--region", str(region), "--margin", "99") == 2
+    assert "margin" in capsys.readouterr().err  # what is looked at after the region
+
+
+@pytest.mark.parametrize("name", ["../x", "below/../../x", "/x"])
+def test_names_do_not_lead_out_of_the_output_folder(files, capsys, name):
+    with pytest.raises(SystemExit) as left:
+        run_edit(files, "--region", str(files[0] / "half.json"), "--name", name)
+    assert left.value.code == 2 and "leads out of the output folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("suffix", [".glb", ".latents.safetensors"])
 def test_a_variant_whose_name_is_a_folders_is_refused_before_any_is_made(files, capsys, suffix):
     (files[0] / f"taken_2{suffix}").mkdir()

@@ -1,6 +1,7 @@
 """The picture of an asset shows it from the side that its model expects."""
 
 import numpy as np
+import pytest
 import torch
 import trimesh
 from PIL import Image
@@ -50,3 +51,10 @@ def test_the_command_draws_a_picture_that_generation_takes(tmp_path, capsys):
     assert middle[0] > 2 * middle[1] and middle[3] == 255
     assert picture_main([str(tmp_path / "none.latents.safetensors"), *options]) == 2
     assert "no latents" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("angle", ["x", "nan", "inf"])
+def test_what_is_no_angle_is_told(tmp_path, capsys, angle):
+    with pytest.raises(SystemExit):
+        picture_main(["a.glb", "--output", str(tmp_path), "--azimuth", angle])
+    assert f"{angle} is no angle; give degrees" in capsys.readouterr().err

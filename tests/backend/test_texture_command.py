@@ -234,6 +234,13 @@ def test_obj_files_and_what_is_refused(ball, tmp_path, capsys):
         assert words in said and said.count("\n") == 1
 
 
+def test_a_comparison_in_no_steps_writes_nothing(ball, tmp_path, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([str(ball), "--output", str(tmp_path / "o"), "--size", "64", "--compare", "0"])
+    assert left.value.code == 2 and "no number of steps" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
 def test_baking_is_as_good_as_optimising(tmp_path):
     """Few steps, views and texels; both textures are judged on views that neither has seen."""
     shape = trimesh.creation.icosphere(3, radius=0.4)
