@@ -285,6 +285,6 @@ def test_a_rotation_of_no_length_is_refused(tmp_path):
 
 
 def test_a_file_that_cannot_be_opened(tmp_path):
-    for path in (tmp_path, tmp_path / "missing.ply"):
-        with pytest.raises(UserError, match="cannot be read"):
+    for path, words in ((tmp_path, "is a folder"), (tmp_path / "missing.ply", "cannot be read")):
+        with pytest.raises(UserError, match=words):
             read_ply(path)
