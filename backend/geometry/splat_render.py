@@ -36,23 +36,8 @@ def render_gaussians(gaussians: Gaussians, view: View, size: int) -> np.ndarray:
     """(S, S, 3) f32 in [0, 1]: what the view's camera sees, the origin in the middle, as `render_whole` shows
     meshes.
     """
-    return draw_gaussians(
-        gaussians, raised_axes(view.elevation), view.distance, focal_length(view), size
-    ).color
-
-
-def draw_gaussians(
-    gaussians: Gaussians,
-    axes: np.ndarray,
-    distance: float,
-    focal: float,
-    size: int,
-    centre: tuple[float, float] = (0.5, 0.5),
-) -> SplatImage:
-    """What a camera with axes (3, 3), rows right, up and ahead, sees that far from the origin, which falls
-    on the centre (column, row); that and the focal length are in widths of the picture.
-    """
-    return draw_splats(Splats.of(gaussians), axes, distance, focal, size, centre)
+    splats = Splats.of(gaussians)
+    return draw_splats(splats, raised_axes(view.elevation), view.distance, focal_length(view), size).color
 
 
 @dataclass(frozen=True)
@@ -84,7 +69,9 @@ def draw_splats(
     size: int,
     centre: tuple[float, float] = (0.5, 0.5),
 ) -> SplatImage:
-    """The same of several pictures of the same Gaussians."""
+    """What a camera with axes (3, 3), rows right, up and ahead, sees that far from the origin, which falls
+    on the centre (column, row); that and the focal length are in widths of the picture.
+    """
     camera = splats.position @ axes.T
     depth = np.maximum(camera[:, 2] + distance, 1e-2)
     focal *= size
