@@ -50,10 +50,17 @@ def holds_structure(shape: RegionShape, mask: np.ndarray, resolution: int) -> bo
     """Whether the shape can change within voxels `mask` (R, R, R): where the structure's are finer, a thin
     region may hold centres of none of those.
     """
+    if resolution == len(mask):
+        return bool(mask.any())
+    thick = mask  # the finer grid takes long, and what is two voxels thick has finer centres between its own
+    for _ in range(3):
+        thick = (thick[:-1] & thick[1:]).transpose(1, 2, 0)
+    if thick.any():
+        return True
     finer = mask
     for axis in range(3):
         finer = finer.repeat(resolution // len(mask), axis=axis)
-    return bool(finer.any() if resolution == len(mask) else (finer & shape.mask(resolution)).any())
+    return bool((finer & shape.mask(resolution)).any())
 
 
 def inverted(matrix: np.ndarray) -> np.ndarray:
