@@ -19,23 +19,28 @@ setup:          ## make .venv and .venv-blender
 demo: setup     ## one picture becomes out/<name>.blend, .glb, .ply and preview.png (IMAGE=path for your own)
 	$(PYTHON) scripts/demo.py $(if $(IMAGE),--image "$(IMAGE)")
 
+# Two processes side by side, each with half of the processor; the tests of a file stay together and share what they made.
+PYTEST := -m pytest -n 2 --dist loadfile
+test-backend test-blender test-bpy: export OMP_NUM_THREADS ?= \
+  $(shell $(PYTHON) -c 'import os; print(max(1, os.cpu_count() // 2))')
+
 test: test-backend test-blender  ## every test
 
 test-backend: setup  ## tests that need no Blender
-	$(VENV) -m pytest tests --ignore=tests/blender
+	$(VENV) $(PYTEST) tests --ignore=tests/blender
 
 # What Blender has freed is overwritten, so that a use of it fails each time and not by chance.
 test-blender test-bpy: export MALLOC_PERTURB_ = 165
 
 test-blender: setup  ## tests inside Blender
-	$(VENV_BLENDER) -m pytest tests/blender
+	$(VENV_BLENDER) $(PYTEST) tests/blender
 
 test-bpy: setup $(VENV_BPY)/installed  ## tests inside another Blender: make test-bpy BPY=4.2 (or 5.0)
-	$(VENV_BPY)/bin/python -m pytest tests/blender --ignore=tests/blender/window $(ARGS)
+	$(VENV_BPY)/bin/python $(PYTEST) tests/blender --ignore=tests/blender/window $(ARGS)
 
 $(VENV_BPY)/installed:
 	$(VENV_BLENDER) -m venv --clear $(VENV_BPY)
-	$(VENV_BPY)/bin/python -m pip install --quiet "bpy==$(BPY).*" pytest
+	$(VENV_BPY)/bin/python -m pip install --quiet "bpy==$(BPY).*" pytest pytest-xdist
 	touch $@
 
 soak: setup     ## 1,000 injected faults in Blender, with a fake and the real backend (ARGS="--seed 2 --faults 100 --real 0")

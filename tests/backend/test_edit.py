@@ -354,6 +354,7 @@ def files(tiny, tmp_path_factory):
     model = tiny.networks.folder.path
     picture = model.parent / "square.png"
     made = ["--output", str(folder), "--seed", "7", "--precision", "fp32", "--device", "cpu"]
+    made += ["--finish", "raw"]
     assert generate_main([str(picture), "--model", str(model), *made]) == 0
     assert (folder / "square.latents.safetensors").is_file()
     (folder / "half.json").write_text(json.dumps({"boxes": [{"center": [0.25, 0, 0], "size": [0.5, 1, 1]}]}))

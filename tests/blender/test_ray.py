@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -22,9 +24,9 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture
-def cluster(tmp_path_factory, monkeypatch):
+def cluster(monkeypatch):
     """The address of a cluster of two nodes with one processor each, which make the fake's balls."""
-    home = tmp_path_factory.mktemp("r")
+    home = Path(tempfile.mkdtemp(prefix="r"))  # Ray's sockets need a short path
     wrapper = home / "python"
     program = Path(__file__).parent / "ray_backend.py"
     wrapper.write_text(f'#!/bin/sh\nexec "{BIN / "python"}" "{program}" "$@"\n')
@@ -52,6 +54,7 @@ def cluster(tmp_path_factory, monkeypatch):
         for process in ours(home):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def ours(home: Path, title: bytes = b"ray") -> list[int]:
