@@ -27,7 +27,7 @@ TOO_FULL = 0.5
 _SAMPLED = 0.75  # how much the difference between a sample and the guess counts beside the guess
 _BLUR = 0.8  # voxels
 _SLOPE = 0.25  # of `inside` where the shape is known, a voxel
-_BESIDE = 0.5  # cells; a voxel that the surface crosses may have its middle so far beside the outline
+_MARGIN = 0.1  # cells; voxels whose middle lies no further within the outline stick out of it
 _SLIVER = -0.02  # cells; voxels that have no corner deeper inside need not be there
 _HOLE = 2  # voxels; half the width of holes in a structure that a solid is made round
 _LEAK = 3  # the same in a sampled surface; what is closed too far is so in its start too, and cancels out
@@ -142,7 +142,7 @@ class SolidGuess:
         outline, size = self.outline, len(inside)
         axis = (torch.arange(size, device=inside.device) + 0.5) / size - 0.5
         middles = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).view(-1, 3)
-        beside = outline.beside_at(middles, SLIMMEST - _BESIDE).view(inside.shape) - _BESIDE
+        beside = outline.beside_at(middles, SLIMMEST + _MARGIN).view(inside.shape) + _MARGIN
         return _ended(closed(outline.applied(distance), outline.beside())), beside
 
 
