@@ -15,7 +15,18 @@ from ..png import png_of
 from ..splats.values import Splats
 from ..srgb import linear_from_srgb
 from .asset import Arrays, Asset
-from .find_asset import ASSET, PART, gather, members, new_id, objects_in, part, store_keys, store_size
+from .find_asset import (
+    ASSET,
+    PART,
+    asset_of_object,
+    companions,
+    gather,
+    members,
+    new_id,
+    objects_in,
+    store_keys,
+    store_size,
+)
 from .gaussians.object import is_gaussian, splat_steps
 from .latents import GUIDE, PICTURE, owners, store_latents, store_pictures, store_request
 from .materials import COLOR_ATTRIBUTE, packed_image, texture_material, vertex_color_material
@@ -145,27 +156,35 @@ def store_sources(collection: bpy.types.Collection, asset: Asset) -> None:
 
 
 def show(collection: bpy.types.Collection, kind: str) -> None:
-    """Shows "mesh", "gaussian" or "both" in viewports and renders.
+    """Shows "mesh", "gaussian" or "both" of an asset in viewports and renders."""
+    show_objects(drawn(collection), kind)
+
+
+def show_objects(items: list[bpy.types.Object], kind: str) -> None:
+    """The same of the objects of one asset, wherever they lie.
 
     The two lie in the same place, and one drawn through the other is of no use, so a new result shows its
     mesh. What is not shown is not computed either. The raw mesh of a finished one is never shown. What was
     hidden comes to where the asset stands now.
     """
-    gather(collection)
-    has_finished = part(collection, "finished") is not None
-    for item in drawn(collection):
+    gather(items)
+    has_finished = any(item.get(PART) == "finished" for item in items)
+    for item in items:
         if item.type == "MESH":
             other = "mesh" if is_gaussian(item) else "gaussian"
             is_raw = has_finished and item.get(PART) == "mesh"
             item.hide_viewport = item.hide_render = is_raw or kind == other
-    gather(collection)
+    gather(items)
 
 
 def shown(collection: bpy.types.Collection) -> str:
     """What `show` was last told, or "" where somebody has hidden all of it."""
-    visible = {
-        is_gaussian(item) for item in drawn(collection) if item.type == "MESH" and not item.hide_viewport
-    }
+    return shown_objects(drawn(collection))
+
+
+def shown_objects(items: list[bpy.types.Object]) -> str:
+    """The same of `show_objects`."""
+    visible = {is_gaussian(item) for item in items if item.type == "MESH" and not item.hide_viewport}
     return {(False,): "mesh", (True,): "gaussian", (False, True): "both"}.get(tuple(sorted(visible)), "")
 
 
@@ -174,6 +193,17 @@ def drawn(collection: bpy.types.Collection) -> list[bpy.types.Object]:
     Gaussians; others are the artist's own."""
     splats = [item for item in collection.objects if is_gaussian(item)]
     return list(dict.fromkeys([*members(collection), *splats]))
+
+
+def shown_with(item: bpy.types.Object | None) -> list[bpy.types.Object]:
+    """What is shown and hidden together with an object: all that its asset's collection draws, or its
+    companions elsewhere, or splats alone; nothing of other assets that lie in the same collection."""
+    if item is None:
+        return []
+    asset = asset_of_object(item)
+    if asset is not None and item.name in asset.objects:
+        return drawn(asset)
+    return companions(item) or ([item] if is_gaussian(item) else [])
 
 
 # ---- objects ----------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ V vertices · K sampled vertices
 """
 
 import uuid
+from collections.abc import Iterable
 
 import bpy
 import numpy as np
@@ -118,6 +119,21 @@ def _copied_with(item: bpy.types.Object, collection: bpy.types.Collection) -> li
     return [one for one in group if PART in one and one.get(ASSET) == collection.get(ASSET)]
 
 
+def companions(item: bpy.types.Object) -> list[bpy.types.Object]:
+    """The objects of the asset that one belongs to, itself among them, and not those of its copies. Where the
+    asset's collection is gone: what hangs on the same Empty, or else all that has the same id; none of what
+    is no asset's."""
+    collection = asset_of_object(item)
+    if PART not in item:
+        return []
+    if collection is not None:
+        return _copied_with(item, collection) or list(members(collection))
+    root = item if item[PART] == "root" else item.parent
+    has_root = root is not None and root.get(PART) == "root"
+    group = (root, *root.children) if has_root else [one for one in bpy.data.objects if one.users_collection]
+    return [one for one in group if PART in one and one.get(ASSET) == item.get(ASSET)]
+
+
 def _name(items: list[bpy.types.Object], name: str) -> None:
     """Gives the objects of an asset its id, and their regions."""
     for item in items:
@@ -188,13 +204,15 @@ def asset_matrix(collection: bpy.types.Collection) -> Matrix:
     return world_matrix(item) @ data_frame(item.data) if item is not None else Matrix.Identity(4)
 
 
-def gather(collection: bpy.types.Collection) -> None:
-    """Brings what is hidden of the asset to its `body`, and the regions that hang on it: somebody who moved
-    what is seen has moved the asset.
+def gather(items: Iterable[bpy.types.Object]) -> None:
+    """Brings what is hidden of one asset's objects to the place of its `body`, and the regions that hang on
+    it: somebody who moved what is seen has moved the asset.
     """
-    lead = body(collection)
-    for item in [one for kind in BODIES if (one := part(collection, kind)) not in (None, lead)]:
-        if item.hide_viewport:
+    firsts = {item.get(PART): item for item in reversed(list(items))}
+    bodies = [firsts[kind] for kind in BODIES if kind in firsts]
+    lead = next((one for one in bodies if not one.hide_viewport), bodies[0] if bodies else None)
+    for item in bodies:
+        if item != lead and item.hide_viewport:
             _follow(item, lead)
             hang_regions(item, lead)
 

@@ -34,6 +34,7 @@ from .find_asset import (
     data_frame,
     gather,
     hang_regions,
+    members,
     name_vertices,
     new_id,
     part,
@@ -121,7 +122,7 @@ def replace_steps(collection: bpy.types.Collection, asset: Asset, keep_former: b
     except BaseException:
         remove_made(made)
         raise
-    gather(collection)
+    gather(members(collection))
     for swap in swaps:
         swap.old.user_remap(swap.new)
         name = swap.old.name

@@ -9,10 +9,9 @@ from ..jobs.candidates import of_seeds
 from ..jobs.hindrance import hindrance
 from ..jobs.placement import Placement
 from ..protocol import Generate
-from ..scene.collection import drawn, show
+from ..scene.collection import show_objects, shown_with
 from ..scene.display.colors import choose_colors
 from ..scene.display.shading import suit_view
-from ..scene.find_asset import asset_of_object
 from ..scene.gaussians.object import is_gaussian
 from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces
 from .properties import SEED_MAX
@@ -101,13 +100,11 @@ class TRELLIS_OT_show(bpy.types.Operator):
         return context.object is not None and bool(context.object.users_collection)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        asset = asset_of_object(context.object)
-        collections = context.object.users_collection
-        for collection in collections if asset is None else {asset, *collections}:
-            splats = [item for item in drawn(collection) if is_gaussian(item)]
-            if splats:
-                show(collection, self.kind)
-                suit_view(context, splats)
+        items = shown_with(context.object)
+        splats = [item for item in items if is_gaussian(item)]
+        if splats:
+            show_objects(items, self.kind)
+            suit_view(context, splats)
         if self.kind != "mesh" and raise_bounces(context.scene):
             report(self, "INFO", BOUNCES_RAISED)
         return {"FINISHED"}

@@ -6,6 +6,7 @@ import bpy
 
 from ..jobs import session
 from ..jobs.hindrance import hindrance
+from ..scene.collection import shown_with
 from ..scene.find_asset import ASSET
 from ..scene.gaussians.object import is_gaussian
 from ..translations import translated
@@ -193,12 +194,10 @@ class TRELLIS_PT_output(TrellisPanel):
         if active is not None and ASSET in active:
             layout.operator("trellis.regenerate_this", icon="FILE_REFRESH")
             layout.operator("trellis.true_colors", icon="COLOR").colors = "SUITED"
-        collection = active.users_collection[0] if active is not None and active.users_collection else None
-        splats = (
-            next((item for item in collection.objects if is_gaussian(item)), None) if collection else None
-        )
+        items = shown_with(active)
+        splats = next((item for item in items if is_gaussian(item)), None)
         if splats is not None:
-            draw_splats(layout, context, collection, splats if not is_gaussian(active) else active)
+            draw_splats(layout, context, items, splats if not is_gaussian(active) else active)
 
 
 def draw_standing(layout: bpy.types.UILayout, settings) -> None:

@@ -6,7 +6,8 @@ import pytest
 from fake_backend import ball
 
 from blender_trellis.scene.asset import Asset
-from blender_trellis.scene.collection import add_asset, show, shown
+from blender_trellis.scene.collection import add_asset, show, shown, shown_objects, shown_with
+from blender_trellis.scene.find_asset import ASSET, PART, world_matrix
 from blender_trellis.scene.gaussians.nodes import GROUP_VERSION, IN_VIEWPORT, SIZE, set_input
 from blender_trellis.scene.gaussians.object import is_gaussian
 from blender_trellis.srgb import linear_from_srgb
@@ -138,6 +139,60 @@ def test_what_else_lies_in_the_collection_is_neither_shown_nor_hidden():
         assert shown(collection) == kind
         assert not own.hide_viewport and not own.hide_render
         assert cutter.hide_viewport and cutter.hide_render
+
+
+def _ungrouped(name: str, **changes) -> dict[str, bpy.types.Object]:
+    """The objects of an asset whose collection was deleted in the Outliner, which moves them up."""
+    collection = _add(_asset(name=name, **changes))
+    parts = {item[PART]: item for item in collection.objects}
+    for item in parts.values():
+        bpy.context.scene.collection.objects.link(item)
+    bpy.data.collections.remove(collection)
+    bpy.context.view_layer.update()
+    return parts
+
+
+def test_without_its_collection_an_asset_is_shown_alone(addon):
+    first, own = _ungrouped("crate"), bpy.data.objects.new("Own", None)
+    second = _ungrouped("drum", finished=_asset().mesh)
+    copy = {kind: item.copy() for kind, item in second.items()}
+    for item in copy.values():
+        bpy.context.scene.collection.objects.link(item)
+        item.parent = copy["root"] if item.parent is not None else None
+    bpy.context.scene.collection.objects.link(own)
+    second["finished"].location.x += 9.0
+    bpy.context.view_layer.update()
+    others = [*first.values(), *copy.values()]
+    before = [(item.hide_viewport, item.hide_render, world_matrix(item)) for item in others]
+    for kind, is_hidden in (("gaussian", (True, True, False)), ("mesh", (True, False, True))):
+        bpy.context.view_layer.objects.active = second["finished"]
+        assert bpy.ops.trellis.show(kind=kind) == {"FINISHED"}
+        bpy.context.view_layer.update()
+        assert tuple(second[one].hide_viewport for one in ("mesh", "finished", "gaussian")) == is_hidden
+        assert shown_objects(shown_with(second["mesh"])) == kind
+        assert [(item.hide_viewport, item.hide_render, world_matrix(item)) for item in others] == before
+        assert world_matrix(second["gaussian"]) == world_matrix(second["finished"])
+    assert not shown_with(own)
+
+
+def test_what_lies_in_one_collection_with_several_assets_is_shown_alone(addon):
+    """Copies that were moved there, and splats of no asset."""
+    props = bpy.data.collections.new("Props")
+    bpy.context.scene.collection.children.link(props)
+    first, second = _add(_asset()), _add(_asset(name="drum"))
+    for item in (*first.objects, *second.objects):
+        props.objects.link(item)
+    lone = second.objects["drum Gaussians"].copy()
+    for key in (PART, ASSET):
+        del lone[key]
+    props.objects.link(lone)
+    bpy.context.view_layer.objects.active = second.objects["drum"]
+    bpy.ops.trellis.show(kind="both")
+    assert (shown(first), shown(second)) == ("mesh", "both") and lone.hide_viewport
+    lone.hide_viewport = False
+    bpy.context.view_layer.objects.active = lone
+    bpy.ops.trellis.show(kind="mesh")
+    assert lone.hide_viewport and shown(second) == "both"
 
 
 def test_each_splat_has_a_hull_and_haze_is_left_out_of_solid_ellipsoids():

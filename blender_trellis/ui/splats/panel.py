@@ -1,8 +1,8 @@
-"""The part of the panel that is about the Gaussians of the active object's collection."""
+"""The part of the panel that is about the Gaussians of the active object's asset."""
 
 import bpy
 
-from ...scene.collection import shown
+from ...scene.collection import shown_objects
 from ...scene.display.colors import colors_in_use, suited_colors
 from ...scene.gaussians.nodes import FACING, IN_VIEWPORT, SIZE, WIDENING, get_input, has_input, input_property
 from ...scene.gaussians.object import MODIFIER
@@ -13,11 +13,11 @@ from ..widgets import draw_text, letters_across
 def draw_splats(
     layout: bpy.types.UILayout,
     context: bpy.types.Context,
-    collection: bpy.types.Collection,
+    items: list[bpy.types.Object],
     splats: bpy.types.Object,
 ) -> None:
-    """Which part is shown, how viewports draw the splats, and what a render would do to them."""
-    kind = shown(collection)
+    """Which of the items is shown, how viewports draw the splats, and what a render would do to them."""
+    kind = shown_objects(items)
     layout.label(text="Show")
     row = layout.row(align=True)
     for choice, text in (("mesh", "Mesh"), ("gaussian", "Gaussians"), ("both", "Both")):
