@@ -179,22 +179,22 @@ def world_length(way: np.ndarray, collection: bpy.types.Collection) -> float:
     return (asset_matrix(collection).to_3x3() @ Vector(way)).length
 
 
-def selected_bounds(collection: bpy.types.Collection, resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest corner (3,) of the vertices that are selected in edit mode, else of all.
+def selected_bounds(
+    collection: bpy.types.Collection, resolution: int, edited: bpy.types.Object | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest corner (3,) of the vertices that are selected in the object that was `edited` until
+    now, where there is one and any are; else of all.
 
     Widened by half a voxel and a hair, so that it takes every voxel which one of the vertices lies in.
     """
-    item = next((one for one in members(collection) if one.mode == "EDIT"), None)
-    if item is not None:
-        item.update_from_editmode()
-    edited, item = item is not None, item or part(collection, "mesh") or body_of(collection)
+    item = edited or part(collection, "mesh") or body_of(collection)
     inverse = inverted(np.array(data_frame(item.data), np.float64))
     vertices = item.data.vertices
     places = np.empty(3 * len(vertices), np.float32)
     vertices.foreach_get("co", places)
     points = places.reshape(-1, 3) @ inverse[:3, :3].T + inverse[:3, 3]
     selected = np.ones(len(vertices), bool)
-    if edited:
+    if edited is not None:
         vertices.foreach_get("select", selected)
     if selected.any():
         points = points[selected]

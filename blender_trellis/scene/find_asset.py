@@ -45,6 +45,8 @@ def find_asset(name: str) -> bpy.types.Collection | None:
 
 LINKED = "The asset is linked from another file: make it local first"
 """Why an asset that is not local cannot be changed."""
+IN_EDIT_MODE = "Leave edit mode first"
+"""Why what reads an asset's meshes cannot be done while one is in edit mode."""
 
 
 def is_local(collection: bpy.types.Collection) -> bool:
@@ -174,6 +176,12 @@ def members(collection: bpy.types.Collection) -> tuple[bpy.types.Object, ...]:
 def in_use(collection: bpy.types.Collection) -> bool:
     """Whether somebody edits, sculpts or paints one of the asset's objects: its mesh is not to be touched."""
     return any(is_edited(item) for item in members(collection))
+
+
+def is_in_edit_mode(items: Iterable[bpy.types.Object]) -> bool:
+    """Whether a mesh of these objects is in edit mode, be it through another object: Blender keeps what is
+    stored with its vertices elsewhere then, and whoever reads the mesh finds nothing."""
+    return any(item.type == "MESH" and item.data.is_editmode for item in items)
 
 
 def is_edited(item: bpy.types.Object) -> bool:

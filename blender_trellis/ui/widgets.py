@@ -7,6 +7,7 @@ import bpy
 
 from ..jobs import session
 from ..process.background_task import TaskState
+from ..scene.find_asset import IN_EDIT_MODE
 from ..translations import translated
 
 LETTER_POINTS = 7.0  # a letter's width at scale 1, roughly
@@ -35,7 +36,7 @@ def draw_text(layout: bpy.types.UILayout, text: str, icon: str = "NONE", letters
 def in_object_mode(operator: type[bpy.types.Operator], context: bpy.types.Context) -> bool:
     """Whether nothing is edited, for the poll of an operator, which says so where something is."""
     if context.mode != "OBJECT":
-        operator.poll_message_set("Leave edit mode first")
+        operator.poll_message_set(IN_EDIT_MODE)
         return False
     return True
 

@@ -11,7 +11,9 @@ from blender_trellis.jobs import session
 from blender_trellis.protocol import Edit
 from blender_trellis.scene.find_asset import part
 from blender_trellis.scene.latents import DATA, LATENTS, read_latents
+from blender_trellis.ui.finish.operators import _why_not as why_not_finish
 from blender_trellis.ui.region import drawing, panel, reasons
+from blender_trellis.ui.vary.reasons import why_not_vary
 from tests.waiting import PATIENCE, wait_until
 
 
@@ -253,3 +255,21 @@ def test_damaged_latents_are_named_and_nothing_is_sent(addon):
     with pytest.raises(RuntimeError):
         bpy.ops.trellis.regenerate_region()
     assert not session.status().job
+
+
+def test_in_edit_mode_the_buttons_are_grey(generated):
+    mesh, settings = part(generated, "finished"), bpy.context.scene.trellis
+    settings.region.mode, settings.vary.guide = "remove", "PICTURE"
+    settings.vary.image = bpy.data.images.new("red.png", 4, 4)
+    bpy.context.view_layer.objects.active = mesh
+    mesh.select_set(True)
+    names = ("regenerate_region", "paint_change", "finish", "mark_asset", "vary")
+    buttons = [getattr(bpy.ops.trellis, name) for name in names]
+    assert all(button.poll() for button in buttons)
+    bpy.ops.object.mode_set(mode="EDIT")
+    assert not any(button.poll() for button in buttons)
+    said = (reasons.why_not_now, why_not_vary, why_not_finish)
+    assert {why_not(bpy.context) for why_not in said} == {"Leave edit mode first"}
+    bpy.ops.object.mode_set(mode="SCULPT")
+    assert all(button.poll() for button in buttons)
+    bpy.ops.object.mode_set(mode="OBJECT")

@@ -111,22 +111,25 @@ def test_a_box_fits_the_asset_wherever_it_stands(addon, place):
     np.testing.assert_allclose(matrix_in(box, collection), AROUND, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["mesh", "finished"])
-def test_a_box_fits_the_vertices_selected_in_edit_mode(addon, kind):
+@pytest.mark.parametrize(
+    "kind, applied", [("mesh", 1.0), ("finished", 1.0), ("mesh", 3.0), ("finished", 3.0)]
+)
+def test_a_box_fits_the_vertices_selected_in_edit_mode(addon, kind, applied):
     vertices, faces, colors = ball()
     arrays = {"vertices": vertices, "faces": faces, "colors": colors}
     collection = add_ball(PLACES[1], **({"finished": arrays} if kind == "finished" else {}))
     seen = part(collection, kind)
     assert bpy.context.object == seen
+    seen.data.transform(Matrix.Scale(applied, 4))
     bpy.ops.object.mode_set(mode="EDIT")
     bpy.ops.mesh.select_all(action="DESELECT")
     bpy.ops.object.mode_set(mode="OBJECT")
     for vertex in seen.data.vertices:
-        vertex.select = vertex.co.x > 0.2 and vertex.co.z > 0
+        vertex.select = vertex.co.x > 0.2 * applied and vertex.co.z > 0
     bpy.ops.object.mode_set(mode="EDIT")
     box = add_region()
     assert bpy.context.mode == "OBJECT" and bpy.context.selected_objects == [box]
-    chosen = np.array([one.co for one in seen.data.vertices if one.select])
+    chosen = np.array([one.co for one in seen.data.vertices if one.select]) / applied
     assert 10 < len(chosen) < 400
     matrix = matrix_in(box, collection)
     low, high = chosen.min(axis=0) - (HALF - 0.4), chosen.max(axis=0) + (HALF - 0.4)

@@ -195,6 +195,19 @@ def test_what_lies_in_one_collection_with_several_assets_is_shown_alone(addon):
     assert lone.hide_viewport and shown(second) == "both"
 
 
+def test_nothing_is_shown_or_hidden_while_the_mesh_is_edited(addon):
+    collection = _add(_asset())
+    mesh = collection.objects["crate"]
+    bpy.context.view_layer.objects.active = mesh
+    bpy.ops.object.mode_set(mode="EDIT")
+    assert not bpy.ops.trellis.show.poll()
+    bpy.context.view_layer.objects.active = collection.objects["crate Gaussians"]
+    assert not bpy.ops.trellis.show.poll()  # its mesh is still in edit mode
+    bpy.context.view_layer.objects.active = mesh
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert bpy.ops.trellis.show.poll()
+
+
 def test_each_splat_has_a_hull_and_haze_is_left_out_of_solid_ellipsoids():
     gaussian = _gaussian()
     gaussian["opacity"][:] = 2.0

@@ -9,7 +9,18 @@ from ...jobs.placement import Placement
 from ...jobs.sent_arrays import sent, sent_pictures
 from ...protocol import Finish
 from ...scene.asset import fingerprint
-from ...scene.find_asset import ASSET, LINKED, asset_id, asset_of_object, is_local, own_part, part
+from ...scene.find_asset import (
+    ASSET,
+    IN_EDIT_MODE,
+    LINKED,
+    asset_id,
+    asset_of_object,
+    is_in_edit_mode,
+    is_local,
+    members,
+    own_part,
+    part,
+)
 from ...scene.latents import read_latents, read_pictures
 from ...scene.raw_arrays import gaussian_arrays, mesh_arrays
 from ...scene.replace import background_of
@@ -79,6 +90,8 @@ def _why_not(context: bpy.types.Context) -> str:
         return LINKED
     if session.is_being_edited(str(collection.get(ASSET))):
         return "This asset is being changed: wait for that, or cancel it"
+    if is_in_edit_mode((context.object, *members(collection))):
+        return IN_EDIT_MODE
     if not session.has_backend():
         return "Install the backend first"
     settings = context.scene.trellis.finish

@@ -4,7 +4,7 @@ import bpy
 
 from ...meshes.thumbnail import thumbnail
 from ...scene.asset_marking import mark_asset
-from ...scene.find_asset import LINKED, asset_of_object, is_local
+from ...scene.find_asset import IN_EDIT_MODE, LINKED, asset_of_object, is_in_edit_mode, is_local, members
 
 
 class TRELLIS_OT_mark_asset(bpy.types.Operator):
@@ -20,6 +20,9 @@ class TRELLIS_OT_mark_asset(bpy.types.Operator):
         collection = asset_of_object(context.object) if context.object is not None else None
         if collection is None or not is_local(collection):
             cls.poll_message_set("Select a result first" if collection is None else LINKED)
+            return False
+        if is_in_edit_mode(members(collection)):
+            cls.poll_message_set(IN_EDIT_MODE)
             return False
         return True
 

@@ -12,7 +12,17 @@ from ...faults import Fault
 from ...jobs import session
 from ...jobs.placement import Placement
 from ...jobs.sent_arrays import sent
-from ...scene.find_asset import LINKED, asset_id, formats_of, is_local, own_asset, part
+from ...scene.find_asset import (
+    IN_EDIT_MODE,
+    LINKED,
+    asset_id,
+    formats_of,
+    is_in_edit_mode,
+    is_local,
+    members,
+    own_asset,
+    part,
+)
 from ...scene.latents import read_latents
 from ...scene.raw_arrays import texture_arrays
 from ...scene.replace import changed_by_hand
@@ -54,14 +64,15 @@ class TRELLIS_OT_add_region(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         collection = _asset(context)
+        edited = next((one for one in members(collection) if one.mode == "EDIT"), None)
+        if context.mode != "OBJECT":
+            bpy.ops.object.mode_set(mode="OBJECT")
         try:
             resolution = read_latents(collection).resolution
-            box = add_box(collection, *selected_bounds(collection, resolution))
+            box = add_box(collection, *selected_bounds(collection, resolution, edited))
         except Fault as fault:
             report(self, "ERROR", str(fault))
             return {"CANCELLED"}
-        if context.mode != "OBJECT":
-            bpy.ops.object.mode_set(mode="OBJECT")
         context.view_layer.update()
         for item in context.selected_objects:
             item.select_set(False)
@@ -123,7 +134,14 @@ class TRELLIS_OT_paint_change(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return _has_asset(cls, context)
+        """Says why the button is grey, where it is."""
+        if not _has_asset(cls, context):
+            return False
+        collection = asset_of(context.object, context.scene)
+        if collection is not None and is_in_edit_mode(members(collection)):
+            cls.poll_message_set(IN_EDIT_MODE)
+            return False
+        return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         collection, settings = _asset(context), context.scene.trellis.region

@@ -8,7 +8,7 @@ from ...editing.region_objects import asset_of, world_length
 from ...faults import Fault
 from ...jobs import session
 from ...protocol import ModelInfo
-from ...scene.find_asset import ASSET, LINKED, is_local
+from ...scene.find_asset import ASSET, IN_EDIT_MODE, LINKED, is_in_edit_mode, is_local, members
 from .drawing import Taken, taken_by
 from .guide import has_own_guide, is_edited
 from .settings import OWN, PAINTED, PICTURE, SENTENCE, TrellisRegionSettings
@@ -27,6 +27,8 @@ def why_not_now(context: bpy.types.Context) -> str:
         return LINKED
     if session.is_being_edited(str(collection.get(ASSET))):
         return "This asset is being changed: wait for that, or cancel it"
+    if is_in_edit_mode(members(collection)):
+        return IN_EDIT_MODE
     try:
         taken = taken_by(collection, context.view_layer)
     except Fault as fault:

@@ -8,6 +8,7 @@ from ...jobs import session
 from ...meshes.recolor import why_not_recolored
 from ...picture_source import read_image
 from ...protocol import ModelInfo
+from ...scene.find_asset import IN_EDIT_MODE, is_in_edit_mode, members
 from ...scene.latents import DATA, LATENTS
 from ..region.guide import has_own_guide, own_guide
 from .request import Selected, selected
@@ -38,6 +39,8 @@ def why_not_vary(context: bpy.types.Context) -> str:
         return reason
     if chosen.asset is not None and LATENTS not in (chosen.asset.get(DATA) or {}):
         return f'"{chosen.name}" does not carry what it was made of: make its mesh editable, or generate anew'
+    if chosen.asset is not None and is_in_edit_mode(members(chosen.asset)):
+        return IN_EDIT_MODE
     info = session.model_info(model_of(chosen, context))
     return _why_not_guide(chosen, context.scene.trellis.vary, info)
 
