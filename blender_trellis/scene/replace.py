@@ -46,7 +46,7 @@ from .find_asset import (
 )
 from .gaussians.object import columns_of
 from .latents import owners, read_latents
-from .materials import COLOR_ATTRIBUTE, remove_unused
+from .materials import COLOR_ATTRIBUTE, carry_materials, remove_unused
 from .splice import set_values, splice_steps
 from .steps import Steps, at_once
 
@@ -166,6 +166,7 @@ def _finish(collection: bpy.types.Collection, finished: bpy.types.Object | None,
             bpy.data.objects.remove(old)
         else:
             old.data = finished.data
+            carry_materials(data, finished.data)
             bpy.data.objects.remove(finished)
         remove_unused(data)
         if finished is not None:

@@ -11,6 +11,7 @@ from blender_trellis.scene.asset import Asset
 from blender_trellis.scene.collection import FINISH_REPORT, finished_object
 from blender_trellis.scene.find_asset import asset_of_object, part
 from blender_trellis.scene.latents import read_latents, store_latents
+from blender_trellis.scene.materials import MADE
 from tests.waiting import PATIENCE
 
 
@@ -103,6 +104,59 @@ def test_finishing_anew_leaves_no_former_texture(addon, picture):
         assert session.pump_until_done(PATIENCE) and not session.status().fault
         assert len([image for image in bpy.data.images if image.size[0] == 512]) == 1
         assert len(bpy.data.materials) == len({*map(str.lower, bpy.data.materials.keys())}) == 3
+
+
+def _finish(collection: bpy.types.Collection) -> bpy.types.Mesh:
+    bpy.context.view_layer.objects.active = part(collection, "finished")
+    assert bpy.ops.trellis.finish() == {"FINISHED"}
+    assert session.pump_until_done(PATIENCE) and not session.status().fault
+    return part(collection, "finished").data
+
+
+def test_materials_of_an_artists_own_stay_on_the_finished_mesh(addon, picture):
+    bpy.context.scene.trellis.finish.texture = "512"
+    collection = _generate(picture)
+    mesh = part(collection, "finished").data
+    lacquer, trim = (bpy.data.materials.new(name) for name in ("Lacquer", "Trim"))
+    mesh.materials.append(trim)
+    mesh = _finish(collection)
+    made, second = mesh.materials
+    assert second == trim and not made.name.startswith("Lacquer")
+    mesh.materials[0] = lacquer
+    assert list(_finish(collection).materials) == [lacquer, trim]
+    quads = part(collection, "finished")
+    assert bpy.ops.trellis.make_quads(faces=300) == {"FINISHED"}
+    assert list(quads.data.materials) == [lacquer, trim]
+
+
+def test_a_material_that_was_changed_shows_the_new_texture(addon, picture):
+    bpy.context.scene.trellis.finish.texture = "512"
+    collection = _generate(picture)
+    material = part(collection, "finished").data.materials[0]
+    former = next(node.image for node in material.node_tree.nodes if node.type == "TEX_IMAGE")
+    material.node_tree.nodes["Principled BSDF"].inputs["Metallic"].default_value = 0.7
+    mine = bpy.data.images.new("Mine", 8, 8)
+    material.node_tree.nodes.new("ShaderNodeTexImage").image = mine
+    bpy.context.scene.trellis.finish.texture = "1024"
+    count, name = len(bpy.data.materials), former.name
+    mesh = _finish(collection)
+    assert list(mesh.materials) == [material] and len(bpy.data.materials) == count
+    shown = [node.image for node in material.node_tree.nodes if node.type == "TEX_IMAGE"]
+    assert {one.size[0] for one in shown} == {8, 1024} and mine in shown
+    assert [one.size[0] for one in bpy.data.images if one.name.startswith(name)].count(512) == 0
+    assert material.node_tree.nodes["Principled BSDF"].inputs["Metallic"].default_value == pytest.approx(0.7)
+
+
+def test_what_was_made_by_an_earlier_version_is_replaced(addon, picture):
+    bpy.context.scene.trellis.finish.texture = "512"
+    collection = _generate(picture)
+    material = part(collection, "finished").data.materials[0]
+    image = next(node.image for node in material.node_tree.nodes if node.type == "TEX_IMAGE")
+    del material[MADE], image[MADE]
+    count = len(bpy.data.materials)
+    _finish(collection)
+    assert len([one for one in bpy.data.images if one.size[0] == 512]) == 1
+    assert len(bpy.data.materials) == count
 
 
 def test_the_finished_mesh_moves_as_the_raw_one_does(addon, picture):

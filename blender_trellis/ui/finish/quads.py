@@ -11,7 +11,7 @@ from ...faults import Fault
 from ...scene.collection import SHARP_ANGLE
 from ...scene.display.shading import renew_solid_colors
 from ...scene.find_asset import data_frame, own_asset, own_part, part, store_keys
-from ...scene.materials import COLOR_ATTRIBUTE, remove_unused, vertex_color_material
+from ...scene.materials import COLOR_ATTRIBUTE, carry_materials, remove_unused, vertex_color_material
 from ..widgets import report
 
 
@@ -120,6 +120,7 @@ def _carry_colors(old: bpy.types.Mesh, made: bpy.types.Mesh) -> None:
     mean = tuple(float(channel) for channel in carried[:, :3].mean(axis=0))
     made.materials.clear()
     made.materials.append(vertex_color_material(made.name, mean))
+    carry_materials(old, made)
 
 
 def _weights(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
