@@ -127,11 +127,10 @@ def replace_steps(collection: bpy.types.Collection, asset: Asset, keep_former: b
         swap.old.user_remap(swap.new)
         name = swap.old.name
         swap.old.name, swap.new.name = f"{name} Former", name
-    if keep_former:
-        _keep(collection, swaps)
+    former = _keep(collection, swaps) if keep_former else None
     for swap in swaps:
         remove_unused(swap.old)
-    _finish(collection, finished, kind_shown)
+    _finish(collection, finished, kind_shown, former)
     steps = [*history_of(collection), *json.loads(str(asset.properties.get("history", "[]")))]
     properties = {**asset.properties, "history": json.dumps(steps, sort_keys=True)}
     store_sources(collection, replace(asset, properties=properties))
@@ -142,9 +141,15 @@ def finish(collection: bpy.types.Collection, asset: Asset) -> None:
     _finish(collection, finished_object(collection.name, asset, []), shown(collection))
 
 
-def _finish(collection: bpy.types.Collection, finished: bpy.types.Object | None, kind: str) -> None:
-    """Gives the asset its new finished mesh: in the object that is there, which keeps all that is its own, or
-    where the raw mesh stands. An old one goes where the edit has none."""
+def _finish(
+    collection: bpy.types.Collection,
+    finished: bpy.types.Object | None,
+    kind: str,
+    former: bpy.types.Object | None = None,
+) -> None:
+    """Gives the asset its new finished mesh: in the object that is there, which keeps what is its own, and
+    in its linked duplicates, or where the raw mesh stands. An old one goes where the edit has none, and stays
+    with `former`."""
     old, raw = part(collection, "finished"), part(collection, "mesh")
     before = old or raw
     if finished is not None and before is not None:
@@ -165,7 +170,9 @@ def _finish(collection: bpy.types.Collection, finished: bpy.types.Object | None,
                 hang_regions(old, raw)
             bpy.data.objects.remove(old)
         else:
-            old.data = finished.data
+            data.user_remap(finished.data)
+            if former is not None:
+                former.data = data
             carry_materials(data, finished.data)
             bpy.data.objects.remove(finished)
         remove_unused(data)
@@ -256,8 +263,9 @@ def _set_looks(mesh: bpy.types.Mesh, kind: str, arrays: Arrays, rows: np.ndarray
     set_values(mesh, COLOR_ATTRIBUTE, rows, np.concatenate([linear, np.ones((len(linear), 1))], axis=1))
 
 
-def _keep(collection: bpy.types.Collection, swaps: list[_Swap]) -> None:
-    """The former version as an asset of its own, hidden within the collection, under the same parent."""
+def _keep(collection: bpy.types.Collection, swaps: list[_Swap]) -> bpy.types.Object | None:
+    """The former version as an asset of its own, hidden within the collection, under the same parent. Gives
+    its finished mesh, where it has one."""
     former = bpy.data.collections.new(f"{collection.name} Former")
     for key in collection.keys():
         former[key] = collection[key]
@@ -272,6 +280,7 @@ def _keep(collection: bpy.types.Collection, swaps: list[_Swap]) -> None:
         owner[ASSET] = name
     former.hide_viewport = former.hide_render = True
     collection.children.link(former)
+    return part(former, "finished")
 
 
 def background_of(collection: bpy.types.Collection) -> Background:

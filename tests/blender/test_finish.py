@@ -159,6 +159,18 @@ def test_what_was_made_by_an_earlier_version_is_replaced(addon, picture):
     assert len(bpy.data.materials) == count
 
 
+def test_linked_duplicates_of_the_finished_mesh_stay_linked(addon, picture):
+    collection = _generate(picture)
+    finished = part(collection, "finished")
+    twin = bpy.data.objects.new("Twin", finished.data)
+    bpy.context.scene.collection.objects.link(twin)
+    before = finished.data.session_uid
+    assert _finish(collection) == twin.data and twin.data.session_uid != before
+    bpy.context.view_layer.objects.active = finished
+    assert bpy.ops.trellis.make_quads(faces=300) == {"FINISHED"}
+    assert twin.data == finished.data and len(twin.data.polygons[0].vertices) == 4
+
+
 def test_the_finished_mesh_moves_as_the_raw_one_does(addon, picture):
     settings = bpy.context.scene.trellis.finish
     settings.preset, settings.texture = "raw", "0"

@@ -510,8 +510,10 @@ def test_a_mesh_that_is_edited_through_a_linked_duplicate_is_in_use():
 def test_the_former_version_is_shown_as_it_was():
     collection = _add(dataclasses.replace(_first(), finished=_finished(0.0)))
     before = part(collection, "finished").data
+    twin = bpy.data.objects.new("Twin", before)
     replace_asset(collection, dataclasses.replace(_edit(), finished=_finished(0.2)), keep_former=True)
     (former,) = collection.children
+    assert twin.data == part(collection, "finished").data != before
     assert part(former, "finished").data == before and not part(former, "finished").hide_viewport
     assert part(former, "mesh").hide_viewport
     assert max(vertex.co.z for vertex in part(collection, "finished").data.vertices) == pytest.approx(0.2)

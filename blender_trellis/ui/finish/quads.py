@@ -80,7 +80,7 @@ def make_quads(item: bpy.types.Object, faces: int, context: bpy.types.Context) -
     made.set_sharp_from_angle(angle=SHARP_ANGLE)
     bpy.data.objects.remove(work)
     name = old.name
-    item.data = made
+    old.user_remap(made)  # in linked duplicates too
     remove_unused(old)
     made.name = name
 
