@@ -4,7 +4,7 @@ V vertices · K sampled vertices
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import bpy
 import numpy as np
@@ -193,9 +193,18 @@ def body(collection: bpy.types.Collection) -> bpy.types.Object | None:
     """The object whose place is the asset's: the first of BODIES that is shown, or else that there is; None
     where nothing is left.
     """
+    return _body(lambda kind: part(collection, kind))
+
+
+def own_body(item: bpy.types.Object) -> bpy.types.Object | None:
+    """What `body` gives of the object's asset, of a copy the copied one."""
+    return _body(lambda kind: own_part(item, kind))
+
+
+def _body(find: Callable[[str], bpy.types.Object | None]) -> bpy.types.Object | None:
     first = None
     for kind in BODIES:
-        one = part(collection, kind)  # which may search the whole file
+        one = find(kind)  # which may search the whole file
         if one is not None and not one.hide_viewport:
             return one
         first = first or one
@@ -209,7 +218,12 @@ def asset_matrix(collection: bpy.types.Collection) -> Matrix:
     vertices at once, as applying a scale does.
     """
     item = body(collection)
-    return world_matrix(item) @ data_frame(item.data) if item is not None else Matrix.Identity(4)
+    return body_matrix(item) if item is not None else Matrix.Identity(4)
+
+
+def body_matrix(item: bpy.types.Object) -> Matrix:
+    """The same by the `body` itself."""
+    return world_matrix(item) @ data_frame(item.data)
 
 
 def gather(items: Iterable[bpy.types.Object]) -> None:

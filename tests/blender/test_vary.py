@@ -79,6 +79,41 @@ def test_variants_of_an_asset_stand_beside_it_each_its_own(asset, varied, monkey
     assert read_pictures(made[0])[0][0] == "red.png" and read_latents(made[0]).resolution == 64
 
 
+def test_variants_stand_beside_what_was_moved_by_its_mesh(asset, varied, monkeypatch):
+    """The raw mesh and the Gaussians, which are hidden, stay behind."""
+    set_model(monkeypatch)
+    varied.count = 2
+    finished = part(asset, "finished")
+    finished.location.x += 10.0
+    bpy.context.view_layer.update()
+    bpy.ops.trellis.vary()
+    done()
+    boxes = [bounds(one) for one in (finished, *(part(made, "finished") for made in variants()))]
+    for one, other in zip(boxes, boxes[1:], strict=False):
+        assert 0 < other[0, 0] - one[1, 0] < 1.0
+
+
+def test_variants_of_a_copy_stand_beside_it_at_its_size(asset, varied):
+    """As Shift+D leaves it: of the same collection, with an Empty of its own."""
+    items = {kind: part(asset, kind) for kind in ("root", "finished")}
+    copies = {kind: item.copy() for kind, item in items.items()}
+    for item in copies.values():
+        asset.objects.link(item)
+    copies["finished"].parent = copies["root"]
+    copies["root"].location, copies["root"].scale = (0, 50, 0), (3, 3, 3)
+    for item in bpy.context.selected_objects:
+        item.select_set(False)
+    copies["finished"].select_set(True)
+    bpy.context.view_layer.objects.active = copies["finished"]
+    bpy.context.view_layer.update()
+    bpy.ops.trellis.vary()
+    done()
+    (made,) = variants()
+    expected, found = bounds(copies["finished"]), bounds(part(made, "finished"))
+    assert np.allclose((found - expected)[:, 1:], 0, atol=1e-4) and found[0, 0] > expected[1, 0]
+    assert np.allclose(found[1] - found[0], expected[1] - expected[0], atol=1e-4)
+
+
 def test_of_an_asset_only_the_finished_mesh_may_be_left(asset, varied):
     for kind in ("mesh", "gaussian"):
         if (item := part(asset, kind)) is not None:

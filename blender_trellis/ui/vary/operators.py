@@ -7,13 +7,14 @@ import bpy
 from mathutils import Matrix
 
 from ...backend_settings import backend_settings
+from ...editing.region_objects import body_of
 from ...faults import Fault
 from ...jobs import session
 from ...jobs.placement import Placement
 from ...meshes.image_tiles import MOST_TEXELS, tiles_across
 from ...meshes.source import MeshSource, read_objects
 from ...protocol import Format
-from ...scene.find_asset import asset_matrix, formats_of, part
+from ...scene.find_asset import body_matrix, formats_of, own_body
 from ...scene.latents import read_latents
 from ...scene.placement import Bounds, free_shifts, world_bounds
 from ..widgets import report
@@ -81,7 +82,8 @@ class TRELLIS_OT_vary(_Button):
             start = start_of_asset(read_latents(chosen.asset))
             formats = formats_of(chosen.asset) or _formats_set(context)
             history = str(chosen.asset.get("trellis_history", ""))
-            places = _beside(chosen.asset, context.view_layer, count)
+            body = own_body(context.object) or body_of(chosen.asset)
+            places = _beside(body, context.view_layer, count)
         else:
             source = _read(chosen, context)
             start, history, formats = start_of_mesh(source, model), "", _formats_set(context)
@@ -172,12 +174,11 @@ def _formats_set(context: bpy.types.Context) -> tuple[Format, ...]:
     return tuple(kind for kind in ("mesh", "gaussian") if kind in formats) or ("mesh",)
 
 
-def _beside(collection: bpy.types.Collection, view_layer: bpy.types.ViewLayer, count: int) -> list[Matrix]:
-    """Where variants stand that keep the asset's size and turn."""
-    parts = (part(collection, kind) for kind in ("mesh", "gaussian", "finished"))
-    items = [item for item in parts if item is not None]
-    shifts = free_shifts(world_bounds(items), view_layer, count)
-    return [Matrix.Translation((shift, 0.0, 0.0)) @ asset_matrix(collection) for shift in shifts]
+def _beside(body: bpy.types.Object, view_layer: bpy.types.ViewLayer, count: int) -> list[Matrix]:
+    """Where variants stand that keep the size and turn of the asset with this body: what is hidden of it may
+    have been left behind."""
+    shifts = free_shifts(world_bounds([body]), view_layer, count)
+    return [Matrix.Translation((shift, 0.0, 0.0)) @ body_matrix(body) for shift in shifts]
 
 
 def _at(source: MeshSource, view_layer: bpy.types.ViewLayer, count: int) -> list[Matrix]:
