@@ -8,13 +8,13 @@ import bpy
 
 from ..faults import Fault
 from ..jobs import session
-from ..jobs.placement import Placement
 from ..jobs.request_store import unpack_request, with_pictures
 from ..jobs.sent_arrays import sent
 from ..protocol import Edit, Making
 from ..scene.find_asset import ASSET, asset_of_object
 from ..scene.latents import GUIDE, PICTURE, read_pictures, read_request
 from ..scene.raw_arrays import texture_arrays
+from .operators import placement_of
 from .widgets import report
 
 
@@ -36,7 +36,8 @@ class TRELLIS_OT_regenerate_this(bpy.types.Operator):
         item = context.object
         holder = asset_of_object(item) or item
         try:
-            session.submit(request_of(holder), Placement(holder.name, history=_history_before(holder)))
+            placement = placement_of(context.scene.trellis, holder.name)
+            session.submit(request_of(holder), replace(placement, history=_history_before(holder)))
         except Fault as fault:
             report(self, "ERROR", str(fault))
             return {"CANCELLED"}

@@ -82,6 +82,25 @@ def test_an_object_alone_makes_the_same_again(addon, picture, tmp_path):
         assert second[name] == first[name]
 
 
+def test_what_is_made_again_stands_and_is_marked_as_the_panel_says(addon, picture):
+    collection = _generated(picture)
+    bpy.context.view_layer.objects.active = part(collection, "mesh")
+    settings = bpy.context.scene.trellis
+    settings.own_height, settings.height, settings.on_ground = True, 3.0, True
+    settings.marks.marks_results, settings.marks.author = True, "Ada"
+    bpy.context.scene.cursor.location = (0.0, 40.0, 5.0)
+    assert bpy.ops.trellis.regenerate_this() == {"FINISHED"}
+    assert session.pump_until_done(PATIENCE) and not session.status().fault
+    bpy.context.view_layer.update()
+    again = bpy.data.collections["crate.001"]
+    corners = np.array(
+        [part(again, "mesh").matrix_world @ one.co for one in part(again, "mesh").data.vertices]
+    )
+    np.testing.assert_allclose((corners[:, 2].min(), corners[:, 2].max()), (0.0, 3.0), atol=1e-4)
+    assert corners[:, 1].mean() == pytest.approx(40.0, abs=0.1)
+    assert again.asset_data.author == "Ada" and collection.asset_data is None
+
+
 def _places(item: bpy.types.Object) -> list[tuple[float, ...]]:
     return [tuple(vertex.co) for vertex in item.data.vertices]
 
