@@ -174,7 +174,8 @@ def _steps_or_words(
     except Exception as error:
         log.exception("%s could not be added to the scene", name)
         if arrival.placement.edits:  # the asset is as it was; the result stands beside it at least
-            again = yield from _steps_or_words(replace(arrival, placement=Placement(name)), then, tell)
+            beside = Placement(name, scene=arrival.placement.scene)
+            again = yield from _steps_or_words(replace(arrival, placement=beside), then, tell)
             return again or f'"{name}" could not be changed ({error}): the result was added beside it.'
         return f'"{name}" could not be added to the scene ({error}): try again.'
 
@@ -217,6 +218,7 @@ def _steps(
             keeps_former=placement.keeps_former,
             matrix=placement.matrix,
             standing=placement.standing,
+            scene=placement.scene,
             frames=backend_settings().frames_results,
             then=mark,
         )

@@ -37,14 +37,16 @@ def place_steps(
     keeps_former: bool = False,
     matrix: Sequence[float] | None = None,
     standing: Standing = AT_CURSOR,
+    scene: int = 0,
     frames: bool = False,
     then: Callable[[bpy.types.Collection], None] = lambda collection: None,
 ) -> Generator[None, None, str]:
     """Puts the asset into the scene that is open at the end, as one undo step; gives what is to tell, or ""
     for nothing. Between its steps Blender may be used; closed before its end, it leaves nothing behind.
 
-    edits: the id of the asset that it is an edit of. matrix: 16 numbers, row by row. frames: whether 3D views
-    turn to a new one. then: what else is done to a new one in the same step.
+    edits: the id of the asset that it is an edit of. matrix: 16 numbers, row by row. scene: the session_uid
+    of the scene that it goes into where a window shows it, else into the one that is open. frames: whether
+    3D views turn to a new one. then: what else is done to a new one in the same step.
     """
     where = cube_matrix(asset.frame, matrix)
     collection = None
@@ -55,10 +57,10 @@ def place_steps(
         for made in asset_steps(asset):
             collection = made
             yield
-    window = _window()
+    window = _window(scene)
     if window is None or bpy.app.background:  # where nobody undoes anything
-        scene, view_layer = bpy.context.scene, bpy.context.view_layer
-        return _put(collection, asset, edits, where, standing, scene, view_layer, then)
+        open_scene, view_layer = bpy.context.scene, bpy.context.view_layer
+        return _put(collection, asset, edits, where, standing, open_scene, view_layer, then)
     with bpy.context.temp_override(window=window):  # timers run without one
         told = _put(collection, asset, edits, where, standing, window.scene, window.view_layer, then)
         bpy.ops.ed.undo_push(message=f"TRELLIS: {asset.name}"[:60])
@@ -124,9 +126,12 @@ def finish_in_place(name: str, base: str, asset: Asset) -> str:
     return ""
 
 
-def _window() -> bpy.types.Window | None:
-    """The window that is used, or any: timers run without one. None where Blender has none."""
-    return bpy.context.window or next(iter(bpy.context.window_manager.windows), None)
+def _window(scene: int = 0) -> bpy.types.Window | None:
+    """The window that is used, or any, for timers run without one: one that shows the scene of this
+    session_uid, where there is one. None where Blender has none."""
+    used = bpy.context.window
+    windows = [*([] if used is None else [used]), *bpy.context.window_manager.windows]
+    return next((one for one in windows if one.scene.session_uid == scene), next(iter(windows), None))
 
 
 def _to_change(edits: str, asset: Asset) -> bpy.types.Collection | None:

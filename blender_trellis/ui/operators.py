@@ -56,7 +56,8 @@ def submit_each(settings, request: Generate, name: str) -> None:
 def placement_of(settings, name: str) -> Placement:
     """Where and how a new result called `name` goes into the scene."""
     marks = settings.marks.to_marks() if settings.marks.marks_results else None
-    return Placement(name, standing=settings.to_standing(), marks=marks)
+    scene = settings.id_data.session_uid
+    return Placement(name, scene=scene, standing=settings.to_standing(), marks=marks)
 
 
 def why_not_generate(context: bpy.types.Context) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import bpy
 import numpy as np
@@ -12,6 +13,7 @@ from test_latents import _latents
 from blender_trellis.jobs import session
 from blender_trellis.jobs.placement import Placement
 from blender_trellis.protocol import Array, Edit, Encode, Generate, SamplingParams, Vary
+from blender_trellis.scene import window
 from blender_trellis.scene.find_asset import asset_id, asset_matrix, part, vertex_keys
 from blender_trellis.scene.latents import read_latents, read_pictures
 from blender_trellis.ui.asset_operators import request_of
@@ -99,6 +101,23 @@ def test_what_is_made_again_stands_and_is_marked_as_the_panel_says(addon, pictur
     np.testing.assert_allclose((corners[:, 2].min(), corners[:, 2].max()), (0.0, 3.0), atol=1e-4)
     assert corners[:, 1].mean() == pytest.approx(40.0, abs=0.1)
     assert again.asset_data.author == "Ada" and collection.asset_data is None
+
+
+def test_a_result_goes_into_a_window_that_shows_the_scene_it_was_asked_for_in(addon, picture, monkeypatch):
+    other = bpy.data.scenes.new("other")
+    first, second = SimpleNamespace(scene=bpy.context.scene), SimpleNamespace(scene=other)
+    bpy.context.scene.trellis.picture = str(picture())
+    bpy.ops.trellis.generate()
+    (placement,) = session.state.current().placements.values()
+    assert session.pump_until_done(PATIENCE)
+    assert placement.scene == first.scene.session_uid
+    for used in (None, first, second):
+        manager = SimpleNamespace(windows=[first, second])
+        context = SimpleNamespace(window=used, window_manager=manager)
+        monkeypatch.setattr(window, "bpy", SimpleNamespace(context=context))
+        assert window._window(placement.scene) == first
+        assert window._window(other.session_uid) == second
+        assert window._window() == (used or first)  # of no scene, or of one that no window shows
 
 
 def _places(item: bpy.types.Object) -> list[tuple[float, ...]]:

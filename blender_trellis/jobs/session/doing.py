@@ -70,7 +70,7 @@ def continue_left() -> None:
     state = current()
     state.keeper.left()
     for one in state.keeper.adopt():
-        placement = replace(one.placement, recolored_uids=())  # they named objects in that Blender
+        placement = replace(one.placement, recolored_uids=(), scene=0)  # they were of that Blender
         if one.job.state == "finished" and one.placement.candidate:
             add_candidate(state, one.job, placement)
         elif one.job.state == "finished":

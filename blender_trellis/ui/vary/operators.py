@@ -101,7 +101,8 @@ class TRELLIS_OT_vary(_Button):
             # A variant of a variant is one of the first, by name too.
             name = f"{_VARIANT.sub('', chosen.name)} Variant" + (f" {number + 1}" if count > 1 else "")
             finished = replace(request, finishing=context.scene.trellis.finish.to_finishing())
-            session.submit(finished, Placement(name, matrix=_rows(matrix), history=history))
+            scene = context.scene.session_uid
+            session.submit(finished, Placement(name, scene=scene, matrix=_rows(matrix), history=history))
 
 
 class TRELLIS_OT_make_editable(_Button):
@@ -117,7 +118,8 @@ class TRELLIS_OT_make_editable(_Button):
     def submit(self, context: bpy.types.Context, chosen: Selected) -> None:
         source = _read(chosen, context)
         request = encode_request(source, model_of(chosen, context), _formats_set(context), backend_settings())
-        session.submit(request, Placement(f"{chosen.name} Editable", matrix=_rows(Matrix(source.matrix))))
+        name, matrix = f"{chosen.name} Editable", _rows(Matrix(source.matrix))
+        session.submit(request, Placement(name, scene=context.scene.session_uid, matrix=matrix))
 
 
 class TRELLIS_OT_retexture(_Button):
