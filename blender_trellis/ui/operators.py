@@ -15,6 +15,7 @@ from ..scene.display.shading import suit_view
 from ..scene.find_asset import IN_EDIT_MODE, is_in_edit_mode
 from ..scene.gaussians.object import is_gaussian
 from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces
+from .input.pictures import NO_PICTURES
 from .properties import SEED_MAX
 from .widgets import in_object_mode, report
 
@@ -78,7 +79,7 @@ def why_not_files(context: bpy.types.Context) -> str:
         return "Install the backend first"
     if not context.scene.trellis.formats:
         return "Choose at least one output"
-    return "" if "pictures" in context.scene.trellis.takes() else "This model works from words, not pictures"
+    return "" if "pictures" in context.scene.trellis.takes() else NO_PICTURES
 
 
 class TRELLIS_OT_show(bpy.types.Operator):

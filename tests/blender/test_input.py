@@ -237,6 +237,18 @@ def test_a_dropped_picture_becomes_an_object(settings, picture):
     assert "apple" in bpy.data.collections
 
 
+def test_a_picture_that_is_dropped_on_a_model_for_words_starts_nothing(settings, picture, monkeypatch):
+    told = (ModelInfo("words", ("text",)), ModelInfo("one", ("pictures",)))
+    monkeypatch.setattr(session.state.current(), "told", told)
+    settings.model, settings.prompt = "words", "a red car"
+    file = picture(name="chair.png")
+    assert bpy.ops.trellis.generate.poll()
+    bpy.ops.trellis.drop_and_generate(directory=str(file.parent), files=[{"name": file.name}])
+    assert not session.listed_jobs() and not session.status().job
+    settings.model = "one"  # which takes the picture that was dropped
+    assert active_picture(settings).label == "chair.png"
+
+
 def test_drops_are_handled_in_3d_views_alone(addon):
     from blender_trellis.ui.input import drop
 

@@ -7,7 +7,7 @@ import bpy
 from ...protocol.pictures import PICTURE_SUFFIXES
 from ...scene.export import operator_reason
 from ..widgets import report
-from .pictures import put_files
+from .pictures import NO_PICTURES, put_files
 
 
 class DropOperator(bpy.types.Operator):
@@ -50,6 +50,9 @@ class TRELLIS_OT_drop_and_generate(DropOperator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         taken = super().execute(context)
         if taken != {"FINISHED"}:
+            return taken
+        if "pictures" not in context.scene.trellis.takes():
+            report(self, "WARNING", NO_PICTURES)
             return taken
         if not bpy.ops.trellis.generate.poll():
             report(self, "WARNING", "The picture is taken; the Generate button says what is still missing.")

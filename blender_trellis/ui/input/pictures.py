@@ -7,6 +7,8 @@ import bpy
 
 from ...picture_source import Picture, read_image, read_picture
 
+NO_PICTURES = "This model works from words, not pictures"
+
 
 class TrellisPicture(bpy.types.PropertyGroup):
     """One picture: an image of the .blend where one is set, else a file."""
