@@ -49,9 +49,10 @@ IN_EDIT_MODE = "Leave edit mode first"
 """Why what reads an asset's meshes cannot be done while one is in edit mode."""
 
 
-def is_local(collection: bpy.types.Collection) -> bool:
-    """Whether the asset may be changed: one of another file may not, nor one that overrides such a one."""
-    return collection.library is None and collection.override_library is None
+def is_local(block: bpy.types.ID) -> bool:
+    """Whether an asset or an object may be changed: one of another file may not, nor one that overrides such
+    a one."""
+    return block.library is None and block.override_library is None
 
 
 def objects_in(view_layer: bpy.types.ViewLayer) -> list[bpy.types.Object]:

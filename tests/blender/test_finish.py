@@ -272,6 +272,19 @@ def test_quads_keep_the_shape_and_the_colours(addon, picture):
     assert (len(bpy.data.meshes), len(bpy.data.objects)) == count
 
 
+def test_linked_assets_are_made_of_no_quads(addon, picture, tmp_path):
+    path = str(tmp_path / "crate.blend")
+    bpy.data.libraries.write(path, {_generate(picture)}, fake_user=True)
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    with bpy.data.libraries.load(path, link=True) as (_, found):
+        found.collections = ["crate"]
+    (collection,) = found.collections
+    bpy.context.scene.collection.children.link(collection)
+    bpy.context.view_layer.update()
+    bpy.context.view_layer.objects.active = part(collection, "finished")
+    assert not bpy.ops.trellis.make_quads.poll()
+
+
 def test_what_has_no_quads_stays_as_it_is(addon, picture):
     collection = _generate(picture)
     finished = part(collection, "finished")

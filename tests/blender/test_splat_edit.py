@@ -271,3 +271,22 @@ def test_splats_alone_are_set_up_as_viewers_show_them(imported):
     assert colors_in_use(scene, splats) == "VIEWERS"
     bpy.ops.trellis.true_colors(colors="STANDARD")
     assert colors_in_use(scene, splats) == "STANDARD"
+
+
+def test_splats_of_another_file_are_neither_cropped_nor_joined(imported, tmp_path):
+    path = str(tmp_path / "scans.blend")
+    first, second = imported(_splats()), imported(_splats(2), name="other")
+    bpy.data.libraries.write(path, {first, second}, fake_user=True)
+    names = first.name, second.name
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    with bpy.data.libraries.load(path, link=True) as (_, found):
+        found.objects = list(names)
+    for item in found.objects:
+        bpy.context.scene.collection.objects.link(item)
+        item.select_set(True)
+        bpy.context.view_layer.objects.active = item
+    assert bpy.ops.trellis.export_splats.poll() and not bpy.ops.trellis.join_splats.poll()
+    bpy.ops.mesh.primitive_cube_add()
+    for item in found.objects:
+        item.select_set(True)
+    assert not bpy.ops.trellis.crop_splats.poll()

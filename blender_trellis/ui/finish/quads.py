@@ -10,9 +10,18 @@ from mathutils.bvhtree import BVHTree
 from ...faults import Fault
 from ...scene.collection import SHARP_ANGLE
 from ...scene.display.shading import renew_solid_colors
-from ...scene.find_asset import data_frame, own_asset, own_part, part, store_keys
+from ...scene.find_asset import (
+    LINKED,
+    asset_of_object,
+    data_frame,
+    is_local,
+    own_asset,
+    own_part,
+    part,
+    store_keys,
+)
 from ...scene.materials import COLOR_ATTRIBUTE, carry_materials, remove_unused, vertex_color_material
-from ..widgets import report
+from ..widgets import in_object_mode, report
 
 
 class TRELLIS_OT_make_quads(bpy.types.Operator):
@@ -32,7 +41,11 @@ class TRELLIS_OT_make_quads(bpy.types.Operator):
         if own_part(context.object, "finished") is None:
             cls.poll_message_set("Select an asset with a finished mesh")
             return False
-        return context.mode == "OBJECT"
+        collection = asset_of_object(context.object)
+        if collection is not None and not is_local(collection):
+            cls.poll_message_set(LINKED)
+            return False
+        return in_object_mode(cls, context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         collection = own_asset(context.object)

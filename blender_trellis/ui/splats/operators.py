@@ -8,6 +8,7 @@ from bpy_extras.io_utils import ExportHelper, ImportHelper
 from ...faults import Fault
 from ...scene.display.shading import suit_view
 from ...scene.export import atomic, check_target
+from ...scene.find_asset import LINKED, is_local
 from ...scene.gaussians.edit import crop, import_splats, join, splats_in_world
 from ...scene.gaussians.object import is_gaussian
 from ...scene.gaussians.settings import BOUNCES_RAISED, raise_bounces
@@ -121,6 +122,14 @@ class TRELLIS_OT_export_splats(SplatOperator, ExportHelper):
         return {"FINISHED"}
 
 
+def _are_local(operator: type[bpy.types.Operator], context: bpy.types.Context) -> bool:
+    """Whether the selected Gaussians may be changed, for the poll of an operator, which says so else."""
+    if all(is_local(item) and is_local(item.data) for item in _selected(context)):
+        return True
+    operator.poll_message_set(LINKED)
+    return False
+
+
 class TRELLIS_OT_crop_splats(SplatOperator):
     """Delete the splats of the other selected objects outside the active object's box, or inside it"""
 
@@ -132,7 +141,7 @@ class TRELLIS_OT_crop_splats(SplatOperator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Says why the button is grey, where it is."""
-        if not super().poll(context):
+        if not super().poll(context) or not _are_local(cls, context):
             return False
         box = context.object if context.object in context.selected_objects else None
         if box is None or box.type not in ("EMPTY", "MESH") or is_gaussian(box):
@@ -155,7 +164,7 @@ class TRELLIS_OT_join_splats(SplatOperator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Says why the button is grey, where it is."""
-        if not super().poll(context):
+        if not super().poll(context) or not _are_local(cls, context):
             return False
         if len(_selected(context)) < 2 or context.object not in _selected(context):
             cls.poll_message_set("Select several objects of Gaussians, the one that stays last")
