@@ -17,7 +17,7 @@ _ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 16
 
 @dataclass
 class Outcome:
-    """What became of one object; `error` is empty when all went well."""
+    """What became of one object; `fault` is empty when all went well."""
 
     name: str
     picture: str = ""  # the first of several views, "" of a sentence
@@ -26,10 +26,16 @@ class Outcome:
     files: list[str] = field(default_factory=list)
     asset: str = ""  # its file in the asset library
     error: str = ""  # one sentence
+    library_error: str = ""  # the same, where it was made but the asset library did not take it
     log: str = ""  # of the backend, where it died
     model_hash: str = ""
     picture_hash: str = ""
     request_hash: str = ""  # equal for what is asked for in the same way
+
+    @property
+    def fault(self) -> str:
+        """What went wrong, in one sentence."""
+        return self.error or self.library_error
 
     @property
     def file_names(self) -> list[str]:
@@ -94,7 +100,7 @@ def lines(outcomes: Sequence[Outcome]) -> str:
 
 def line_of(outcome: Outcome) -> dict[str, Any]:
     """An outcome as it stands in reports."""
-    return {"name": outcome.name, "status": "failed" if outcome.error else "made", **asdict(outcome)}
+    return {"name": outcome.name, "status": "failed" if outcome.fault else "made", **asdict(outcome)}
 
 
 def report(outcomes: Sequence[Outcome], skipped: Sequence[Skipped], heading: str) -> str:
@@ -111,7 +117,7 @@ def report(outcomes: Sequence[Outcome], skipped: Sequence[Skipped], heading: str
 def table(outcomes: Sequence[Outcome], skipped: Sequence[Skipped]) -> str:
     """Everything as lines of text, ending with how many were made."""
     rows = [
-        ("FAILED" if one.error else "made", one.name, f"{one.seconds:.1f} s", _what(one)) for one in outcomes
+        ("FAILED" if one.fault else "made", one.name, f"{one.seconds:.1f} s", _what(one)) for one in outcomes
     ]
     rows += [("skipped", one.path.name, "", one.reason) for one in skipped]
     width = max((len(_one_line(name)) for _, name, _, _ in rows), default=0)
@@ -131,13 +137,13 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
 
 
 def _made(outcomes: Sequence[Outcome]) -> int:
-    return sum(not outcome.error for outcome in outcomes)
+    return sum(not outcome.fault for outcome in outcomes)
 
 
 def _what(outcome: Outcome) -> str:
     names = outcome.file_names
     names += [f"{Path(outcome.asset).name} in the asset library"] if outcome.asset else []
-    return _one_line(outcome.error or ", ".join(names))
+    return _one_line(outcome.fault or ", ".join(names))
 
 
 def _one_line(text: str) -> str:

@@ -117,7 +117,7 @@ class Maker:
         try:
             request = self._asked(work).request
             outcome = self._journal.made(work.name, self._hash(work, request))
-            return None if outcome is None or not self._is_in_library(outcome, work, request) else outcome
+            return outcome if outcome is not None and self._has_entered(outcome, work, request) else None
         except (Fault, OSError):
             return None  # it is made again, and told of where that fails too
 
@@ -158,10 +158,19 @@ class Maker:
                 write_latents(paths[-1], asset.latents)
             outcome.files = [str(path) for path in paths]
             if self._written.library is not None:
-                outcome.asset = str(self._written.library.add(collection, work, request_hash(asked.request)))
+                self._add(collection, outcome, work, asked.request)
 
-    def _is_in_library(self, outcome: Outcome, work: Work, request: Request) -> bool:
-        """Whether the asset library holds what an earlier run has made; it is put there of its .blend."""
+    def _add(self, collection: bpy.types.Collection, outcome: Outcome, work: Work, request: Request) -> None:
+        """Puts an object into the asset library; a fault of that does not spoil its files."""
+        assert self._written.library is not None
+        try:
+            outcome.asset = str(self._written.library.add(collection, work, request_hash(request)))
+        except Fault as fault:
+            outcome.library_error = str(fault)
+
+    def _has_entered(self, outcome: Outcome, work: Work, request: Request) -> bool:
+        """Whether what an earlier run has made could be put into the asset library, if there is one."""
+        outcome.library_error = ""
         library = self._written.library
         if library is None or library.holds(outcome.asset):
             return True
@@ -172,7 +181,7 @@ class Maker:
             collection = open_asset(self._written.folder / saved)
             if collection is None:
                 return False
-            outcome.asset = str(library.add(collection, work, request_hash(request)))
+            self._add(collection, outcome, work, request)
         self.note(outcome)
         return True
 

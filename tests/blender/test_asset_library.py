@@ -98,6 +98,24 @@ def test_a_file_that_cannot_be_opened_is_made_again_and_the_batch_goes_on(fake_p
     bpy.ops.wm.open_mainfile(filepath=str(out / "blue.blend"))
 
 
+def test_a_library_that_fails_costs_no_object(fake_python, chairs, tmp_path):
+    library, out = tmp_path / "library", tmp_path / "out"
+    (library / CATALOGS).mkdir(parents=True)
+    resumed = ("--input", chairs, "--output", out, "--blend", "--resume", "--asset-library", library)
+    assert run(*resumed) == 2
+    made = {path: path.stat().st_mtime_ns for path in out.glob("*.blend")}
+    report = json.loads((out / "report.json").read_text())
+    assert len(made) == 2 and report["made"] == 0
+    assert [(one["error"], "catalogues" in one["library_error"]) for one in report["pictures"]] == [
+        ("", True),
+        ("", True),
+    ]
+    assert run(*resumed) == 2 and assets(library) == []
+    (library / CATALOGS).rmdir()
+    assert run(*resumed) == 0 and assets(library) == ["blue.blend", "red.blend"]
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+
+
 def test_two_batches_at_once_fill_one_library(fake_python, tmp_path):
     library = tmp_path / "library"
     for folder in ("left", "right"):

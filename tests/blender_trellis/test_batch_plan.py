@@ -139,6 +139,32 @@ def test_an_interrupt_ends_the_batch_and_is_told(tmp_path):
     assert [one.error for one in outcomes] == ["", "Interrupted.", NOT_BEGUN] and exit_code(outcomes) == 1
 
 
+def test_what_an_earlier_run_made_counts_after_an_interrupt(tmp_path):
+    made = {"b": Outcome("b", files=["b.glb"])}
+    asked: list[str] = []
+
+    def make(item, outcome, bar):
+        asked.append(item.name)
+
+    outcomes = make_all(
+        [Item(name) for name in "abcd"],
+        tmp_path,
+        1,
+        make,
+        str,
+        StringIO(),
+        made=lambda item: made.get(item.name),
+        is_stopping=lambda: bool(asked),
+    )
+    assert [one.error for one in outcomes] == ["", "", NOT_BEGUN, NOT_BEGUN] and asked == ["a"]
+
+
+def test_a_fault_of_the_library_counts_as_failed():
+    outcome = Outcome("a", files=["a.glb"], library_error="The asset library is full.")
+    assert exit_code([outcome]) == 2 and "The asset library is full." in table([outcome], [])
+    assert json.loads(report([outcome], [], "pictures"))["pictures"][0]["status"] == "failed"
+
+
 def test_report_and_table_hold_any_name():
     outcomes = [Outcome("two\nlines", files=["/x/two\nlines.glb"]), Outcome(NOT_TEXT, error="No.")]
     skipped = [Skipped(Path("in/._a\r.png"), "hidden")]
