@@ -90,7 +90,23 @@ class Crew:
         self._process = None
         if not self._was_there:
             raise Fault(reason)
-        self._jobs = {name: fail(job, "backend_died", reason) for name, job in self._jobs.items()}
+        self._jobs = {name: self._after_loss(job, reason) for name, job in self._jobs.items()}
+
+    def _after_loss(self, job: Job, reason: str) -> Job:
+        """A job of a backend that was lost: what had not begun goes to another one, once."""
+        if job.ended:
+            return job
+        if job.cancelling:
+            return replace(job, state="cancelled")
+        if job.state != "queued" or job.sent_again:
+            return fail(job, "backend_died", reason)
+        try:
+            if self._process is None:
+                self._process = self._launch.start()
+            self._process.send(job.request)
+        except Fault as fault:
+            return fail(job, "backend_died", str(fault))
+        return replace(job, sent_again=True)
 
 
 @dataclass(frozen=True)
