@@ -129,6 +129,7 @@ class AtOnce:
     def __init__(
         self, works: Sequence[Work], output: Path, seed: int, maker: Maker, crew: Crew, stream: TextIO
     ):
+        self._works = works
         self._waiting = list(works)
         self._count = len(works)
         self._begun: dict[str, _Begun] = {}
@@ -158,9 +159,13 @@ class AtOnce:
             for name, one in [(one.name, one) for one in self._begun.values()]:
                 one.outcome.error = INTERRUPTED
                 self._end(name, one.outcome)
-        for name, outcome in self._outcomes.items():
-            if name not in self._ended:
-                outcome.error = NOT_BEGUN
+        for work in self._works:
+            if work.name not in self._ended:
+                outcome = self._outcomes[work.name]
+                if before := self._maker.made(replace(work, name=outcome.name)):
+                    self._outcomes[work.name] = before
+                else:
+                    outcome.error = NOT_BEGUN
         return list(self._outcomes.values())
 
     def _begin_next(self) -> bool:

@@ -71,12 +71,12 @@ def make_all(
     for number, item in enumerate(items, start=1):
         item = replace(item, name=name_for(output, item.name))
         outcome = Outcome(item.name, item.picture, seed=seed if item.seed is None else item.seed)
-        if is_stopping() or (outcomes and outcomes[-1].error in (INTERRUPTED, NOT_BEGUN)):
-            outcome.error = NOT_BEGUN
-            outcomes.append(outcome)
-            continue
         if before := made(item):
             outcomes.append(before)
+            continue
+        if is_stopping() or any(one.error in (INTERRUPTED, NOT_BEGUN) for one in outcomes):
+            outcome.error = NOT_BEGUN
+            outcomes.append(outcome)
             continue
         bar = ProgressBar(stream, _one_line(f"[{number}/{len(items)}] {item.name}"))
         began = time.monotonic()
