@@ -13,9 +13,9 @@ import numpy as np
 
 from ..faults import Fault
 from ..scene.asset import StoredLatents
-from ..scene.export import atomic
+from ..scene.export import LATENTS, atomic
 
-SUFFIX = ".latents.safetensors"
+SUFFIX = LATENTS
 LARGEST_FILE = 1 << 30
 _GIVE = f"give the {SUFFIX} file that lies beside"
 _FORMAT = "1"

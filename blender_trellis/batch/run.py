@@ -25,7 +25,7 @@ from ..scene.collection import add_asset
 from ..scene.export import atomic, check_targets, export_asset, target
 from .asset_file import open_asset
 from .journal import Journal
-from .latents_file import SUFFIX, write_latents
+from .latents_file import write_latents
 from .library.asset_library import AssetLibrary
 from .outcomes import Outcome
 from .plan import name_for
@@ -55,7 +55,6 @@ def check_inputs(works: Sequence[Work], written: Written) -> None:
         base = written.folder / name_for(written.folder, work.name)
         for kind in work.files or ():
             path = target(base, kind, written.preview_name)
-            path = base.with_name(base.name + SUFFIX) if kind == "latents" else path
             if (identity := _identity(path)) in known:
                 raise Fault(f'"{known[identity]}" would be overwritten: choose another output folder.')
 
@@ -154,7 +153,7 @@ class Maker:
             collection = add_asset(asset, bpy.context.scene, bpy.context.view_layer, matrix)
             paths = export_asset(asset, collection, base, kinds, preview, self._written.encoding)
             if "latents" in kinds and asset.latents is not None:
-                paths.append(base.with_name(base.name + SUFFIX))
+                paths.append(target(base, "latents"))
                 write_latents(paths[-1], asset.latents)
             outcome.files = [str(path) for path in paths]
             if self._written.library is not None:

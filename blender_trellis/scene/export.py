@@ -28,6 +28,7 @@ from .gaussians.object import is_gaussian
 from .preview import render_preview
 
 KINDS = ("blend", "glb", "ply", "preview")
+LATENTS = ".latents.safetensors"
 FULL_BELOW = 1 << 20
 _LEFTOVER = re.compile(r"\.[0-9a-f]{16}\.\w+@?")
 """The names that `atomic` writes to."""
@@ -52,7 +53,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def check_targets(base: Path, kinds: tuple[str, ...], preview_name: str = "") -> None:
-    """Fault where a file that `export_asset` would write has the name of something that is no file."""
+    """Fault where a file that would be written has the name of something that is no file."""
     for path in (target(base, kind, preview_name) for kind in kinds):
         check_target(path)
 
@@ -108,10 +109,10 @@ def _set_up_views() -> None:
 
 
 def target(base: Path, kind: str, preview_name: str = "") -> Path:
-    """Where `export_asset` writes a kind of file."""
+    """Where `export_asset` writes a kind of file, or latents are written."""
     if kind == "preview":
         return base.with_name(preview_name or f"{base.name}_preview.png")
-    return base.with_name(f"{base.name}.{kind}")
+    return base.with_name(base.name + (LATENTS if kind == "latents" else f".{kind}"))
 
 
 @contextlib.contextmanager

@@ -185,7 +185,10 @@ def test_names_that_are_no_text_are_kept_by_files_and_printable_in_blender(tmp_p
     }
 
 
-@pytest.mark.parametrize("kind, name", [("glb", "ball.glb"), ("preview", "ball_preview.png")])
+@pytest.mark.parametrize(
+    "kind, name",
+    [("glb", "ball.glb"), ("preview", "ball_preview.png"), ("latents", "ball.latents.safetensors")],
+)
 def test_a_target_that_is_a_folder_is_a_sentence(tmp_path, kind, name):
     check_targets(tmp_path / "ball", (kind,))
     (tmp_path / name).mkdir()
