@@ -33,8 +33,11 @@ _SOLID = {"within": ("U8", 1)}
 """What edited assets, and those with their picture's outline, have besides."""
 
 
-def write_latents(path: Path, latents: StoredLatents) -> None:
-    """Writes the file, which appears whole or not at all. Raises Fault."""
+def write_latents(path: Path, latents: StoredLatents, matrix: np.ndarray | None = None) -> None:
+    """Writes the file, which appears whole or not at all. Raises Fault.
+
+    matrix (4, 4): takes the asset into the world, where it was made of a mesh that stands there.
+    """
     header: dict[str, Any] = {
         "__metadata__": {
             "format": _FORMAT,
@@ -44,6 +47,8 @@ def write_latents(path: Path, latents: StoredLatents) -> None:
             "model_hash": latents.model_hash,
         }
     }
+    if matrix is not None:
+        header["__metadata__"]["matrix"] = json.dumps(matrix.tolist())
     pieces, end = [], 0
     for name, (kind, _) in (_AXES | _LAYERS | _OUTLINES | _SOLID).items():
         if name not in latents.arrays:
@@ -75,6 +80,19 @@ def read_latents(path: Path) -> StoredLatents:
         raise Fault(
             f'"{path}" does not hold the latents of an asset: {_GIVE} one, or generate it again.'
         ) from error
+
+
+def matrix_of(path: Path) -> np.ndarray | None:
+    """The matrix that `write_latents` was given; None of any other file."""
+    if not path.name.endswith(SUFFIX):
+        return None
+    try:
+        with open(path, "rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        matrix = np.array(json.loads(header["__metadata__"]["matrix"]), np.float64)
+    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError, RecursionError):
+        return None
+    return matrix if matrix.shape == (4, 4) and np.isfinite(matrix).all() else None
 
 
 def _parse(data: bytes) -> StoredLatents:

@@ -15,7 +15,7 @@ from ..picture_source import read_picture
 from ..protocol import Array, Edit, Generate, Sampled, SamplingParams, Vary, array_field, arrays_of
 from ..protocol.fields import to_json
 from .asset_file import read_asset
-from .latents_file import SUFFIX
+from .latents_file import SUFFIX, matrix_of
 from .plan import name_for
 from .region_file import region_of
 from .work import Work
@@ -25,7 +25,8 @@ Request = Generate | Vary | Edit
 
 @dataclass(frozen=True)
 class Asked:
-    """A request; where it starts from a mesh, the matrix (4, 4) that takes that into the world."""
+    """A request; where it starts from a mesh, or latents of one, the matrix (4, 4) that takes that into the
+    world."""
 
     request: Request
     matrix: np.ndarray | None = None
@@ -101,7 +102,7 @@ def _edit(work: Work, said: dict[str, Any]) -> Edit:
 
 
 def _asset(work: Work, folder: Path) -> tuple[dict[str, Any], np.ndarray | None]:
-    """What a request says of the asset that it starts from, and of a mesh its matrix."""
+    """What a request says of the asset that it starts from, and where that stands, if not as made."""
     path = work.asset or folder / (name_for(folder, work.of) + SUFFIX)
     if work.of and not path.exists():
         raise not_made(work.of)
@@ -114,4 +115,4 @@ def _asset(work: Work, folder: Path) -> tuple[dict[str, Any], np.ndarray | None]
         "structure_resolution": asset.structure_resolution,
         "model_hash": asset.model_hash,
     }
-    return said if work.model else said | {"model": asset.model}, None
+    return said if work.model else said | {"model": asset.model}, matrix_of(path)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bpy
+import numpy as np
 from mathutils import Matrix
 
 from ..backend_settings import backend_settings
@@ -154,7 +155,7 @@ class Maker:
             paths = export_asset(asset, collection, base, kinds, preview, self._written.encoding)
             if "latents" in kinds and asset.latents is not None:
                 paths.append(target(base, "latents"))
-                write_latents(paths[-1], asset.latents)
+                write_latents(paths[-1], asset.latents, None if matrix is None else np.array(matrix))
             outcome.files = [str(path) for path in paths]
             if self._written.library is not None:
                 self._add(collection, outcome, work, asked.request)

@@ -274,6 +274,11 @@ def bounds(path: Path) -> list[tuple[float, float]]:
     import bpy
 
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    again = {"do": "vary", "asset": str(out / "box_variant.latents.safetensors"), "picture": "a.png"}
+    (folder / "again.jsonl").write_text(json.dumps(again))
+    assert run("--jobs", folder / "again.jsonl", "--output", out, "--glb", *RAW).returncode == 0
+    first, second = (bounds(out / f"box_variant{end}.glb") for end in ("", "_variant"))
+    assert sum(second, ()) == pytest.approx(sum(first, ()), abs=1e-4)
     if path.suffix == ".obj":
         bpy.ops.wm.obj_import(filepath=str(path))
     else:
