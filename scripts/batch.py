@@ -271,7 +271,7 @@ def run(
     settings = replace(
         settings, model=model_in(Path(), settings.model), finishing=shared.finishing_of(options)
     )
-    maker = in_blender.Maker(in_blender.with_settings(settings), written, journal)
+    maker = in_blender.Maker(settings, written, journal)
     try:
         outcomes = make_works(options, works, output, maker, hands)
     except Fault as fault:

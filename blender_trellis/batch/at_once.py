@@ -16,7 +16,7 @@ from ..protocol import Cancel, Making, ProtocolError, arrays_of
 from .outcomes import INTERRUPTED, NOT_BEGUN, Outcome, told
 from .plan import name_for
 from .requests import Asked
-from .run import Maker, explain
+from .run import Maker, explain, with_settings
 from .work import Work
 
 MOST = 32  # jobs that are handed over and not ended
@@ -183,7 +183,7 @@ class AtOnce:
             return True
         try:
             asked = self._maker.ask(work, outcome)
-            job = self._crew.submit(asked.request)
+            job = self._crew.submit(with_settings(asked.request))
         except Exception as error:  # noqa: BLE001 (whatever is wrong with one, the others are still to be made)
             self._fail(outcome, error)
             self._end(name, outcome)

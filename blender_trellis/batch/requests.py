@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,9 @@ def not_made(name: str) -> Fault:
 
 def request_hash(request: Request, *others: object) -> str:
     """Equal for what is asked for in the same way, on whatever machine; `others` count too."""
+    model = PureWindowsPath(request.model)  # which takes / too
+    if model.root or model.drive:
+        request = replace(request, model=model.name)  # a folder, which lies elsewhere on other machines
     said = to_json(replace(request, device="auto", memory="auto"))
     kind: type = type(request)
     for name in ("job", array_field(kind)):

@@ -90,7 +90,7 @@ def find_launch(python: str, models: Path | None) -> Launch:
     return Launch(found, extension_root(), log, models or settings.models, remover)
 
 
-def with_settings(request: Generate) -> Generate:
+def with_settings(request: Request) -> Request:
     """The request, with the preferences' device, precision and engine where it names none."""
     settings = backend_settings()
     return replace(
@@ -124,7 +124,7 @@ class Maker:
     def make(self, runner: JobRunner, work: Work, outcome: Outcome, bar: ProgressBar) -> None:
         """Makes one object and writes its files. Fault where that cannot be."""
         asked = self.ask(work, outcome)
-        job = _run(runner, asked.request, bar)
+        job = _run(runner, with_settings(asked.request), bar)
         bar.update(1.0, "export", "Writing files")
         self.finish(work, outcome, asked, job)
 

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from blender_trellis.backend_settings import BackendSettings
+from blender_trellis.batch import run as in_blender
 from blender_trellis.batch.jobs_file import read_jobs
+from blender_trellis.batch.journal import Journal
 from blender_trellis.batch.options import request_of
+from blender_trellis.batch.outcomes import Outcome
 from blender_trellis.batch.requests import request_for, request_hash
+from blender_trellis.batch.work import Work
 from blender_trellis.protocol import Generate
 from blender_trellis.protocol.pictures import PNG
 from scripts import batch
@@ -264,6 +269,11 @@ def test_a_mesh_file_is_varied_at_its_place_and_size(fake_python, pictures, tmp_
     errors = [one["error"] for one in lines(out)]
     words = ["", "is flat", "no mesh in", "does not exist", "is no asset that can be opened"]
     assert [word in error for word, error in zip(words, errors, strict=True)] == [True] * 5 and not errors[0]
+    again = {"do": "vary", "asset": str(out / "box_variant.latents.safetensors"), "picture": "a.png"}
+    (folder / "again.jsonl").write_text(json.dumps(again))
+    assert run("--jobs", folder / "again.jsonl", "--output", out, "--glb", *RAW).returncode == 0
+    first, second = (bounds(out / f"box_variant{end}.glb") for end in ("", "_variant"))
+    assert sum(second, ()) == pytest.approx(sum(first, ()), abs=1e-4)
     before, after = (bounds(path) for path in (folder / "box.obj", out / "box_variant.glb"))
     assert after[0] == pytest.approx(before[0], abs=1e-4)  # the longest side
     assert [sum(pair) for pair in after] == pytest.approx([sum(pair) for pair in before], abs=1e-4)
@@ -274,11 +284,6 @@ def bounds(path: Path) -> list[tuple[float, float]]:
     import bpy
 
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-    again = {"do": "vary", "asset": str(out / "box_variant.latents.safetensors"), "picture": "a.png"}
-    (folder / "again.jsonl").write_text(json.dumps(again))
-    assert run("--jobs", folder / "again.jsonl", "--output", out, "--glb", *RAW).returncode == 0
-    first, second = (bounds(out / f"box_variant{end}.glb") for end in ("", "_variant"))
-    assert sum(second, ()) == pytest.approx(sum(first, ()), abs=1e-4)
     if path.suffix == ".obj":
         bpy.ops.wm.obj_import(filepath=str(path))
     else:
@@ -324,6 +329,29 @@ def test_the_background_goes_as_the_batch_says_unless_a_job_says_otherwise(pictu
     template = request_of(batch.parser().parse_args(options), ("mesh",))
     asked = [request_for(work, template, jobs.parent).request for work in read_jobs(jobs)]
     assert [request.background for request in asked] == ["plain", "keep"]
+
+
+def test_another_machine_s_preferences_are_not_in_the_hash(tmp_path, monkeypatch):
+    journal = Journal(tmp_path)
+    work = Work("a", prompt="a chair", files=("glb",))
+    hashes = []
+    for settings in (BackendSettings(), BackendSettings(precision="fp32", engine="compile")):
+        monkeypatch.setattr(in_blender, "backend_settings", lambda settings=settings: settings)
+        outcome = Outcome("a")
+        template = Generate("", device="", precision="", engine="")
+        maker = in_blender.Maker(template, in_blender.Written(tmp_path), journal)
+        asked = maker.ask(work, outcome)
+        assert in_blender.with_settings(asked.request).engine == settings.engine
+        hashes.append(outcome.request_hash)
+    assert hashes[0] == hashes[1]
+
+
+def test_a_model_s_folder_counts_by_its_name():
+    asked = [
+        Generate("", prompt="a chair", model=model) for model in ("/a/tuned", "C:\\b\\tuned", "/a/other")
+    ]
+    one, same, other = map(request_hash, asked)
+    assert one == same != other
 
 
 def test_another_machine_s_preferences_make_nothing_anew():
