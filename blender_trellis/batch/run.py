@@ -73,6 +73,11 @@ def open_runner(python: str, models: Path | None) -> JobRunner:
     """A runner with the backend that is found, `python` before all others. Fault where there is none."""
     command = backend_settings().command
     if command and not python:
+        if models is not None:
+            raise Fault(
+                "--models does not go with the preferences' Backend Command, which says itself where models "
+                "lie: leave it out, or name an interpreter with --python."
+            )
         return JobRunner(CommandLaunch(command, user_folder() / "backend.log"))
     return JobRunner(find_launch(python, models))
 

@@ -17,6 +17,7 @@ from blender_trellis.batch.options import request_of
 from blender_trellis.batch.outcomes import Outcome
 from blender_trellis.batch.requests import request_for, request_hash
 from blender_trellis.batch.work import Work
+from blender_trellis.faults import Fault
 from blender_trellis.protocol import Generate
 from blender_trellis.protocol.pictures import PNG
 from scripts import batch
@@ -352,6 +353,13 @@ def test_a_model_s_folder_counts_by_its_name():
     ]
     one, same, other = map(request_hash, asked)
     assert one == same != other
+
+
+def test_models_do_not_go_with_a_backend_command(tmp_path, monkeypatch):
+    settings = BackendSettings(command="ssh gpubox trellis-backend")
+    monkeypatch.setattr(in_blender, "backend_settings", lambda: settings)
+    with pytest.raises(Fault, match="--models does not go"):
+        in_blender.open_runner("", tmp_path)
 
 
 def test_another_machine_s_preferences_make_nothing_anew():
