@@ -21,7 +21,7 @@ class Limits:
     """What one frame may take. `message_bytes` counts the arrays, `line_bytes` the JSON line."""
 
     line_bytes: int = 1 << 20
-    arrays: int = 64
+    arrays: int = 1024
     message_bytes: int = 512 << 20
 
 

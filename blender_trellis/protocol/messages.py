@@ -227,6 +227,9 @@ class OfAsset(Sampled):
         return numbered(self.arrays, "picture_{}")
 
 
+REGION_BOXES, REGION_MESHES = 2000, 500  # of one region, so that its message stays within its limits
+
+
 @dataclass(frozen=True)
 class Edit(OfAsset):
     """Change a region of an asset and keep the rest, bit for bit; the results are the whole new asset.

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from blender_trellis.backend_settings import BackendSettings
@@ -15,10 +16,13 @@ from blender_trellis.batch.jobs_file import read_jobs
 from blender_trellis.batch.journal import Journal
 from blender_trellis.batch.options import request_of
 from blender_trellis.batch.outcomes import Outcome
+from blender_trellis.batch.region_file import region_of
 from blender_trellis.batch.requests import request_for, request_hash
 from blender_trellis.batch.work import Work
 from blender_trellis.faults import Fault
-from blender_trellis.protocol import Generate
+from blender_trellis.jobs.sent_arrays import sent
+from blender_trellis.protocol import Edit, Generate, encode
+from blender_trellis.protocol.messages import REGION_BOXES, REGION_MESHES
 from blender_trellis.protocol.pictures import PNG
 from scripts import batch
 from tests.waiting import wait_until
@@ -353,6 +357,20 @@ def test_a_model_s_folder_counts_by_its_name():
     ]
     one, same, other = map(request_hash, asked)
     assert one == same != other
+
+
+def test_a_region_of_many_parts_is_sent_or_told_of_in_plain_words():
+    box = {"matrix": np.diag([0.123456789012345, 1e-3 / 3, 1 / 3, 1]).tolist()}
+    mesh = {"vertices": [[0, 0, 0], [1, 0, 0], [0, 1, 0]], "faces": [[0, 1, 2]]}
+    most = {"boxes": [box] * REGION_BOXES, "meshes": [mesh] * REGION_MESHES}
+    arrays = {}
+    for number, (vertices, faces) in enumerate(region_of(most).meshes):
+        arrays |= sent({f"region_{number}_vertices": vertices, f"region_{number}_faces": faces})
+    longest = tuple((-1.2345678901234567e-300,) * 16 for _ in range(REGION_BOXES))
+    encode(Edit("", arrays=arrays, boxes=longest))
+    for kind, one in (("boxes", box), ("meshes", mesh)):
+        with pytest.raises(Fault, match="join them to one mesh"):
+            region_of({kind: [*most[kind], one]})
 
 
 def test_models_do_not_go_with_a_backend_command(tmp_path, monkeypatch):

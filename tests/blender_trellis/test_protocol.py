@@ -244,7 +244,7 @@ def test_the_fault_is_named(line, words):
         ('[{"name": "0", "dtype": "f4", "shape": [200000000]}]', "may take 536870912 bytes, not 800000000"),
         ('[{"name": "0", "dtype": "u1", "shape": [99999999999999]}]', "shape"),
         ('[{"name": "0", "dtype": "u1", "shape": [0], "offset": 3}]', 'no field "offset"'),
-        (f"[{','.join([EMPTY] * 65)}]", "64 arrays, not 65"),
+        (f"[{','.join([EMPTY] * 1025)}]", "1024 arrays, not 1025"),
         ('[{"name": "1", "dtype": "u1", "shape": [0]}]', '"0", "1"'),
         (f"[{','.join([EMPTY] * 2)}]", "two arrays of one name"),
     ],
