@@ -18,7 +18,9 @@ OPTIONS = {  # of pip -> variables of uv
     "constraint": "UV_CONSTRAINT",
     "cert": "SSL_CERT_FILE",
     "trusted-host": "UV_INSECURE_HOST",
+    "proxy": "ALL_PROXY",
 }
+_PROXIES = ("ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy")
 OWN_SOURCES = (
     "UV_DEFAULT_INDEX",
     "UV_INDEX_URL",
@@ -38,6 +40,8 @@ def uv_variables(environ: Mapping[str, str] = os.environ, offline_folder: str = 
         return {"UV_FIND_LINKS": offline_folder, "UV_NO_INDEX": "1", "UV_OFFLINE": "1", "UV_NO_CONFIG": "1"}
     told = _pip_options(environ)
     variables = {name: _joined(option, told[option]) for option, name in OPTIONS.items() if told.get(option)}
+    if any(environ.get(name) for name in _PROXIES):
+        variables.pop("ALL_PROXY", None)
     if "UV_INDEX" in variables or "UV_FIND_LINKS" in variables:
         variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # as pip: the best of all sources
     return {name: value for name, value in variables.items() if name not in environ}
@@ -53,6 +57,8 @@ def _joined(option: str, value: str) -> str:
         return ",".join(value.split())
     if option == "no-index":
         return "1" if value.strip().lower() in ("1", "true", "yes", "on") else "0"
+    if option == "proxy" and "://" not in value:
+        return f"http://{value.strip()}"
     return " ".join(value.split())
 
 

@@ -143,6 +143,14 @@ def test_uv_is_told_what_pip_is_told(tmp_path):
     assert "UV_DEFAULT_INDEX" not in uv_variables(environ | own)  # uv's own variables stand
 
 
+def test_the_proxy_of_pip_is_that_of_uv_where_none_is_set(tmp_path):
+    environ = {"HOME": str(tmp_path), "PIP_CONFIG_FILE": os.devnull, "PIP_PROXY": "http://proxy:3128"}
+    assert uv_variables(environ) == {"ALL_PROXY": "http://proxy:3128"}
+    assert uv_variables(environ | {"PIP_PROXY": "me:word@proxy:1"}) == {"ALL_PROXY": "http://me:word@proxy:1"}
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        assert uv_variables(environ | {name: "http://own:1"}) == {}
+
+
 def test_a_machine_without_sources_of_its_own(tmp_path):
     environ = {"HOME": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}
     assert uv_variables(environ) == {}
