@@ -49,6 +49,13 @@ def explained(name: str, source: str, folder: Path) -> Iterator[None]:
             f"{source} cannot be reached, so {name} was not downloaded: check the network or the mirror and "
             "download again; what has arrived is kept."
         ) from error
+    except (ImportError, ValueError) as error:  # of the client, which takes no such proxy
+        if "proxy" not in str(error).lower():
+            raise
+        raise UserError(
+            f"{name} cannot be downloaded by the proxy that is set here ({error}): set HTTPS_PROXY to an "
+            "http:// address, and unset ALL_PROXY."
+        ) from error
     except OSError as error:
         raise UserError(_disk_sentence(error, name, folder)) from error
 

@@ -7,10 +7,9 @@ from backend.checkpoints.checksums import SUMS
 from backend.checkpoints.find_model import WEIGHTS, find_model
 from backend.downloads.check_folder import check, recognize
 from backend.errors import UserError
-from backend.machine.hub_cache import snapshots
 from blender_trellis.catalogue.entries import Entry, find_entry
 from blender_trellis.catalogue.hub_caches import hub_caches
-from blender_trellis.catalogue.installed import presence
+from blender_trellis.catalogue.installed import presence, whole_snapshot
 
 AGAIN = "press Download to get what is wrong again."
 
@@ -39,7 +38,8 @@ def _place(entry: Entry, models: Path) -> Path:
         raise UserError(f"{entry.label} is not here yet: download it first.")
     if found.missing:
         raise UserError(f"{entry.label} is not complete ({', '.join(found.missing[:3])}): {AGAIN}")
-    return snapshots(found.path)[0] if found.where == "cache" else found.path
+    cached = whole_snapshot(entry, found.path) if found.where == "cache" else None
+    return cached or found.path
 
 
 def _compare(path: Path, sha256: str) -> None:

@@ -35,7 +35,7 @@ class Presence:
 
     @property
     def usable(self) -> bool:
-        """Whether it may be loaded; what lies in a download cache is judged by who loads it."""
+        """Whether it may be loaded."""
         return self.where in ("bundled", "folder", "cache")
 
 
@@ -49,7 +49,7 @@ def presence(entry: Entry, models: Path, caches: Iterable[Path] = ()) -> Presenc
         return Presence("incomplete" if missing else "folder", place, missing)
     if entry.repository:
         name = "models--" + entry.repository.replace("/", "--")
-        cached = next((cache / name for cache in caches if os.path.isdir(cache / name / "snapshots")), None)
+        cached = next((cache / name for cache in caches if whole_snapshot(entry, cache / name)), None)
         if cached is not None:
             return Presence("cache", cached)
     if arriving_bytes(entry, models):
@@ -64,6 +64,16 @@ def missing_files(entry: Entry, place: Path) -> list[str]:
     sizes = recorded_sizes(place)
     wanted = sizes if sizes is not None else {one.path: None for one in entry.files}
     return [name for name, size in wanted.items() if not _is_whole(place / name, size)]
+
+
+def whole_snapshot(entry: Entry, repository: Path) -> Path | None:
+    """The snapshot of a models--… folder that holds all files of an entry; None where there is none."""
+    try:
+        found = sorted((repository / "snapshots").iterdir())
+    except OSError:
+        return None
+    held = (one for one in found if all(os.path.isfile(one / file.path) for file in entry.files))
+    return next((one for one in held if os.path.isdir(one)), None)
 
 
 def recorded_sizes(place: Path) -> dict[str, int] | None:

@@ -12,10 +12,14 @@ import threading
 from pathlib import Path
 from unittest import mock
 
+import httpx2
 import pytest
 
 from backend.checkpoints.find_model import available_models
 from backend.downloads.command import main
+from backend.downloads.faults import explained
+from backend.downloads.verify import verify
+from backend.errors import UserError
 from blender_trellis.catalogue.entries import entries, find_entry, read_entries
 from blender_trellis.catalogue.installed import ARRIVING, RECORD, lacking, presence
 from tests.hub_server import COMMIT, Hub
@@ -224,6 +228,36 @@ def test_what_a_server_answers_is_said(catalogue, hub):
     assert code == 2 and "does not have encoder at its pinned version" in lines[-1]["error"]
 
 
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "ftp://127.0.0.1:9"])
+def test_a_proxy_that_the_client_does_not_know_is_a_sentence(proxy, tmp_path):
+    with pytest.raises(UserError, match="set HTTPS_PROXY to an http:// address"):
+        with explained("model", "hub", tmp_path):
+            httpx2.Client(proxy=proxy)
+    with pytest.raises(ValueError, match="of our own"):
+        with explained("model", "hub", tmp_path):
+            raise ValueError("a fault of our own")
+
+
+def test_a_cache_counts_where_one_snapshot_holds_all_files(catalogue, tmp_path):
+    among, models = read_entries(catalogue), tmp_path / "models"
+    encoder = find_entry("encoder", among)
+    snapshots = tmp_path / "hub" / "models--owner--encoder" / "snapshots"
+    snapshots.mkdir(parents=True)
+    assert encoder is not None
+    for names in ((), ("config.json",)):
+        for name in names:
+            (snapshots / "one").mkdir()
+            (snapshots / "one" / name).write_bytes(ENCODER[name])
+        assert presence(encoder, models, [tmp_path / "hub"]).where == "absent"
+        assert encoder in lacking(encoder, among, models, [tmp_path / "hub"])
+    (snapshots / "other").mkdir()
+    for name, data in ENCODER.items():
+        (snapshots / "other" / name).write_bytes(data)
+    assert presence(encoder, models, [tmp_path / "hub"]).where == "cache"
+    with mock.patch("backend.downloads.verify.hub_caches", lambda: (tmp_path / "hub",)):
+        assert "is whole" in verify("encoder", among, models)
+
+
 def test_an_incomplete_model_is_completed(catalogue, hub):
     """As after a copy by hand that lacks a file and has another one damaged."""
     models = catalogue.parent / "models"
@@ -301,5 +335,7 @@ def test_decoders_that_lie_with_another_model_serve(tmp_path):
         (tmp_path / larger.place / file.path).touch()
     assert "TRELLIS-decoders" not in [one.name for one in lacking(text, known, tmp_path)]
     cache = tmp_path / "hub" / "models--openai--clip-vit-large-patch14" / "snapshots"
-    cache.mkdir(parents=True)
+    for file in find_entry("clip-vit-large-patch14", known).files:
+        (cache / "one" / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (cache / "one" / file.path).touch()
     assert [one.name for one in lacking(text, known, tmp_path, [tmp_path / "hub"])] == ["TRELLIS-text-base"]
