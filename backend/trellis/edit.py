@@ -98,7 +98,12 @@ def _condition(change: Change, guide: Guide) -> Condition:
     condition = condition_on(change.networks, guide, change.settings.seed)
     if change.settings.start == "guide":
         return condition
-    asset, solid = change.asset, condition.solid
+    return shaped_as(condition, change.asset)
+
+
+def shaped_as(condition: Condition, asset: AssetLatents) -> Condition:
+    """The condition with an asset's shape to start from, in place of what the guide predicts of it."""
+    solid = condition.solid
     if solid is not None:
         solid = solid.of_asset(asset.occupied, asset.structure_latent, asset.outline)
     return replace(condition, structure_start=asset.structure_latent, latent_start=None, solid=solid)

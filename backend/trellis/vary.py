@@ -9,12 +9,16 @@ from torch import Tensor
 
 from backend.geometry.nearest_colors import carried_colors, normals_of
 from backend.geometry.region import Box, Region
+from backend.lifting.solid import SolidGuess
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh, TexturedMesh, VertexColors
 from backend.trellis.asset import AssetLatents
 from backend.trellis.conditioning import Condition
-from backend.trellis.decoding import Report, Voxels, silent
-from backend.trellis.edit import EditSettings, edit
+from backend.trellis.decoding import Report, Voxels, decode_structure, silent
+from backend.trellis.edit import EditSettings, edit, shaped_as
+from backend.trellis.editing.region import masks_of
+from backend.trellis.editing.resampling import ALIGNED, new_shape
+from backend.trellis.editing.settings import Change
 from backend.trellis.generate import Guide, condition_on, generate, normalization
 from backend.trellis.networks import Networks
 from backend.trellis.stages import Output, Settings, Step
@@ -35,9 +39,9 @@ def vary(
     """All steps and outputs of a variant, of the same kinds as `generate`.
 
     Below full strength, sampling starts from the asset's own latents: small strengths touch it, 1 invents.
-    With `shape` the structure is varied too. guide: what the asset should be, as its own picture. A model
-    that predicts the object from the guide starts from its prediction instead: of the look on the asset's
-    geometry, or with `shape` of all.
+    With `shape` the structure is varied too. guide: what the asset should be, as its own picture. Of a model
+    that predicts the object from the guide only the shape starts from the asset's own: the look starts from
+    its prediction, on the asset's geometry or with `shape` on that of the variant.
     """
     condition = condition_on(networks, guide, seed)
     if not shape and condition.predicts:
@@ -47,7 +51,12 @@ def vary(
             yield replace(event, kept=None) if isinstance(event, Output) else event
         return
     asset = asset.to(networks.device)
-    if not condition.predicts:
+    if condition.solid is not None and not _is_of_guide(networks, asset, condition.solid, report):
+        yield from _shape_of_solid(networks, asset, condition, settings, seed, report)
+        return
+    if condition.solid is not None:
+        condition = replace(condition, structure_start=asset.structure_latent)
+    else:
         condition = _from_asset(condition, asset, *normalization(networks))
     voxels = None
     if not shape:
@@ -56,6 +65,41 @@ def vary(
         yield Output("voxels", voxels[0])
     generator = torch.Generator().manual_seed(seed)
     yield from generate(networks, condition, settings, generator, voxels, report)
+
+
+def _is_of_guide(networks: Networks, asset: AssetLatents, solid: SolidGuess, report: Report) -> bool:
+    """Whether an asset is as the guide's solid makes it; one of which a part was removed has no outline."""
+    if (asset.outline is None) != (solid.outline is None):
+        return False
+    found = decode_structure(networks, asset.structure_latent, report, solid).occupied
+    return bool((found & asset.occupied).sum() >= ALIGNED * (found | asset.occupied).sum())
+
+
+def _shape_of_solid(
+    networks: Networks,
+    asset: AssetLatents,
+    condition: Condition,
+    settings: Settings,
+    seed: int,
+    report: Report,
+) -> Iterator[Step | Output]:
+    """The same where the guide tells of another solid than the asset's. Its shape is that of an edit of
+    everything, for a solid that starts from the guide would bring back what was removed; its look is the
+    guide's.
+    """
+    generator, extra = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed)
+    chosen = EditSettings(settings, "replace", seed, start="asset")
+    masks = masks_of(_EVERYTHING, asset, chosen.margin)
+    change = Change(networks, asset, masks, chosen, generator, extra, report)
+    yield Step("condition", 0, 1)
+    yield Step("condition", 1, 1)
+    made, condition = yield from new_shape(change, shaped_as(condition, asset))
+    voxels = Voxels(made.coords, made.resolution, made.occupied, condition.solid)
+    yield Output("structure_latent", made.structure_latent)
+    yield Output("voxels", voxels)
+    for event in generate(networks, condition, settings, generator, [voxels], report):
+        if not (isinstance(event, Step) and event.stage == "condition"):
+            yield event
 
 
 def onto_mesh(

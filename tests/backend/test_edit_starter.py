@@ -220,6 +220,34 @@ def test_the_same_request_gives_the_same_result(chair, edited):
     assert torch.equal(again["mesh"].vertices, edited["replace"]["mesh"].vertices)
 
 
+def test_a_variant_of_the_shape_keeps_away_what_was_removed(chair):
+    top = Region((make_box([0, 0, 0.4], [1, 1, 0.3]),))
+    bare = chair.edit(top, asset=chair.whole, mode="remove", formats=())["asset"]
+    stays = ~masks_of(top, chair.whole, 2).voxels
+    sampling = replace(chair.sampling, formats=())
+    chair_itself = chair.condition("chair.png")
+
+    def filled(asset: AssetLatents) -> torch.Tensor:
+        there = torch.zeros_like(stays)
+        there[tuple(asset.coords.long().T)] = True
+        return there
+
+    def varied(asset: AssetLatents, seed: int) -> torch.Tensor:
+        outputs = outputs_of(vary(chair.networks, asset, chair_itself, sampling, seed, shape=True))
+        return filled(latents_of(outputs, "starter", ""))
+
+    def alike(one: torch.Tensor, other: torch.Tensor) -> float:
+        return float((one & other).sum() / (one | other).sum())
+
+    whole, cut, again, same, other = (
+        filled(chair.whole), filled(bare), varied(bare, 3), varied(chair.whole, 3), varied(chair.whole, 4)
+    )  # fmt: skip
+    assert (whole & ~stays).sum() > 4 * (cut & ~stays).sum()
+    assert (again & ~stays).sum() < 1.3 * (cut & ~stays).sum()
+    assert 0.9 < alike(again & stays, cut & stays) < 1
+    assert 0.8 < alike(same, whole) < 1 and 0.8 < alike(same, other) < 1
+
+
 def test_a_grey_post_gets_the_colour_of_a_picture_of_a_red_ball(chair):
     """Whatever the model guesses of the picture's shape."""
     post = trimesh.creation.box((0.3, 0.3, 1.0)).subdivide_to_size(0.05)

@@ -23,7 +23,7 @@ from backend.trellis.generate import normalization
 from backend.trellis.stages import Step, sample_latents, sample_structure
 
 _TRY = "try another picture, a larger region or more strength."
-_ALIGNED = 0.9
+ALIGNED = 0.9
 """Share of what an edit keeps that its picture must show where it is, or else its outline means nothing; and
 overlap of an asset's voxels with those that a guide's solid gives its latent."""
 _SAME_VALUES, _SAME_VOXELS = 0.3, 0.99
@@ -87,7 +87,7 @@ def on_own_shape(change: Change, condition: Condition) -> Condition:
     asset = change.asset
     found = decode_structure(change.networks, asset.structure_latent, change.report, condition.solid)
     either = (found.occupied | asset.occupied).sum()
-    if (found.occupied & asset.occupied).sum() < _ALIGNED * either:
+    if (found.occupied & asset.occupied).sum() < ALIGNED * either:
         return replace(condition, solid=condition.solid.around(asset.occupied))
     return replace(condition, solid=found.solid)
 
@@ -134,7 +134,7 @@ def check_difference(change: Change, edited: AssetLatents, rows: Tensor) -> None
 
 def _aligned(solid: SolidGuess | None, kept: Tensor) -> SolidGuess | None:
     """The same without its picture's outline, if what is kept (R, R, R) does not lie on that."""
-    if solid is None or not kept.any() or solid.shows(kept) >= _ALIGNED:
+    if solid is None or not kept.any() or solid.shows(kept) >= ALIGNED:
         return solid
     return replace(solid, outline=None)
 
