@@ -77,24 +77,24 @@ def words(report: FinishReport) -> str:
 
 
 def mesh_of(asset: Asset) -> Mesh:
-    """The asset with one vertex for each place and colour; colours that are much alike count as one, as on
-    both sides of a texture's seam.
+    """The asset with one vertex for each place, which has the mean colour there, and the colours of corners
+    if these have borders; what is much alike at a place counts as one, as on both sides of a texture's seam.
     """
     corners = asset.vertices[asset.faces].reshape(-1, 3).astype(np.float32) + np.float32(0)  # −0 becomes 0
     colors = asset.corner_colors.reshape(-1, 3)
-    place = _numbers(corners.view(np.uint32))[1]
-    darkest, lightest = np.full((2, int(place.max()) + 1, 3), [[[255]], [[0]]], np.uint8)
+    first, place = _numbers(corners.view(np.uint32))
+    darkest, lightest = np.full((2, len(first), 3), [[[255]], [[0]]], np.uint8)
     np.minimum.at(darkest, place, colors)
     np.maximum.at(lightest, place, colors)
     differ = (lightest - darkest).max(axis=1)[place] > _ALIKE
-    keys = np.concatenate([place[:, None], np.where(differ[:, None], colors, 0)], axis=1)
-    first, number = _numbers(keys.astype(np.uint32))
-    uses = np.bincount(number)
-    means = [np.bincount(number, channel) / (255 * uses) for channel in colors.T]
+    uses = np.bincount(place)
+    means = np.stack([np.bincount(place, channel) / (255 * uses) for channel in colors.T], axis=1)
+    shown = np.where(differ[:, None], colors / 255, means[place]).reshape(-1, 3, 3)
     return Mesh(
         torch.from_numpy(corners[first]),
-        torch.from_numpy(number.reshape(-1, 3).astype(np.int64)),
-        torch.from_numpy(np.stack(means, axis=1).astype(np.float32)),
+        torch.from_numpy(place.reshape(-1, 3).astype(np.int64)),
+        torch.from_numpy(means.astype(np.float32)),
+        corner_colors=torch.from_numpy(shown.astype(np.float32)) if differ.any() else None,
     )
 
 

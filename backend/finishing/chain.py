@@ -53,7 +53,8 @@ def finish_mesh(mesh: Mesh, settings: FinishSettings, report: Report = silent) -
         raise UserError(
             "Nothing of the mesh can be closed; finish it raw, or with the outer surface drawn again."
         )
-    return arrays.to_mesh(mesh.vertices.device), FinishReport(before, facts_of(arrays), tuple(done))
+    made = arrays.with_borders_of(raw).to_mesh(mesh.vertices.device)
+    return made, FinishReport(before, facts_of(arrays), tuple(done))
 
 
 _Step = tuple[str, Callable[[ArrayMesh], tuple[ArrayMesh, str]]]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_array, diags_array
@@ -146,7 +146,7 @@ class _Space:
         """With the distances that `close_distances` finds."""
         band = max(gap + BEYOND, _THIN)
         grid = _Grid.around(mesh.vertices, resolution, band)
-        placed = ArrayMesh(grid.to_cells(mesh.vertices), mesh.faces, mesh.colors)
+        placed = replace(mesh, vertices=grid.to_cells(mesh.vertices))
         return cls(grid, placed, *close_distances(placed.vertices, mesh.faces, grid.shape), band)
 
     def fill(self) -> None:
@@ -193,7 +193,11 @@ def _lay(
             on |= near & _leads_through(linked, faces, ~on)
         laid = np.where(on[:, None], found.points + _SKIN * normals, points)
         points = laid if number == _ROUNDS - 1 else (laid + linked @ laid / degree) / 2
-    colors = None if raw.colors is None else _spanned(found.values(raw.colors, raw.faces), linked, on)
+    shown, shown_faces = raw.colors, raw.faces
+    if raw.corner_colors is not None:
+        shown = raw.corner_colors.reshape(-1, 3)
+        shown_faces = np.arange(len(shown)).reshape(-1, 3)
+    colors = None if shown is None else _spanned(found.values(shown, shown_faces), linked, on)
     wait()
     return ArrayMesh(_spanned(points, linked, on), faces, colors)
 

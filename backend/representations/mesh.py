@@ -15,6 +15,8 @@ class Mesh:
     colors: torch.Tensor | None = None  # (V, 3) sRGB in [0, 1]
     normals: torch.Tensor | None = None  # (V, 3) the network's normal map in [0, 1], 0.5 meaning zero
     keys: torch.Tensor | None = None  # (V,) int64, distinct; what extraction names each vertex by
+    # (F, 3, 3) sRGB in [0, 1]; where colours have borders, those of each face's corners
+    corner_colors: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)

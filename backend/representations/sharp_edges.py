@@ -63,13 +63,25 @@ def sharp_normals(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, 
 
 
 def cut_at_sharp_edges(mesh: Mesh) -> tuple[Mesh, torch.Tensor]:
-    """The same mesh with a vertex for each normal, and these (W, 3)."""
+    """The same mesh with a vertex for each normal, and for each colour of its corners; normals (W, 3)."""
     faces = mesh.faces.cpu().numpy()
     fans, normals = sharp_normals(mesh.vertices.detach().cpu().numpy(), faces)
-    _, first = np.unique(fans, return_index=True)
+    number, shades = fans.ravel(), None
+    if mesh.corner_colors is not None:
+        shades = mesh.corner_colors.detach().cpu().float().reshape(-1, 3)
+        number = _numbered(fans.ravel(), shades.numpy())
+    _, first, number = np.unique(number, return_index=True, return_inverse=True)
     source = torch.from_numpy(faces.ravel()[first])
     colors = None if mesh.colors is None else mesh.colors.cpu()[source]
-    return Mesh(mesh.vertices.cpu()[source], torch.from_numpy(fans).long(), colors), torch.from_numpy(normals)
+    colors = colors if shades is None else shades[torch.from_numpy(first)]
+    cut = Mesh(mesh.vertices.cpu()[source], torch.from_numpy(number.reshape(-1, 3)).long(), colors)
+    return cut, torch.from_numpy(normals[fans.ravel()[first]])
+
+
+def _numbered(fans: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """A number (C,) for each fan (C,) and colour (C, 3) in [0, 1] together, in 255 steps."""
+    red, green, blue = np.rint(colors.clip(0, 1) * 255).astype(np.int64).T
+    return fans.astype(np.int64) << 24 | red << 16 | green << 8 | blue
 
 
 def cut_between_fans(faces: np.ndarray, fans: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -577,6 +578,58 @@ def test_a_texture_that_corners_do_not_tell_of_is_seen_on_the_vertices(tmp_path)
     front = np.abs(made.vertices[made.faces][..., 1] - 0.5).max(axis=1) < 0.01
     shown, place = made.corner_colors[front][..., 0], made.vertices[made.faces][front][..., 0]
     assert np.abs(shown - (np.cos((place + 0.5) * 4 * np.pi) * 90 + 128)).mean() < 16
+
+
+def write_red_and_blue(folder: Path, name: str, shape: trimesh.Trimesh, red: np.ndarray) -> Path:
+    """A .obj file of two materials: red faces (F,) bool and blue ones, which share their vertices."""
+    (folder / "two.mtl").write_text("newmtl r\nKd 1 0 0\nnewmtl b\nKd 0 0 1\n")
+    lines = ["mtllib two.mtl", *("v {:.9g} {:.9g} {:.9g}".format(*place) for place in shape.vertices)]
+    for material, faces in (("r", shape.faces[red]), ("b", shape.faces[~red])):
+        lines += [f"usemtl {material}", *("f {} {} {}".format(*face) for face in faces + 1)]
+    (folder / f"{name}.obj").write_text("\n".join(lines))
+    return folder / f"{name}.obj"
+
+
+@pytest.mark.parametrize("steps", [(), ("--no-whole",)], ids=["whole", "not whole"])
+def test_a_closed_mesh_of_several_colours_is_kept_with_their_hard_borders(steps, tmp_path, capsys):
+    box = trimesh.creation.box().subdivide().subdivide()
+    ball = trimesh.creation.icosphere(4, 0.5)
+    spot = np.isin(np.arange(len(ball.faces)), np.argsort(-ball.triangles_center[:, 2])[:5])
+    shapes = {"box": (box, box.triangles_center[:, 2] > 0), "ball": (ball, spot)}
+    files = [str(write_red_and_blue(tmp_path, name, *shape)) for name, shape in shapes.items()]
+    assert main([*files, "--output", str(tmp_path), "--json", *steps]) == 0
+    reports = json.loads(capsys.readouterr().out)
+    for name, (shape, red) in shapes.items():
+        report = reports[f"{name}.obj"]
+        for facts in (report["before"], report["after"]):
+            assert facts["components"] == 1 and facts["genus"] == 0 and facts["faces"] == len(shape.faces)
+            assert facts["vertices"] == len(shape.vertices)
+        made = load_asset(tmp_path / f"{name}_finished.glb")
+        shades, counts = np.unique(made.corner_colors.reshape(-1, 3), axis=0, return_counts=True)
+        assert shades.tolist() == [[0, 0, 255], [255, 0, 0]]
+        assert counts.tolist() == [3 * (~red).sum(), 3 * red.sum()]
+
+
+def test_normals_do_not_break_at_a_border_of_colours(tmp_path):
+    ball = trimesh.creation.icosphere(4, 0.5)
+    write_red_and_blue(tmp_path, "ball", ball, ball.triangles_center[:, 2] > 0)
+    assert main([str(tmp_path / "ball.obj"), "--output", str(tmp_path)]) == 0
+    made = trimesh.load(tmp_path / "ball_finished.glb", force="mesh", process=False)
+    outwards = made.vertices / np.linalg.norm(made.vertices, axis=1, keepdims=True)
+    assert len(made.vertices) > len(ball.vertices)
+    assert (made.vertex_normals * outwards).sum(axis=1).min() > 0.999
+
+
+def test_what_is_drawn_again_keeps_the_colours_of_large_faces(tmp_path):
+    """Of a box without a lid whose faces have no vertex within."""
+    box = trimesh.creation.box()
+    box.update_faces(box.face_normals[:, 2] < 0.5)
+    write_red_and_blue(tmp_path, "open", box, box.face_normals[:, 0] > 0.5)
+    assert main([str(tmp_path / "open.obj"), "--output", str(tmp_path), "--resolution", "64"]) == 0
+    made = load_asset(tmp_path / "open_finished.glb")
+    flat = (made.vertices[made.faces][..., 0] > 0.5 - 0.2 * CELL).all(axis=1)
+    assert flat.sum() > 1000
+    assert (made.corner_colors[flat][..., 0] > 250).mean() > 0.9
 
 
 def test_faces_that_are_there_twice_are_closed_as_those_that_are_once():
