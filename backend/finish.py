@@ -153,8 +153,7 @@ def _finish(
     asset = load_asset(path, split=settings.faces > 0)
     raw = mesh_of(asset)
     mesh, report = finish_mesh(raw, settings)
-    placed = mesh.vertices.double() + torch.tensor(asset.origin, dtype=torch.float64)
-    write_glb(target, replace(mesh, vertices=placed.float()), sharp=True)
+    write_glb(target, mesh, sharp=True, place=asset.origin)
     return report, finish_scores(_arrays(raw), _arrays(mesh)) if scored else None
 
 

@@ -25,7 +25,12 @@ _MATERIAL = {
 }
 
 
-def write_glb(path: Path, mesh: Mesh, sharp: bool = False) -> None:
+Place = tuple[float, float, float]
+"""Where a mesh stands, z up: far off, single precision would round its vertices."""
+_HERE = (0.0, 0.0, 0.0)
+
+
+def write_glb(path: Path, mesh: Mesh, sharp: bool = False, place: Place = _HERE) -> None:
     """Write `mesh`, turned from z up to the y up of glTF; UserError if it has no faces.
 
     `sharp`: normals break at sharp edges, where vertices are doubled for that.
@@ -34,10 +39,10 @@ def write_glb(path: Path, mesh: Mesh, sharp: bool = False) -> None:
         raise UserError(
             "The mesh has no faces, so there is nothing to write; start from another picture or other words."
         )
-    write_bytes(path, glb_bytes(mesh, sharp))
+    write_bytes(path, glb_bytes(mesh, sharp, place))
 
 
-def glb_bytes(mesh: Mesh, sharp: bool = False) -> bytes:
+def glb_bytes(mesh: Mesh, sharp: bool = False, place: Place = _HERE) -> bytes:
     """The file's content."""
     mesh, normals = cut_at_sharp_edges(mesh) if sharp else (mesh, vertex_normals(mesh))
     attributes = {"POSITION": to_y_up(mesh.vertices), "NORMAL": to_y_up(normals)}
@@ -45,16 +50,17 @@ def glb_bytes(mesh: Mesh, sharp: bool = False) -> bytes:
         attributes["COLOR_0"] = linear_from_srgb(mesh.colors.clamp(0, 1))
     parts = [values.detach().cpu().numpy().astype("<f4") for values in attributes.values()]
     parts.append(_indices(mesh.faces))
-    document = json.dumps(_document(list(attributes), parts), allow_nan=False, separators=(",", ":")).encode()
-    return _container(document, b"".join(part.tobytes() for part in parts))
+    document = _document(list(attributes), parts, place)
+    written = json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+    return _container(written, b"".join(part.tobytes() for part in parts))
 
 
-def write_textured_glb(path: Path, mesh: TexturedMesh, encoding: str = "png") -> None:
+def write_textured_glb(path: Path, mesh: TexturedMesh, encoding: str = "png", place: Place = _HERE) -> None:
     """Write a mesh with its texture, stored as "png", "jpeg" or "webp" inside the file."""
-    write_bytes(path, textured_glb_bytes(mesh, encoding))
+    write_bytes(path, textured_glb_bytes(mesh, encoding, place))
 
 
-def textured_glb_bytes(mesh: TexturedMesh, encoding: str = "png") -> bytes:
+def textured_glb_bytes(mesh: TexturedMesh, encoding: str = "png", place: Place = _HERE) -> bytes:
     """The file's content; a WebP image needs a reader that knows EXT_texture_webp."""
     flipped = torch.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], dim=1)
     attributes = {
@@ -65,7 +71,7 @@ def textured_glb_bytes(mesh: TexturedMesh, encoding: str = "png") -> bytes:
     parts = [values.detach().cpu().numpy().astype("<f4") for values in attributes.values()]
     parts.append(_indices(mesh.faces))
     image = image_bytes(mesh.image, encoding)
-    document = _document(list(attributes), parts)
+    document = _document(list(attributes), parts, place)
     _add_texture(document, len(image), encoding, mesh.roughness, mesh.metallic)
     written = json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
     return _container(written, b"".join([*(part.tobytes() for part in parts), image]))
@@ -112,7 +118,7 @@ def to_y_up(vectors: torch.Tensor) -> torch.Tensor:
     return torch.stack([x, z, -y], dim=-1)
 
 
-def _document(names: list[str], parts: list[np.ndarray]) -> dict:
+def _document(names: list[str], parts: list[np.ndarray], place: Place) -> dict:
     """The JSON part; every array is packed and of 4-byte values, so all offsets are aligned."""
     views, accessors, offset = [], [], 0
     for number, part in enumerate(parts):
@@ -127,12 +133,16 @@ def _document(names: list[str], parts: list[np.ndarray]) -> dict:
         accessors.append(accessor)
         offset += part.nbytes
     attributes = {name: number for number, name in enumerate(names)}
+    node: dict = {"mesh": 0, "name": "TRELLIS"}
+    if any(place):
+        x, y, z = place
+        node["translation"] = [x, z, -y]
     primitive = {"attributes": attributes, "indices": len(names), "material": 0, "mode": 4}
     return {
         "asset": {"version": "2.0", "generator": "blender-trellis"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "name": "TRELLIS"}],
+        "nodes": [node],
         "meshes": [{"name": "TRELLIS", "primitives": [primitive]}],
         "materials": [{"name": "TRELLIS", **_MATERIAL}],
         "buffers": [{"byteLength": offset}],

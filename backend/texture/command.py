@@ -62,9 +62,9 @@ def _textured(options: argparse.Namespace) -> str:
     )
     placed = source.put_back(textured)
     if options.format == "obj":
-        written = write_obj(target, placed)
+        written = write_obj(target, placed, source.origin)
     else:
-        write_textured_glb(target, placed, settings.encoding)
+        write_textured_glb(target, placed, settings.encoding, source.origin)
         written = [target]
     return "".join(f"{line}\n" for line in (*textured.remarks, *(path.name for path in written)))
 

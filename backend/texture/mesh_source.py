@@ -24,7 +24,7 @@ _SMALLEST = 1e-45  # the least number of single precision
 @dataclass(frozen=True)
 class MeshSource:
     """mesh in object space · uv (F, 3, 2) of its corners, or None · colors of its own textures, or None ·
-    mesh · size + middle: the file's.
+    mesh · size + middle + origin: the file's.
     """
 
     mesh: Mesh
@@ -32,13 +32,14 @@ class MeshSource:
     colors: SurfaceColors | None
     size: float
     middle: np.ndarray
+    origin: tuple[float, float, float]
 
     def taken_in(self, gaussians: Gaussians) -> Gaussians:
         """Gaussians of the file's space where the mesh is."""
-        return moved(gaussians, self.middle, self.size)
+        return moved(gaussians, self.middle + self.origin, self.size)
 
     def put_back(self, textured: TexturedMesh) -> TexturedMesh:
-        """The textured mesh in the file's space."""
+        """The textured mesh in the file's space, relative to the origin."""
         moved = textured.vertices.double() * self.size + torch.from_numpy(self.middle)
         return replace(textured, vertices=moved.float())
 
@@ -57,7 +58,6 @@ def read_mesh(path: Path, own_uv: bool) -> MeshSource:
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     size = max(float((high - low).max()), _SMALLEST)
     middle = (low + high) / 2
-    place = middle + asset.origin
     shown = asset.corner_colors.reshape(-1, 3) / 255
     uses = np.bincount(faces.reshape(-1), minlength=len(vertices))
     means = [np.bincount(faces.reshape(-1), one, len(vertices)) / uses for one in shown.T]
@@ -68,7 +68,7 @@ def read_mesh(path: Path, own_uv: bool) -> MeshSource:
         torch.from_numpy(colors),
     )
     uv = _own_uv(path, asset, parts) if own_uv else None
-    return MeshSource(mesh, uv, _OwnColors(parts) if parts else None, size, place)
+    return MeshSource(mesh, uv, _OwnColors(parts) if parts else None, size, middle, asset.origin)
 
 
 def _own_uv(path: Path, asset: Asset, parts: Sequence[Part]) -> np.ndarray:

@@ -632,6 +632,18 @@ def test_what_is_drawn_again_keeps_the_colours_of_large_faces(tmp_path):
     assert (made.corner_colors[flat][..., 0] > 250).mean() > 0.9
 
 
+def test_what_stands_far_away_keeps_its_shape(tmp_path):
+    ball, place = trimesh.creation.icosphere(5, 5.0), np.array([500123.4, 150.0, -4201234.5])
+    lines = ["v {:.9f} {:.9f} {:.9f}".format(*one) for one in ball.vertices + place]
+    lines += ["f {} {} {}".format(*one) for one in ball.faces + 1]
+    (tmp_path / "far.obj").write_text("\n".join(lines))
+    assert main([str(tmp_path / "far.obj"), "--output", str(tmp_path)]) == 0
+    made = load_asset(tmp_path / "far_finished.glb")
+    x, y, z = place
+    np.testing.assert_allclose(made.origin, (x, -z, y), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(made.vertices, axis=1), 5, atol=1e-5)
+
+
 def test_faces_that_are_there_twice_are_closed_as_those_that_are_once():
     ball = sphere()
     twice = ArrayMesh(

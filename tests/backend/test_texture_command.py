@@ -11,6 +11,7 @@ import torch
 import trimesh
 from PIL import Image
 
+from backend.geometry.mesh_files import load_asset
 from backend.representations.gaussians import SH_C0, Gaussians, write_ply
 from backend.representations.mesh import Mesh
 from backend.texture import main
@@ -71,6 +72,19 @@ def test_gaussians_beside_a_picture_fit_a_mesh_of_any_size(picture, tmp_path):
         read = trimesh.load_scene(tmp_path / "ball_textured.glb", process=False).to_geometry()
         colors.append(_color_at(read, read.visual.material.baseColorTexture, face, share))
     assert (np.abs(colors[0] - colors[1]).max(axis=1) <= 16).mean() > 0.95
+
+
+@pytest.mark.parametrize("kind", ["glb", "obj"])
+def test_what_stands_far_away_keeps_its_shape(tmp_path, kind):
+    ball, place = trimesh.creation.icosphere(3, 5.0), np.array([500123.4, 150.0, -4201234.5])
+    lines = ["v {:.9f} {:.9f} {:.9f}".format(*one) for one in ball.vertices + place]
+    lines += ["f {} {} {}".format(*one) for one in ball.faces + 1]
+    (tmp_path / "far.obj").write_text("\n".join(lines))
+    argv = [str(tmp_path / "far.obj"), "--output", str(tmp_path / "o"), "--size", "64", "--format", kind]
+    assert main(argv) == 0
+    made = load_asset(tmp_path / "o" / f"far_textured.{kind}")
+    np.testing.assert_allclose(made.origin, (place[0], -place[2], place[1]), atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(made.vertices, axis=1), 5, atol=1e-4)
 
 
 LAYOUTS = {
