@@ -10,12 +10,13 @@ import numpy as np
 from backend.errors import UserError
 from backend.finishing.arrays import ArrayMesh, face_areas
 from backend.finishing.budget import reduce_faces
-from backend.finishing.closing import close_mesh, turned_alike
-from backend.finishing.hidden import Sight, leaks, may_be_sound, remove_hidden, sight_of
+from backend.finishing.closing import close_mesh
+from backend.finishing.hidden import Sight, leaks, may_be_sound, remove_hidden, sight_of, turned_outwards
 from backend.finishing.parts import join_loose_parts, remove_crumbs
 from backend.finishing.rebuild import rebuild, without_hidden_tunnels
 from backend.finishing.report import FinishReport, MeshFacts, StepReport, facts_of
 from backend.finishing.settings import FinishSettings
+from backend.geometry.pieces import sides
 from backend.representations.mesh import Mesh
 
 Report = Callable[[str, int, int], None]
@@ -35,12 +36,20 @@ def finish_mesh(mesh: Mesh, settings: FinishSettings, report: Report = silent) -
 
     Raises UserError for coordinates or colours that are no numbers, and for a mesh without an area.
     """
-    raw = turned_alike(_checked(ArrayMesh.of(mesh)))
-    before = facts_of(raw)
+    raw = _checked(ArrayMesh.of(mesh))
+    piece, turned = sides(raw.faces)
+    raw = raw.turned(turned) if turned.any() else raw
     if settings.changes_nothing:
-        return mesh, FinishReport(before, before, ())
+        return mesh, FinishReport(facts_of(raw), facts_of(raw), ())
     told = ("", 0, 0)
-    steps = _steps(raw, before, settings, lambda: report(*told))
+
+    def wait() -> None:
+        report(*told)
+
+    sight = cache(partial(sight_of, raw, wait))  # which way faces are turned makes no difference to it
+    raw = turned_outwards(raw, piece, sight)
+    before = facts_of(raw)
+    steps = _steps(raw, before, sight, settings, wait)
     arrays, done = raw, []
     for number, (name, step) in enumerate(steps):
         told = (name, number, len(steps))
@@ -61,10 +70,13 @@ _Step = tuple[str, Callable[[ArrayMesh], tuple[ArrayMesh, str]]]
 
 
 def _steps(
-    raw: ArrayMesh, before: MeshFacts, settings: FinishSettings, wait: Callable[[], None]
+    raw: ArrayMesh,
+    before: MeshFacts,
+    sight: Callable[[], Sight],
+    settings: FinishSettings,
+    wait: Callable[[], None],
 ) -> list[_Step]:
     steps: list[_Step] = []
-    sight = cache(lambda: sight_of(raw, wait))
     if settings.whole:
         steps.append(("whole", lambda mesh: _whole(mesh, before, sight, settings, wait)))
     if settings.outside:

@@ -1,11 +1,9 @@
-"""Every edge gets two faces: they are turned alike, what is not manifold is cut out, holes are capped.
+"""Every edge gets two faces: what is not manifold is cut out, holes are capped.
 
 V vertices · F faces · E edges.
 """
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -28,37 +26,6 @@ def close_mesh(mesh: ArrayMesh) -> ArrayMesh:
             return mesh
         mesh = _capped(_split_fans(_without_faults(mesh)))
     return mesh.keep(np.zeros(len(mesh.faces), bool))
-
-
-def turned_alike(mesh: ArrayMesh) -> ArrayMesh:
-    """The mesh with every face turned as its neighbours are, as most of a piece were; itself where all are.
-
-    Neighbours share an edge that no third face has. A piece without two sides stays as it is.
-    """
-    first, second, same = _neighbours(mesh.faces)
-    if not same.any():
-        return mesh
-    # A face and its reverse are two nodes: a piece with two sides is connected twice, once each way round.
-    count = len(mesh.faces)
-    rows = np.concatenate([first, first + count])
-    columns = np.concatenate([second + count * same, second + count * ~same])
-    graph = coo_array((np.ones(len(rows), bool), (rows, columns)), (2 * count, 2 * count))
-    label = connected_components(graph, directed=False)[1].reshape(2, count)
-    piece, turn = label.min(axis=0), label[0] > label[1]
-    most = np.bincount(piece, turn) > np.bincount(piece) / 2
-    turn = (turn != most[piece]) & (label[0] != label[1])
-    return replace(mesh, faces=np.where(turn[:, None], mesh.faces[:, ::-1], mesh.faces))
-
-
-def _neighbours(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The two faces (E,) of each edge that has two, and whether both run along it the same way (E,)."""
-    edges = directed_edges(faces)
-    keys = edge_keys(np.sort(edges, axis=1))
-    order = np.argsort(keys, kind="stable")
-    _, start, uses = np.unique(keys[order], return_index=True, return_counts=True)
-    one, other = order[start[uses == 2]], order[start[uses == 2] + 1]
-    count = len(faces)
-    return one % count, other % count, edges[one, 0] == edges[other, 0]
 
 
 def _faulty(faces: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from backend.finishing.arrays import ArrayMesh, face_areas, is_closed, parts
 from backend.finishing.closing import close_mesh
 from backend.finishing.report import MeshFacts
+from backend.geometry.pieces import inside_out
 from backend.geometry.sights import seen_counts, seen_faces
 
 _WHOLE, _GONE = 0.996, 0.003  # share of a part's area that is seen where all of it is, and where none is
@@ -51,6 +52,19 @@ def sight_of(mesh: ArrayMesh, wait: Callable[[], None] = lambda: None) -> Sight:
 def may_be_sound(facts: MeshFacts) -> bool:
     """Whether a mesh is closed, encloses something and has few handles."""
     return facts.genus is not None and facts.genus <= _MOST_HANDLES and (facts.volume or 0) > 0
+
+
+def turned_outwards(mesh: ArrayMesh, piece: np.ndarray, sight: Callable[[], Sight]) -> ArrayMesh:
+    """The mesh with closed pieces (F,) turned outwards unless they are walls of a hollow: nothing of those is
+    seen. Itself where all are; what is seen is asked for only if it matters.
+    """
+    inwards = inside_out(mesh.vertices, mesh.faces, piece)
+    if not inwards.any():
+        return mesh
+    areas = face_areas(mesh)
+    shown = np.bincount(piece, areas * sight().faces) > _GONE * np.bincount(piece, areas)
+    turn = inwards & shown[piece]
+    return mesh.turned(turn) if turn.any() else mesh
 
 
 def leaks(sight: Sight) -> bool:

@@ -644,6 +644,22 @@ def test_what_stands_far_away_keeps_its_shape(tmp_path):
     np.testing.assert_allclose(np.linalg.norm(made.vertices, axis=1), 5, atol=1e-5)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_closed_parts_that_are_inside_out_are_turned_and_walls_of_hollows_are_not(whole):
+    other, bubble = ball_at(0.8, 0.2), sphere(0.2, inside_out=True)
+    other.invert()
+    alone = sphere(inside_out=True)
+    quiet = replace(SMALL, whole=whole, outside=False)
+    _, report = finish_mesh(mesh_of(alone), quiet)
+    assert report.after.volume == pytest.approx(-alone.volume, rel=1e-4)
+    assert report.after.faces == len(alone.faces)
+    done, report = finish_mesh(mesh_of(sphere(0.4), other, bubble), quiet)
+    assert report.after.faces == sum(len(one.faces) for one in (sphere(), other, bubble))
+    made = trimesh.Trimesh(done.vertices.numpy(), done.faces.numpy(), process=False)
+    found = sorted(float(part.volume) for part in made.split(repair=False))
+    assert found == pytest.approx(sorted([sphere(0.4).volume, -other.volume, bubble.volume]), rel=1e-4)
+
+
 def test_faces_that_are_there_twice_are_closed_as_those_that_are_once():
     ball = sphere()
     twice = ArrayMesh(
