@@ -87,8 +87,9 @@ def painted(
     faces: np.ndarray,
     symmetry: Symmetry = "off",
     report: Callable[[int], None] = lambda done: None,
-) -> np.ndarray:
-    """Colours (P, 3) with those of the pictures where they show the surface, and their tone elsewhere.
+) -> tuple[np.ndarray, bool]:
+    """Colours (P, 3) with those of the pictures where they show the surface, and their tone elsewhere; and
+    whether they show any.
 
     `report` is told how many pictures are done.
     """
@@ -104,7 +105,7 @@ def painted(
             )
             copied, share = _shown(other, pictures, vertices, faces, _MIRROR_SLACK)
             result = result + (copied - result) * share[:, None]
-    return result + (shown - result) * trust[:, None]
+    return result + (shown - result) * trust[:, None], bool(trust.any())
 
 
 def _shown(

@@ -4,11 +4,13 @@ V vertices · F faces · P texels.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from backend.errors import UserError
+from backend.geometry.pieces import inside_out, sides
 from backend.representations.gaussians import Gaussians
 from backend.representations.mesh import Mesh, TexturedMesh
 from backend.representations.sharp_edges import cut_between_fans, sharp_normals
@@ -34,6 +36,11 @@ _EQUAL_DENSITY = 0.02
 _CLEAR_SIGHT = 0.25
 # Less of an artist's coordinates than this may be shared by rounding alone.
 _SHARED = 0.03
+
+
+_NOTHING_PAINTED = (
+    "The pictures paint nothing of the mesh: no face that they show looks towards them; turn its faces round."
+)
 
 
 def silent(step: str, done: int, of: int) -> None:
@@ -68,23 +75,27 @@ def texture_mesh(
     report("bake", 0, 2 + len(pictures))
     # Smooth ones would say of a face at a sharp edge that it turns away from whoever sees it.
     fans, turned = sharp_normals(vertices, faces)
-    texels = texels_of(vertices[cut.origin], cut.faces, cut.uv, settings.size, turned, fans)
+    outer, outer_fans, outer_normals = _seen_from_outside(vertices, faces, fans, turned)
+    texels = texels_of(vertices[cut.origin], cut.faces, cut.uv, settings.size, outer_normals, outer_fans)
     own_remarks = _remarks_on(cut, texels) if uv is not None else ()
-    colors = _surface_colors(mesh, cut, texels, gaussians, lambda: report("bake", 0, 2 + len(pictures)), own)
+    bare = replace(mesh, faces=torch.from_numpy(outer))
+    colors = _surface_colors(bare, cut, texels, gaussians, lambda: report("bake", 0, 2 + len(pictures)), own)
     remarks: tuple[str, ...] = ()
     if settings.project_picture and pictures:
         placed, remarks = place(pictures, vertices, faces, _vertex_colors(mesh))
-        placed = evened(placed, vertices, faces) if settings.delight else placed
+        placed = evened(placed, vertices, outer) if settings.delight else placed
         steps = 2 + len(pictures)
-        colors = painted(
+        colors, shown = painted(
             colors,
             texels,
             placed,
             vertices,
-            faces,
+            outer,
             settings.symmetry,
             lambda done: report("bake", done, steps),
         )
+        if placed and not shown:
+            remarks += (_NOTHING_PAINTED,)
     if former is not None:
         colors = as_before(colors, texels, former)
     report("bake", 1 + len(pictures), 2 + len(pictures))
@@ -104,6 +115,21 @@ def texture_mesh(
         metallic=metallic,
         remarks=own_remarks + remarks,
     )
+
+
+def _seen_from_outside(
+    vertices: np.ndarray, faces: np.ndarray, fans: np.ndarray, normals: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Faces (F, 3) turned alike and outwards, which decides what is seen of them, and
+    their fans and normals; the numbers of the fans (F, 3) are in the order of the corners as they are.
+    """
+    piece, turn = sides(faces)
+    turn = turn ^ inside_out(vertices, np.where(turn[:, None], faces[:, ::-1], faces), piece)
+    if not turn.any():
+        return faces, fans, normals
+    outer = np.where(turn[:, None], faces[:, ::-1], faces)
+    fans, normals = sharp_normals(vertices, outer)
+    return outer, np.where(turn[:, None], fans[:, ::-1], fans), normals
 
 
 def _check(mesh: Mesh) -> None:

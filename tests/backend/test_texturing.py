@@ -509,3 +509,31 @@ def test_two_pictures_each_paint_what_they_see():
     for side, color in ((-1, [200, 40, 40]), (1, [40, 200, 40])):
         chosen = places[:, 1] * side > 0.2
         assert np.abs(colors[chosen] - np.array(color) / 255).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    "turned", [slice(None), slice(None, None, 2)], ids=["inside out", "every other face"]
+)
+def test_a_picture_paints_faces_however_they_are_turned(turned):
+    shape = trimesh.creation.icosphere(3, radius=0.4)
+    mesh, view = mesh_of(shape), PictureView(
+        np.tile(np.array((200, 40, 40, 255), np.uint8), (128, 128, 1)), around(shape.vertices, 0.0, 0.0)
+    )  # fmt: skip
+    other = mesh.faces.clone()
+    other[turned] = other[turned].flip(1)
+    textured = texture_mesh(replace(mesh, faces=other), TextureSettings(size=256), pictures=[view])
+    colors, places, _ = texel_facts(textured, 256)
+    assert np.abs(colors[places[:, 1] < -0.2] - np.array([200, 40, 40]) / 255).max() < 0.05
+    assert not textured.remarks
+    a, b, c = (textured.vertices[textured.faces[:, k]] for k in range(3))
+    own = textured.normals[textured.faces].mean(dim=1)
+    if turned == slice(None):  # normals of the file belong to its faces as they are
+        assert ((torch.linalg.cross(b - a, c - a) * own).sum(dim=1) > 0).all()
+
+
+def test_a_picture_of_backs_alone_paints_nothing_and_that_is_said():
+    plane = trimesh.Trimesh([[-0.4, 0, -0.4], [0.4, 0, -0.4], [0, 0, 0.4]], [[0, 2, 1]], process=False)
+    pixels = np.tile(np.array((200, 40, 40, 255), np.uint8), (128, 128, 1))
+    view = PictureView(pixels, around(plane.vertices, 0.0, 0.0))
+    textured = texture_mesh(mesh_of(plane), TextureSettings(size=64), pictures=[view])
+    assert len(textured.remarks) == 1 and "turn its faces round" in textured.remarks[0]
