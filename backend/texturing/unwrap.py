@@ -84,8 +84,9 @@ def charted(
     origins = [np.unique(faces[piece])[part[0]] for piece, part in zip(pieces, parts, strict=True)]
     if atlas.chart_count <= _MOST_CHARTS:
         tight = _packed_tightly(atlas, size, padding)
-        parts = [tight.get_mesh(number) for number in range(len(pieces))]
-        origins = [origin[part[0]] for origin, part in zip(origins, parts, strict=True)]
+        if _of_square(tight) > _of_square(atlas):
+            parts = [tight.get_mesh(number) for number in range(len(pieces))]
+            origins = [origin[part[0]] for origin, part in zip(origins, parts, strict=True)]
     joined, start = np.zeros((len(faces), 3), np.int64), 0
     for piece, (copies, triangles, _) in zip(pieces, parts, strict=True):
         joined[piece] = triangles.astype(np.int64) + start
@@ -134,6 +135,12 @@ def _library() -> ModuleType:
         raise UserError(
             "Unwrapping a mesh needs the package xatlas; install it into the backend's Python."
         ) from error
+
+
+def _of_square(atlas: "xatlas.Atlas") -> float:
+    """The share that charts fill of a square, to which the atlas's shorter side is stretched."""
+    short, long = sorted((atlas.width, atlas.height))
+    return float(atlas.utilization) * short / max(long, 1)
 
 
 def _packed_tightly(atlas: "xatlas.Atlas", size: int, padding: int) -> "xatlas.Atlas":

@@ -26,7 +26,7 @@ from backend.texturing.settings import TextureSettings
 from backend.texturing.symmetry import mirrors
 from backend.texturing.texels import texels_of
 from backend.texturing.texture import texture_mesh
-from backend.texturing.unwrap import MOST_FACES, unwrap
+from backend.texturing.unwrap import MOST_FACES, charted, unwrap
 from backend.trellis.finish import received_texture, with_finished
 from backend.trellis.stages import Output
 from blender_trellis.jobs.sent_arrays import sent
@@ -537,3 +537,20 @@ def test_a_picture_of_backs_alone_paints_nothing_and_that_is_said():
     view = PictureView(pixels, around(plane.vertices, 0.0, 0.0))
     textured = texture_mesh(mesh_of(plane), TextureSettings(size=64), pictures=[view])
     assert len(textured.remarks) == 1 and "turn its faces round" in textured.remarks[0]
+
+
+def test_many_charts_are_not_stretched_to_the_square():
+    rng, boxes = np.random.default_rng(0), []
+    for _ in range(300):
+        turned = trimesh.transformations.random_rotation_matrix(rng.random(3))
+        boxes.append(trimesh.creation.box(rng.uniform(0.02, 0.1, 3), turned))
+        boxes[-1].apply_translation(rng.uniform(-0.5, 0.5, 3))
+    shape = trimesh.util.concatenate(boxes)
+    vertices, faces = np.asarray(shape.vertices, np.float32), np.asarray(shape.faces)
+    _, cut, uv = charted(vertices, faces, 256, 2)
+    sides = []
+    for places in (vertices[faces], uv[cut]):
+        edges = places[:, 1:].astype(np.float64) - places[:, :1]
+        sides.append(edges @ edges.swapaxes(1, 2))
+    stretch = np.sqrt(np.linalg.eigvals(np.linalg.solve(*sides)).real)
+    assert np.median(stretch.max(axis=1) / stretch.min(axis=1)) < 1.15
