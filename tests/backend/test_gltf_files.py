@@ -240,3 +240,17 @@ def test_shape_keys_and_instances_are_placed(tmp_path):
     found = corners(changed(tmp_path / "a.glb", change))
     triangle = np.array([[0, 0, 1], [1, 0, 1], [0, 1, 1]])
     assert found == [(triangle + step).tolist() for step in TRIANGLE]
+
+
+def test_shape_keys_in_whole_numbers_are_fractions_too(tmp_path):
+    raised = np.zeros((3, 3), np.int16)
+    raised[2, 2] = 32767
+    write_gltf_file(tmp_path / "a.glb", [{"POSITION": TRIANGLE, "_LATER": raised}], [], [{"mesh": 0}])
+
+    def change(document):
+        document["meshes"][0]["primitives"][0]["targets"] = [{"POSITION": 1}]
+        document["meshes"][0]["weights"] = [0.5]
+        document["accessors"][1]["normalized"] = True
+
+    found = np.array(corners(changed(tmp_path / "a.glb", change)))
+    np.testing.assert_allclose(found[0], TRIANGLE + np.float32([[0, 0, 0], [0, 0, 0], [0, 0, 0.5]]))

@@ -195,7 +195,9 @@ def _morphed(
 ) -> np.ndarray:
     for weight, target in zip(weights, primitive.get("targets", []), strict=False):
         if weight and "POSITION" in target:
-            vertices = vertices + weight * document.values(target["POSITION"])
+            moved = document.values(target["POSITION"])
+            fraction = document.json["accessors"][target["POSITION"]].get("normalized", False)
+            vertices = vertices + weight * (_unit_range(moved) if fraction else moved)
     return vertices
 
 
