@@ -137,3 +137,10 @@ def test_faces_of_one_material_may_lack_coordinates(tmp_path):
     asset = read(tmp_path, TEXTURED + "f 1 4 3\n")
     assert colors(asset) == CORNERS | {(0, 0, 0)}
     assert [part.uv is None for part in read_parts(tmp_path / "a.obj")] == [True, False]
+
+
+@pytest.mark.parametrize("painted", ["1 0.5 0", "255 127.5 0"])
+def test_colours_of_vertices_are_fractions_or_bytes(tmp_path, painted):
+    lines = [f"v {place} {painted}" for place in ("0 0 0", "1 0 0", "1 1 0")]
+    asset = read(tmp_path, "\n".join([*lines, "f 1 2 3"]))
+    assert asset.corner_colors.tolist() == [[[255, 128, 0]] * 3]

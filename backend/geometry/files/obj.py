@@ -17,6 +17,7 @@ from backend.geometry.files.polygons import triangles
 from backend.geometry.files.texture import CLAMP, Texture, open_texture
 
 _NEWLINE, _BLANK, _SLASH = 10, 32, 47
+_BRIGHT = 2.0  # colours of vertices above it are written from 0 to 255, as some programs do, not to 1
 _NUMBER = r"[-+]?[\d.]+(?:e[-+]?\d+)?(?=\s)"
 _OPTION = re.compile(
     rf"-(s|o|t)((?:\s+{_NUMBER}){{1,3}})\s+|-(mm)\s+(\S+\s+\S+)\s+|-([a-z]+)\s+(\S+)\s+", re.I
@@ -132,7 +133,10 @@ def _vertices(text: bytes) -> tuple[np.ndarray, np.ndarray | None]:
     """Places (V, 3), and colours (V, 3) u8 where each has one."""
     places, colors = _rows(text, 3, 3)
     if colors is not None:
-        colors = np.rint(np.nan_to_num(colors) * 255).clip(0, 255).astype(np.uint8)
+        colors = np.nan_to_num(colors)
+        colors = (
+            np.rint(colors * (1 if colors.max(initial=0) > _BRIGHT else 255)).clip(0, 255).astype(np.uint8)
+        )
     return places, colors
 
 
