@@ -119,3 +119,32 @@ def test_a_texture_that_is_not_there_is_named(tmp_path, caplog):
     (tmp_path / "a.ply").write_text(text + "0 0 0 0 0\n1 0 0 1 0\n0 1 0 0 1\n3 0 1 2\n")
     assert (load_asset(tmp_path / "a.ply").corner_colors == 102).all()
     assert "my image.png" in caplog.text
+
+
+def test_faces_of_several_textures_show_their_own(tmp_path):
+    for name, shade in (("my image", (255, 0, 0)), ("b", (0, 0, 255))):
+        Image.new("RGB", (8, 8), shade).save(tmp_path / f"{name}.png")
+    written = head("ascii", 4, 3, "", "property list uchar float texcoord\nproperty int texnumber")
+    written = written.replace("element vertex", "comment TextureFile b.png\nelement vertex")
+    written += "0 0 0\n1 0 0\n1 1 0\n0 1 0\n"
+    written += "3 0 1 2 6 0 0 1 0 1 1 0\n3 0 2 3 6 0 0 1 1 0 1 1\n3 0 3 2 6 0 0 1 1 0 1 -1\n"
+    (tmp_path / "a.ply").write_text(written)
+    asset = load_asset(tmp_path / "a.ply")
+    shown = sorted(map(tuple, asset.corner_colors[:, 0].tolist()))
+    assert shown == [(0, 0, 255), (102, 102, 102), (255, 0, 0)]
+    (tmp_path / "a.ply").write_text(written.replace("texnumber", "number"))
+    assert set(map(tuple, load_asset(tmp_path / "a.ply").corner_colors[:, 0].tolist())) == {(255, 0, 0)}
+
+
+def test_colours_of_faces_count_beside_coordinates_of_no_texture(tmp_path):
+    of_faces = [
+        "property list uchar float texcoord",
+        *(f"property uchar {c}" for c in ("red", "green", "blue")),
+    ]
+    written = head("ascii", 4, 2, "", "\n".join(of_faces)).replace("comment TextureFile my image.png\n", "")
+    written += "0 0 0\n1 0 0\n1 1 0\n0 1 0\n3 0 1 2 6 0 0 1 0 1 1 255 0 0\n3 0 2 3 6 0 0 1 1 0 1 0 9 0\n"
+    (tmp_path / "a.ply").write_text(written)
+    asset = load_asset(tmp_path / "a.ply")
+    assert asset.corner_colors.tolist() == [[[255, 0, 0]] * 3, [[0, 9, 0]] * 3]
+    (part,) = read_parts(tmp_path / "a.ply")
+    np.testing.assert_array_equal(part.uv[part.faces][1], [[0, 0], [1, 1], [0, 1]])

@@ -3,7 +3,7 @@
 import re
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from backend.geometry.files.part import Part, StoredColors, read_beside, split_vertices, text_of
 from backend.geometry.files.polygons import triangles
-from backend.geometry.files.texture import open_texture
+from backend.geometry.files.texture import Texture, open_texture
 
 _TYPES = {"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"}
 _TYPES |= {"float": "f4", "double": "f8"}
@@ -66,7 +66,7 @@ def read_ply(path: Path) -> list[Part]:
     """The mesh of a .ply file; none where it has only points. Its colours are those of its texture, of its
     vertices, or of its faces.
     """
-    elements, image = _elements(path.read_bytes())
+    elements, images = _elements(path.read_bytes())
     vertex, face = elements.get("vertex"), elements.get("face")
     if vertex is None or face is None or not vertex.rows or not face.lists:
         return []
@@ -77,23 +77,62 @@ def read_ply(path: Path) -> list[Part]:
     corners = corners.astype(np.int64)
     cut, owner = triangles(vertices, corners, counts)
     faces, uv, own_uv = corners[cut], vertex.columns(_UV), _uv_of_corners(face, counts)
-    texture = open_texture(partial(read_beside, path, image), image, path) if image else None
+    textures = [open_texture(partial(read_beside, path, one), one, path) for one in images]
     painted, of_faces = vertex.colors(), face.colors()
+    shown = own_uv is not None or uv is not None
+    by_face = painted is None and of_faces is not None and not (shown and any(textures))
     if own_uv is not None:
         keys = own_uv.astype(np.float32).view(np.int64)
         kinds = np.unique(keys, return_inverse=True)[1].reshape(-1)[cut]
-    elif texture is None and painted is None and of_faces is not None:
-        kinds = np.repeat(of_faces[owner, None].astype(np.int64) @ (65536, 256, 1), 3, axis=1)
+        if by_face:
+            codes = np.unique(_code_of(of_faces), return_inverse=True)[1].reshape(-1)
+            kinds = kinds * len(codes) + codes[owner, None]
+    elif by_face:
+        kinds = np.repeat(_code_of(of_faces)[owner, None], 3, axis=1)
     else:
-        return [StoredColors(len(vertices), uv, texture, painted).part(vertices, faces)]
+        look = StoredColors(len(vertices), uv, None, painted)
+        return _by_texture(look, vertices, faces, textures, _texture_numbers(face, owner))
     first, split = split_vertices(faces, kinds)
     used = faces.reshape(-1)[first]
+    painted = None if painted is None else painted[used]
+    if by_face:
+        painted = of_faces[owner[first // 3]]  # type: ignore[index]
     if own_uv is not None:
         uv = own_uv[cut.reshape(-1)[first]]
-        painted = None if painted is None else painted[used]
     else:
-        painted = of_faces[owner[first // 3]]  # type: ignore[index]
-    return [StoredColors(len(used), uv, texture, painted).part(vertices[used], split)]
+        uv = None if uv is None else uv[used]
+    look = StoredColors(len(used), uv, None, painted)
+    return _by_texture(look, vertices[used], split, textures, _texture_numbers(face, owner))
+
+
+def _code_of(colors: np.ndarray | None) -> np.ndarray:
+    """One number (N,) for each colour (N, 3) u8."""
+    return np.asarray(colors).astype(np.int64) @ (65536, 256, 1)
+
+
+def _texture_numbers(face: _Element, owner: np.ndarray) -> np.ndarray:
+    """Which of the textures triangles (F,) show that were cut from faces; the first where none is named."""
+    numbers = face.scalars.get("texnumber")
+    return np.zeros(len(owner), np.int64) if numbers is None else numbers.astype(np.int64)[owner]
+
+
+def _by_texture(
+    look: StoredColors,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    textures: Sequence[Texture | None],
+    numbers: np.ndarray,
+) -> list[Part]:
+    """The mesh, of several textures one for each that faces (F, 3) show by their numbers (F,)."""
+    if len(textures) < 2:
+        return [replace(look, texture=next(iter(textures), None)).part(vertices, faces)]
+    numbers = numbers.clip(-1, len(textures))
+    return [
+        replace(look, texture=textures[n] if 0 <= n < len(textures) else None).part(
+            vertices, faces[numbers == n]
+        )
+        for n in np.unique(numbers)
+    ]
 
 
 def _uv_of_corners(face: _Element, counts: np.ndarray) -> np.ndarray | None:
@@ -102,8 +141,8 @@ def _uv_of_corners(face: _Element, counts: np.ndarray) -> np.ndarray | None:
     return values.reshape(-1, 2).astype(np.float64) if np.array_equal(lengths, 2 * counts) else None
 
 
-def _elements(data: bytes) -> tuple[dict[str, _Element], str]:
-    """All elements by name, and the name of the texture, "" without."""
+def _elements(data: bytes) -> tuple[dict[str, _Element], list[str]]:
+    """All elements by name, and the names of the textures."""
     end = re.search(rb"end_header[ \t]*\r?\n", data)
     if not data.startswith(b"ply") or end is None:
         raise ValueError("it has no header of a PLY file")
@@ -115,7 +154,7 @@ def _elements(data: bytes) -> tuple[dict[str, _Element], str]:
     if text:  # so that rows of text are read like others, every number is stored as one of double precision
         body = np.fromstring(body, sep=" ").astype("<f8").tobytes()
     elements: dict[str, _Element] = {}
-    image = ""
+    images: list[str] = []
     for line in text_of(head).splitlines():
         words = line.split()
         if words[:1] == ["element"]:
@@ -126,11 +165,11 @@ def _elements(data: bytes) -> tuple[dict[str, _Element], str]:
             length = stored[0] if words[1] == "list" else ""
             [*elements.values()][-1].properties.append(_Property(words[-1], stored[-1], kinds[-1], length))
         elif found := re.match(r"comment\s+texturefile\s+(.+)", line, re.IGNORECASE):
-            image = found[1].strip()
+            images.append(found[1].strip())
     at = 0
     for element in elements.values():
         at = _read_rows(element, body, at)
-    return elements, image
+    return elements, images
 
 
 def _read_rows(element: _Element, data: bytes, at: int) -> int:
