@@ -89,13 +89,14 @@ class _OwnColors:
 
     def __call__(self, face: np.ndarray, weights: np.ndarray) -> np.ndarray:
         colors = np.empty((len(face), 3), np.float32)
-        start = 0
-        for part in self.parts:
-            here = (face >= start) & (face < start + len(part.faces))
-            if here.any():
+        order = np.argsort(face, kind="stable")
+        starts = np.cumsum([0, *(len(part.faces) for part in self.parts)])
+        ends = np.searchsorted(face[order], starts)
+        for part, start, first, last in zip(self.parts, starts, ends, ends[1:], strict=False):
+            here = order[first:last]
+            if len(here):
                 at = _between(part.faces[face[here] - start], weights[here])
                 colors[here] = part.colors(at) / np.float32(255)
-            start += len(part.faces)
         return colors
 
 
