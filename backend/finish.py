@@ -15,9 +15,9 @@ import torch
 from backend.errors import UserError
 from backend.files import check_target, make_writable_folder
 from backend.finishing.chain import finish_mesh
-from backend.finishing.report import FinishReport, MeshFacts
+from backend.finishing.report import FinishReport, MeshFacts, StepReport
 from backend.finishing.settings import PRESETS, FinishSettings
-from backend.geometry.mesh_files import Asset, load_asset
+from backend.geometry.mesh_files import Asset, load_asset, load_with_parts
 from backend.measures.finish_scores import FinishScores, finish_scores
 from backend.representations.glb import write_glb
 from backend.representations.mesh import Mesh
@@ -149,10 +149,17 @@ def _finish(
     path: Path, target: Path, settings: FinishSettings, scored: bool
 ) -> tuple[FinishReport, FinishScores | None]:
     check_target(target)
-    # Vertices hold all colours of the result, and within a budget there may be as many as that takes.
-    asset = load_asset(path, split=settings.faces > 0)
-    raw = mesh_of(asset)
+    asset, parts = load_with_parts(path)
+    own = raw = mesh_of(asset)
+    if settings.faces and any(part.textured for part in parts):
+        # Vertices hold all colours of the result, and within a budget there may be as many as that takes.
+        asset = load_asset(path, split=True)
+        raw = mesh_of(asset)
     mesh, report = finish_mesh(raw, settings)
+    if len(raw.faces) > len(own.faces):
+        split = StepReport("colors", len(own.faces), len(raw.faces), "split for what its texture shows")
+        before = finish_mesh(own, FinishSettings.preset("raw"))[1].before
+        report = replace(report, before=before, steps=(split, *report.steps))
     write_glb(target, mesh, sharp=True, place=asset.origin)
     return report, finish_scores(_arrays(raw), _arrays(mesh)) if scored else None
 

@@ -562,7 +562,7 @@ def test_a_closed_mesh_stays_closed_where_its_texture_is_cut_or_faces_look_inwar
         assert report["steps"][0]["detail"] == "whole already"
 
 
-def test_a_texture_that_corners_do_not_tell_of_is_seen_on_the_vertices(tmp_path):
+def test_a_texture_that_corners_do_not_tell_of_is_seen_on_the_vertices(tmp_path, capsys):
     wave = np.cos(np.linspace(0, 4 * np.pi, 256)) * 90 + 128  # the same at all corners
     image = Image.fromarray(np.broadcast_to(wave[None, :, None], (256, 256, 3)).astype(np.uint8))
     box = trimesh.creation.box()
@@ -573,7 +573,12 @@ def test_a_texture_that_corners_do_not_tell_of_is_seen_on_the_vertices(tmp_path)
     visual = trimesh.visual.TextureVisuals(uv=uv.reshape(-1, 2), material=material)
     faces = np.arange(36).reshape(-1, 3)
     trimesh.Trimesh(places.reshape(-1, 3), faces, visual=visual, process=False).export(tmp_path / "box.glb")
-    assert main([str(tmp_path / "box.glb"), "--output", str(tmp_path), "--preset", "mobile"]) == 0
+    argv = [str(tmp_path / "box.glb"), "--output", str(tmp_path), "--preset", "mobile", "--json"]
+    assert main(argv) == 0
+    report = json.loads(capsys.readouterr().out)["box.glb"]
+    assert report["before"]["vertices"] == 8 and report["before"]["faces"] == 12  # as the file has them
+    assert report["steps"][0]["step"] == "colors" and report["steps"][0]["faces_before"] == 12
+    assert report["steps"][0]["faces_after"] == report["steps"][1]["faces_before"] > 1000
     made = load_asset(tmp_path / "box_finished.glb")
     front = np.abs(made.vertices[made.faces][..., 1] - 0.5).max(axis=1) < 0.01
     shown, place = made.corner_colors[front][..., 0], made.vertices[made.faces][front][..., 0]
