@@ -42,15 +42,15 @@ def reduce_faces(mesh: ArrayMesh, faces: int, wait: Callable[[], None] = lambda:
         if len(fewer.faces) <= faces:
             break
     if len(fewer.faces) and (more := int(parts(fewer).max() - parts(mesh).max())) > 0:
-        fewer = _without_splinters(fewer, faces, more)
+        fewer = _without_splinters(fewer, faces, more, wait)
     if len(fewer.faces) > faces:
         fewer = _largest_parts(fewer, faces)
     return ArrayMesh(fewer.vertices * size + middle, fewer.faces, fewer.colors)
 
 
-def _without_splinters(mesh: ArrayMesh, faces: int, more: int) -> ArrayMesh:
+def _without_splinters(mesh: ArrayMesh, faces: int, more: int, wait: Callable[[], None]) -> ArrayMesh:
     """Without the `more` parts that collapsing pinched off: a limb is joined again, a splinter goes."""
-    joined, count = join_loose_parts(mesh, _SPLINTER)
+    joined, count = join_loose_parts(mesh, _SPLINTER, wait)
     if count and len(joined.faces) <= faces:
         mesh, more = joined, more - count
     number = parts(mesh)

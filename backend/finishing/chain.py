@@ -82,7 +82,7 @@ def _steps(
     if settings.outside:
         steps.append(("outside", lambda mesh: _outside(mesh, raw, sight, settings)))
     if settings.crumbs:
-        steps.append(("crumbs", lambda mesh: _crumbs(mesh, settings)))
+        steps.append(("crumbs", lambda mesh: _crumbs(mesh, settings, wait)))
     if settings.faces:
         steps.append(("faces", lambda mesh: (reduce_faces(mesh, settings.faces, wait), "")))
     if settings.watertight:
@@ -121,8 +121,8 @@ def _outside(
     return outer, "nothing to remove" if outer is mesh else "what no outside view reaches removed"
 
 
-def _crumbs(mesh: ArrayMesh, settings: FinishSettings) -> tuple[ArrayMesh, str]:
-    whole, joined = join_loose_parts(mesh, settings.crumbs)
+def _crumbs(mesh: ArrayMesh, settings: FinishSettings, wait: Callable[[], None]) -> tuple[ArrayMesh, str]:
+    whole, joined = join_loose_parts(mesh, settings.crumbs, wait)
     kept, gone = remove_crumbs(whole, settings.crumbs)
     return kept, f"{gone} parts removed" + (f", {joined} joined" if joined else "")
 

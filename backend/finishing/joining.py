@@ -5,6 +5,7 @@ V vertices · F faces · P parts · L corners of a loop.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,39 +27,99 @@ class _Gap:
 
 
 def join_parts(
-    mesh: ArrayMesh, number: np.ndarray, bodies: np.ndarray, loose: np.ndarray, reach: float
+    mesh: ArrayMesh,
+    number: np.ndarray,
+    bodies: np.ndarray,
+    loose: np.ndarray,
+    reach: float,
+    wait: Callable[[], None] = lambda: None,
 ) -> tuple[ArrayMesh, int]:
     """A closed mesh whose loose parts (P,) bool within `reach` of a body (P,) bool hang together with it, and
     how many parts those are; number (F,): the part of each face.
 
     What is near a part that was joined is joined too. No vertex moves. Parts that lie inside are left alone.
+    `wait` is called for each gap and may raise to stop.
     """
-    gaps = _gaps(mesh, number, bodies, loose, reach)
+    gaps = _gaps(mesh, number, bodies, loose, reach, wait)
     if not gaps:
         return mesh, 0
-    faces, count = mesh.faces, 0
+    surface, tree, count = _Surface(mesh), cKDTree(mesh.vertices), 0
+    order = np.argsort(number, kind="stable")
+    starts = np.searchsorted(number[order], np.arange(len(bodies) + 1))
     longest = float((mesh.vertices.max(axis=0) - mesh.vertices.min(axis=0)).max())
     for gap in gaps:
-        corners = mesh.vertices[np.unique(mesh.faces[number == gap.part])]
-        middle = float(np.sort(np.ptp(corners, axis=0))[1])
+        wait()
+        own = mesh.faces[order[starts[gap.part] : starts[gap.part + 1]]]
+        middle = float(np.sort(np.ptp(mesh.vertices[np.unique(own)], axis=0))[1])
         radius = min(_THICK * middle, _THICKEST * longest)
-        discs = [_disc(mesh.vertices, faces, end, radius) for end in (gap.here, gap.there)]
-        if all(disc.any() for disc in discs):
-            here, there = (_loop(faces[disc]) for disc in discs)
-            tube = _tube(mesh.vertices, here, there[::-1])
-            faces = np.concatenate([faces[~(discs[0] | discs[1])], tube]).astype(np.int32)
+        discs = []
+        for end in (gap.here, gap.there):
+            near = np.array([end, *tree.query_ball_point(mesh.vertices[end], radius)])
+            numbers, faces = surface.round(near)
+            disc = _disc(mesh.vertices, faces, end, radius)
+            discs.append((numbers[disc], faces[disc]))
+        if all(len(faces) for _, faces in discs):
+            here, there = (_loop(faces) for _, faces in discs)
+            surface.exchange([one for one, _ in discs], _tube(mesh.vertices, here, there[::-1]))
             count += 1
+    faces = surface.faces()
     return ArrayMesh(mesh.vertices, faces, mesh.colors).keep(np.ones(len(faces), bool)), count
 
 
+class _Surface:
+    """A mesh's faces, of which some go and others come, found by their corners."""
+
+    def __init__(self, mesh: ArrayMesh) -> None:
+        self._own = mesh.faces
+        self._alive = np.ones(len(mesh.faces), bool)
+        self._order = np.argsort(mesh.faces.reshape(-1), kind="stable")
+        self._starts = np.searchsorted(mesh.faces.reshape(-1)[self._order], np.arange(len(mesh.vertices) + 1))
+        self._added: dict[int, tuple[int, ...]] = {}
+        self._at: dict[int, list[int]] = {}
+        self._next = len(mesh.faces)
+
+    def round(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers (F,) and corners (F, 3) of the faces that have one of the vertices."""
+        corners = [self._order[self._starts[v] : self._starts[v + 1]] for v in vertices]
+        own = np.unique(np.concatenate(corners) // 3)
+        own = own[self._alive[own]]
+        more = sorted({n for v in vertices.tolist() for n in self._at.get(v, ()) if n in self._added})
+        added = np.array([self._added[n] for n in more], self._own.dtype).reshape(-1, 3)
+        return np.concatenate([own, np.array(more, np.int64)]), np.concatenate([self._own[own], added])
+
+    def exchange(self, gone: list[np.ndarray], new: np.ndarray) -> None:
+        """Take faces away by their numbers and add others (F, 3)."""
+        for number in np.concatenate(gone).tolist():
+            if number < len(self._own):
+                self._alive[number] = False
+            else:
+                self._added.pop(number, None)
+        for number, face in enumerate(new.tolist(), start=self._next):
+            self._added[number] = tuple(face)
+            for corner in face:
+                self._at.setdefault(corner, []).append(number)
+        self._next += len(new)
+
+    def faces(self) -> np.ndarray:
+        """All of them (F, 3), the added ones last."""
+        added = np.array([*self._added.values()], np.int32).reshape(-1, 3)
+        return np.concatenate([self._own[self._alive], added]).astype(np.int32)
+
+
 def _gaps(
-    mesh: ArrayMesh, number: np.ndarray, bodies: np.ndarray, loose: np.ndarray, reach: float
+    mesh: ArrayMesh,
+    number: np.ndarray,
+    bodies: np.ndarray,
+    loose: np.ndarray,
+    reach: float,
+    wait: Callable[[], None],
 ) -> list[_Gap]:
     """The gaps to be spanned, the bodies' neighbours first."""
     gaps: list[_Gap] = []
     normals = vertex_normals(mesh)
     reached, left = bodies, loose.copy()
     while reached.any() and left.any():
+        wait()
         there = np.unique(mesh.faces[reached[number]])
         here, first = np.unique(mesh.faces[left[number]], return_index=True)
         parts = np.repeat(number[left[number]], 3)[first]
@@ -82,16 +143,20 @@ def _gaps(
 
 
 def _disc(vertices: np.ndarray, faces: np.ndarray, centre: int, radius: float) -> np.ndarray:
-    """The faces (F,) bool round a vertex up to a radius, at least its fan; none where that is no disc."""
+    """Of all faces (F,) near a vertex those round it up to a radius, at least its fan; none where that is no
+    disc.
+    """
+    used, corners = np.unique(faces, return_inverse=True)
+    corners = corners.reshape(-1, 3)
     grown = (faces == centre).any(axis=1)
     disc = grown if _is_disc(faces[grown]) else np.zeros_like(grown)
-    near = np.linalg.norm(vertices - vertices[centre], axis=1) <= radius
-    within = np.flatnonzero(near[faces].all(axis=1))
+    near = np.linalg.norm(vertices[used] - vertices[centre], axis=1) <= radius
+    within = np.flatnonzero(near[corners].all(axis=1))
     while disc.any():
-        rim = np.zeros(len(vertices), bool)
-        rim[faces[grown]] = True
+        rim = np.zeros(len(used), bool)
+        rim[corners[grown]] = True
         more = grown.copy()
-        more[within[rim[faces[within]].any(axis=1)]] = True
+        more[within[rim[corners[within]].any(axis=1)]] = True
         if (more == grown).all():
             break
         grown = more

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -14,10 +16,13 @@ _BODY = 0.1  # of the largest part's area, from which on a part stands for itsel
 _REACH = 0.04  # of the longest side; a smaller part so close to a body has come off it
 
 
-def join_loose_parts(mesh: ArrayMesh, share: float) -> tuple[ArrayMesh, int]:
+def join_loose_parts(
+    mesh: ArrayMesh, share: float, wait: Callable[[], None] = lambda: None
+) -> tuple[ArrayMesh, int]:
     """A closed mesh whose small parts near a body hang together with it, and how many those were.
 
-    Parts of less than `share` of the largest part's area are joined too unless they are tiny.
+    Parts of less than `share` of the largest part's area are joined too unless they are tiny. `wait` is
+    called again and again and may raise to stop.
     """
     if len(mesh.faces) == 0:
         return mesh, 0
@@ -28,7 +33,7 @@ def join_loose_parts(mesh: ArrayMesh, share: float) -> tuple[ArrayMesh, int]:
     if not loose.any() or not is_closed(mesh.faces):
         return mesh, 0
     reach = _REACH * float((mesh.vertices.max(axis=0) - mesh.vertices.min(axis=0)).max())
-    return join_parts(mesh, number, bodies, loose, reach)
+    return join_parts(mesh, number, bodies, loose, reach, wait)
 
 
 def remove_crumbs(mesh: ArrayMesh, share: float) -> tuple[ArrayMesh, int]:

@@ -20,6 +20,7 @@ from backend.finishing.arrays import ArrayMesh, face_areas, parts
 from backend.finishing.budget import reduce_faces
 from backend.finishing.chain import finish_mesh
 from backend.finishing.closing import close_mesh
+from backend.finishing.parts import join_loose_parts
 from backend.finishing.report import facts_of
 from backend.finishing.settings import PRESETS, FinishSettings
 from backend.geometry.mesh_files import load_asset
@@ -203,6 +204,19 @@ def test_small_parts_that_float_beside_a_body_are_joined_to_it():
     assert after.volume == pytest.approx(sum(one.volume for one in (body, near, next_to_it)), rel=0.01)
     vertices = {tuple(one) for one in raw.vertices.tolist()}
     assert {tuple(one) for one in done.vertices.tolist()} <= vertices  # none has moved
+
+
+def test_joining_many_parts_can_be_stopped():
+    """Thirty beads round a ball; a call for each."""
+    turns = np.arange(30) / 30 * 2 * np.pi
+    beads = [ball_at(0, 0.03) for _ in turns]
+    for bead, turn in zip(beads, turns, strict=True):
+        bead.apply_translation((0.45 * np.cos(turn), 0.45 * np.sin(turn), 0))
+    mesh, calls = ArrayMesh.of(mesh_of(ball_at(0, 0.4), *beads)), []
+    joined, count = join_loose_parts(mesh, 0.01, lambda: calls.append(1))
+    facts = facts_of(joined)
+    assert count == 30 and facts.components == 1 and facts.watertight and facts.genus == 0
+    assert len(calls) >= 30
 
 
 @pytest.mark.parametrize(
