@@ -32,19 +32,42 @@ def texels_of(
     size: int,
     normals: np.ndarray,
     corners: np.ndarray,
+    each: bool = False,
 ) -> Texels:
     """The texels whose centres lie in a triangle of uv (W, 2); vertices (W, 3), faces and the numbers of
-    their corners' normals (F, 3).
+    their corners' normals (F, 3). `each`: a face without any gets the one round its middle if that is free,
+    unless all lack any.
     """
     points = np.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size, np.ones(len(uv))], axis=1)
     ids, _ = rasterise(points, faces, size)
-    place = np.flatnonzero(ids.reshape(-1) >= 0)
-    face = ids.reshape(-1)[place]
+    shown = ids.reshape(-1)
+    each = each and bool((shown >= 0).any())
+    lost = np.setdiff1d(np.arange(len(faces)), shown) if each else np.zeros(0, np.int64)
+    middles, first = np.unique(_middle_texels(faces[lost], uv, size), return_index=True)
+    free = shown[middles] < 0
+    shown[middles[free]] = lost[first[free]]
+    place = np.flatnonzero(shown >= 0)
+    face = shown[place]
     weights = _weights(points, faces, face, place, size)
+    weights[np.isin(place, middles[free])] = 1 / 3
     position = _interpolated(vertices.astype(np.float32), faces, face, weights)
     normal = _interpolated(normals.astype(np.float32), corners, face, weights)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     return Texels(size, place, face, position, weights, normal)
+
+
+def without_texel(texels: Texels, faces: np.ndarray, uv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Faces (L,) that no texel shows, and which of the P texels is seen on each of them."""
+    lost = np.setdiff1d(np.arange(len(faces)), texels.face)
+    at = np.searchsorted(texels.place, _middle_texels(faces[lost], uv, texels.size))
+    return lost, np.minimum(at, len(texels.place) - 1)
+
+
+def _middle_texels(faces: np.ndarray, uv: np.ndarray, size: int) -> np.ndarray:
+    """The texels (F,) that the middles of faces (F, 3) in uv (W, 2) lie in."""
+    column, row = (uv[faces].mean(axis=1) * (1, -1) + (0, 1)).clip(0, 1).T
+    down, right = (np.minimum((one * size).astype(np.int64), size - 1) for one in (row, column))
+    return down * size + right
 
 
 def shared_part(texels: Texels, faces: np.ndarray, uv: np.ndarray) -> float:

@@ -5,6 +5,7 @@ V vertices · F faces · P texels.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,7 +21,14 @@ from backend.texturing.projection import PictureView
 from backend.texturing.settings import MATERIALS, TextureSettings
 from backend.texturing.splat_colors import splat_colors
 from backend.texturing.splat_views import seen_colors
-from backend.texturing.texels import Texels, corner_values, image_of, shared_part, texels_of
+from backend.texturing.texels import (
+    Texels,
+    corner_values,
+    image_of,
+    shared_part,
+    texels_of,
+    without_texel,
+)
 from backend.texturing.unwrap import Unwrapped, unwrap, whole
 
 Report = Callable[[str, int, int], None]
@@ -36,6 +44,8 @@ _EQUAL_DENSITY = 0.02
 _CLEAR_SIGHT = 0.25
 # Less of an artist's coordinates than this may be shared by rounding alone.
 _SHARED = 0.03
+# Of 1, in each channel: less is no other colour.
+_OTHER = 16 / 255
 
 
 _NOTHING_PAINTED = (
@@ -76,10 +86,16 @@ def texture_mesh(
     # Smooth ones would say of a face at a sharp edge that it turns away from whoever sees it.
     fans, turned = sharp_normals(vertices, faces)
     outer, outer_fans, outer_normals = _seen_from_outside(vertices, faces, fans, turned)
-    texels = texels_of(vertices[cut.origin], cut.faces, cut.uv, settings.size, outer_normals, outer_fans)
-    own_remarks = _remarks_on(cut, texels) if uv is not None else ()
-    bare = replace(mesh, faces=torch.from_numpy(outer))
-    colors = _surface_colors(bare, cut, texels, gaussians, lambda: report("bake", 0, 2 + len(pictures)), own)
+    places, kept = vertices[cut.origin], uv is not None
+    texels = texels_of(places, cut.faces, cut.uv, settings.size, outer_normals, outer_fans, each=kept)
+    own_remarks = _remarks_on(cut, texels) if kept else ()
+    colors = _own_colors(mesh, cut, texels, own)
+    if kept:
+        own_remarks += _remarks_on_lost(mesh, cut, texels, colors, own)
+    if gaussians is not None:
+        known, steps = mesh.colors is not None, 2 + len(pictures)
+        wait = partial(report, "bake", 0, steps)
+        colors = _splat_colors(colors, texels, gaussians, vertices, outer, known, wait)
     remarks: tuple[str, ...] = ()
     if settings.project_picture and pictures:
         placed, remarks = place(pictures, vertices, faces, _vertex_colors(mesh))
@@ -159,30 +175,49 @@ def _vertex_colors(mesh: Mesh) -> np.ndarray | None:
     return None if mesh.colors is None else mesh.colors.detach().float().cpu().clamp(0, 1).numpy()
 
 
-def _surface_colors(
-    mesh: Mesh,
-    cut: Unwrapped,
-    texels: Texels,
-    gaussians: Gaussians | None,
-    wait: Callable[[], None],
-    surface: SurfaceColors | None,
-) -> np.ndarray:
-    """Colours (P, 3) that the splats show at the texels; where no view sees those, of splats near them; of
-    the mesh, or grey, as far as no splats are near.
-    """
-    own = _vertex_colors(mesh)
+def _own_colors(mesh: Mesh, cut: Unwrapped, texels: Texels, surface: SurfaceColors | None) -> np.ndarray:
+    """Colours (P, 3) that the mesh has at the texels, or grey."""
     if surface is not None:
-        colors = surface(texels.face, texels.weights)
-    elif own is None:
-        colors = np.full((len(texels.place), 3), _GREY, np.float32)
-    else:
-        colors = corner_values(own[cut.origin], cut.faces, texels)
-    if gaussians is None:
-        return colors
-    vertices, faces = mesh.vertices.detach().cpu().float().numpy(), mesh.faces.cpu().numpy()
+        return surface(texels.face, texels.weights)
+    own = _vertex_colors(mesh)
+    if own is None:
+        return np.full((len(texels.face), 3), _GREY, np.float32)
+    return corner_values(own[cut.origin], cut.faces, texels)
+
+
+def _remarks_on_lost(
+    mesh: Mesh, cut: Unwrapped, texels: Texels, colors: np.ndarray, surface: SurfaceColors | None
+) -> tuple[str, ...]:
+    """What is to be said of faces that no texel shows, and that have another colour than it has."""
+    lost, at = without_texel(texels, cut.faces, cut.uv)
+    middles = replace(texels, face=lost, weights=np.full((len(lost), 3), 1 / 3, np.float32))
+    differ = np.abs(_own_colors(mesh, cut, middles, surface) - colors[at]).max(axis=1, initial=0) > _OTHER
+    corners = mesh.vertices.detach().cpu().double().numpy()[cut.origin[cut.faces[lost]]]
+    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    count = int((differ & (areas > 0)).sum())
+    if not count:
+        return ()
+    return (
+        f"{count:,} faces have no texel of their own and change their color. Give them more room in the "
+        "texture, bake a larger one, or leave --keep-uv out.",
+    )
+
+
+def _splat_colors(
+    colors: np.ndarray,
+    texels: Texels,
+    gaussians: Gaussians,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    known: bool,
+    wait: Callable[[], None],
+) -> np.ndarray:
+    """Colours (P, 3) that the splats show at the texels; where no view sees those, of splats near them; as
+    far as no splats are near, those of the mesh (P, 3), which are `known` or grey.
+    """
     seen, sight = seen_colors(texels, gaussians, vertices, faces, wait)
     hidden = np.flatnonzero(sight < _CLEAR_SIGHT)
     splats, density = splat_colors(texels.position, gaussians, hidden)
-    share = (density / (density + (_EQUAL_DENSITY if own is not None else 1e-9)))[:, None]
+    share = (density / (density + (_EQUAL_DENSITY if known else 1e-9)))[:, None]
     colors[hidden] += (splats - colors[hidden]) * share
     return colors + (seen - colors) * np.minimum(sight / _CLEAR_SIGHT, 1)[:, None]

@@ -107,6 +107,32 @@ def test_odd_coordinates_are_used_or_named(ball, tmp_path, capsys, change, words
     assert words in lines and lines.count("\n") == bool(words)
 
 
+@pytest.mark.parametrize("swatch", [(0.9, 0.9), (0.2, 0.9)], ids=["free", "taken"])
+def test_faces_on_one_point_of_a_texture_keep_its_colour_or_are_named(tmp_path, capsys, swatch):
+    """A square on the red left half of a texture, and a blue one whose coordinates are all in one point."""
+    image = Image.new("RGB", (64, 64), (255, 0, 0))
+    column, row = (int(one * 64) for one in (swatch[0], 1 - swatch[1]))
+    image.paste((0, 0, 255), (column, row, column + 1, row + 1))
+    image.save(tmp_path / "t.png")
+    (tmp_path / "t.mtl").write_text("newmtl m\nmap_Kd t.png\n")
+    lines = ["mtllib t.mtl", "usemtl m"]
+    lines += [
+        f"v {x} {y} 0" for left in (0, 2) for x, y in ((left, 0), (left + 1, 0), (left + 1, 1), (left, 1))
+    ]
+    lines += [
+        f"vt {u} {v}" for u, v in ((0, 0), (0.5, 0), (0.5, 1), (0, 1), (swatch[0], swatch[1] - 1 / 128))
+    ]
+    lines += ["f 1/1 2/2 3/3 4/4", "f 5/5 6/5 7/5 8/5"]
+    (tmp_path / "flat.obj").write_text("\n".join(lines))
+    argv = [str(tmp_path / "flat.obj"), "--keep-uv", "--size", "32", "--output", str(tmp_path / "o")]
+    assert main(argv) == 0
+    said, made = capsys.readouterr().out, load_asset(tmp_path / "o" / "flat_textured.glb")
+    assert ("2 faces have no texel" in said) == (swatch[0] < 0.5)
+    if swatch[0] > 0.5:
+        assert made.corner_colors[2:].reshape(-1, 3).tolist() == [[0, 0, 255]] * 6
+    assert made.corner_colors[:2, 0, 0].tolist() == [255, 255]
+
+
 def _checks(seed: int) -> Image.Image:
     """64², squares of 8 texels in random colours."""
     squares = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
