@@ -66,7 +66,9 @@ def _textured(options: argparse.Namespace) -> str:
     else:
         write_textured_glb(target, placed, settings.encoding, source.origin)
         written = [target]
-    return "".join(f"{line}\n" for line in (*textured.remarks, *(path.name for path in written)))
+    return "".join(
+        f"{line}\n" for line in (*source.remarks, *textured.remarks, *(path.name for path in written))
+    )
 
 
 def _compared(options: argparse.Namespace) -> str:

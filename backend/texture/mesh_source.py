@@ -19,12 +19,13 @@ from backend.texturing.splat_views import moved
 from backend.texturing.texture import SurfaceColors
 
 _SMALLEST = 1e-45  # the least number of single precision
+_OPAQUE = "The mesh has see-through materials; in its new texture they are opaque."
 
 
 @dataclass(frozen=True)
 class MeshSource:
     """mesh in object space · uv (F, 3, 2) of its corners, or None · colors of its own textures, or None ·
-    mesh · size + middle + origin: the file's.
+    mesh · size + middle + origin: the file's · remarks: sentences on what was left out.
     """
 
     mesh: Mesh
@@ -33,6 +34,7 @@ class MeshSource:
     size: float
     middle: np.ndarray
     origin: tuple[float, float, float]
+    remarks: tuple[str, ...] = ()
 
     def taken_in(self, gaussians: Gaussians) -> Gaussians:
         """Gaussians of the file's space where the mesh is."""
@@ -68,7 +70,8 @@ def read_mesh(path: Path, own_uv: bool) -> MeshSource:
         torch.from_numpy(colors),
     )
     uv = _own_uv(path, asset, parts) if own_uv else None
-    return MeshSource(mesh, uv, _OwnColors(parts) if parts else None, size, middle, asset.origin)
+    remarks = (_OPAQUE,) if any(part.see_through for part in parts) else ()
+    return MeshSource(mesh, uv, _OwnColors(parts) if parts else None, size, middle, asset.origin, remarks)
 
 
 def _own_uv(path: Path, asset: Asset, parts: Sequence[Part]) -> np.ndarray:

@@ -87,6 +87,17 @@ def test_what_stands_far_away_keeps_its_shape(tmp_path, kind):
     np.testing.assert_allclose(np.linalg.norm(made.vertices, axis=1), 5, atol=1e-4)
 
 
+@pytest.mark.parametrize("mode", ["MASK", "OPAQUE"])
+def test_that_a_see_through_material_becomes_opaque_is_said(tmp_path, capsys, mode):
+    shape = trimesh.creation.box()
+    leaf = Image.fromarray(np.full((8, 8, 4), (0, 200, 0, 90), np.uint8))
+    material = trimesh.visual.material.PBRMaterial(baseColorTexture=leaf, alphaMode=mode)
+    shape.visual = trimesh.visual.TextureVisuals(uv=shape.vertices[:, :2] + 0.5, material=material)
+    shape.export(tmp_path / "leaf.glb")
+    assert main([str(tmp_path / "leaf.glb"), "--output", str(tmp_path), "--size", "64"]) == 0
+    assert ("see-through" in capsys.readouterr().out) == (mode == "MASK")
+
+
 LAYOUTS = {
     "halves on each other": (lambda uv: uv * (2, 1) % 1.0, "shared", 0),
     "mirrored": (lambda uv: (1, 0) + uv * (-1, 1), "", 0),

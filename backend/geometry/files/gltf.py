@@ -131,7 +131,9 @@ def _shape(document: Document, primitive: dict[str, Any]) -> Part | None:
     own_uv = uv
     if uv is not None and stored[name].dtype.kind in "iu" and not _is_fraction(document, primitive, name):
         own_uv = look.transformed(uv)  # whole numbers, which the texture's transformation makes fractions
-    return Part(place, faces, None if own_uv is None else from_above(own_uv), look, look.varies(faces))
+    see_through = material.get("alphaMode", "OPAQUE") != "OPAQUE"
+    flipped = None if own_uv is None else from_above(own_uv)
+    return Part(place, faces, flipped, look, look.varies(faces), see_through)
 
 
 def _base(material: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -23,7 +23,8 @@ class Part:
     """vertices (V, 3) f64, in the file's own axes · faces (F, 3) · uv (V, 2), origin in the lower left
     corner, None without · colors: u8 sRGB (P, 3), at the places to which it is given the way.
 
-    textured: a face may have other colours inside than at its corners.
+    textured: a face may have other colours inside than at its corners. see_through: its material has an
+    alpha, which colours do not tell.
     """
 
     vertices: np.ndarray
@@ -31,6 +32,7 @@ class Part:
     uv: np.ndarray | None
     colors: Callable[[At], np.ndarray]
     textured: bool = False
+    see_through: bool = False
 
 
 @dataclass(frozen=True)
