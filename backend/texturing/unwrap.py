@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MOST_FACES = 500_000
 # The time that charts take grows faster than the faces of a piece; smaller pieces would add many seams.
 _PIECE = 1500
+_STRETCHED = 1.15  # from here on a texture is visibly sharper along one side than along the other
 # Charts leave large gaps where they are not packed with care. So that this takes seconds, it is done on a
 # grid of about 1.5 times so many cells a side, and not for more charts than the finest finished mesh has.
 _MOST_CHARTS, _CAREFUL_SIZE = 4000, 640
@@ -84,7 +85,7 @@ def charted(
     origins = [np.unique(faces[piece])[part[0]] for piece, part in zip(pieces, parts, strict=True)]
     if atlas.chart_count <= _MOST_CHARTS:
         tight = _packed_tightly(atlas, size, padding)
-        if _of_square(tight) > _of_square(atlas):
+        if _share_of_square(tight) >= _share_of_square(atlas):
             parts = [tight.get_mesh(number) for number in range(len(pieces))]
             origins = [origin[part[0]] for origin, part in zip(origins, parts, strict=True)]
     joined, start = np.zeros((len(faces), 3), np.int64), 0
@@ -137,10 +138,15 @@ def _library() -> ModuleType:
         ) from error
 
 
-def _of_square(atlas: "xatlas.Atlas") -> float:
-    """The share that charts fill of a square, to which the atlas's shorter side is stretched."""
+def _share_of_square(atlas: "xatlas.Atlas") -> float:
+    """The share that charts fill of the square that the atlas is stretched to, less where that shows, 0
+    without any.
+    """
+    if atlas.atlas_count != 1:
+        return 0.0
     short, long = sorted((atlas.width, atlas.height))
-    return float(atlas.utilization) * short / max(long, 1)
+    stretch = long / max(short, 1)
+    return float(atlas.utilization) / (stretch if stretch > _STRETCHED else 1)
 
 
 def _packed_tightly(atlas: "xatlas.Atlas", size: int, padding: int) -> "xatlas.Atlas":
