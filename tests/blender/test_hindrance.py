@@ -64,8 +64,12 @@ def test_what_may_run_is_not_refused(models, tmp_path, monkeypatch):
     """A model of one's own, a folder, and one whose parts lie in a download cache."""
     assert _said("starter") == _said("my model") == _said(str(tmp_path)) == ""
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    for repository in ("microsoft--TRELLIS-image-large", "facebook--dinov2-with-registers-large"):
-        (tmp_path / "hub" / f"models--{repository}" / "snapshots").mkdir(parents=True)
+    for name in ("microsoft/TRELLIS-image-large", "facebook/dinov2-with-registers-large"):
+        entry = find_entry(name, entries())
+        for file in entry.files:
+            path = tmp_path / "hub" / f"models--{name.replace('/', '--')}" / "snapshots" / "one" / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
     assert _said("TRELLIS-image-large") == ""
 
 
