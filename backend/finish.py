@@ -17,7 +17,7 @@ from backend.files import check_target, make_writable_folder
 from backend.finishing.chain import finish_mesh
 from backend.finishing.report import FinishReport, MeshFacts, StepReport
 from backend.finishing.settings import PRESETS, FinishSettings
-from backend.geometry.mesh_files import Asset, load_asset, load_with_parts
+from backend.geometry.mesh_files import Asset, load_with_parts
 from backend.measures.finish_scores import FinishScores, finish_scores
 from backend.representations.glb import write_glb
 from backend.representations.mesh import Mesh
@@ -153,7 +153,7 @@ def _finish(
     own = raw = mesh_of(asset)
     if settings.faces and any(part.textured for part in parts):
         # Vertices hold all colours of the result, and within a budget there may be as many as that takes.
-        asset = load_asset(path, split=True)
+        asset, _ = load_with_parts(path, split=True, parts=parts)
         raw = mesh_of(asset)
     mesh, report = finish_mesh(raw, settings)
     if len(raw.faces) > len(own.faces):

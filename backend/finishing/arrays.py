@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.sparse import coo_array, csr_array
 
-from backend.geometry.pieces import pieces
+from backend.geometry.pieces import directed_edges, edge_keys, pieces
 from backend.representations.mesh import Mesh
 
 
@@ -119,16 +119,6 @@ def edge_uses(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each undirected edge as a pair (E, 2) of vertices and how many faces (E,) use it."""
     keys, counts = np.unique(edge_keys(np.sort(directed_edges(faces), axis=1)), return_counts=True)
     return np.stack([keys >> 32, keys & 0xFFFFFFFF], axis=1), counts
-
-
-def directed_edges(faces: np.ndarray) -> np.ndarray:
-    """(3 F, 2): of all faces the edges from corner 0 to 1, then from 1 to 2, then from 2 to 0."""
-    return np.concatenate([faces[:, (0, 1)], faces[:, (1, 2)], faces[:, (2, 0)]])
-
-
-def edge_keys(edges: np.ndarray) -> np.ndarray:
-    """One number (E,) for each pair (E, 2) of vertices."""
-    return edges[:, 0].astype(np.int64) << 32 | edges[:, 1]
 
 
 def is_closed(faces: np.ndarray) -> bool:

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from backend.finishing.arrays import ArrayMesh, directed_edges, edge_keys, is_closed
+from backend.finishing.arrays import ArrayMesh, is_closed
+from backend.geometry.pieces import directed_edges, edge_keys
 from backend.representations.sharp_edges import corner_fans
 
 _ROUNDS = 10

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from backend.finishing.arrays import ArrayMesh, directed_edges, vertex_normals
+from backend.finishing.arrays import ArrayMesh, vertex_normals
+from backend.geometry.pieces import directed_edges
 
 _THICK = 0.35  # of a part's middle extent; the radius of the tube
 _THICKEST = 0.02  # of the longest side

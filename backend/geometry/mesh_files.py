@@ -100,8 +100,12 @@ def load_asset(path: Path, split: bool = False) -> Asset:
     return load_with_parts(path, split)[0]
 
 
-def load_with_parts(path: Path, split: bool = False) -> tuple[Asset, list[Part]]:
-    """The same, and the file's meshes in the order in which they are joined; of an .npz file none."""
+def load_with_parts(
+    path: Path, split: bool = False, parts: list[Part] | None = None
+) -> tuple[Asset, list[Part]]:
+    """The same, and the file's meshes in the order in which they are joined; of an .npz file none. parts:
+    these, where the file was read before.
+    """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"{path} is not read as a mesh; give {', '.join(_READERS)}.")
@@ -110,7 +114,7 @@ def load_with_parts(path: Path, split: bool = False) -> tuple[Asset, list[Part]]
     check_ordinary(path, LARGEST_FILE)
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # coordinates that are no numbers are told below
-            parts = read_parts(path)
+            parts = read_parts(path) if parts is None else parts
             asset = _load_npz(path) if suffix == ".npz" else _joined(path, parts, split)
     except _BROKEN as error:
         raise UserError(f"The mesh {path} cannot be read ({error}); export it again as GLB.") from error

@@ -28,6 +28,16 @@ def components(edges: np.ndarray, count: int) -> tuple[int, np.ndarray]:
     return int(number), label
 
 
+def directed_edges(faces: np.ndarray) -> np.ndarray:
+    """(3 F, 2): of all faces the edges from corner 0 to 1, then from 1 to 2, then from 2 to 0."""
+    return np.concatenate([faces[:, (0, 1)], faces[:, (1, 2)], faces[:, (2, 0)]])
+
+
+def edge_keys(edges: np.ndarray) -> np.ndarray:
+    """One number (E,) for each pair (E, 2) of vertices."""
+    return edges[:, 0].astype(np.int64) << 32 | edges[:, 1]
+
+
 def sides(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of each face (F,) the piece it belongs to across edges that no third face has, and whether it is turned
     otherwise than most of the piece. No face of a piece without two sides is.
@@ -57,7 +67,7 @@ def inside_out(vertices: np.ndarray, faces: np.ndarray, piece: np.ndarray) -> np
     inwards = volume < -_FLAT * area**1.5
     chosen = inwards[piece]
     owner = np.tile(piece[chosen], 3)
-    edges = _edges(faces[chosen])
+    edges = directed_edges(faces[chosen])
     low, high = np.sort(edges, axis=1).T
     order = np.lexsort((high, low, owner))
     same = np.diff(np.stack([owner, low, high])[:, order], axis=1) == 0
@@ -69,16 +79,10 @@ def inside_out(vertices: np.ndarray, faces: np.ndarray, piece: np.ndarray) -> np
 
 def _neighbours(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The two faces (E,) of each edge that has two, and whether both run along it the same way (E,)."""
-    edges = _edges(faces)
-    low, high = np.sort(edges, axis=1).T
-    keys = low << 32 | high
+    edges = directed_edges(faces)
+    keys = edge_keys(np.sort(edges, axis=1))
     order = np.argsort(keys, kind="stable")
     _, start, uses = np.unique(keys[order], return_index=True, return_counts=True)
     one, other = order[start[uses == 2]], order[start[uses == 2] + 1]
     count = len(faces)
     return one % count, other % count, edges[one, 0] == edges[other, 0]
-
-
-def _edges(faces: np.ndarray) -> np.ndarray:
-    """(3 F, 2): of all faces the edges from corner 0 to 1, then from 1 to 2, then from 2 to 0."""
-    return np.concatenate([faces[:, (0, 1)], faces[:, (1, 2)], faces[:, (2, 0)]]).astype(np.int64)

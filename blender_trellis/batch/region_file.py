@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..editing.region_mask import check_count
 from ..faults import Fault
-from ..protocol.messages import REGION_BOXES, REGION_MESHES
 
 LARGEST_FILE = 256 << 20
 
@@ -40,10 +40,7 @@ def region_of(said: Path | Mapping[str, Any]) -> Region:
         raise Fault("boxes and meshes of a region are lists of JSON objects: correct it.")
     if not boxes and not meshes:
         raise Fault("The region has neither a box nor a mesh: add one.")
-    if len(boxes) > REGION_BOXES or len(meshes) > REGION_MESHES:
-        raise Fault(
-            f"The region has more than {REGION_BOXES} boxes or {REGION_MESHES} meshes: join them to one mesh."
-        )
+    check_count(len(boxes), len(meshes))
     return Region(tuple(map(_box, boxes)), tuple(map(_mesh, meshes)))
 
 

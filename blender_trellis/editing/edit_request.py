@@ -6,13 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..backend_settings import BackendSettings
-from ..faults import Fault
 from ..jobs.sent_arrays import sent, sent_pictures
 from ..picture_source import Picture
 from ..protocol import Background, Edit, EditMode, Format, SamplingParams
-from ..protocol.messages import REGION_BOXES, REGION_MESHES
 from ..scene.asset import StoredLatents
-from .region_mask import ClosedMesh, RegionShape
+from .region_mask import ClosedMesh, RegionShape, check_count
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,7 @@ def edit_request(
     backend: BackendSettings,
 ) -> Edit:
     """The message; who sends it names the job. Fault where the region has too many parts."""
-    if len(shape.boxes) > REGION_BOXES or len(shape.meshes) > REGION_MESHES:
-        raise Fault(
-            f"The region has more than {REGION_BOXES} boxes or {REGION_MESHES} meshes: join them to one mesh."
-        )
+    check_count(len(shape.boxes), len(shape.meshes))
     sampling = SamplingParams(strength=choices.strength)
     arrays = dict(latents.arrays) | _meshes(shape.meshes)
     pictures = sent_pictures(one.data for one in guide.pictures)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..faults import Fault
+from ..protocol.messages import REGION_BOXES, REGION_MESHES
+
 _ON_THE_FACE = 1e-6  # in half sizes: a centre so close to a box's face belongs to the box
 _ASIDE = (3.1e-7, 5.3e-7)  # rays are moved by this, so that they meet no edge of a mesh that lies on the grid
 _CORNERS = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
@@ -61,6 +64,14 @@ def holds_structure(shape: RegionShape, mask: np.ndarray, resolution: int) -> bo
     for axis in range(3):
         finer = finer.repeat(resolution // len(mask), axis=axis)
     return bool((finer & shape.mask(resolution)).any())
+
+
+def check_count(boxes: int, meshes: int) -> None:
+    """Fault where a region has more parts than one message may hold."""
+    if boxes > REGION_BOXES or meshes > REGION_MESHES:
+        raise Fault(
+            f"The region has more than {REGION_BOXES} boxes or {REGION_MESHES} meshes: join them to one mesh."
+        )
 
 
 def inverted(matrix: np.ndarray) -> np.ndarray:

@@ -12,12 +12,11 @@ from ..protocol import Generate
 from ..scene.collection import show_objects, shown_with
 from ..scene.display.colors import choose_colors
 from ..scene.display.shading import suit_view
-from ..scene.find_asset import IN_EDIT_MODE, is_in_edit_mode
 from ..scene.gaussians.object import is_gaussian
 from ..scene.gaussians.settings import BOUNCES_RAISED, raise_bounces
 from .input.pictures import NO_PICTURES
 from .properties import SEED_MAX
-from .widgets import in_object_mode, report
+from .widgets import in_object_mode, none_in_edit_mode, report
 
 
 class TRELLIS_OT_generate(bpy.types.Operator):
@@ -103,10 +102,7 @@ class TRELLIS_OT_show(bpy.types.Operator):
         """Says why the button is grey, where it is."""
         if context.object is None or not context.object.users_collection:
             return False
-        if is_in_edit_mode(shown_with(context.object)):
-            cls.poll_message_set(IN_EDIT_MODE)
-            return False
-        return in_object_mode(cls, context)
+        return none_in_edit_mode(cls, shown_with(context.object)) and in_object_mode(cls, context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         items = shown_with(context.object)

@@ -1,13 +1,14 @@
 """Pieces of interface that panels and preferences share. They draw what they are given and change nothing."""
 
 import textwrap
+from collections.abc import Iterable
 from unicodedata import east_asian_width
 
 import bpy
 
 from ..jobs import session
 from ..process.background_task import TaskState
-from ..scene.find_asset import IN_EDIT_MODE
+from ..scene.find_asset import IN_EDIT_MODE, is_in_edit_mode
 from ..translations import translated
 
 LETTER_POINTS = 7.0  # a letter's width at scale 1, roughly
@@ -36,6 +37,14 @@ def draw_text(layout: bpy.types.UILayout, text: str, icon: str = "NONE", letters
 def in_object_mode(operator: type[bpy.types.Operator], context: bpy.types.Context) -> bool:
     """Whether nothing is edited, for the poll of an operator, which says so where something is."""
     if context.mode != "OBJECT":
+        operator.poll_message_set(IN_EDIT_MODE)
+        return False
+    return True
+
+
+def none_in_edit_mode(operator: type[bpy.types.Operator], items: Iterable[bpy.types.Object]) -> bool:
+    """The same of the meshes of these objects, which may be edited through others."""
+    if is_in_edit_mode(items):
         operator.poll_message_set(IN_EDIT_MODE)
         return False
     return True

@@ -4,7 +4,8 @@ import bpy
 
 from ...meshes.thumbnail import thumbnail
 from ...scene.asset_marking import mark_asset
-from ...scene.find_asset import IN_EDIT_MODE, LINKED, asset_of_object, is_in_edit_mode, is_local, members
+from ...scene.find_asset import LINKED, asset_of_object, is_local, members
+from ..widgets import none_in_edit_mode
 
 
 class TRELLIS_OT_mark_asset(bpy.types.Operator):
@@ -21,10 +22,7 @@ class TRELLIS_OT_mark_asset(bpy.types.Operator):
         if collection is None or not is_local(collection):
             cls.poll_message_set("Select a result first" if collection is None else LINKED)
             return False
-        if is_in_edit_mode(members(collection)):
-            cls.poll_message_set(IN_EDIT_MODE)
-            return False
-        return True
+        return none_in_edit_mode(cls, members(collection))
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         collection = asset_of_object(context.object)

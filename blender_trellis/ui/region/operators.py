@@ -13,11 +13,9 @@ from ...jobs import session
 from ...jobs.placement import Placement
 from ...jobs.sent_arrays import sent
 from ...scene.find_asset import (
-    IN_EDIT_MODE,
     LINKED,
     asset_id,
     formats_of,
-    is_in_edit_mode,
     is_local,
     members,
     own_asset,
@@ -27,7 +25,7 @@ from ...scene.latents import read_latents
 from ...scene.raw_arrays import texture_arrays
 from ...scene.replace import changed_by_hand
 from ...scene.window import asset_to_change
-from ..widgets import report
+from ..widgets import none_in_edit_mode, report
 from .drawing import taken_by
 from .guide import guide_of
 from .reasons import NO_REGION, why_not_now
@@ -138,10 +136,7 @@ class TRELLIS_OT_paint_change(bpy.types.Operator):
         if not _has_asset(cls, context):
             return False
         collection = asset_of(context.object, context.scene)
-        if collection is not None and is_in_edit_mode(members(collection)):
-            cls.poll_message_set(IN_EDIT_MODE)
-            return False
-        return True
+        return collection is None or none_in_edit_mode(cls, members(collection))
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         collection, settings = _asset(context), context.scene.trellis.region
