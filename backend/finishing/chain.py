@@ -41,7 +41,8 @@ def finish_mesh(mesh: Mesh, settings: FinishSettings, report: Report = silent) -
     raw = raw.turned(turned) if turned.any() else raw
     if settings.changes_nothing:
         return mesh, FinishReport(facts_of(raw), facts_of(raw), ())
-    told = ("", 0, 0)
+    names = settings.steps
+    told = (names[0], 0, len(names))  # what is seen of the mesh is worked out before the first step
 
     def wait() -> None:
         report(*told)
@@ -51,13 +52,13 @@ def finish_mesh(mesh: Mesh, settings: FinishSettings, report: Report = silent) -
     before = facts_of(raw)
     steps = _steps(raw, before, sight, settings, wait)
     arrays, done = raw, []
-    for number, (name, step) in enumerate(steps):
-        told = (name, number, len(steps))
+    for number, name in enumerate(names):
+        told = (name, number, len(names))
         report(*told)
         count = len(arrays.faces)
-        arrays, detail = step(arrays)
+        arrays, detail = steps[name](arrays)
         done.append(StepReport(name, count, len(arrays.faces), detail))
-    report(steps[-1][0], len(steps), len(steps))
+    report(names[-1], len(names), len(names))
     if len(arrays.faces) == 0:
         raise UserError(
             "Nothing of the mesh can be closed; finish it raw, or with the outer surface drawn again."
@@ -66,7 +67,7 @@ def finish_mesh(mesh: Mesh, settings: FinishSettings, report: Report = silent) -
     return made, FinishReport(before, facts_of(arrays), tuple(done))
 
 
-_Step = tuple[str, Callable[[ArrayMesh], tuple[ArrayMesh, str]]]
+_Step = Callable[[ArrayMesh], tuple[ArrayMesh, str]]
 
 
 def _steps(
@@ -75,19 +76,14 @@ def _steps(
     sight: Callable[[], Sight],
     settings: FinishSettings,
     wait: Callable[[], None],
-) -> list[_Step]:
-    steps: list[_Step] = []
-    if settings.whole:
-        steps.append(("whole", lambda mesh: _whole(mesh, before, sight, settings, wait)))
-    if settings.outside:
-        steps.append(("outside", lambda mesh: _outside(mesh, raw, sight, settings)))
-    if settings.crumbs:
-        steps.append(("crumbs", lambda mesh: _crumbs(mesh, settings, wait)))
-    if settings.faces:
-        steps.append(("faces", lambda mesh: (reduce_faces(mesh, settings.faces, wait), "")))
-    if settings.watertight:
-        steps.append(("watertight", lambda mesh: _watertight(mesh, settings, wait)))
-    return steps
+) -> dict[str, _Step]:
+    return {
+        "whole": lambda mesh: _whole(mesh, before, sight, settings, wait),
+        "outside": lambda mesh: _outside(mesh, raw, sight, settings),
+        "crumbs": lambda mesh: _crumbs(mesh, settings, wait),
+        "faces": lambda mesh: (reduce_faces(mesh, settings.faces, wait), ""),
+        "watertight": lambda mesh: _watertight(mesh, settings, wait),
+    }
 
 
 def _whole(

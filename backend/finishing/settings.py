@@ -14,6 +14,7 @@ RANGES: dict[str, tuple[float, float]] = {
 """The lowest and highest value of each number."""
 FEWEST_FACES = 4
 """Of a closed mesh: a tetrahedron's."""
+_STEPS = ("whole", "outside", "crumbs", "faces", "watertight")
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,14 @@ class FinishSettings:
         return cls(**PRESETS[name])
 
     @property
+    def steps(self) -> tuple[str, ...]:
+        """The names of the steps that are switched on, in their order."""
+        return tuple(name for name in _STEPS if getattr(self, name))
+
+    @property
     def changes_nothing(self) -> bool:
         """Whether every step is switched off."""
-        return not (self.whole or self.outside or self.crumbs or self.faces or self.watertight)
+        return not self.steps
 
 
 PRESETS: dict[str, dict[str, Any]] = {

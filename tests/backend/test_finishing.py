@@ -466,9 +466,12 @@ def test_presets_are_settings_and_unknown_ones_are_refused():
         FinishSettings.preset("gold")
 
 
-def test_steps_are_reported():
-    told = []
-    finish_mesh(mesh_of(sphere()), replace(SMALL, faces=1000), lambda *step: told.append(step))
+@pytest.mark.parametrize("inside_out", [False, True])
+def test_steps_are_reported(inside_out):
+    told, ball = [], sphere()
+    if inside_out:
+        ball.invert()  # what is seen of it is worked out before the first step
+    finish_mesh(mesh_of(ball), replace(SMALL, faces=1000), lambda *step: told.append(step))
     names = ("whole", "outside", "crumbs", "faces", "watertight")
     once = list(dict.fromkeys(told))  # a step that takes long tells of itself again and again
     assert once == [*((name, number, 5) for number, name in enumerate(names)), ("watertight", 5, 5)]
