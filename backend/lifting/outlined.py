@@ -34,13 +34,18 @@ def outlined_distances(distance: Tensor, outline: Outline) -> tuple[Tensor, Tens
     used = torch.nonzero(distance.isfinite().flatten())[:, 0]
     told = distance.flatten()[used]
     beside = outline.beside_at(unlinear(used, side) / (side - 1) - 0.5, _SLIMMEST)
-    fuller = told * cell - _FULLER * (1 + beside / _DEEP).clamp(0, 1)
+    fuller = told * cell - fullness(beside)
     cut = torch.where(beside > -_DEEP, torch.maximum(fuller, beside) / cell, told)
     shown = F.interpolate(outline.beside()[None, None], (side,) * 3, mode="trilinear", align_corners=True) < 0
     changed, shown = (
         whole.flatten().index_put((used,), part) for whole, part in ((distance, cut), (shown, beside < 0))
     )
     return changed.view_as(distance), shown.view_as(distance)
+
+
+def fullness(beside: Tensor) -> Tensor:
+    """How much thicker a solid is made at places that lie so far beside the outline, negative on it."""
+    return _FULLER * (1 + beside / _DEEP).clamp(0, 1)
 
 
 def outlined_gaussians(gaussians: Gaussians, outline: Outline) -> Gaussians:

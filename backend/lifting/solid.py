@@ -16,6 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from backend.lifting.outline import SLIMMEST, Outline
+from backend.lifting.outlined import fullness
 from backend.lifting.surface import SurfaceGuess, border_distance, borders, missing, solid_features
 from backend.representations.enclosed import made_solid
 
@@ -93,16 +94,22 @@ class SolidGuess:
 
     def around(self, occupied: Tensor) -> SolidGuess:
         """The same with a surface through the middle of the outermost of voxels (R, R, R) for its border."""
-        cells = self._cells
+        cells = self.cells
         distance = F.avg_pool3d(_away(occupied, 1).to(self.inside)[None, None], 2, 1) * cells / len(occupied)
         if len(occupied) != cells:
             distance = F.interpolate(distance, (cells + 1,) * 3, mode="trilinear", align_corners=True)
         return replace(self, distance=distance[0, 0])
 
-    def of_asset(self, occupied: Tensor, start: Tensor, outline: Outline | None) -> SolidGuess:
-        """The same with the shape of an asset, of its voxels (R, R, R), structure latent and outline."""
+    def of_asset(
+        self, distance: Tensor, occupied: Tensor, start: Tensor, outline: Outline | None
+    ) -> SolidGuess:
+        """The same with the shape of an asset: distance (n, n, n) in cells to its surface, negative inside,
+        its voxels (R, R, R), structure latent and outline.
+        """
         given = replace(self, start=start, outline=outline, counted=occupied)
-        away = _away(occupied).to(self.inside) - given._inset * len(occupied) / self._cells
+        if outline is not None:
+            distance = distance + fullness(outline.beside())  # decoding adds that
+        away = (_middles(distance, len(occupied)) - given._inset) * len(occupied) / self.cells
         return replace(given, inside=(BORDER - _SLOPE * away).clamp(0, 1))
 
     @torch.no_grad()
@@ -123,18 +130,18 @@ class SolidGuess:
         return float((beside[occupied] < 1).float().mean())
 
     @property
-    def _cells(self) -> int:
+    def cells(self) -> int:
         """Cells a side of the grid of distances."""
         return 2 * self.colors.shape[-1]
 
     @property
     def _inset(self) -> float:
         """Cells by which the border moves inwards; not where no outline gives back thin parts."""
-        return 0.0 if self.outline is None else (_INSET + TOO_FULL) * self._cells / len(self.inside)
+        return 0.0 if self.outline is None else (_INSET + TOO_FULL) * self.cells / len(self.inside)
 
     def _distances(self, inside: Tensor) -> tuple[Tensor, Tensor]:
         """From the border (n, n, n) in cells, and voxels' (R, R, R) from what the picture shows."""
-        cells = self._cells
+        cells = self.cells
         level = inside.new_full((1,) * 5, BORDER)
         distance = border_distance(inside.clamp(0, 1)[None, None], level, cells)[0] + self._inset
         if self.outline is None:

@@ -9,6 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from backend.layers.sparse import subdivide_coords
 from backend.representations.cube_grid import corner_mean, corner_steps, linear
 from backend.representations.enclosed import made_solid
 
@@ -58,6 +59,19 @@ def corner_distances(cubes: Tensor, features: Tensor, resolution: int) -> tuple[
     return corners, corner_mean([features[:, :8, None]], corners, side**3).view(side, side, side)
 
 
+def solid_distance(coords: Tensor, rows: Tensor, within: Tensor, resolution: int, cells: int) -> Tensor:
+    """Distances (n, n, n), negative inside, in cells, of which the cube has so many a side, to the surface
+    that voxels coords (L, 3) with rows (L, K) draw; within (resolution)³ bool as `enclosed_voxels` says.
+    """
+    coords, rows = with_inside(coords, rows, within)
+    cubes = subdivide_coords(subdivide_coords(coords))
+    side = _CUBES_A_SIDE * resolution
+    _, told = corner_distances(cubes, rows.view(len(cubes), -1), side)
+    distance = torch.from_numpy(_counted(told.cpu().numpy())).to(rows)
+    stride = side // cells
+    return distance[::stride, ::stride, ::stride] * cells / resolution
+
+
 def smoothed(distance: Tensor) -> Tensor:
     """Distances (n, n, n) without the stripes and dents of a cube or two where voxels meet, which are decoded
     each by itself.
@@ -93,16 +107,22 @@ def _smooth(distance: np.ndarray) -> np.ndarray:
     box = ndimage.find_objects(known.astype(np.uint8))
     if not box:
         return distance
-    within, told = distance[box[0]], known[box[0]]
-    # What no cube tells, and what is inside for being enclosed, would make a step: there it is counted.
-    inside = told & (within < 0)
-    steps = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
-    counted = (steps - 0.5 * np.sign(steps)) / _CUBES_A_SIDE
-    near = np.clip(np.where(told & (within > _DEEP), within, counted), -1, 1).astype(np.float32)
+    near = np.clip(_counted(distance[box[0]]), -1, 1)
     once = _blurred(near)
     result = distance.copy()
     result[box[0]] = once + _blurred(near - once)
     return np.where(known, result, distance)
+
+
+def _counted(distance: np.ndarray) -> np.ndarray:
+    """Distances (n, n, n) in voxels, where no cube tells them, or they are inside for being enclosed, counted
+    in steps to those that are told: they would make a step.
+    """
+    told = ~np.isnan(distance)
+    inside = told & (distance < 0)
+    steps = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
+    counted = (steps - 0.5 * np.sign(steps)) / _CUBES_A_SIDE
+    return np.where(told & (distance > _DEEP), distance, counted).astype(np.float32)
 
 
 def _blurred(values: np.ndarray) -> np.ndarray:

@@ -30,6 +30,7 @@ from backend.trellis.decoding import (
 )
 from backend.trellis.editing.layers import (
     rows_as_they_were,
+    solid_as_it_is,
     values_as_they_were,
     with_history,
     within_edited,
@@ -98,14 +99,14 @@ def _condition(change: Change, guide: Guide) -> Condition:
     condition = condition_on(change.networks, guide, change.settings.seed)
     if change.settings.start == "guide":
         return condition
-    return shaped_as(condition, change.asset)
+    return shaped_as(change, condition)
 
 
-def shaped_as(condition: Condition, asset: AssetLatents) -> Condition:
-    """The condition with an asset's shape to start from, in place of what the guide predicts of it."""
-    solid = condition.solid
+def shaped_as(change: Change, condition: Condition) -> Condition:
+    """The condition with the asset's shape to start from, in place of what the guide predicts of it."""
+    asset, solid = change.asset, condition.solid
     if solid is not None:
-        solid = solid.of_asset(asset.occupied, asset.structure_latent, asset.outline)
+        solid = solid_as_it_is(change.networks, asset, solid, change.report)
     return replace(condition, structure_start=asset.structure_latent, latent_start=None, solid=solid)
 
 

@@ -93,7 +93,7 @@ def _shape_of_solid(
     change = Change(networks, asset, masks, chosen, generator, extra, report)
     yield Step("condition", 0, 1)
     yield Step("condition", 1, 1)
-    made, condition = yield from new_shape(change, shaped_as(condition, asset))
+    made, condition = yield from new_shape(change, shaped_as(change, condition))
     voxels = Voxels(made.coords, made.resolution, made.occupied, condition.solid)
     yield Output("structure_latent", made.structure_latent)
     yield Output("voxels", voxels)

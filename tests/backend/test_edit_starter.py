@@ -220,6 +220,21 @@ def test_the_same_request_gives_the_same_result(chair, edited):
     assert torch.equal(again["mesh"].vertices, edited["replace"]["mesh"].vertices)
 
 
+def test_a_variant_of_the_shape_is_as_thick_as_the_asset(chair):
+    """Also where its voxels, which are fatter, tell the shape, for something was removed."""
+    top = Region((make_box([0, 0, 0.4], [1, 1, 0.3]),))
+    bare = chair.edit(top, asset=chair.whole, mode="remove", formats=("mesh",))
+    sampling = replace(chair.sampling, formats=("mesh",))
+    varied = outputs_of(
+        vary(chair.networks, bare["asset"], chair.condition("chair.png"), sampling, 3, shape=True)
+    )
+    before, after = (
+        trimesh.Trimesh(one["mesh"].vertices, one["mesh"].faces, process=False).volume
+        for one in (bare, varied)
+    )
+    assert 0.95 < after / before < 1.05
+
+
 def test_a_variant_of_the_shape_keeps_away_what_was_removed(chair):
     top = Region((make_box([0, 0, 0.4], [1, 1, 0.3]),))
     bare = chair.edit(top, asset=chair.whole, mode="remove", formats=())["asset"]

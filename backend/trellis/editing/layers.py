@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backend.lifting.solid_cubes import enclosed_voxels
+from backend.lifting.solid import SolidGuess
+from backend.lifting.solid_cubes import enclosed_voxels, solid_distance
 from backend.representations.mesh import Mesh
 from backend.representations.mixing import layered_cubes, layered_values, values_at
 from backend.trellis.asset import AssetLatents
@@ -61,6 +62,15 @@ def mesh_as_it_is(networks: Networks, asset: AssetLatents, report: Report = sile
     mesh = finish(networks, "mesh", asset.coords, rows, report, within=asset.within)
     assert isinstance(mesh, Mesh)
     return mesh
+
+
+def solid_as_it_is(networks: Networks, asset: AssetLatents, solid: SolidGuess, report: Report) -> SolidGuess:
+    """A guide's solid with the asset's own shape instead: that of its mesh, for its voxels are fatter."""
+    rows, within = rows_as_they_were(networks, "mesh", asset, report), asset.within
+    if within is None:
+        within = enclosed_voxels(asset.coords, rows, asset.resolution)
+    distance = solid_distance(asset.coords, rows, within, asset.resolution, solid.cells)
+    return solid.of_asset(distance, asset.occupied, asset.structure_latent, asset.outline)
 
 
 def rows_as_they_were(networks: Networks, kind: Format, asset: AssetLatents, report: Report) -> Tensor:
