@@ -141,7 +141,22 @@ class Outline:
         """The same of points (N, 3) of the unit cube, in cells of the corners' grid: (N,). What the picture
         shows counts as `slimmest` cells wide to either side at least.
         """
-        return _sampled(self._from_the_object(slimmest), self.seen(self.camera.project(points)[0]))
+        return self.sampled_at(self._from_the_object(slimmest), points)
+
+    def sampled_at(self, picture: Tensor, points: Tensor) -> Tensor:
+        """Values (N,) of a picture (S, S) where points (N, 3) of the unit cube fall."""
+        return _sampled(picture, self.seen(self.camera.project(points)[0]))
+
+    def least_seen(self, points: Tensor, values: Tensor) -> Tensor:
+        """The least of the values (N,) of points (N, 3) that fall into each pixel, or into those beside it
+        where none does; -inf where there is none either: (S, S).
+        """
+        size = len(self.alpha)
+        pixel, held = _pixels(self.seen(self.camera.project(points)[0]), size)
+        seen = values.new_full((size * size,), math.inf)
+        seen = seen.scatter_reduce_(0, pixel[held], values[held], "amin").view(size, size)
+        seen = torch.where(seen.isfinite(), seen, -F.max_pool2d(-seen[None], 3, 1, 1)[0])
+        return torch.where(seen.isfinite(), seen, -math.inf)
 
     def behind(self, voxels: Tensor, resolution: int) -> Tensor:
         """How far voxels (L, 3) of a grid lie behind the first of them along the line of sight, from 0 to 1
@@ -163,11 +178,11 @@ class Outline:
         far = ndimage.distance_transform_edt(~shows) - ndimage.distance_transform_edt(shows)
         # Half a pixel between the nearest centres on either side, less where alpha says so.
         edge = np.abs(far) <= 1
-        far = np.where(edge, 0.5 - self.alpha.cpu().numpy(), far - 0.5 * np.sign(far)) * self._pixel
+        far = np.where(edge, 0.5 - self.alpha.cpu().numpy(), far - 0.5 * np.sign(far)) * self.pixel
         width = ndimage.distance_transform_edt(shows)
-        line = shows & (width == ndimage.maximum_filter(width, 3)) & (width * self._pixel < 1)
+        line = shows & (width == ndimage.maximum_filter(width, 3)) & (width * self.pixel < 1)
         if line.any():
-            far = np.minimum(far, ndimage.distance_transform_edt(~line) * self._pixel - slimmest)
+            far = np.minimum(far, ndimage.distance_transform_edt(~line) * self.pixel - slimmest)
         return torch.from_numpy(far).to(self.alpha)
 
     def _bodies(self, distance: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,7 +201,7 @@ class Outline:
             for values in (torch.ones_like(self.depths), self.depths)
         )
         depth = _handed_on(total / count.clamp(min=1), (count > 0) & shows, shows)
-        half = _half_thickness(shows) * self._pixel
+        half = _half_thickness(shows) * self.pixel
         near = F.max_pool2d(bare[None].float(), 3, 1, 1)[0] > 0
         depth = _handed_on(depth, shows, shows | near)
         # Where the depth changes fast, neighbouring pixels' bodies must still touch.
@@ -198,12 +213,12 @@ class Outline:
         """Pixels (S, S) in which some of the solid's corners (n³,) falls, or between two of them."""
         size = len(self.alpha)
         seen = _drawn(self.places[inside], self.places.new_ones(int(inside.sum())), size)
-        reach = max(1, math.ceil(1 / self._pixel)) // 2 * 2 + 1
+        reach = max(1, math.ceil(1 / self.pixel)) // 2 * 2 + 1
         closed = -F.max_pool2d(-F.max_pool2d(seen[None], reach, 1, reach // 2), reach, 1, reach // 2)[0]
         return closed > 0
 
     @property
-    def _pixel(self) -> float:
+    def pixel(self) -> float:
         """A pixel's width in cells."""
         grid = self.places.view(*(self.cells + 1,) * 3, 2)
         middle = (self.cells + 1) // 2

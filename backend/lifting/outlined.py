@@ -17,8 +17,10 @@ from backend.representations.gaussians import Gaussians, covariance
 
 _CUBES_A_VOXEL = 4  # along a side; distances at corners are in voxels
 _SLIMMEST = 0.4  # half the width that the thinnest parts have
-_FULLER = 1.0  # how much thicker a solid is made at the outline, before it is cut there
+_MOST_LACKING = 1.0  # of the outline
+_FULLER = 1.5  # times what it lacks a solid is made thicker there, for that is less where it is smoothed
 _DEEP = 2.0  # from the outline inwards to where nothing changes
+_AROUND = 5  # pixels
 _WITHIN = 1.5  # standard deviations of a Gaussian, across the outline, that it holds
 _MOVES, _FARTHEST = 2, 4.0  # how often, and how far at once, a Gaussian is moved inwards
 _STEP = 0.25  # for slopes
@@ -26,16 +28,16 @@ _FAINT = 0.02  # opacity of what still lies beside, as decoders learn it of Gaus
 
 
 def outlined_distances(distance: Tensor, outline: Outline) -> tuple[Tensor, Tensor]:
-    """Distances (n, n, n) at the corners of a grid, NaN where there are none, cut at the outline; and the
-    corners (n, n, n) bool that the picture shows.
+    """Distances (n, n, n) at the corners of a grid, NaN where there are none, made thicker where they lack
+    something of the outline, and cut at it; and the corners (n, n, n) bool that the picture shows.
     """
     side = len(distance)
     cell = _CUBES_A_VOXEL * outline.cells / (side - 1)
     used = torch.nonzero(distance.isfinite().flatten())[:, 0]
-    told = distance.flatten()[used]
-    beside = outline.beside_at(unlinear(used, side) / (side - 1) - 0.5, _SLIMMEST)
-    fuller = told * cell - fullness(beside)
-    cut = torch.where(beside > -_DEEP, torch.maximum(fuller, beside) / cell, told)
+    told, points = distance.flatten()[used] * cell, unlinear(used, side) / (side - 1) - 0.5
+    beside = outline.beside_at(points, _SLIMMEST)
+    fuller = told - _lacking(points, told, outline) * (1 + beside / _DEEP).clamp(0, 1)
+    cut = torch.where(beside > -_DEEP, torch.maximum(fuller, beside), told) / cell
     shown = F.interpolate(outline.beside()[None, None], (side,) * 3, mode="trilinear", align_corners=True) < 0
     changed, shown = (
         whole.flatten().index_put((used,), part) for whole, part in ((distance, cut), (shown, beside < 0))
@@ -43,9 +45,15 @@ def outlined_distances(distance: Tensor, outline: Outline) -> tuple[Tensor, Tens
     return changed.view_as(distance), shown.view_as(distance)
 
 
-def fullness(beside: Tensor) -> Tensor:
-    """How much thicker a solid is made at places that lie so far beside the outline, negative on it."""
-    return _FULLER * (1 + beside / _DEEP).clamp(0, 1)
+def _lacking(points: Tensor, distance: Tensor, outline: Outline) -> Tensor:
+    """How much thicker a solid must be near points (N, 3) to be seen wherever the outline shows it, smoothly:
+    distance (N,) of these points to the solid. Thicker everywhere, it would be cut flat all round.
+    """
+    # What is nearest to the solid in a pixel lies half a pixel before its middle.
+    lack = (outline.least_seen(points, distance) + outline.pixel / 2).clamp(0, _MOST_LACKING)
+    lack = F.max_pool2d(torch.where(outline.alpha > 0.5, lack, 0.0)[None], _AROUND, 1, _AROUND // 2)
+    smooth = F.avg_pool2d(lack, _AROUND, 1, _AROUND // 2, count_include_pad=False)
+    return _FULLER * outline.sampled_at(smooth[0], points)
 
 
 def outlined_gaussians(gaussians: Gaussians, outline: Outline) -> Gaussians:

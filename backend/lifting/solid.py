@@ -16,7 +16,6 @@ from scipy import ndimage
 from torch import Tensor
 
 from backend.lifting.outline import SLIMMEST, Outline
-from backend.lifting.outlined import fullness
 from backend.lifting.surface import SurfaceGuess, border_distance, borders, missing, solid_features
 from backend.representations.enclosed import made_solid
 
@@ -107,8 +106,6 @@ class SolidGuess:
         its voxels (R, R, R), structure latent and outline.
         """
         given = replace(self, start=start, outline=outline, counted=occupied)
-        if outline is not None:
-            distance = distance + fullness(outline.beside())  # decoding adds that
         away = (_middles(distance, len(occupied)) - given._inset) * len(occupied) / self.cells
         return replace(given, inside=(BORDER - _SLOPE * away).clamp(0, 1))
 

@@ -1,5 +1,6 @@
 """What is decoded keeps to its picture's outline: narrow gaps stay open, thin ends stay, the depth stays."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +78,36 @@ def test_a_mesh_has_the_gaps_that_its_picture_shows_and_its_own_depth():
     assert deep.any()
     torch.testing.assert_close(changed[:, :8][deep], features[:, :8][deep])
     assert shown.shape == distance.shape == (SIDE + 1,) * 3 and 0 < shown.float().mean() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("shown", "rim", "most"), [(0.3, 0.3, 0.303), (0.316, 0.31, 0.325), (0.29, 0.29, 0.303)]
+)
+def test_a_ball_is_made_larger_only_where_its_outline_asks_for_it(shown, rim, most):
+    """Made thicker whether or not its outline needs it, it would be cut flat all round."""
+    camera = outline_of(CONFIG, torch.zeros(SIZE, SIZE)).camera
+    half = math.asin(shown / math.sqrt(0.75) * math.sin(math.radians(camera.fov) / 2))
+    up = torch.tensor(
+        [[0.0, math.sin(math.radians(camera.elevation)), math.cos(math.radians(camera.elevation))]]
+    )
+    place, depth = camera.project(up * shown)
+    radius = float(place[0, 1].abs() * depth / shown) * math.tan(half)  # in the picture
+    pixel = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
+    outline = outline_of(CONFIG, (pixel[:, None].hypot(pixel) < radius).float())
+    axis = torch.arange(32)
+    voxels = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).view(-1, 3)
+    voxels = voxels[((voxels - 15.5).float().norm(dim=1) - 0.3 * 32).abs() < 2]
+    cubes = subdivide_coords(subdivide_coords(voxels.int()))
+    features = torch.zeros(len(cubes), 53)
+    corner = (cubes[:, None] + torch.tensor(CORNERS)).float() / SIDE - 0.5
+    features[:, :8] = (corner.norm(dim=-1) - 0.3) * 32
+    corners, distance = corner_distances(cubes, features, SIDE)
+    features[:, :8] = outlined_distances(distance, outline)[0].flatten()[corners]
+    vertices = extract_mesh(cubes, features, SIDE).vertices
+    radii = vertices.norm(dim=1)
+    across = vertices[:, 0].abs() / radii > 0.97
+    assert float(radii[across].median()) == pytest.approx(rim, abs=0.004)
+    assert float(radii.max()) < most
 
 
 def test_gaussians_reach_as_far_as_the_picture_shows_and_no_further():
