@@ -115,9 +115,9 @@ class SolidGuess:
         distance = self._distances(self.inside)[0] if self.distance is None else self.distance
         x, y, z = coords.long().unbind(1)
         features = solid_features(distance, coords, self.colors[:, x, y, z].T)
-        encoder = self.surface.encoder
-        found = encoder(features, encoder.structure(coords))[0].float()
-        return (found - self.surface.mean) / self.surface.std
+        surface = self.surface.to(features.device)  # it may have left a card with the encoder
+        found = surface.encoder(features, surface.encoder.structure(coords))[0].float()
+        return (found - surface.mean) / surface.std
 
     def shows(self, occupied: Tensor) -> float:
         """Share of voxels (R, R, R) bool that fall on what the picture shows; 0 where there is no picture."""

@@ -12,6 +12,7 @@ from tiny_model import write_tiny_model
 from backend.geometry.portrait import portrait
 from backend.geometry.region import Region, make_box
 from backend.image import open_picture, preprocess
+from backend.trellis import residency
 from backend.trellis.asset import latents_of
 from backend.trellis.edit import EditSettings, edit
 from backend.trellis.encode import decode_asset
@@ -78,3 +79,22 @@ def test_objects_are_made_edited_and_varied_on_a_card(model, picture, tmp_path, 
         assert len(portrait(made["mesh"], azimuth=math.pi / 4).getcolors(1 << 20)) > 1
         with torch.inference_mode():
             assert kinds <= {*outputs_of(decode_asset(networks, asset.to(CARD), settings.formats))}
+
+
+@pytest.mark.parametrize("memory", ["release", "auto"])
+@pytest.mark.parametrize("model", ["starter", "starter-text"])
+def test_objects_are_made_where_the_encoder_leaves_the_card(model, memory, picture, monkeypatch):
+    monkeypatch.setattr(check, "free_bytes", lambda device: 16 << 30)
+    monkeypatch.setattr(residency, "free_bytes", lambda device: 0)
+    guide = "a red car"
+    if model == "starter":
+        guide = [preprocess(open_picture(picture), lambda image: image)]
+    with Card():
+        networks = Networks.open(model, CARD, torch.float32)
+        networks.residency = Residency(CARD, memory)
+        own = networks.folder
+        samplers = (replace(one, steps=1) for one in (own.structure_sampler, own.slat_sampler))
+        events = generate(
+            networks, guide, Settings(*samplers, ("gaussian",)), torch.Generator().manual_seed(1)
+        )
+        assert "gaussian" in outputs_of(events)
