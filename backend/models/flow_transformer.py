@@ -137,8 +137,17 @@ class FlowTransformer(Network[F]):
         return h
 
     def use_engine(self, engine: Engine) -> Self:
-        """Blocks are compiled where the engine asks for it; it happens at their first call."""
+        """Blocks are compiled where the engine asks for it; it happens at their first call.
+
+        Their forward alone: hooks on a block itself, such as progress has, then run beside what is compiled.
+        """
         if engine.compiles:
             for block in self.blocks:
-                block.compile()
+                block.forward = torch.compile(block.forward)  # type: ignore[method-assign]
         return super().use_engine(engine)
+
+    def layers(self) -> list[nn.Module]:
+        """A compiled block is one layer."""
+        blocks = list(self.blocks) if self.engine.compiles else []
+        within = {part for block in blocks for part in block.modules()}
+        return [*blocks, *(layer for layer in super().layers() if layer not in within)]

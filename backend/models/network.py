@@ -47,6 +47,10 @@ class Network(nn.Module, Generic[C]):
         self.engine = engine
         return self
 
+    def layers(self) -> list[nn.Module]:
+        """The modules between which it can be asked how far it is, or stopped."""
+        return [layer for layer in self.modules() if not any(True for _ in layer.children())]
+
 
 def zero_(layer: nn.Module) -> None:
     """Start a layer at zero, so that its branch begins as nothing; `zero_starts` finds it again."""

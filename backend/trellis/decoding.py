@@ -226,7 +226,7 @@ def radiance_field_config(decoder: nn.Module) -> RadianceFieldConfig:
 @contextlib.contextmanager
 def before_each_layer(network: nn.Module, call: Callable[[], None]) -> Iterator[None]:
     """While it lasts, `call` is made before each layer of the network; what it raises stops the network."""
-    hooks = [layer.register_forward_pre_hook(lambda layer, inputs: call()) for layer in _layers(network)]
+    hooks = [layer.register_forward_pre_hook(lambda layer, inputs: call()) for layer in network.layers()]
     try:
         yield
     finally:
@@ -244,11 +244,7 @@ def _working_bytes(networks: Networks, kind: Format, voxels: int) -> int:
 
 def _reporting(network: nn.Module, stage: Stage, report: Report) -> contextlib.AbstractContextManager[None]:
     """Reports before each layer of the coming pass what share of the layers is done."""
-    count, done = len(_layers(network)), itertools.count()
+    count, done = len(network.layers()), itertools.count()
     return before_each_layer(
         network, lambda: report(stage, min(_REPORTS - 1, _REPORTS * next(done) // count), _REPORTS)
     )
-
-
-def _layers(network: nn.Module) -> list[nn.Module]:
-    return [layer for layer in network.modules() if not any(True for _ in layer.children())]

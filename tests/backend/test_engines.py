@@ -1,9 +1,11 @@
 """The optional engines compute what torch's own does, and are never taken where they cannot run."""
 
 import importlib
+import io
 import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +21,7 @@ from backend.models.structured_latent_flow import SLatFlowModel
 from backend.models.structured_latent_mesh_decoder import SLatMeshDecoder
 from backend.selftest import main as selftest
 from backend.trellis.engine import TrellisEngine
+from blender_trellis.batch.progress_bar import ProgressBar
 from blender_trellis.protocol import Array, Generate, SamplingParams
 
 SPCONV, XFORMERS = "backend.layers.spconv_engine", "backend.layers.xformers_engine"
@@ -84,7 +87,7 @@ def test_compiled_blocks_give_the_same_numbers(monkeypatch, tmp_path):
     with torch.inference_mode():
         (plain,) = outputs(network, coords, TORCH)
         (compiled,) = outputs(network, coords, choose_engine("compile", torch.device("cpu")))
-    assert network.blocks[0]._compiled_call_impl is not None
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
     assert (compiled - plain).abs().max() <= 2e-6 * plain.abs().max()
     assert list(network.state_dict()) == names
 
@@ -223,17 +226,27 @@ def test_the_cuda_engine_passes_the_self_test(capsys):
     assert selftest(["--engine", "cuda", "--device", "cuda"]) == 0, capsys.readouterr().out
 
 
-def test_a_generation_with_both_passes_in_one_is_the_plain_one_and_reports(tiny_model, picture, monkeypatch):
-    """Traced blocks and guidance as a batch of two; what the compiler makes of a block is tested above."""
-    compiled = torch.nn.Module.compile
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled(self, backend="eager"))
+@pytest.fixture
+def traced(monkeypatch):
+    """Blocks are traced; what the compiler makes of one is tested above."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    torch._dynamo.reset()
+
+
+def request_for(tiny_model, picture, **others) -> Generate:
     data = picture.read_bytes()
-    request = Generate(
+    return Generate(
         *("job", str(tiny_model), "cpu", "fp32"),
         pictures=(Array("u1", (len(data),), data),),
         sparse_structure=SamplingParams(steps=2, cfg_strength=3.0, cfg_interval=(0.0, 1.0)),
         formats=("gaussian",),
+        **others,
     )
+
+
+def test_a_generation_with_both_passes_in_one_is_the_plain_one_and_reports(tiny_model, picture, traced):
+    """Guidance is a batch of two."""
+    request = request_for(tiny_model, picture)
 
     def made(engine: str) -> tuple[torch.Tensor, set[str]]:
         parts, stages = {}, set()
@@ -247,3 +260,23 @@ def test_a_generation_with_both_passes_in_one_is_the_plain_one_and_reports(tiny_
     (latent, stages), (plain, plain_stages) = made("compile"), made("torch")
     torch.testing.assert_close(latent, plain, atol=2e-5, rtol=1e-5)
     assert stages == plain_stages
+
+
+def test_what_is_compiled_stays_whole_and_serves_the_next_job(tiny_model, picture, traced):
+    """Progress that changes with every step and job neither cuts graphs nor makes new ones."""
+    counters, engine, graphs = torch._dynamo.utils.counters, TrellisEngine(), []
+    counters.clear()
+    for seed in (1, 2, 3):
+        bar, told = ProgressBar(io.StringIO(), "job"), []
+
+        def report(stage, step, steps, bar=bar, told=told):
+            bar.update(step / steps, stage, "")
+            told.append(stage)
+
+        request = request_for(tiny_model, picture, engine="compile", seed=seed)
+        engine.make(request, report, lambda one: None)
+        graphs.append(counters["stats"]["unique_graphs"])
+        assert told.count("sparse_structure") > 2 and told.count("structured_latent") > 2
+    assert not counters["graph_break"]
+    # One block serves all: with both batch sizes and dense tokens, and voxels of any number.
+    assert 0 < graphs[0] <= 6 and graphs[1] - graphs[0] <= 1 and graphs[2] == graphs[1], graphs
