@@ -206,7 +206,8 @@ def further(call: Call) -> str:
         pictures=options.pictures,
         seed=options.seed,
     )
-    entries, captions = read_catalogue(options.data), read_captions(options.data)
+    entries = read_catalogue(options.data)
+    captions = read_captions(options.data, entries)
     model = fine_tune(
         options.start,
         entries,

@@ -173,8 +173,8 @@ def test_the_starter_learns_with_the_encoder_that_guesses(entries, tmp_path):
 def test_a_text_model_learns_from_captions(text_model, entries, tmp_path):
     write_tiny_encoders(text_model)
     (tmp_path / "data" / "captions.csv").write_text("file,caption\nred_cube.npz,a cat\nred_cube.npz,cat\n")
-    captions = read_captions(tmp_path / "data")
-    assert captions == {"red_cube": ("a cat", "cat")}
+    captions = read_captions(tmp_path / "data", entries)
+    assert captions == {"red_cube.npz": ("a cat", "cat")}
     config = replace(CONFIG, parts=("structure_flow",), steps=2)
     taught = fine_tune(text_model, entries, tmp_path / "run", CPU, config, captions)
     (record,) = (tmp_path / "run" / "prepared").glob("*.tokens.safetensors")
@@ -182,6 +182,41 @@ def test_a_text_model_learns_from_captions(text_model, entries, tmp_path):
     tokens = load_file(record)
     assert torch.allclose(tokens["tokens"][1].float(), condition.tokens[0][0], atol=2e-3)
     assert torch.allclose(tokens["null"].float(), condition.null, atol=2e-3)
+
+
+@pytest.fixture
+def namesakes(tmp_path) -> tuple[Path, tuple[Entry, ...]]:
+    """A folder, and what is in it: chair/model.npz, car/model.npz, lamp.npz."""
+    paths = [tmp_path / name for name in ("chair/model.npz", "car/model.npz", "lamp.npz")]
+    return tmp_path, tuple(Entry(one, one.relative_to(tmp_path).as_posix(), "") for one in paths)
+
+
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_captions_are_of_the_file_that_lies_there(namesakes, separator):
+    folder, entries = namesakes
+    rows = f"car{separator}model.npz,a car\nchair{separator}model.npz,a chair\nold/lamp.obj,a lamp\n"
+    (folder / "captions.csv").write_text("file,caption\n" + rows)
+    expected = {"car/model.npz": ("a car",), "chair/model.npz": ("a chair",), "lamp.npz": ("a lamp",)}
+    assert read_captions(folder, entries) == expected
+    named = tuple(replace(one, name=str(n)) for n, one in enumerate(entries))  # as a manifest names them
+    (folder / "captions.csv").write_text("file,caption\n1,a car\nchair/model.npz,a chair\n")
+    assert read_captions(folder, named) == {"1": ("a car",), "0": ("a chair",)}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"file,caption\nmodel.npz,a chair\n", r"which object model.npz is \(chair/model.npz, car/model.npz"),
+        (b"file,caption\na/lamp.npz,a\nb/lamp.npz,b\n", "a/lamp.npz and b/lamp.npz"),
+        (b"file,caption\nlamp.npz,caf\xe9\n", "no table in UTF-8"),
+        (b"file,text\n", "lacks the column caption"),
+    ],
+)
+def test_captions_that_do_not_tell_are_refused(namesakes, content, words):
+    folder, entries = namesakes
+    (folder / "captions.csv").write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        read_captions(folder, entries)
 
 
 def test_names_become_words():

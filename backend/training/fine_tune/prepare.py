@@ -31,8 +31,8 @@ from backend.trellis.conditioning import Conditioner, LiftingConditioner, cutout
 class Preparation:
     """Makes the records of `entries` below `place`; objects that cannot be used leave `entries`.
 
-    `captions` are sentences by file stem, for models of text. OutOfTime at `until`; UserError when no object
-    is left. Several processes share the work.
+    `captions` are sentences by the entries' names, for models of text. OutOfTime at `until`; UserError when
+    no object is left. Several processes share the work.
     """
 
     folder: ModelFolder

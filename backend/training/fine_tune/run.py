@@ -56,9 +56,9 @@ def fine_tune(
 ) -> Path | None:
     """Trains `model` on the objects of `entries`; returns the new model's folder: `export` or `<out>/model`.
 
-    `captions` are sentences by file stem, for models of text. Work stops when time.monotonic() says `until`;
-    then None is returned, and the same call goes on. UserError where the folder lacks an encoder, or where
-    `out` holds the training of another model.
+    `captions` are sentences by the entries' names, for models of text. Work stops when time.monotonic() says
+    `until`; then None is returned, and the same call goes on. UserError where the folder lacks an encoder, or
+    where `out` holds the training of another model.
     """
     place = out / "prepared"
     sentences = captions or {}
