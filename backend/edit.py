@@ -132,7 +132,7 @@ def open_asset(options: argparse.Namespace) -> tuple[Networks, AssetLatents]:
         return networks, asset
     asset = read_latents(options.asset)
     networks = _networks(options, asset.model)
-    if networks.folder.hash != asset.model_hash:
+    if not networks.folder.made(asset.model_hash):
         raise UserError(
             f"The asset was made by another model or version ({asset.model}); name that one with --model, or"
             " generate the asset again."

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from backend.errors import MissingModel, UserError
@@ -11,9 +12,29 @@ from backend.tensor_files import MAX_BYTES
 SUMS = "SHA256SUMS"
 
 
-def folder_hash(folder: Path) -> str:
-    """sha256 over the sorted paths and sha256 sums of the folder's files: names exactly these weights."""
-    sums = _read_sums(folder) if (folder / SUMS).is_file() else _make_sums(folder)
+def model_hash(folder: Path, checkpoints: Mapping[str, Path]) -> str:
+    """sha256 over the sorted paths and sha256 sums of a model's files: names exactly these weights.
+
+    checkpoints: all that pipeline.json names, by role, without suffix. Those that another folder lends stand
+    there by their role, for it may lie anywhere. SHA256SUMS tells the folder's own where there is one.
+    """
+    files = {"pipeline.json": folder / "pipeline.json"}
+    for role, path in checkpoints.items():
+        name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else role
+        files |= {name + suffix: path.with_name(path.name + suffix) for suffix in (".json", ".safetensors")}
+    sums = _read_sums(folder) if (folder / SUMS).is_file() else {}
+    made = {
+        name for name, path in files.items() if path.is_file() and not (sums and path.is_relative_to(folder))
+    }
+    return _digest(sums | {name: _sha256(files[name]) for name in made})
+
+
+def former_hash(folder: Path) -> str:
+    """As it was counted before: of all that SHA256SUMS names, or else of all JSON files and weights."""
+    return _digest(_read_sums(folder) if (folder / SUMS).is_file() else _make_sums(folder))
+
+
+def _digest(sums: Mapping[str, str]) -> str:
     text = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
     return hashlib.sha256(text.encode()).hexdigest()
 

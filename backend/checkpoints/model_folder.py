@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from backend.checkpoints.checksums import folder_hash, verify
+from backend.checkpoints.checksums import former_hash, model_hash, verify
 from backend.checkpoints.find_model import find_checkpoint, find_model
 from backend.config import parse_config, read_json
 from backend.errors import UserError
@@ -99,8 +99,18 @@ class ModelFolder:
 
     @cached_property
     def hash(self) -> str:
-        """sha256 over the sorted paths and sha256 sums of the folder's files: names exactly these weights."""
-        return folder_hash(self.path)
+        """Names exactly these weights, with those that another folder lends."""
+        encoder = self.text_cond_model or self.image_cond_model or ""
+        own = {"conditioner": self.path / encoder} if "/" in encoder else {}  # others are published ones
+        return model_hash(self.path, self.models | own)
+
+    @cached_property
+    def _former_hash(self) -> str:
+        return former_hash(self.path)
+
+    def made(self, known: str) -> bool:
+        """Whether the hash that an asset was stored with is this model's, also as it was counted before."""
+        return known == self.hash or known == self._former_hash
 
 
 def open_folder(model: str | Path) -> ModelFolder:

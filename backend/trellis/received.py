@@ -33,7 +33,7 @@ def asset_of(request: OfAsset, networks: Networks, report: Report) -> tuple[Asse
     missing = [name for name in LATENTS if name not in request.arrays]
     if missing:
         raise UserError(f"The request lacks the asset's {missing[0]}; generate the asset again.")
-    if request.model_hash != networks.folder.hash:
+    if not networks.folder.made(request.model_hash):
         raise UserError(
             f"The asset was made by another model or version than {request.model}; choose the one that made"
             " it, or make the asset editable again from its mesh."
@@ -61,7 +61,7 @@ def structure_of(request: Complete, networks: Networks) -> Tensor:
     """The structure latent (1, C, r, r, r) to go on from; UserError where it is another model's."""
     array = request.arrays.get("structure_latent")
     config = networks.config("sparse_structure_flow_model")
-    if request.model_hash != networks.folder.hash:
+    if not networks.folder.made(request.model_hash):
         raise UserError(
             f"The candidate was made by another model or version than {request.model}; make candidates again."
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_model import write_tiny_model
+from tiny_model import write_tiny_encoders, write_tiny_model
 from torch import nn
 
 from backend.checkpoints.weights import (
@@ -23,6 +23,7 @@ from backend.checkpoints.weights import (
     read_model,
     write_model,
 )
+from backend.config import read_json
 from backend.errors import MissingModel, UserError
 from backend.tensor_files import read_tensors
 
@@ -465,6 +466,41 @@ def test_hash_with_checksums_changes_with_them(folder: Path) -> None:
     assert open_folder(folder).hash == before  # a file that SHA256SUMS does not list is none of the model's
     write_sums(folder)
     assert open_folder(folder).hash != before
+
+
+def test_hash_names_what_another_folder_lends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TRELLIS_MODELS", str(tmp_path / "models"))
+    text, lender = write_tiny_model(tmp_path / "text"), write_tiny_model(tmp_path / "lender")
+    edit_pipeline(text, models={"slat_decoder_gs": "owner/lender/ckpts/slat_decoder_gs"})
+    for _ in range(2):  # without sums of its own, and with them
+        before = open_folder(text)
+        (lender / "README.json").write_text("{}")
+        assert open_folder(text).hash == before.hash
+        write_model(
+            build_model("SLatGaussianDecoder", read_json(lender / "ckpts/slat_decoder_gs.json")["args"]),
+            *(lender / "ckpts/slat_decoder_gs", False),
+        )
+        after = open_folder(text)
+        assert after.hash != before.hash and not after.made(before.hash)
+        write_sums(text)
+
+
+def test_hash_stays_where_encoders_come_into_the_folder(folder: Path) -> None:
+    before = open_folder(folder).hash
+    write_tiny_encoders(folder)
+    (folder / "image_cond_model.json").write_text("{}")
+    assert open_folder(folder).hash == before
+    edit_pipeline(folder, image_cond_model="ckpts/ss_enc")
+    assert open_folder(folder).hash != before
+
+
+def test_assets_of_hashes_as_they_were_counted_before_are_taken() -> None:
+    """Of every line of SHA256SUMS and no borrowed file."""
+    model = open_folder("starter-text")
+    lines = sorted((model.path / "SHA256SUMS").read_text().splitlines(), key=lambda line: line[66:])
+    former = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    assert former != model.hash and model.made(former) and model.made(model.hash)
+    assert not model.made(open_folder("starter").hash)
 
 
 @pytest.mark.parametrize("model", ["starter", "starter-text"])
