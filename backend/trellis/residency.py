@@ -90,7 +90,9 @@ def parameter_bytes(model: nn.Module) -> int:
 
 def is_on(model: nn.Module, device: torch.device) -> bool:
     """Whether all of a model's parameters lie there."""
-    return all(one.device == device for one in model.parameters())
+    places = {one.device for one in model.parameters()}
+    # A device may be named without its number: tensors on "mps" say that they are on "mps:0".
+    return all(one.type == device.type and device.index in (None, one.index) for one in places)
 
 
 def flow_working_bytes(tokens: int, channels: int, item_bytes: int) -> int:

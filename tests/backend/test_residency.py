@@ -1,7 +1,10 @@
 """What lies on the device while a stage runs; published sizes are those of the checkpoints' manifests."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from backend.trellis.residency import (
     STAGES,
     Residency,
     flow_working_bytes,
+    is_on,
     mesh_working_bytes,
     parameter_bytes,
     peak_bytes,
@@ -133,6 +137,15 @@ def test_a_processor_moves_nothing(loaded: dict[str, nn.Module]) -> None:
 def test_an_unknown_setting_is_named() -> None:
     with pytest.raises(UserError, match="no memory setting often: choose auto, keep or release"):
         Residency(torch.device("cpu"), "often")
+
+
+def test_a_device_without_its_number_is_the_one_where_models_lie() -> None:
+    class Placed(nn.Module):
+        def parameters(self, recurse: bool = True) -> Iterator[Any]:
+            yield SimpleNamespace(device=torch.device("mps:0"))
+
+    assert is_on(Placed(), torch.device("mps")) and is_on(Placed(), torch.device("mps:0"))
+    assert not is_on(Placed(), torch.device("mps:1")) and not is_on(Placed(), torch.device("cpu"))
 
 
 def test_bytes_are_those_of_the_stored_precision() -> None:
