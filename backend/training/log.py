@@ -28,11 +28,20 @@ class TrainingLog:
         self._events = _event_writer(folder / "tensorboard" / part)
 
     def drop_after(self, step: int) -> None:
-        """Takes out rows that a killed run wrote after its last saved step."""
+        """Takes out rows that a killed run wrote after its last saved step, and a file that it only began."""
         if not self.path.is_file():
             return
-        head, *rows = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [row for row in rows if row.endswith("\n") and int(row.split(",", 1)[0]) <= step]
+        text = self.path.read_text(encoding="utf-8", errors="replace")
+        head, *rows = text.splitlines(keepends=True) or [""]
+        if not head.endswith("\n"):
+            self.path.unlink()
+            return
+        numbers = [row.split(",", 1)[0] if row.endswith("\n") else "" for row in rows]
+        kept = [
+            row
+            for row, number in zip(rows, numbers, strict=True)
+            if number.isdecimal() and int(number) <= step
+        ]
         if len(kept) < len(rows):
             self.path.write_text("".join([head, *kept]), encoding="utf-8")
 

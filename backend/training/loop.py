@@ -28,6 +28,7 @@ from backend.training.state import State, read_state, write_state
 
 log = logging.getLogger(__name__)
 CPU = torch.device("cpu")
+_PATIENCE = 48  # steps in a row without a gradient that can be used
 Batch = TypeVar("Batch")
 
 
@@ -131,6 +132,8 @@ class Trainer:
         with fast_arithmetic(self.device), self._training_log() as written:
             with contextlib.closing(self._batches()) as batches:
                 self._train(batches, written, until)
+        if self.finished:
+            self._require_gradients(min(_PATIENCE, self.step))
         self.save()
         if self.finished:
             self.average.copy_to(self.part.module)
@@ -153,8 +156,18 @@ class Trainer:
                     draw_curves(self.folder)
                 saved = time.monotonic()
             numbers = self.train_step(*itertools.islice(batches, self.config.accumulate))
+            if self.step % self.config.log_every == 0:
+                self._require_gradients(_PATIENCE)
             if written is not None and (self.step == 1 or self.step % self.config.log_every == 0):
                 written.write(self.step, self.seconds, {k: float(v) for k, v in numbers.items()})
+
+    def _require_gradients(self, patience: int) -> None:
+        """UserError where so many steps in a row have changed nothing."""
+        if self.clip.skipped >= patience:
+            raise UserError(
+                f"{self.part.name} learns nothing: the last {int(self.clip.skipped)} steps had gradients that"
+                " are not finite. Begin with a smaller learning rate, or without objects that are broken."
+            )
 
     def train_step(self, *batches: Any) -> dict[str, Any]:
         """One optimiser step on one batch or, accumulating, several; returns the numbers to log."""

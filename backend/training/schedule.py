@@ -48,7 +48,7 @@ class MovingAverage:
 
 class AdaptiveClip:
     """Clips the gradient norm to min(max_norm, 95th percentile of the last thousand norms) once those are
-    known. Gradients that are not finite become zeros.
+    known. Gradients that are not finite become zeros; `skipped` () counts such steps in a row.
     """
 
     def __init__(self, max_norm: float, window: int = 1000, percentile: float = 0.95):
@@ -56,6 +56,7 @@ class AdaptiveClip:
         self.percentile = percentile
         self._window = window
         self._norms = torch.zeros(0)
+        self.skipped = torch.zeros((), dtype=torch.int32)
 
     @property
     def norms(self) -> list[float]:
@@ -80,6 +81,7 @@ class AdaptiveClip:
         norm = nn.utils.get_total_norm(gradients)
         self._norms = self._norms.to(norm.device)
         finite = norm.isfinite()
+        self.skipped = (self.skipped.to(norm.device) + 1) * ~finite
         for gradient in gradients:
             gradient.nan_to_num_(0.0, 0.0, 0.0)
         factor = torch.where(finite, (self.threshold() / (norm + 1e-6)).clamp(max=1.0), 0.0)

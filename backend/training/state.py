@@ -4,7 +4,9 @@ Keys are `model.`, `ema.` and `optimizer.<index>.` followed by the tensor's name
 file's metadata.
 """
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -39,14 +41,9 @@ def write_state(path: Path, state: State) -> None:
 
 def read_state(path: Path) -> State:
     """Reads the file, to processor memory; UserError when it is damaged."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            counters = json.loads((file.metadata() or {})["counters"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise UserError(
-            f"The training state {path} is damaged ({error}); remove it to begin again."
-        ) from error
+    with _opened(path) as file:
+        counters = json.loads((file.metadata() or {})["counters"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}
     optimizer: OptimizerState = {}
     for key, value in _below(tensors, "optimizer.").items():
         index, name = key.split(".", 1)
@@ -55,11 +52,22 @@ def read_state(path: Path) -> State:
 
 
 def read_counters(path: Path) -> dict[str, Any]:
-    """The counters alone; none where there is no such file."""
+    """The counters alone; none where there is no such file. UserError when it is damaged."""
     if not path.is_file():
         return {}
-    with safe_open(path, framework="pt") as file:
+    with _opened(path) as file:
         return json.loads((file.metadata() or {}).get("counters", "{}"))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise UserError(
+            f"The training state {path} is damaged ({error}); remove it to begin again."
+        ) from error
 
 
 def load_averaged(module: nn.Module, path: Path) -> nn.Module:

@@ -1,9 +1,11 @@
 """The loop in several processes and pieces, and what hands it batches."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from backend.training.data.feeding import Workers, feed
 from backend.training.log import TrainingLog
 from backend.training.loop import Trainer
 from backend.training.schedule import AdaptiveClip
-from backend.training.state import read_state
+from backend.training.state import read_counters, read_state
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,7 +110,20 @@ def test_gradients_that_are_not_finite_are_left_out():
     parameter.grad = torch.tensor([1.0, float("nan")])
     clip([parameter])
     assert parameter.grad.tolist() == [0.0, 0.0]
-    assert clip.norms == [1.0]
+    assert clip.norms == [1.0] and clip.skipped == 1
+    parameter.grad = torch.ones(2)
+    clip([parameter])
+    assert clip.skipped == 0
+
+
+@pytest.mark.parametrize("steps", [3, 500])
+def test_a_training_that_changes_nothing_ends_as_a_fault(tmp_path, steps):
+    part = layer_part()
+    broken = replace(part, loss=lambda *given: (part.loss(*given)[0] * float("nan"), {}))
+    trainer = Trainer(broken, replace(config(), steps=steps), tmp_path)
+    with pytest.raises(UserError, match="layer learns nothing: .* not finite"):
+        trainer.run()
+    assert trainer.step == min(steps, 48)
 
 
 def test_the_norms_are_kept_oldest_first():
@@ -130,3 +145,20 @@ def test_the_log_forgets_what_was_not_saved(tmp_path):
         file.write("4,0.")  # cut off by a kill
     log.drop_after(2)
     assert [line.split(",")[0] for line in log.path.read_text().splitlines()] == ["step", "1", "2"]
+
+
+@pytest.mark.parametrize("begun", ["", "st", "step,seconds,lo"])
+def test_a_log_that_was_only_begun_is_begun_again(tmp_path, begun):
+    log = TrainingLog(tmp_path, "part")
+    log.path.write_text(begun)
+    log.drop_after(2)
+    log.write(3, 0.5, {"loss": 1.0})
+    assert log.path.read_text() == "step,seconds,loss\n3,0.5,1.0\n"
+
+
+@pytest.mark.parametrize("read", [read_state, read_counters])
+def test_a_damaged_state_is_one_sentence(tmp_path, read):
+    path = tmp_path / "part.safetensors"
+    path.write_bytes(b"\xff" * 64)
+    with pytest.raises(UserError, match=f"{re.escape(str(path))} is damaged .*remove it to begin again"):
+        read(path)
