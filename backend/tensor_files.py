@@ -34,14 +34,15 @@ _NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+_EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz)
 
 
 def read_tensors(path: Path, may_be_zero: Collection[str] | None = None) -> dict[str, Tensor]:
-    """All tensors of one safetensors file as they are stored.
+    """All tensors of one safetensors file as they are stored, of float8 as float32.
 
-    Raises MissingModel where there is no file, and UserError where it is damaged: foreign or cut off, values
-    that are not finite, runs of zeros. Vectors and small tensors may be zero, and the tensors of
-    `may_be_zero`, which training may never have moved; None: any may.
+    Raises MissingModel where there is no file, and UserError where it holds numbers of another kind or is
+    damaged: foreign or cut off, values that are not finite, runs of zeros. Vectors and small tensors may be
+    zero, and the tensors of `may_be_zero`, which training may never have moved; None: any may.
     """
     check_ordinary(path, MAX_BYTES)
     if not path.is_file():
@@ -55,6 +56,13 @@ def read_tensors(path: Path, may_be_zero: Collection[str] | None = None) -> dict
             f"The weights {path} are damaged ({error}): remove the file and download it again."
         ) from error
     for key, tensor in tensors.items():
+        if tensor.dtype in _EIGHT_BITS:
+            tensors[key] = tensor = tensor.float()  # torch compares no others
+        if tensor.dtype not in _NAMES:
+            raise UserError(
+                f"The weights {path} hold {key} as {tensor.dtype}, which is not read: take them in float16 or"
+                " float32."
+            )
         _check_finite_and_filled(tensor, key, path, may_be_zero is not None and key not in may_be_zero)
     _check_tail(tensors, order, path)
     return tensors

@@ -274,6 +274,19 @@ def test_values_that_are_not_finite_are_named(tmp_path: Path, value: float, dtyp
         read_tensors(tmp_path / "x.safetensors", ())
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_weights_of_eight_bits_are_read(tmp_path: Path, dtype: torch.dtype) -> None:
+    stored = torch.tensor([[0.5, -2.0], [1.0, 4.0]])
+    save_file({"weight": stored.to(dtype)}, tmp_path / "x.safetensors")
+    assert torch.equal(read_tensors(tmp_path / "x.safetensors", ())["weight"], stored)
+
+
+def test_numbers_of_another_kind_are_named(tmp_path: Path) -> None:
+    save_file({"weight": torch.ones(2, dtype=torch.complex64)}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match=r"weight as torch\.complex64, which is not read"):
+        read_tensors(tmp_path / "x.safetensors", ())
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 @pytest.mark.parametrize("suffix", ["json", "safetensors"])
 def test_a_named_pipe_is_refused_at_once(checkpoint: Path, suffix: str) -> None:
