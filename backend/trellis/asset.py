@@ -23,6 +23,20 @@ from backend.trellis.decoding import Layer, StructuredLatent
 SUFFIX = ".latents.safetensors"
 _FORMAT = "1"
 _LARGEST_OUTLINE = 1024
+_KINDS = {
+    "structure_latent": (torch.float32, 5),
+    "occupied": (torch.uint8, 1),
+    "coords": (torch.int32, 2),
+    "feats": (torch.float32, 2),
+    "source": (torch.uint8, 2),
+    "layer_sizes": (torch.int32, 1),
+    "layer_coords": (torch.int32, 2),
+    "layer_feats": (torch.float32, 2),
+    "outline_alpha": (torch.uint8, 3),
+    "outline_view": (torch.float32, 2),
+    "within": (torch.uint8, 1),
+}
+"""What numbers each tensor of an asset holds, and along how many axes."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +122,7 @@ def optional_tensors(latent: StructuredLatent) -> dict[str, Tensor]:
 
 def with_optional(asset: AssetLatents, tensors: Mapping[str, Tensor]) -> AssetLatents:
     """The asset with what `optional_tensors` made. ValueError that says what does not fit."""
+    _require_kinds(tensors)
     return _with_within(_with_outlines(_with_layers(asset, tensors), tensors), tensors)
 
 
@@ -147,7 +162,11 @@ def _with_outlines(asset: AssetLatents, tensors: Mapping[str, Tensor]) -> AssetL
     count, shows = len(asset.layers) + 1, (alphas < 255).flatten(1).any(1)
     faults = {
         "outlines and layers are not equally many": len(alphas) != count or views.shape != (count, 5),
-        "an outline is not square": alphas.shape[1] != alphas.shape[2] or alphas.shape[1] > _LARGEST_OUTLINE,
+        "an outline is not square": alphas.shape[1] != alphas.shape[2]
+        or not 0 < alphas.shape[1] <= _LARGEST_OUTLINE,
+    }
+    _raise_first(faults)
+    faults = {
         "an outline's view is none": not views.isfinite().all() or bool((views[shows, 1:3] <= 0).any()),
     }
     _raise_first(faults)
@@ -270,10 +289,11 @@ def checked_latents(
 
     Raises ValueError that says what does not fit.
     """
+    _require_kinds({"structure_latent": structure_latent, "occupied": bits, "coords": coords, "feats": feats})
     faults = {
         "their resolutions do not fit": not 0 < resolution <= finer <= 1024 or finer % resolution != 0,
-        "the structure latent has other axes": structure_latent.ndim != 5,
-        "voxels and latents are not equally many": feats.ndim != 2 or coords.shape != (len(feats), 3),
+        "the structure latent has other axes": len(structure_latent) != 1,
+        "voxels and latents are not equally many": coords.shape != (len(feats), 3),
         "there is no voxel": len(coords) == 0,
         "values are not finite": not (feats.isfinite().all() and structure_latent.isfinite().all()),
     }
@@ -285,6 +305,16 @@ def checked_latents(
     )
     occupied = _mask(bits, finer)
     return AssetLatents(structure_latent, occupied, coords.int(), feats, resolution, model, model_hash)
+
+
+def _require_kinds(tensors: Mapping[str, Tensor]) -> None:
+    _raise_first(
+        {
+            f"{name} holds other numbers or axes": (one.dtype, one.ndim) != _KINDS[name]
+            for name, one in tensors.items()
+            if name in _KINDS
+        }
+    )
 
 
 def _raise_first(faults: Mapping[str, Any]) -> None:

@@ -10,6 +10,8 @@ import torch
 import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
 from tiny_model import write_tiny_encoders, write_tiny_model
 from unchanged import check_outside, kept_faces, open_edges, outside
 
@@ -20,11 +22,12 @@ from backend.errors import UserError
 from backend.generate import main as generate_main
 from backend.geometry.region import Region, make_box, make_closed_mesh
 from backend.image import open_picture, preprocess
+from backend.lifting.outline import NominalCamera, Outline
 from backend.representations.flexicubes import cubes_of
 from backend.representations.mesh import Mesh
 from backend.representations.mixing import mixed_mesh
 from backend.trellis.asset import AssetLatents, hash_of_guide, latents_of, read_latents, write_latents
-from backend.trellis.decoding import StructuredLatent, decode
+from backend.trellis.decoding import Layer, StructuredLatent, decode
 from backend.trellis.edit import EditSettings, edit
 from backend.trellis.editing.region import check_edit, masks_of
 from backend.trellis.generate import generate
@@ -341,6 +344,39 @@ def test_what_are_no_latents_is_one_sentence(tiny, tmp_path):
         read_latents(path)
     write_latents(path, replace(tiny.asset, coords=tiny.asset.coords.flip(0)))
     with pytest.raises(UserError, match="damaged"):
+        read_latents(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("coords", torch.zeros(3)),
+        ("coords", torch.zeros((), dtype=torch.int32)),
+        ("feats", torch.zeros(5, 4, dtype=torch.complex64)),
+        ("structure_latent", torch.zeros(4)),
+        ("occupied", torch.zeros(4, 4, 4, dtype=torch.bool)),
+        ("source", torch.zeros(())),
+        ("layer_sizes", torch.zeros((), dtype=torch.int32)),
+        ("outline_alpha", torch.zeros(2, dtype=torch.uint8)),
+        ("outline_view", torch.zeros(9, 5)),
+        ("within", torch.zeros(1)),
+    ],
+    ids=str,
+)
+def test_latents_of_other_kinds_are_one_sentence(tiny, tmp_path, name, value):
+    path = tmp_path / "asset.latents.safetensors"
+    layered = replace(
+        tiny.asset,
+        layers=(Layer(tiny.asset.coords, tiny.asset.feats),),
+        source=torch.ones(len(tiny.asset.coords), 2, dtype=torch.uint8),
+        outline=Outline(torch.zeros(8, 8), NominalCamera(0.3, 0.7), 32, 1.0, (0.0, 0.0)),
+    )
+    write_latents(path, layered)
+    with safe_open(path, "pt") as file:
+        about, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}
+    assert read_latents(path).outline is not None
+    save_file(tensors | {name: value}, path, about)
+    with pytest.raises(UserError, match="latents in .* are damaged"):
         read_latents(path)
 
 
