@@ -50,6 +50,11 @@ class SamplerSettings:
             raise UserError(f"rescale_t is {self.rescale_t}; choose 0.01 to 100.")
         if not -100.0 <= self.cfg_strength <= 100.0:
             raise UserError(f"The guidance strength is {self.cfg_strength}; choose 0 to 100.")
+        low, high = self.cfg_interval
+        if not 0.0 <= low <= high <= 1.0:
+            raise UserError(
+                f"cfg_interval is {low} to {high}; choose two times from 0 to 1, the smaller one first."
+            )
         if not 0.0 <= self.sigma_min < 1.0:
             raise UserError(f"sigma_min is {self.sigma_min}; it must lie between 0 and 1.")
         return self

@@ -133,6 +133,8 @@ def read_folder(model: str | Path) -> ModelFolder:
     mean, std = args.slat_normalization
     if len(mean) != len(std):
         raise UserError(f"slat_normalization.std in {path} is not as long as mean: {_REMEDY}")
+    if min(std, default=1) <= 0:
+        raise UserError(f"slat_normalization.std in {path} must be above 0: {_REMEDY}")
     name = str(model) if isinstance(model, str) else repository_name(folder) or folder.name
     return ModelFolder(
         folder,

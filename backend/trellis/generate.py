@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from backend.checkpoints.model_info import nothing_found
+from backend.errors import UserError
 from backend.lifting.solid import SolidGuess
 from backend.trellis.conditioning import Condition
 from backend.trellis.decoding import (
@@ -67,10 +68,10 @@ def generate(
         voxels = yield from _voxels(networks, sampled, report, condition.solid)
     coords = [one.coords for one in voxels]
     solids = [one.solid for one in voxels]
+    mean, std = normalization(networks)
     sampled = yield from sample_latents(
         networks, condition, coords, settings, generator, report, solids=solids
     )
-    mean, std = normalization(networks)
     latents = [
         StructuredLatent(one.coords, x * std + mean, one.resolution, outline=one.outline)
         for one, x in zip(voxels, sampled, strict=True)
@@ -94,6 +95,12 @@ def condition_on(networks: Networks, guide: Guide, seed: int = 0) -> Condition:
 def normalization(networks: Networks) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (C,) of the structured latent."""
     mean, std = (torch.tensor(v, device=networks.device) for v in networks.folder.slat_normalization)
+    channels = networks.config("slat_flow_model").in_channels
+    if len(mean) != channels:
+        raise UserError(
+            f"The model {networks.folder.name} has {len(mean)} numbers in slat_normalization for latents of"
+            f" {channels}; download the model again."
+        )
     return mean, std
 
 

@@ -382,6 +382,8 @@ def test_optional_roles_may_lack(folder: Path) -> None:
         ({"slat_sampler": sampler("FlowEulerSampler", steps=0)}, "steps"),
         ({"slat_sampler": sampler("FlowEulerCfgSampler", cfg_interval=[1])}, "cfg_interval"),
         ({"slat_normalization": {"mean": [1, 2], "std": [1]}}, "slat_normalization.std"),
+        ({"slat_normalization": {"mean": [1, 2], "std": [1, 0]}}, "slat_normalization.std .* above 0"),
+        ({"slat_sampler": sampler("FlowEulerCfgSampler", cfg_interval=[1, 0.5])}, "cfg_interval"),
         ({"image_cond_model": 7}, "image_cond_model"),
         (
             {"slat_normalization": {"mean": [float("nan")], "std": [1]}},

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from tiny_model import write_tiny_encoders, write_tiny_model
 from unchanged import check_outside, kept_faces, open_edges, outside
 
+from backend.checkpoints.model_folder import Normalization
 from backend.edit import asset_options, open_asset
 from backend.edit import main as edit_main
 from backend.encoding.latent_encoders import StructureEncoder
@@ -378,6 +379,13 @@ def test_latents_of_other_kinds_are_one_sentence(tiny, tmp_path, name, value):
     save_file(tensors | {name: value}, path, about)
     with pytest.raises(UserError, match="latents in .* are damaged"):
         read_latents(path)
+
+
+def test_a_model_normalised_for_other_latents_is_one_sentence(tiny):
+    folder = replace(tiny.networks.folder, slat_normalization=Normalization((0.0,) * 3, (1.0,) * 3))
+    networks = Networks(folder, torch.device("cpu"), torch.float32)
+    with pytest.raises(UserError, match="tiny has 3 numbers in slat_normalization for latents of 4"):
+        outputs_of(generate(networks, tiny.condition, tiny.sampling, torch.Generator()))
 
 
 # --- the commands ------------------------------------------------------------------------------------

@@ -95,7 +95,10 @@ def test_the_model_is_given_a_thousand_t():
 
 @pytest.mark.parametrize(
     "overrides",
-    [{"steps": 0}, {"steps": 5000}, {"strength": 0.0}, {"rescale_t": 0.0}, {"cfg_strength": float("nan")}],
+    [
+        *({"steps": 0}, {"steps": 5000}, {"strength": 0.0}, {"rescale_t": 0.0}),
+        *({"cfg_strength": float("nan")}, {"cfg_interval": (0.8, 0.2)}, {"cfg_interval": (0.0, 1.5)}),
+    ],
 )
 def test_settings_out_of_range_are_refused(overrides):
     with pytest.raises(UserError):
