@@ -12,7 +12,7 @@ import numpy as np
 from backend.background.choice import cut_out_as
 from backend.errors import UserError
 from backend.files import check_ordinary, check_target, make_writable_folder
-from backend.generate import FORMATS_HELP, formats, write_results
+from backend.generate import FORMATS_HELP, explain, formats, write_results
 from backend.geometry.mesh_files import SUFFIXES as MESH_SUFFIXES
 from backend.geometry.mesh_files import load_asset
 from backend.geometry.region import Region, read_region
@@ -65,7 +65,10 @@ def make_from_latents(
     names: Sequence[str],
     make: Callable[[Networks, AssetLatents, argparse.Namespace], Made],
 ) -> int:
-    """Read the asset, open its model, and write what `make` yields for each name: 0, or 2 with a sentence."""
+    """Read the asset, open its model, and write what `make` yields for each name; where one fails, the next
+    follows. 0, or with a sentence for each fault 1 when some were made, 2 when none was.
+    """
+    failed = 0
     try:
         make_writable_folder(options.output)
         for name in names:
@@ -73,11 +76,15 @@ def make_from_latents(
                 check_target(options.output / (name + suffix))
         networks, asset = open_asset(options)
         for name, events in zip(names, make(networks, asset, options), strict=True):
-            sys.stdout.write(f"{', '.join(_finish(name, events, asset, options.output))}\n")
-    except UserError as error:
-        sys.stderr.write(f"{error}\n")
+            try:
+                sys.stdout.write(f"{', '.join(_finish(name, events, asset, options.output))}\n")
+            except Exception as error:  # noqa: BLE001 (whatever is wrong with one, the others are still to be made)
+                failed += 1
+                sys.stderr.write(f"{explain(error)}\n")
+    except Exception as error:  # noqa: BLE001 (as with one)
+        sys.stderr.write(f"{explain(error)}\n")
         return 2
-    return 0
+    return 0 if not failed else 2 if failed == len(names) else 1
 
 
 def _edited(networks: Networks, asset: AssetLatents, options: argparse.Namespace) -> Made:

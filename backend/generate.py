@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
         options.output,
         options.seed,
         lambda item, outcome, bar: _make(engine, item, options, outcome, bar),
-        _explain,
+        explain,
         sys.stderr,
     )
     last_word = report(outcomes, plan.skipped, "objects") if options.json else table(outcomes, plan.skipped)
@@ -156,7 +156,7 @@ def _make(
     outcome.files.append(latents.name)
 
 
-def _explain(error: Exception) -> str:
+def explain(error: Exception) -> str:
     """One sentence; a fault that is not the user's goes to the log with its details."""
     if isinstance(error, UserError):
         return str(error)

@@ -9,6 +9,7 @@ from pathlib import Path
 from backend.edit import asset_options, open_asset, stem_of
 from backend.errors import UserError
 from backend.files import atomic_path, check_target, make_writable_folder
+from backend.generate import explain
 from backend.geometry.portrait import portrait
 from backend.trellis.editing.layers import mesh_as_it_is
 
@@ -22,8 +23,8 @@ def main(argv: Sequence[str]) -> int:
     options = wanted.parse_args(argv)
     try:
         return _draw(options)
-    except UserError as error:
-        sys.stderr.write(f"{error}\n")
+    except Exception as error:  # noqa: BLE001 (one sentence says what is wrong)
+        sys.stderr.write(f"{explain(error)}\n")
         return 2
 
 

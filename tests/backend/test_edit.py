@@ -20,6 +20,7 @@ from backend.edit import asset_options, open_asset
 from backend.edit import main as edit_main
 from backend.encoding.latent_encoders import StructureEncoder
 from backend.errors import UserError
+from backend.generate import explain
 from backend.generate import main as generate_main
 from backend.geometry.region import Region, make_box, make_closed_mesh
 from backend.image import open_picture, preprocess
@@ -458,6 +459,21 @@ def test_variants_from_the_command_line_keep_the_voxels(files):
     )
     assert all(torch.equal(base.coords, one.coords) for one in variants)
     assert not torch.equal(variants[0].feats, variants[1].feats)
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), ValueError("odd"), UserError("The first is none.")])
+def test_a_variant_that_fails_leaves_the_others(files, capsys, monkeypatch, fault):
+    def first_fails(networks, asset, guide, sampling, seed, shape):
+        if seed == 5:
+            raise fault
+        yield from vary(networks, asset, guide, sampling, seed, shape)
+
+    monkeypatch.setattr("backend.vary.vary", first_fails)
+    assert run_edit(files, "--count", "2", "--seed", "5", "--name", "of_two", main=vary_main) == 1
+    told = capsys.readouterr()
+    assert "Traceback" not in told.out and explain(fault) in told.err
+    assert told.out == "of_two_2.ply, of_two_2.glb, of_two_2.latents.safetensors\n"
+    assert run_edit(files, "--seed", "5", "--name", "alone", main=vary_main) == 2
 
 
 def test_a_touch_stays_nearer_than_an_invention(tiny):

@@ -53,6 +53,15 @@ def test_the_command_draws_a_picture_that_generation_takes(tmp_path, capsys):
     assert "no latents" in capsys.readouterr().err
 
 
+def test_a_fault_while_drawing_is_one_sentence(monkeypatch, tmp_path, capsys):
+    def failing(options):
+        raise MemoryError
+
+    monkeypatch.setattr("backend.picture.open_asset", failing)
+    assert picture_main(["a.glb", "--output", str(tmp_path)]) == 2
+    assert "memory was not enough" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("angle", ["x", "nan", "inf"])
 def test_what_is_no_angle_is_told(tmp_path, capsys, angle):
     with pytest.raises(SystemExit):
