@@ -31,6 +31,7 @@ from backend.representations.mixing import mixed_mesh
 from backend.trellis.asset import AssetLatents, hash_of_guide, latents_of, read_latents, write_latents
 from backend.trellis.decoding import Layer, StructuredLatent, decode
 from backend.trellis.edit import EditSettings, edit
+from backend.trellis.editing.layers import with_history
 from backend.trellis.editing.region import check_edit, masks_of
 from backend.trellis.generate import generate
 from backend.trellis.networks import Networks
@@ -380,6 +381,20 @@ def test_latents_of_other_kinds_are_one_sentence(tiny, tmp_path, name, value):
     save_file(tensors | {name: value}, path, about)
     with pytest.raises(UserError, match="latents in .* are damaged"):
         read_latents(path)
+
+
+def test_layers_beyond_what_can_be_numbered_are_one_sentence(tiny):
+    """Every voxel of its own layer, of which the first is numbered 0 and there are 256."""
+    count = len(tiny.asset.coords)
+    layers = (Layer(tiny.asset.coords, tiny.asset.feats),) * 255
+    number = (torch.arange(count) % 255).to(torch.uint8)
+    asset = replace(tiny.asset, layers=layers, source=torch.stack([number, number], dim=1))
+    rows, own = torch.arange(count), torch.zeros(count, dtype=torch.bool)
+    kept = with_history(asset, asset, rows, own, look=False)
+    assert torch.equal(kept.source, asset.source) and len(kept.layers) == 255
+    number[-1] = 255
+    with pytest.raises(UserError, match="edited too often: its voxels come from 256 edits"):
+        with_history(replace(asset, source=torch.stack([number, number], 1)), asset, rows, own, look=False)
 
 
 def test_a_model_normalised_for_other_latents_is_one_sentence(tiny):

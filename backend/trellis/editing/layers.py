@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backend.errors import UserError
 from backend.lifting.solid import SolidGuess
 from backend.lifting.solid_cubes import enclosed_voxels, solid_distance
 from backend.representations.mesh import Mesh
@@ -27,6 +28,8 @@ from backend.trellis.editing.region import rows_of, voxels_of
 from backend.trellis.networks import Networks
 from blender_trellis.protocol import Format
 
+_MOST_LAYERS = 255  # their numbers, and that of the latents themselves, are u8
+
 
 def source_of(asset: AssetLatents) -> Tensor:
     """The layers (L, 2) that shape and colours of the asset's voxels are decoded of."""
@@ -41,7 +44,7 @@ def with_history(
     """The edited asset, which remembers what its kept voxels are decoded of; rows (L,) are those of before.
 
     own (L,): the voxels that are decoded anew, of a new look in their colours alone. Layers that no voxel
-    needs any more are left out.
+    needs any more are left out; UserError where those that are left cannot be numbered.
     """
     layers = (*asset.layers, Layer(asset.coords, asset.feats, asset.outline))
     source = source_of(asset)[rows.clamp_min(0)]
@@ -49,6 +52,11 @@ def with_history(
     shape = source[:, 0] if look else source[:, 0].masked_fill(anew, len(layers))
     source = torch.stack([shape, source[:, 1].masked_fill(anew, len(layers))], dim=1)
     used = [number for number in range(len(layers)) if (source == number).any()]
+    if len(used) > _MOST_LAYERS:
+        raise UserError(
+            f"The asset has been edited too often: its voxels come from {len(used)} edits, and {_MOST_LAYERS}"
+            " can be kept apart. Make it editable again from its mesh, then edit that."
+        )
     number = torch.full((len(layers) + 1,), len(used), device=source.device)
     number[torch.tensor(used, dtype=torch.long, device=source.device)] = torch.arange(
         len(used), device=source.device
