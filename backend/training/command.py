@@ -71,7 +71,11 @@ def parser() -> argparse.ArgumentParser:
     add("--state", type=Path, help="prepared data and the state of the training (default --out)")
     add("--export", type=Path, help="write the model folder here (default OUT/model)")
     add("--device", default="auto", help="auto, cpu, cuda (default auto)")
-    add("--minutes", type=float, help="for everything together (default as the recipe says)")
+    add(
+        "--minutes",
+        type=float,
+        help="for everything together, of fine-tuning for all parts (default as the recipe says)",
+    )
     add("--piece-minutes", type=float, help=f"stop this call after so long; {GOES_ON}")
     add(
         "--parts",
