@@ -280,6 +280,11 @@ class JobQueue:
             return self._with(replace(job, state="queued", message="Waiting", sent_again=True))
         return self._with(fail(job, "backend_died", reason))
 
+    def put_back(self) -> "JobQueue":
+        """The running job waits again, before the others: no backend was there to begin with it."""
+        job = self.running
+        return self if job is None else self._with(replace(job, state="queued", message="Waiting"))
+
     def without(self, name: str) -> "JobQueue":
         """After a job that has ended has been dealt with."""
         return JobQueue(tuple(job for job in self.jobs if job.id != name))

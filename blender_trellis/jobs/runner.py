@@ -16,7 +16,7 @@ from ..process.backend_process import BackendProcess
 from ..process.growth import Growth
 from ..protocol import Cancel, Cancelled, CutOut, Decoded, Failed, Hello, Making, Progress, ProtocolError
 from .cut_out import Asked, answered
-from .job import Job, JobQueue, new_job
+from .job import Job, JobQueue, fail, new_job
 from .launch import CommandLaunch, Launch
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class JobRunner:
         self.idle_seconds = 0.0  # after which a backend without a job ends; 0: never
         self.told = ""  # why there is no backend, where nobody has asked for its end
         self.is_blocked = False  # whether none may start, for its files are being changed
+        self.unstarted = ""  # why no backend could be started, until it is to be tried again
         self._is_stopped = False  # whether what waits is to wait for the next request
         self._clock = clock
         self._worked = clock()  # when there was last a job
@@ -59,9 +60,13 @@ class JobRunner:
     def submit(self, request: Making, times: Mapping[str, float] = MappingProxyType({})) -> str:
         """Puts a request behind the others; the name that its job gets. times: as `new_job` takes them."""
         name = uuid.uuid4().hex[:12]
-        self._is_stopped = False
+        self.resume()
         self.queue = self.queue.add(new_job(dataclasses.replace(request, job=name), times))
         return name
+
+    def resume(self) -> None:
+        """Lets what waits start, after a stop and where no backend could be started."""
+        self._is_stopped, self.unstarted = False, ""
 
     def ask_cut_out(self, request: CutOut, key: Hashable) -> None:
         """Asks for a cut-out beside the jobs; it takes the place of the former one. key: of whoever asks."""
@@ -96,6 +101,8 @@ class JobRunner:
         """Why nothing starts of what waits, "" where it does."""
         if self.is_blocked:
             return "Waits while the backend is installed or removed"
+        if self.unstarted and self.queue.waiting:
+            return "Waits: the backend did not start"
         return "Stopped: goes on with the next job" if self._is_stopped and self.queue.waiting else ""
 
     @property
@@ -157,14 +164,19 @@ class JobRunner:
     def pump_until_done(
         self, name: str, on_progress: Callable[[Job], None] = lambda job: None, timeout: float | None = None
     ) -> Job:
-        """Ticks until the job has ended, and gives it back. After `timeout` seconds it is cancelled."""
+        """Ticks until the job has ended, and gives it back. After `timeout` seconds it is cancelled; it fails
+        where no backend can be started, for nobody is there to try that again."""
         deadline = None if timeout is None else time.monotonic() + timeout
+        self.resume()
         while True:
             for ended in self.tick():
                 if ended.id == name:
                     return ended
             job = self.queue.find(name)
             assert job is not None, "a job ends only once"
+            if self.unstarted:
+                self.queue = self.queue.without(name)
+                return fail(job, "backend_died", self.unstarted)
             on_progress(job)
             if deadline is not None and time.monotonic() > deadline:
                 self.cancel(name)
@@ -220,12 +232,20 @@ class JobRunner:
             return
         self._cancel_since = None  # of the job before, which has ended; nobody has given up this one
         try:
-            self._backend().send(job.request)
+            process = self._backend()
         except Fault as error:
-            self._process = None
-            self.queue = self.queue.backend_died(str(error))
+            return self._hold(str(error))
+        try:
+            process.send(job.request)
+        except Fault as error:
+            self._lose(process, str(error))
         except ProtocolError as error:
             self.queue = self.queue.apply(Failed(job.id, "protocol", str(error)))
+
+    def _hold(self, reason: str) -> None:
+        """Lets all jobs wait: that no backend could be started is no fault of theirs."""
+        log.warning("No backend could be started: %s", reason)
+        self.queue, self.unstarted = self.queue.put_back(), reason
 
     def _backend(self) -> BackendProcess:
         """The one there is, else a started one. Fault where it cannot be started."""
@@ -262,6 +282,8 @@ class JobRunner:
         threading.Thread(target=process.stop, name="stop", daemon=True).start()
         self._process = None
         self._cancel_since = None
+        if process.hello is None and self.queue.running is not None:
+            self._hold(reason)
         self._tell_lost(reason, once_more)
 
 

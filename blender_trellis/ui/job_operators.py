@@ -75,6 +75,23 @@ class TRELLIS_OT_cancel(JobOperator):
         return {"FINISHED"}
 
 
+class TRELLIS_OT_resume_jobs(bpy.types.Operator):
+    """Start the backend and go on with the jobs that wait"""
+
+    bl_idname = "trellis.resume_jobs"
+    bl_label = "Continue"
+    bl_options = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        task = session.task("install")  # before whose end no backend may start
+        return task is None or task.done
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        session.resume()
+        return {"FINISHED"}
+
+
 class TRELLIS_OT_move_job(JobOperator):
     """Let this job run earlier or later"""
 
@@ -195,6 +212,7 @@ class TRELLIS_OT_open_folder(bpy.types.Operator):
 CLASSES = (
     TRELLIS_OT_generate_from_files,
     TRELLIS_OT_cancel,
+    TRELLIS_OT_resume_jobs,
     TRELLIS_OT_move_job,
     TRELLIS_OT_retry_job,
     TRELLIS_OT_forget_job,

@@ -57,6 +57,7 @@ class TRELLIS_PT_queue(TrellisPanel, bpy.types.Panel):
         letters = letters_across(context)
         if held := session.held():
             draw_text(self.layout, held, "PAUSE", letters)
+            self.layout.operator("trellis.resume_jobs", icon="PLAY")
         draw_jobs(self.layout, session.listed_jobs(), letters)
 
 

@@ -69,7 +69,9 @@ def draw_remedy(layout: bpy.types.UILayout, remedy: str) -> None:
     """The button that mends a job's fault, where a setting does."""
     if remedy in LABELS:
         layout.operator("trellis.mend", text=LABELS[remedy], icon="TOOL_SETTINGS").remedy = remedy
-    elif remedy == "preferences":
+    elif remedy in ("preferences", "resume"):
+        if remedy == "resume":
+            layout.operator("trellis.resume_jobs", icon="PLAY")
         layout.operator("trellis.open_preferences", icon="PREFERENCES")
 
 

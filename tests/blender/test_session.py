@@ -180,11 +180,32 @@ def test_a_random_seed_is_shown(addon, picture):
     assert bpy.data.collections["crate"]["trellis_seed"] == drawn != 1
 
 
-def test_a_python_that_does_not_start(addon, picture, monkeypatch):
+def test_jobs_wait_for_a_python_that_does_not_start(addon, picture, monkeypatch, fake_python):
     monkeypatch.setenv("TRELLIS_PYTHON", "/nowhere/python")
     _press_generate(picture())
+    _press_generate(picture())
     assert session.pump_until_done(PATIENCE)
-    assert "/nowhere/python" in session.status().fault
+    assert "/nowhere/python" in session.status().fault and session.remedy() == "resume"
+    assert [job.state for job in session.listed_jobs()] == ["queued", "queued"]
+    bpy.ops.trellis.resume_jobs()
+    assert session.pump_until_done(PATIENCE)
+    assert "/nowhere/python" in session.status().fault  # as before
+    monkeypatch.setenv("TRELLIS_PYTHON", str(fake_python))
+    bpy.ops.trellis.resume_jobs()
+    assert session.pump_until_done(PATIENCE)
+    assert not session.status().fault
+    assert [job.state for job in session.listed_jobs()] == ["finished", "finished"]
+
+
+def test_jobs_that_failed_stay_until_they_are_cleared(addon, picture):
+    _press_generate(picture(b"bad"))
+    assert session.pump_until_done(PATIENCE)
+    for _ in range(14):
+        _press_generate(picture())
+        session.cancel(session.listed_jobs()[-1].id)
+        session.timer.tick()
+    states = [job.state for job in session.listed_jobs()]
+    assert states.count("failed") == 1 and states.count("cancelled") == 12
 
 
 def test_a_stage_shows_the_models_own_numbers_until_somebody_sets_others(addon, picture):

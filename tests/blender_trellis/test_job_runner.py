@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from blender_trellis.jobs import runner as job_runner
+from blender_trellis.jobs.job import Job
 from blender_trellis.jobs.launch import CommandLaunch, Launch, words_of
 from blender_trellis.jobs.runner import JobRunner
 from blender_trellis.process.growth import Growth
@@ -154,6 +155,21 @@ def test_a_python_that_is_not_there_fails_the_job(launch, tmp_path):
     runner = JobRunner(Launch(tmp_path / "python", ROOT, tmp_path / "log"))
     done = runner.pump_until_done(runner.submit(_request()), timeout=PATIENCE)
     assert done.state == "failed" and str(tmp_path / "python") in done.message
+
+
+@pytest.mark.parametrize("python", [Path("/nowhere/python"), Path(sys.executable)])
+def test_jobs_wait_where_no_backend_starts_until_it_is_tried_again(runner, launch, tmp_path, python):
+    """Of a Python that is not there, and of a backend that ends before its Hello: no job fails for it."""
+    runner.use(Launch(python, ROOT, tmp_path / "log", module=("-c", "raise SystemExit('no torch')")))
+    names = [runner.submit(_request()) for _ in range(3)]
+    wait_until(lambda: runner.tick() or runner.unstarted)
+    assert not runner.tick() and not runner.is_alive
+    assert [job.id for job in runner.queue.waiting] == names and "did not start" in runner.held
+    runner.use(launch)
+    runner.resume()
+    done: list[Job] = []
+    wait_until(lambda: done.extend(runner.tick()) or len(done) == 3)
+    assert [(job.id, job.state) for job in done] == [(name, "finished") for name in names]
 
 
 def test_another_interpreter_takes_over_when_idle(runner, launch, tmp_path):

@@ -48,6 +48,16 @@ def cancel(job: str = "") -> None:
     wake()
 
 
+def resume() -> None:
+    """Starts a backend for the jobs that wait, as the preferences say now."""
+    state = current()
+    dismiss()
+    choose_launch(state)
+    state.runner.resume()
+    state.unstarted = ""  # it is told again where it fails again
+    wake()
+
+
 def move(job: str, by: int) -> None:
     """Lets a waiting job run so many places later, or earlier."""
     current().runner.move(job, by)

@@ -15,7 +15,7 @@ from ..status import Ended, Listed, label
 from .state import Coming, State
 
 IMPORT_SECONDS = 0.02  # a turn of an import
-KEPT_JOBS = 12
+KEPT_JOBS = 12  # that have ended, besides those that failed, which stay until somebody clears them
 WITH_SETTINGS = ("missing_model", "out_of_memory")  # failures that the preferences may mend
 
 
@@ -25,7 +25,8 @@ def end_job(state: State, job: Job) -> None:
     assert not isinstance(job.request, LoadModel), "only requests with a placement are sent"
     sentence = job.message.partition("\n")[0]
     kept = Ended(Listed(job.id, label(placement), job.state, sentence), job.request, placement)
-    state.ended = (*state.ended, kept)[-KEPT_JOBS:]
+    others = [one.listed.id for one in state.ended if one.listed.state != "failed"]
+    state.ended = (*(one for one in state.ended if one.listed.id not in others[: 1 - KEPT_JOBS]), kept)
     if job.state == "finished":
         if placement.candidate:
             add_candidate(state, job, placement)

@@ -53,8 +53,9 @@ class State:
         self.running_tasks: set[str] = set()
         self.fault = ""
         self.note = ""  # what was done to the scene besides, until the next job or until it is closed
-        self.remedy = ""  # what mends it: a setting, "preferences", or nothing that is known
+        self.remedy = ""  # what mends it: a setting, "preferences", "resume", or nothing that is known
         self.log: tuple[str, ...] = ()
+        self.unstarted = ""  # why no backend could be started, as it was told
         self.shown: tuple[object, ...] = ()  # as of the last redraw
         self.seen: tuple[str, int] | None = None  # of the object that is being made
         self.told: tuple[ModelInfo, ...] | None = None  # the known models; None until they are read

@@ -44,6 +44,11 @@ def tick() -> float | None:
 def _run_jobs(state: State) -> None:
     state.runner.idle_seconds = 60.0 * backend_settings().idle_minutes
     state.ending.extend(state.runner.tick())
+    if state.runner.unstarted and state.runner.unstarted != state.unstarted:
+        sentence, *lines = state.runner.unstarted.splitlines()
+        state.note_fault(sentence, tuple(lines))
+        state.remedy = "resume"
+    state.unstarted = state.runner.unstarted
     while state.ending:
         end_job(state, state.ending.pop(0))
 
