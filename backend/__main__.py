@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 
+from backend.machine.numba_cache import choose_numba_cache
 from backend.machine.waiting_threads import let_waiting_threads_sleep
 from blender_trellis.batch.console import prepare_streams
 
@@ -58,6 +59,7 @@ def usage() -> str:
 if __name__ == "__main__":
     prepare_streams()
     let_waiting_threads_sleep(os.environ)  # before anything loads torch
+    choose_numba_cache(os.environ)  # before anything loads numba
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # what MPS lacks runs on the processor
     try:
         sys.exit(main(sys.argv[1:]))
