@@ -84,12 +84,14 @@ class JobRunner:
     def cancel(self, name: str) -> None:
         """Gives a job up; the running one is answered within a second, or ends with its process."""
         self.queue, running = self.queue.cancel(name)
-        if running and self._process is not None:
+        if not running:
+            return
+        if self._process is not None:
             self._process.send(Cancel(name))
-            if self.is_starting:  # and has not begun with it
-                self.queue = self.queue.apply(Cancelled(name))
-            else:
-                self._cancel_since = self._cancel_since or time.monotonic()
+        if self._process is None or self.is_starting:  # nobody has begun with it
+            self.queue = self.queue.apply(Cancelled(name))
+        else:
+            self._cancel_since = self._cancel_since or time.monotonic()
 
     @property
     def is_alive(self) -> bool:
@@ -235,12 +237,18 @@ class JobRunner:
             process = self._backend()
         except Fault as error:
             return self._hold(str(error))
+        except Exception as error:
+            log.exception("no backend could be started")
+            return self._hold(f"The backend could not be started ({error}).")
         try:
             process.send(job.request)
         except Fault as error:
             self._lose(process, str(error))
         except ProtocolError as error:
             self.queue = self.queue.apply(Failed(job.id, "protocol", str(error)))
+        except Exception as error:
+            log.exception("%s could not be sent to the backend", job.id)
+            self.queue = self.queue.apply(Failed(job.id, "internal", f"The job could not be sent ({error})."))
 
     def _hold(self, reason: str) -> None:
         """Lets all jobs wait: that no backend could be started is no fault of theirs."""

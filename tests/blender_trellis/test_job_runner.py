@@ -172,6 +172,24 @@ def test_jobs_wait_where_no_backend_starts_until_it_is_tried_again(runner, launc
     assert [(job.id, job.state) for job in done] == [(name, "finished") for name in names]
 
 
+def test_a_bug_while_a_job_is_started_leaves_it_neither_running_nor_lost(runner, launch, monkeypatch):
+    class Odd:
+        def start(self):
+            raise KeyError("odd")
+
+    runner.use(Odd())
+    name = runner.submit(_request())
+    assert not runner.tick() and "odd" in runner.unstarted
+    assert runner.queue.find(name).state == "queued"
+    runner.queue, _ = runner.queue.start_next()
+    runner.cancel(name)  # of a job that runs without a backend
+    assert [job.state for job in runner.tick()] == ["cancelled"]
+    runner.use(launch)
+    monkeypatch.setattr(job_runner.BackendProcess, "send", lambda self, message: {}["odd"])
+    runner.submit(_request())
+    assert [(job.state, job.failure) for job in runner.tick()] == [("failed", "internal")]
+
+
 def test_another_interpreter_takes_over_when_idle(runner, launch, tmp_path):
     runner.pump_until_done(runner.submit(_request()), timeout=PATIENCE)
     before = runner._process
