@@ -1,10 +1,11 @@
 """What comes from a backend, and what a machine says before it. Standard library only."""
 
 import io
+import json
 from collections.abc import Callable
 from typing import IO
 
-from ..protocol import Hello, ProtocolError, Reader
+from ..protocol import PROTOCOL_VERSION, Hello, ProtocolError, Reader
 
 _HELLO = b'{"type":"Hello"'
 
@@ -36,5 +37,15 @@ def hello_behind_noise(line: bytes) -> Hello | None:
     try:
         message = Reader(io.BytesIO(line[start:])).read()
     except ProtocolError:
-        return None
+        return _of_another_version(line[start:])
     return message if isinstance(message, Hello) else None
+
+
+def _of_another_version(line: bytes) -> Hello | None:
+    """A Hello with fields of another version, as far as all versions have it."""
+    try:
+        protocol = json.loads(line).get("protocol")
+    except ValueError:
+        return None
+    is_other = isinstance(protocol, int) and protocol != PROTOCOL_VERSION
+    return Hello(protocol, version="", python="", torch="") if is_other else None

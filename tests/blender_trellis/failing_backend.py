@@ -11,7 +11,7 @@ chatty    writes a line that is no message before its hello and within a job
 huge      announces an array that is larger than any message may be, and goes on with text
 truncated ends in the middle of an array
 broken    its mesh has a face beyond the last vertex
-old       speaks another version of the protocol
+old       speaks another version of the protocol, whose hello has another field
 noisy     writes 3 MB to its log before its hello, and long lines
 deaf      says hello and then reads nothing any more
 stubborn  ignores SIGTERM, Shutdown and the end of stdin
@@ -112,16 +112,17 @@ class FakeBackend:
 
     def hello(self) -> None:
         version = PROTOCOL_VERSION + 1 if self.mode == "old" else PROTOCOL_VERSION
-        self.send(
-            Hello(
-                version,
-                "0.1.0",
-                "3.11",
-                "none",
-                (Device("cpu", "Fake processor", 1 << 30),),
-                (ModelInfo("starter", ("pictures",)),),
-            )
+        said = Hello(
+            version,
+            "0.1.0",
+            "3.11",
+            "none",
+            (Device("cpu", "Fake processor", 1 << 30),),
+            (ModelInfo("starter", ("pictures",)),),
         )
+        if self.mode == "old":
+            return self.raw(b"".join(map(bytes, encode(said))).replace(b"}\n", b',"mood":"good"}\n'))
+        return self.send(said)
 
     def run(self) -> int:
         if self.mode == "silent":
