@@ -70,6 +70,9 @@ class JobRunner:
 
     def ask_cut_out(self, request: CutOut, key: Hashable) -> None:
         """Asks for a cut-out beside the jobs; it takes the place of the former one. key: of whoever asks."""
+        former = self.cut_out
+        if former is not None and not former.ended and self._process is not None:
+            self._process.send(Cancel(former.job))
         request = dataclasses.replace(request, job=uuid.uuid4().hex[:12])
         self.cut_out = Asked(request.job, key)
         try:

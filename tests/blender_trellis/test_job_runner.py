@@ -11,7 +11,7 @@ from blender_trellis.jobs.job import Job
 from blender_trellis.jobs.launch import CommandLaunch, Launch, words_of
 from blender_trellis.jobs.runner import JobRunner
 from blender_trellis.process.growth import Growth
-from blender_trellis.protocol import Array, Generate
+from blender_trellis.protocol import Array, Cancel, CutOut, Generate
 from tests.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -188,6 +188,15 @@ def test_a_bug_while_a_job_is_started_leaves_it_neither_running_nor_lost(runner,
     monkeypatch.setattr(job_runner.BackendProcess, "send", lambda self, message: {}["odd"])
     runner.submit(_request())
     assert [(job.state, job.failure) for job in runner.tick()] == [("failed", "internal")]
+
+
+def test_a_cut_out_that_nobody_wants_any_more_is_cancelled(runner, monkeypatch):
+    sent = []
+    monkeypatch.setattr(job_runner.BackendProcess, "send", lambda self, message: sent.append(message))
+    for key in "ab":
+        runner.ask_cut_out(CutOut("", ()), key)
+    first, cancel, second = sent
+    assert cancel == Cancel(first.job) and runner.cut_out.job == second.job
 
 
 def test_another_interpreter_takes_over_when_idle(runner, launch, tmp_path):
