@@ -69,30 +69,31 @@ class Importer:
         self._undone = False
         self._note = ""
 
-    def turn(self, arrivals: list[Arrival], seconds: float) -> tuple[list[Arrival], str]:
-        """Goes on for so long or a little more; gives the results still to come, and what is to tell, or "".
+    def turn(self, arrivals: list[Arrival], seconds: float) -> tuple[list[Arrival], str, str]:
+        """Goes on for so long or a little more; gives the results still to come, why one of them waits, and
+        what went wrong, each or "".
 
         None goes in while a render reads the data, an edit's not while somebody edits its asset by hand.
         """
-        told = ""
+        waits, told = "", ""
         if bpy.app.is_job_running("RENDER"):
-            return arrivals, told
+            return arrivals, waits, told
         waiting, deadline = list(arrivals), time.monotonic() + seconds
         for arrival in arrivals:
             if self._job not in ("", arrival.job.id):
                 continue
             if reason := _has_to_wait(arrival.placement):
                 self.give_up()
-                told = reason
+                waits = reason
                 continue
             while (said := self._step(arrival)) is None:
                 if time.monotonic() > deadline:
-                    return waiting, told
+                    return waiting, waits, told
             told = said or told
             waiting.remove(arrival)
             if time.monotonic() > deadline:
                 break
-        return waiting, told
+        return waiting, waits, told
 
     @property
     def is_busy(self) -> bool:

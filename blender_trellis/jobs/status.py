@@ -26,6 +26,7 @@ class Status:
     fault: str = ""
     log: tuple[str, ...] = ()  # what is copied with the fault
     note: str = ""  # what was done besides
+    waiting: str = ""  # why a finished result is not in the scene yet
     backend: tuple[str, ...] = ()
 
 
@@ -72,13 +73,18 @@ class Ended:
 
 
 def status_of(
-    runner: JobRunner, placements: Mapping[str, Placement], fault: str, log: tuple[str, ...], note: str
+    runner: JobRunner,
+    placements: Mapping[str, Placement],
+    fault: str,
+    log: tuple[str, ...],
+    note: str,
+    waiting: str,
 ) -> Status:
     """How things stand; `placements` are those of the jobs, by their names."""
     job = runner.queue.running or next(iter(runner.queue.waiting), None)
     backend = _backend_lines(runner)
     if job is None:
-        return Status(fault=fault, log=log, note=note, backend=backend)
+        return Status(fault=fault, log=log, note=note, waiting=waiting, backend=backend)
     left, since = seconds_left(job), runner.unheard_seconds
     return Status(
         job.id,
@@ -91,6 +97,7 @@ def status_of(
         fault,
         log,
         note,
+        waiting,
         backend,
     )
 

@@ -66,6 +66,8 @@ class TRELLIS_PT_main(TrellisPanel):
         waits = "Add to Queue" if status.job else "Generate"
         row.operator("trellis.generate", text=waits, icon="MESH_MONKEY")
         layout.operator("trellis.generate_from_files", icon="FILE_FOLDER")
+        if status.waiting:
+            draw_text(layout, status.waiting, "TIME", letters)
         if status.fault:
             _draw_fault(layout, status, letters)
         if status.note:

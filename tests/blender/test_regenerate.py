@@ -217,9 +217,13 @@ def test_an_edit_waits_until_edit_mode_is_left(addon, picture):
     bpy.context.view_layer.objects.active = part(collection, "mesh")
     bpy.ops.object.mode_set(mode="EDIT")
     session.submit(_edit_of(collection), Placement("crate", edits=asset_id(collection)))
-    wait_until(lambda: "leave Edit" in session.status().fault, meanwhile=session.timer.tick)
+    wait_until(lambda: "leave Edit" in session.status().waiting, meanwhile=session.timer.tick)
+    session.state.current().note_fault("of another job", ("its log",))
+    session.state.current().remedy = "free_parts"
     bpy.ops.object.mode_set(mode="OBJECT")
-    assert session.pump_until_done(PATIENCE) and not session.status().fault
+    assert session.pump_until_done(PATIENCE) and not session.status().waiting
+    assert (session.status().fault, session.status().log) == ("of another job", ("its log",))
+    assert session.remedy() == "free_parts"
     assert len(json.loads(collection["trellis_history"])) == 2
 
 

@@ -175,7 +175,7 @@ def test_colours_wait_until_the_object_is_shown(varied, away):
     assert bpy.ops.trellis.retexture() == {"FINISHED"}
     away(item, True)
     told = 'The colors of "Box" are done: show it'
-    wait_until(lambda: told in session.status().fault, meanwhile=session.timer.tick)
+    wait_until(lambda: told in session.status().waiting, meanwhile=session.timer.tick)
     away(item, False)
     done()
     assert np.allclose(shades(item), gradient(item, 10, 2), atol=1e-5)

@@ -325,7 +325,7 @@ def test_colours_wait_until_edit_mode_is_left(varied):
     item = box()
     bpy.ops.trellis.retexture()
     bpy.ops.object.mode_set(mode="EDIT")
-    wait_until(lambda: "leave Edit" in session.status().fault, meanwhile=session.timer.tick)
+    wait_until(lambda: "leave Edit" in session.status().waiting, meanwhile=session.timer.tick)
     bpy.ops.object.mode_set(mode="OBJECT")
     done()
     assert "Retexture" in item.data.color_attributes

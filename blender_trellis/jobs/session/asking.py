@@ -10,7 +10,7 @@ from .state import current
 def status() -> Status:
     """How things stand."""
     state = current()
-    return status_of(state.runner, state.placements, state.fault, state.log, state.note)
+    return status_of(state.runner, state.placements, state.fault, state.log, state.note, state.waiting)
 
 
 def remedy() -> str:

@@ -87,15 +87,14 @@ def place_arrived(state: State) -> None:
     state.importer.tidy()
     if not state.arrived:
         return
-    waited, before = bool(state.waiting), state.arrived
-    state.arrived, told = state.importer.turn(before, IMPORT_SECONDS)
+    before = state.arrived
+    state.arrived, state.waiting, told = state.importer.turn(before, IMPORT_SECONDS)
     waits = {one.job.id for one in state.arrived}
     placed = [(one.job, one.placement) for one in before if one.job.id not in waits]
     state.unsaved = (*state.unsaved, *placed)
-    state.waiting = told if state.arrived else ""
     state.note = state.importer.take_note() or state.note
-    if waited or told:
-        state.fault, state.log = told, ()
+    if told:
+        state.note_fault(told)
 
 
 def keep(state: State) -> None:
