@@ -1,6 +1,6 @@
 """Jobs and their order: messages in, new values out. Nothing waits, sends or changes in place; no bpy."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal, get_args
@@ -279,6 +279,17 @@ class JobQueue:
         if once_more and not (job.stage or job.parts or job.sent_again):
             return self._with(replace(job, state="queued", message="Waiting", sent_again=True))
         return self._with(fail(job, "backend_died", reason))
+
+    def renewed(self, change: Callable[[Making], Making]) -> "JobQueue":
+        """With the requests of the jobs that wait changed."""
+        return JobQueue(
+            tuple(
+                replace(job, request=change(job.request))
+                if job.state == "queued" and isinstance(job.request, Making)
+                else job
+                for job in self.jobs
+            )
+        )
 
     def put_back(self) -> "JobQueue":
         """The running job waits again, before the others: no backend was there to begin with it."""

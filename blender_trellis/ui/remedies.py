@@ -28,7 +28,7 @@ class TRELLIS_OT_mend(bpy.types.Operator):
         if self.remedy == "half_precision":
             chosen.precision = "auto"  # which is half wherever the device computes in half
         chosen.memory = "auto"
-        session.dismiss()
+        session.dismiss()  # jobs that wait, or are run again, go by what the preferences say then
         return {"FINISHED"}
 
 

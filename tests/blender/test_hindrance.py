@@ -12,6 +12,7 @@ from blender_trellis.jobs import hindrance as module
 from blender_trellis.jobs import session
 from blender_trellis.jobs.hindrance import full_disk, hindrance
 from blender_trellis.ui.operators import why_not_generate
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -96,6 +97,21 @@ def test_want_of_memory_comes_with_the_setting_that_mends_it(addon, picture):
     assert "needs about 9.0 GB" in session.status().fault and session.remedy() == "half_precision"
     session.dismiss()
     assert session.remedy() == ""
+
+
+def test_jobs_run_as_the_preferences_say_when_they_begin(addon, picture, monkeypatch):
+    """Those that wait, and those that are run again, after a button has mended what made one fail."""
+    for data in (b"large", b"ball"):
+        bpy.context.scene.trellis.picture = str(picture(data))
+        bpy.ops.trellis.generate()
+    wait_until(session.remedy, meanwhile=session.timer.tick)
+    chosen = replace(backend_settings(), precision="bfloat16", memory="release")
+    monkeypatch.setattr(session.backend, "backend_settings", lambda: chosen)
+    (failed, *_) = session.listed_jobs()
+    session.retry(failed.id)
+    assert session.pump_until_done(60)
+    asked = [one.request for one in session.state.current().ended if one.listed.id != failed.id]
+    assert asked[-1].precision == "bfloat16" and asked[-1].memory == "release"
 
 
 def test_a_refusal_takes_the_place_of_the_last_fault(addon, picture, tmp_path):

@@ -1,11 +1,13 @@
 """Where the backend is, and how it is started."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from ...backend_settings import backend_settings
 from ...extension_paths import extension_root, user_folder
 from ...install.backend_install import find_python, is_outdated
+from ...protocol import Making
 from ..launch import CommandLaunch, Launch
 from .state import State, current
 
@@ -43,6 +45,18 @@ def known_devices() -> list[str]:
     hello = current().runner.hello
     found = [device.name for device in hello.devices] if hello is not None else ["cpu", "cuda"]
     return ["auto", *found]
+
+
+def renewed(request: Making) -> Making:
+    """The request, to be run where and how the preferences say now."""
+    chosen = backend_settings()
+    return replace(
+        request,
+        device=chosen.device,
+        precision=chosen.precision,
+        engine=chosen.engine,
+        memory=chosen.memory,
+    )
 
 
 def choose_launch(state: State) -> None:

@@ -8,7 +8,7 @@ from ...scene.window import redraw
 from ..cut_out import Asked
 from ..kept.stage_times import times_key
 from ..placement import Placement
-from .backend import choose_launch
+from .backend import choose_launch, renewed
 from .results import add_candidate, keep, prepare, times
 from .state import current
 from .timer import wake
@@ -69,7 +69,7 @@ def retry(job: str) -> None:
     ended = next((one for one in current().ended if one.listed.id == job), None)
     if ended is not None:
         forget(job)
-        submit(ended.request, ended.placement)
+        submit(renewed(ended.request), ended.placement)
 
 
 def continue_left() -> None:
@@ -86,7 +86,7 @@ def continue_left() -> None:
         elif one.job.state == "finished":
             prepare(state, one.job, placement)
         elif not isinstance(one.job.request, LoadModel):
-            submit(one.job.request, placement)
+            submit(renewed(one.job.request), placement)
     keep(state)
     discard_left()
 
