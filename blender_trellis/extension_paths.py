@@ -6,6 +6,8 @@ from pathlib import Path
 
 import bpy
 
+from .faults import Fault
+
 # What Blender calls the extension (bl_ext.<repository>.trellis); outside of its loader, this package.
 EXTENSION = __package__.rpartition(".")[0] or __package__
 
@@ -27,12 +29,21 @@ def enabled_extension() -> str:
 
 
 def user_folder(create: bool = False) -> Path:
-    """The extension's own writable folder; where it is not enabled, a folder in the user's cache."""
-    if extension := enabled_extension():
-        return Path(bpy.utils.extension_path_user(extension, create=create))
-    folder = Path.home() / ".cache" / "trellis"
+    """The extension's own writable folder; where it is not enabled, a folder in the user's cache.
+
+    Fault where it is to be made and cannot be.
+    """
+    extension = enabled_extension()
+    own = bpy.utils.extension_path_user(extension) if extension else ""
+    folder = Path(own) if own else Path.home() / ".cache" / "trellis"
     if create:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or error
+            raise Fault(
+                f"The folder {folder} cannot be made ({reason}): make it, or let Blender write there."
+            ) from None
     return folder
 
 

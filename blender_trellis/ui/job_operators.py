@@ -88,7 +88,11 @@ class TRELLIS_OT_resume_jobs(bpy.types.Operator):
         return task is None or task.done
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        session.resume()
+        try:
+            session.resume()
+        except Fault as fault:
+            report(self, "ERROR", str(fault))
+            return {"CANCELLED"}
         return {"FINISHED"}
 
 
@@ -112,7 +116,11 @@ class TRELLIS_OT_retry_job(JobOperator):
     bl_label = "Run Again"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        session.retry(self.job)
+        try:
+            session.retry(self.job)
+        except Fault as fault:
+            report(self, "ERROR", str(fault))
+            return {"CANCELLED"}
         return {"FINISHED"}
 
 

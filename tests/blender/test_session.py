@@ -197,6 +197,13 @@ def test_jobs_wait_for_a_python_that_does_not_start(addon, picture, monkeypatch,
     assert [job.state for job in session.listed_jobs()] == ["finished", "finished"]
 
 
+def test_a_folder_that_cannot_be_made_is_a_sentence(addon, picture, monkeypatch):
+    monkeypatch.setenv("HOME", "/dev/null")
+    with pytest.raises(RuntimeError, match="trellis cannot be made"):
+        _press_generate(picture())
+    assert not session.listed_jobs()
+
+
 def test_jobs_that_failed_stay_until_they_are_cleared(addon, picture):
     _press_generate(picture(b"bad"))
     assert session.pump_until_done(PATIENCE)

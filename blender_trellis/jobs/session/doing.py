@@ -68,8 +68,8 @@ def retry(job: str) -> None:
     """Sends the request of a job that has ended again."""
     ended = next((one for one in current().ended if one.listed.id == job), None)
     if ended is not None:
-        forget(job)
         submit(renewed(ended.request), ended.placement)
+        forget(job)
 
 
 def continue_left() -> None:

@@ -33,11 +33,10 @@ def refresh_cut_out(settings, again: bool = False) -> None:
         return
     try:
         read = picture.read()
+        file = Array("u1", (len(read.data),), read.data)
+        session.ask_cut_out(CutOut("", (file,), read.name, settings.background), key)
     except Fault as fault:
         session.refuse_cut_out(key, str(fault))
-        return
-    file = Array("u1", (len(read.data),), read.data)
-    session.ask_cut_out(CutOut("", (file,), read.name, settings.background), key)
 
 
 def shown_cut_out(settings) -> Asked | None:
