@@ -37,7 +37,8 @@ def uv_variables(environ: Mapping[str, str] = os.environ, offline_folder: str = 
     offline_folder: a folder of wheels to take everything from, without a network; "" for none.
     """
     if offline_folder:
-        return {"UV_FIND_LINKS": offline_folder, "UV_NO_INDEX": "1", "UV_OFFLINE": "1", "UV_NO_CONFIG": "1"}
+        links = address_of(offline_folder)
+        return {"UV_FIND_LINKS": links, "UV_NO_INDEX": "1", "UV_OFFLINE": "1", "UV_NO_CONFIG": "1"}
     told = _pip_options(environ)
     variables = {name: _joined(option, told[option]) for option, name in OPTIONS.items() if told.get(option)}
     if any(environ.get(name) for name in _PROXIES):
@@ -45,6 +46,11 @@ def uv_variables(environ: Mapping[str, str] = os.environ, offline_folder: str = 
     if "UV_INDEX" in variables or "UV_FIND_LINKS" in variables:
         variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # as pip: the best of all sources
     return {name: value for name, value in variables.items() if name not in environ}
+
+
+def address_of(folder: str) -> str:
+    """A folder as pip and uv may be told of it: pip parts what it is told at blanks, uv at commas."""
+    return Path(folder).absolute().as_uri()
 
 
 def has_own_sources(environ: Mapping[str, str], variables: Mapping[str, str]) -> bool:

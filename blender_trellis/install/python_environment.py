@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..process.run_program import InstallCancelled, InstallError, remove_folder, run, scrubbed
+from .package_sources import address_of
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,9 @@ def build(environment: Environment, on_progress: OnProgress) -> None:
 
 def _offline(environment: Environment) -> dict[str, str]:
     """What makes pip take everything from the folder of wheels, where one is named."""
-    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": environment.wheels} if environment.wheels else {}
+    if not environment.wheels:
+        return {}
+    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": address_of(environment.wheels)}
 
 
 def pins(lock: Path) -> list[str]:

@@ -177,11 +177,13 @@ def test_removing_gives_all_of_it_back(extension, tmp_path):
     assert removable_bytes(user) == 0
 
 
+@pytest.mark.parametrize("extension", ["uv", "pip"], indirect=True)
 def test_a_folder_of_wheels_serves_without_any_index(extension, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_FIND_LINKS", "")
+    wheels = (extension / "store").rename(extension / "wheels, all of them")
     with pytest.raises(InstallError, match="torch"):
         install(tmp_path / "user", extension, CPU, quiet)
-    wanted = Wanted("cpu", sys.executable, str(extension / "store"))
+    wanted = Wanted("cpu", sys.executable, str(wheels))
     assert "torch 1.0" in works(install(tmp_path / "user", extension, wanted, quiet), extension)
 
 
