@@ -83,7 +83,7 @@ class RequestQueue:
 
     def start(self) -> None:
         """Listen from now on."""
-        threading.Thread(target=self._read, name="requests", daemon=True).start()
+        threading.Thread(target=self._listen, name="requests", daemon=True).start()
 
     def next(self) -> PendingJob | None:
         """Wait for the next job to run; None when no more will come."""
@@ -119,6 +119,14 @@ class RequestQueue:
         log.error("%s was given up and does not end; leaving it.", running.name)
         logging.shutdown()
         os._exit(1)
+
+    def _listen(self) -> None:
+        try:
+            self._read()
+        except Exception:  # nobody would be heard any more; the add-on starts another backend
+            log.exception("The requests cannot be read any more; ending.")
+            logging.shutdown()
+            os._exit(1)
 
     def _read(self) -> None:
         unreadable = 0

@@ -318,6 +318,14 @@ def test_the_end_of_stdin_without_a_job_is_no_fault(monkeypatch, caplog):
     assert codes == [0] and not caplog.records
 
 
+def test_a_backend_that_can_hear_no_more_ends(monkeypatch, caplog):
+    codes = []
+    monkeypatch.setattr(request_queue.os, "_exit", codes.append)
+    monkeypatch.setattr(request_queue.logging, "shutdown", lambda: None)
+    request_queue.RequestQueue(None, lambda message: None)._listen()  # which no reader can read
+    assert codes == [1] and "cannot be read any more" in caplog.text
+
+
 def test_heartbeats_come_while_a_job_runs(child):
     child.send(Generate("a", prompt="slow"))
     while (beat := child.next(Heartbeat)).job != "a":
