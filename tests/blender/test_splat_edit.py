@@ -164,6 +164,24 @@ def test_splats_are_cropped_by_a_turned_box(imported, inside):
     _assert_same(splats_of(item), splats.taken(~within if inside else within))
 
 
+def _with_box(*items: bpy.types.Object, size: float = 0.5) -> bpy.types.Object:
+    """An empty at the origin, active, selected with the items alone."""
+    bpy.ops.object.empty_add(type="CUBE", radius=size)
+    for item in items:
+        item.select_set(True)
+    bpy.context.view_layer.update()
+    return bpy.context.object
+
+
+def test_a_crop_that_would_leave_nothing_changes_nothing(imported):
+    items = imported(_splats(), up="Z"), imported(_splats(2), up="Z", name="far")
+    items[1].location.x = 9
+    _with_box(*items)
+    with pytest.raises(RuntimeError, match="far would have no splats left"):
+        bpy.ops.trellis.crop_splats()
+    assert [len(item.data.vertices) for item in items] == [N, N]
+
+
 def test_splats_are_cropped_by_a_box_that_is_selected_and_has_a_size(imported):
     item = imported(_splats(), up="Z")
     bpy.ops.object.camera_add()

@@ -7,6 +7,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
+from ...faults import Fault
 from ...splats.values import Splats, joined
 from .object import replace_splats, splat_object, splats_of
 
@@ -35,16 +36,27 @@ def splats_in_world(item: bpy.types.Object) -> Splats:
     return splats_of(item).sound().moved(np.array(item.matrix_world))
 
 
-def crop(item: bpy.types.Object, box: bpy.types.Object, inside: bool) -> int:
-    """Deletes the splats with centres outside the box of another object, or inside. Returns how many."""
-    splats = splats_of(item)
+def crop(items: Iterable[bpy.types.Object], box: bpy.types.Object, inside: bool) -> int:
+    """Deletes the splats with centres outside the box of another object, or inside. Returns how many.
+
+    Raises Fault where an object would have none left; then nothing is changed.
+    """
+    kept = {item: _kept(item, box, inside) for item in items}
+    for item, rows in kept.items():
+        if not rows.any():
+            raise Fault(f"{item.name} would have no splats left: delete the object instead.")
+    for item, rows in kept.items():
+        replace_splats(item, splats_of(item).taken(rows), np.flatnonzero(rows))
+    return sum(int((~rows).sum()) for rows in kept.values())
+
+
+def _kept(item: bpy.types.Object, box: bpy.types.Object, inside: bool) -> np.ndarray:
+    """(N,) bool, which splats a crop leaves."""
     to_box = np.array(box.matrix_world.inverted_safe() @ item.matrix_world)
-    places = splats.position @ to_box[:3, :3].T + to_box[:3, 3]
+    places = splats_of(item, harmonics=False).position @ to_box[:3, :3].T + to_box[:3, 3]
     low, high = _box(box)
     within = ((places >= low) & (places <= high)).all(axis=1)
-    kept = np.flatnonzero(~within if inside else within)
-    replace_splats(item, splats.taken(kept), kept)
-    return len(splats) - len(kept)
+    return ~within if inside else within
 
 
 def join(target: bpy.types.Object, others: Iterable[bpy.types.Object]) -> None:

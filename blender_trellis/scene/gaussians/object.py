@@ -102,7 +102,7 @@ def use_nodes(item: bpy.types.Object, degree: int) -> None:
 def columns_of(splats: Splats) -> Iterator[tuple[str, np.ndarray]]:
     """Each attribute's name and values (N,), but for positions and harmonics."""
     for key, pattern in _ATTRIBUTES.items():
-        columns = getattr(splats, key).reshape(len(splats), -1)
+        columns = getattr(splats, key)
         for place in range(columns.shape[1]):
             yield pattern.format(place), columns[:, place]
 

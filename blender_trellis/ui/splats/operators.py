@@ -150,8 +150,12 @@ class TRELLIS_OT_crop_splats(SplatOperator):
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        counts = [crop(item, context.object, self.inside) for item in _selected(context)]
-        report(self, "INFO", f"{sum(counts):,} splats deleted")
+        try:
+            count = crop(_selected(context), context.object, self.inside)
+        except Fault as fault:
+            report(self, "ERROR", str(fault))
+            return {"CANCELLED"}
+        report(self, "INFO", f"{count:,} splats deleted")
         return {"FINISHED"}
 
 
