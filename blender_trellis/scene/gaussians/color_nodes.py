@@ -12,11 +12,16 @@ from ..materials import COLOR_ATTRIBUTE
 from .cards import seen_along
 from .node_builder import NodeBuilder
 
+SHOWN_COLOR = "splat_color"  # the attribute that the material shows
+
 
 def add_color(
     build: NodeBuilder, geometry: bpy.types.NodeSocket, degree: int, encoded: bpy.types.NodeSocket
 ) -> bpy.types.NodeSocket:
-    """Stores `Color` on the points, with harmonics up to that degree: linear, or as displays have it."""
+    """Stores colours on the points, with harmonics up to that degree: `Color` for Solid view, which takes it
+    for linear whatever the scene's view transform is, and what the material shows: linear, or as displays
+    have it.
+    """
     display = build.vector("MULTIPLY_ADD", _triple(build, "f_dc_{}", (0, 1, 2)), (DC,) * 3, (0.5,) * 3)
     count = COUNTS[degree]
     if degree:
@@ -29,14 +34,16 @@ def add_color(
         channels = (place, count + place, 2 * count + place)
         share = build.vector("SCALE", _triple(build, "f_rest_{}", channels), value)
         display = build.vector("ADD", display, share)
-    color = build.combined(*(_linear(build, part, encoded) for part in build.separated(display)))
-    node = build.node(
-        "GeometryNodeStoreNamedAttribute",
-        {"Geometry": geometry, "Name": COLOR_ATTRIBUTE, "Value": color},
-        data_type="FLOAT_COLOR",
-        domain="POINT",
-    )
-    return node.outputs["Geometry"]
+    parts = [build.math("ADD", part, 0.0, clamp=True) for part in build.separated(display)]
+    color = build.combined(*(_linear(build, part) for part in parts))
+    shown = build.choice(encoded, color, build.combined(*parts), "VECTOR")
+    # Bytes are enough for Solid view, and both colours come once for each corner of a hull.
+    for name, kind, value in (
+        (COLOR_ATTRIBUTE, "BYTE_COLOR", color),
+        (SHOWN_COLOR, "FLOAT_VECTOR", shown),
+    ):
+        geometry = build.stored(geometry, name, kind, value)
+    return geometry
 
 
 def _triple(build: NodeBuilder, pattern: str, places: tuple[int, ...]) -> bpy.types.NodeSocket:
@@ -60,12 +67,8 @@ def _products(build: NodeBuilder, direction: bpy.types.NodeSocket) -> Callable[[
     return product
 
 
-def _linear(
-    build: NodeBuilder, value: bpy.types.NodeSocket, encoded: bpy.types.NodeSocket
-) -> bpy.types.NodeSocket:
-    """Clipped to [0, 1], and the sRGB transfer curve undone unless `encoded` says that it shall stay."""
-    value = build.math("ADD", value, 0.0, clamp=True)
+def _linear(build: NodeBuilder, value: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+    """The sRGB transfer curve undone, of a value in [0, 1]."""
     above = build.math("POWER", build.math("DIVIDE", build.math("ADD", value, 0.055), 1.055), 2.4)
     below = build.math("DIVIDE", value, 12.92)
-    linear = build.choice(build.math("GREATER_THAN", value, 0.04045), below, above)
-    return build.choice(encoded, linear, value)
+    return build.choice(build.math("GREATER_THAN", value, 0.04045), below, above)

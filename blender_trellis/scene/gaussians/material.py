@@ -7,6 +7,7 @@ Gaussian is round. That is the opacity of a splat at a pixel (Kerbl et al., 2023
 import bpy
 
 from ..materials import COLOR_ATTRIBUTE, empty_material
+from .color_nodes import SHOWN_COLOR
 from .node_builder import NodeBuilder
 from .nodes import span
 
@@ -14,10 +15,10 @@ OPACITY = "splat_opacity"  # the attribute by which the nodes tell how opaque a 
 
 
 def splat_material(name: str, mean_color: tuple[float, float, float]) -> bpy.types.Material:
-    """Emission of the attribute "Color": splats hold the light they were seen in, so none is added."""
+    """Emission of the splats' own colours: splats hold the light they were seen in, so none is added."""
     material, _ = empty_material(name)
     build = NodeBuilder(material.node_tree)
-    color = build.node("ShaderNodeAttribute", attribute_name=COLOR_ATTRIBUTE).outputs["Color"]
+    color = build.node("ShaderNodeAttribute", attribute_name=SHOWN_COLOR).outputs["Color"]
     emission = build.node("ShaderNodeEmission", {"Color": color}).outputs[0]
     build.node("ShaderNodeOutputMaterial", {"Surface": _seen_through(build, emission)})
     material.diffuse_color = (*mean_color, 1.0)
@@ -41,6 +42,8 @@ def renew_material(material: bpy.types.Material) -> bool:
             for target in targets:
                 tree.links.new(share, target)
             _remove_unused(tree, root)
+        if root is not None:
+            _show_own_color(tree)
         return root is not None
     # Version 1 drew solid ellipsoids.
     output = tree.get_output_node("ALL")
@@ -51,7 +54,15 @@ def renew_material(material: bpy.types.Material) -> bool:
     build = NodeBuilder(tree)
     build.put(surface, _seen_through(build, surface.links[0].from_socket))
     _use_for_splats(material)
+    _show_own_color(tree)
     return True
+
+
+def _show_own_color(tree: bpy.types.NodeTree) -> None:
+    """Up to version 5 materials read `Color`, which was as displays have it where splats were so mixed."""
+    for node in tree.nodes:
+        if node.type == "ATTRIBUTE" and node.attribute_name == COLOR_ATTRIBUTE:
+            node.attribute_name = SHOWN_COLOR
 
 
 def _use_for_splats(material: bpy.types.Material) -> None:

@@ -52,6 +52,18 @@ class NodeBuilder:
         node = self.node("GeometryNodeSwitch", inputs, input_type=kind)
         return next(socket for socket in node.outputs if socket.enabled)
 
+    def stored(
+        self, geometry: bpy.types.NodeSocket, name: str, kind: str, value: bpy.types.NodeSocket
+    ) -> bpy.types.NodeSocket:
+        """The geometry with an attribute of its points; in geometry nodes only."""
+        node = self.node(
+            "GeometryNodeStoreNamedAttribute",
+            {"Geometry": geometry, "Name": name, "Value": value},
+            data_type=kind,
+            domain="POINT",
+        )
+        return node.outputs["Geometry"]
+
     def combined(self, *values: Value) -> bpy.types.NodeSocket:
         return self.node("ShaderNodeCombineXYZ", dict(enumerate(values))).outputs["Vector"]
 

@@ -4,7 +4,7 @@ In: vertices with `opacity` (logit), `scale_0..2` (log), `rot_0..3` (w, x, y, z)
 degree of spherical harmonics, `f_rest_*`. Out: a mesh of octahedra, or of cards that face the camera, with
 what `splat_material` reads: `splat_place` (the vertex in its splat's own frame, where the splat ends at 1),
 `splat_x`, `_y`, `_z` (the rows of the matrix that leads into that frame), `splat_opacity` (below 0 on cards,
-above 1 on solid ellipsoids), and `Color`, linear.
+above 1 on solid ellipsoids) and `splat_color`, and for Solid view `Color`, linear.
 """
 
 import math
@@ -19,7 +19,7 @@ from .node_builder import NodeBuilder
 GROUP_NAME = "TRELLIS Splats"
 KEY = "trellis_splats"
 # Bump when the nodes change, and note in `renewal` what the former ones were: it brings files up to this one.
-GROUP_VERSION = 5
+GROUP_VERSION = 6
 LEAST_OPACITY = 1 / 255  # a splat whose centre has less is not seen, as in the published rasteriser
 END = 0.01  # a hull ends where its splat's fall-off has come down to this opacity: more is only slower
 FAINTEST = 0.1  # fainter splats end where they have come down to END / FAINTEST of themselves
@@ -152,7 +152,7 @@ def _build(build: NodeBuilder, degree: int) -> None:
     geometry = add_color(build, geometry, degree, group_in[ENCODED])
     facing = build.math("GREATER_THAN", build.math("SUBTRACT", group_in[FACING], in_viewport), 0.5)
     peak = build.math("MULTIPLY", opacity, build.choice(facing, 1.0, -1.0))
-    geometry = _stored(build, geometry, "splat_opacity", "FLOAT", build.choice(solid, peak, 2.0))
+    geometry = build.stored(geometry, "splat_opacity", "FLOAT", build.choice(solid, peak, 2.0))
     corner = build.math("DIVIDE", group_in[SIZE], CORNER)
     hulls = _hulls(
         build, geometry, group_in["Geometry"], rotation, turned, build.choice(solid, reach, corner)
@@ -181,7 +181,7 @@ def _hulls(
     ]
     for name, axis, radius in zip("xyz", turned, radii, strict=True):
         row = build.vector("SCALE", axis, build.math("DIVIDE", 1.0, radius))
-        points = _stored(build, points, f"splat_{name}", "FLOAT_VECTOR", row)
+        points = build.stored(points, f"splat_{name}", "FLOAT_VECTOR", row)
     return _realized(build, points, _octahedron(build, vertices), rotation, build.combined(*radii))
 
 
@@ -199,10 +199,10 @@ def _cards(
         deviation = build.math("EXPONENT", _attribute(build, f"scale_{place}"))
         axes.append(build.vector("SCALE", axis, build.math("MULTIPLY", deviation, reach)))
     made = card(build, axes, build.math("MULTIPLY", build.math("SQRT", widening), reach))
-    points = _stored(build, points, "splat_z", "FLOAT_VECTOR", made.normal)
+    points = build.stored(points, "splat_z", "FLOAT_VECTOR", made.normal)
     square = build.node("GeometryNodeMeshGrid", {0: 2.0, 1: 2.0, 2: 2, 3: 2}).outputs["Mesh"]
     place = build.node("GeometryNodeInputPosition").outputs[0]
-    square = _stored(build, square, "splat_place", "FLOAT_VECTOR", place)
+    square = build.stored(square, "splat_place", "FLOAT_VECTOR", place)
     return _realized(build, points, square, made.rotation, made.scale)
 
 
@@ -238,7 +238,7 @@ def _octahedron(build: NodeBuilder, vertices: bpy.types.NodeSocket) -> bpy.types
     build.put(join.inputs[0], _without_values(build, first))  # linked last, joined first
     hull = _without(build, join.outputs[0], build.math("LESS_THAN", index, 0.5))
     place = build.node("GeometryNodeInputPosition").outputs[0]
-    return _stored(build, hull, "splat_place", "FLOAT_VECTOR", place)
+    return build.stored(hull, "splat_place", "FLOAT_VECTOR", place)
 
 
 def _without(
@@ -262,15 +262,3 @@ def _without_values(build: NodeBuilder, geometry: bpy.types.NodeSocket) -> bpy.t
 def _attribute(build: NodeBuilder, name: str, kind: str = "FLOAT") -> bpy.types.NodeSocket:
     node = build.node("GeometryNodeInputNamedAttribute", {"Name": name}, data_type=kind)
     return next(socket for socket in node.outputs if socket.enabled)
-
-
-def _stored(
-    build: NodeBuilder, geometry: bpy.types.NodeSocket, name: str, kind: str, value: bpy.types.NodeSocket
-) -> bpy.types.NodeSocket:
-    node = build.node(
-        "GeometryNodeStoreNamedAttribute",
-        {"Geometry": geometry, "Name": name, "Value": value},
-        data_type=kind,
-        domain="POINT",
-    )
-    return node.outputs["Geometry"]
