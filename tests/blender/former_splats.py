@@ -14,7 +14,14 @@ from blender_trellis.scene.gaussians.nodes import set_input
 from blender_trellis.scene.gaussians.object import splat_object
 from blender_trellis.splats.values import Splats
 
-VERSIONS = ("1", "2a", "2b", "3", "4", "5")  # 2a before splats could be drawn in the values of displays, 2b since
+VERSIONS = (
+    "1",
+    "2a",
+    "2b",
+    "3",
+    "4",
+    "5",
+)  # 2a before splats could be drawn in the values of displays, 2b since
 
 
 def former_object(version: str, splats: Splats, name: str = "scan") -> bpy.types.Object:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from mathutils import Matrix
 
+from blender_trellis.app_handlers import hook, unhook
 from blender_trellis.scene.display.colors import colors_in_use
 from blender_trellis.scene.gaussians import moved_vertices
 from blender_trellis.scene.gaussians.nodes import SIZE, get_input, set_input
@@ -16,6 +17,7 @@ from blender_trellis.splats import quaternions
 from blender_trellis.splats.files import TO_FILE, read_splats
 from blender_trellis.splats.ply import write_ply
 from blender_trellis.splats.values import Splats
+from blender_trellis.ui.splats import moving
 
 N = 60
 
@@ -234,6 +236,30 @@ def test_blenders_own_edit_mode_deletes_splats(imported):
     bpy.ops.mesh.delete(type="VERT")
     bpy.ops.object.mode_set(mode="OBJECT")
     _assert_same(splats_of(item), splats.taken(~chosen))
+
+
+def test_splats_that_are_edited_are_not_shown_as_points(imported, monkeypatch):
+    item = imported(_splats())
+    monkeypatch.setattr(moving, "MANY", 1)
+    bpy.ops.object.mode_set(mode="EDIT")
+    moving._memory.is_moving = True
+    moving._tick()
+    assert item.display_type == "TEXTURED"
+    bpy.ops.object.mode_set(mode="OBJECT")
+    moving._memory.is_moving = True
+    moving._tick()
+    assert item.display_type == "BOUNDS"
+    moving._show_splats()
+
+
+def test_a_recovered_file_shows_splats_that_were_points(imported, tmp_path):
+    item = imported(_splats())
+    item[moving.SHOWN_AS], item.display_type = "TEXTURED", "BOUNDS"
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "recovered.blend"))
+    hook(moving._show_splats, moving._moments())
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "recovered.blend"))
+    unhook(moving._show_splats, moving._moments())
+    assert bpy.data.objects["scan"].display_type == "TEXTURED"
 
 
 def test_a_compressed_file_holds_the_same_splats(imported, tmp_path):

@@ -11,6 +11,7 @@ import gpu
 
 from ...app_handlers import hook, unhook
 from ...backend_settings import backend_settings
+from ...scene.find_asset import is_edited
 from ...scene.gaussians.object import is_gaussian, splats_of
 from .points import draw_points, point_batch
 
@@ -56,9 +57,11 @@ def end() -> None:
 
 
 def _moments() -> tuple[list, ...]:
-    """When objects must be as they are: a file keeps them, a step of undo may bring the other state back."""
+    """When objects must be as they are: a file keeps them, but for one that Blender saves by itself, and a
+    step of undo may bring the other state back.
+    """
     handlers = bpy.app.handlers
-    return handlers.save_pre, handlers.undo_post, handlers.redo_post
+    return handlers.save_pre, handlers.load_post, handlers.undo_post, handlers.redo_post
 
 
 def _draw() -> None:
@@ -66,9 +69,14 @@ def _draw() -> None:
     _note_move(context)
     if not bpy.app.timers.is_registered(_tick):
         return  # no view moves, and large scenes need not be searched at every redraw
-    for item in context.visible_objects:
-        if SHOWN_AS in item and is_gaussian(item):
+    for item in _in_sight(context):
+        if SHOWN_AS in item:
             draw_points(_points_of(item), item.matrix_world, PIXELS)
+
+
+def _in_sight(context: bpy.types.Context) -> list[bpy.types.Object]:
+    """The splats that a view may show as points: not while they are edited, when their meshes hold none."""
+    return [item for item in context.visible_objects if is_gaussian(item) and not is_edited(item)]
 
 
 def _note_move(context: bpy.types.Context) -> None:
@@ -93,7 +101,7 @@ def _tick() -> float | None:
     elif now - _memory.moved > REST:
         _show_splats()
         return None
-    large = [item for item in bpy.context.visible_objects if is_gaussian(item) and SHOWN_AS not in item]
+    large = [item for item in _in_sight(bpy.context) if SHOWN_AS not in item]
     if sum(len(item.data.vertices) for item in large) >= MANY:
         for item in large:
             item[SHOWN_AS] = item.display_type
