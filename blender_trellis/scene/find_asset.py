@@ -338,9 +338,9 @@ def _sampled(mesh: bpy.types.Mesh) -> tuple[np.ndarray, np.ndarray]:
     return places[found], now
 
 
-def vertex_keys(mesh: bpy.types.Mesh) -> np.ndarray:
+def vertex_keys(mesh: bpy.types.Mesh, attribute_name: str = KEY) -> np.ndarray:
     """The names (V,) of a mesh's vertices or splats; empty where they were removed."""
-    attribute = mesh.attributes.get(KEY)
+    attribute = mesh.attributes.get(attribute_name)
     if attribute is None or (attribute.domain, attribute.data_type) != ("POINT", "INT"):
         return np.empty(0, np.int32)
     keys = np.empty(len(attribute.data), np.int32)

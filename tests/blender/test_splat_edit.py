@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import bmesh
 import bpy
 import numpy as np
 import pytest
@@ -147,6 +148,36 @@ def test_moving_some_splats_in_edit_mode_leaves_their_shapes(imported):
     assert (found.position != before.position).any()
     for name in ("rotation", "scale", "f_rest"):
         np.testing.assert_array_equal(getattr(found, name), getattr(before, name))
+
+
+def test_splats_that_were_turned_after_others_were_deleted_are_turned_whole(imported):
+    splats = _splats()
+    item = imported(splats, up="Z")
+    turn = Matrix.Rotation(1.0, 4, "X")
+    edited = bmesh.new()
+    edited.from_mesh(item.data)
+    edited.verts.ensure_lookup_table()
+    bmesh.ops.delete(edited, geom=edited.verts[:7], context="VERTS")
+    edited.transform(turn)
+    edited.to_mesh(item.data)
+    edited.free()
+    item.data.update()
+    bpy.context.view_layer.update()
+    _assert_same(splats_of(item), splats.taken(np.arange(7, N)).moved(np.array(turn)))
+
+
+@pytest.mark.parametrize("way, size", [(0, 5e-5), (5e3, 1), (2e5, 1)])
+def test_apply_turns_splats_that_are_tiny_or_far_from_the_origin(imported, way, size):
+    splats = _splats()
+    item = imported(replace(splats, position=splats.position + np.float32(way)), up="Z")
+    before = splats_of(item)
+    item.rotation_euler, item.scale = (0, 0, 0.7), (size,) * 3
+    bpy.context.view_layer.update()
+    expected = before.moved(np.array(item.matrix_world))
+    bpy.ops.object.transform_apply(location=True, rotation=True, scale=True)
+    bpy.context.view_layer.update()
+    off = np.abs(_covariances(splats_of(item)) - _covariances(expected)).max()
+    assert off < 0.03 * np.abs(_covariances(expected)).max()
 
 
 @pytest.mark.parametrize("inside", [False, True])

@@ -10,7 +10,7 @@ import bpy
 import numpy as np
 
 from ...app_handlers import hook, unhook
-from .object import REFERENCE, is_gaussian, put_values, refer, reference_rows, splats_of
+from .object import REFERENCE, is_gaussian, put_values, refer, references, splats_of
 
 STOOD = "trellis_splats_stood"  # on the object: its own transform, as 16 numbers, when it was last looked at
 EXACT = 1e-4  # of the object's size: how far from an affine map rounding may lead
@@ -30,15 +30,17 @@ def end() -> None:
 def follow(item: bpy.types.Object, touched: bool = False) -> bool:
     """Moves the values of an object of Gaussians after its vertices. Returns whether they had to be moved.
 
-    Where only some vertices were moved, or others added or deleted, values stay as they are. touched: whether
+    Where only some vertices were moved, values stay as they are. touched: whether
     the mesh was just changed, be it that no vertex moved, as none does that is the centre of a turn.
     """
     mesh = item.data
-    before, now = np.reshape(list(mesh.get(REFERENCE, ())), (-1, 3)), reference_rows(mesh)
-    if np.array_equal(before, now) and not (touched and _is_vague(now)):
+    noted = np.reshape(list(mesh.get(REFERENCE, ())), (-1, 3))
+    numbers, now = references(mesh)
+    if np.array_equal(noted, now) and not (touched and _is_vague(now)):
         return False
+    known = numbers < len(noted)
+    matrix = _affine(noted[numbers[known]], now[known], _applied(item)) if known.any() else None
     refer(mesh)
-    matrix = _affine(before, now, _applied(item)) if len(before) == len(now) else None
     if matrix is None or np.allclose(matrix[:3, :3], np.eye(3), atol=SAME):
         return False
     put_values(mesh, splats_of(item).moved(matrix))
@@ -54,7 +56,7 @@ def _applied(item: bpy.types.Object) -> np.ndarray | None:
 
 
 def _note_stand(item: bpy.types.Object) -> None:
-    if _is_vague(reference_rows(item.data)):
+    if _is_vague(references(item.data)[1]):
         stands = [value for row in item.matrix_basis for value in row]
         if list(item.get(STOOD, ())) != stands:
             item[STOOD] = stands
@@ -66,24 +68,37 @@ def _is_vague(places: np.ndarray) -> bool:
     """Whether several affine maps take places (K, 3) to where one takes them."""
     if len(places) < 5 or not np.isfinite(places).all():
         return True
-    spreads = np.linalg.svd(_rows(places), compute_uv=False)
-    return bool(spreads[3] <= 1e-6 * spreads[0])
+    spreads = np.linalg.svd(places - places.mean(axis=0), compute_uv=False)
+    return bool(spreads[2] <= max(1e-6 * spreads[0], _rounding(places) * len(places) ** 0.5))
+
+
+def _rounding(*places: np.ndarray) -> float:
+    """What differences of such coordinates may be off by: they are float32."""
+    return 4 * float(np.finfo(np.float32).eps) * max(np.abs(one).max(initial=0.0) for one in places)
 
 
 def _affine(before: np.ndarray, now: np.ndarray, likely: np.ndarray | None) -> np.ndarray | None:
-    """(4, 4), what takes (K, 3) to (K, 3); None where nothing does. Where several maps do, only `likely`
-    counts.
+    """(4, 4), what takes (K, 3) to (K, 3); None where nothing does, or all were only shifted. Where several
+    maps do, only `likely` counts.
     """
-    size = np.ptp(now, axis=0).max(initial=0.0)
+    size, rounding = np.ptp(now, axis=0).max(), _rounding(before, now)
     if _is_vague(before):
-        size = np.abs(_rows(now)).max(initial=0.0)
+        size = np.abs(_rows(now)).max()
     else:
+        middles = before.mean(axis=0, dtype=float), now.mean(axis=0, dtype=float)
+        around = before - middles[0], now - middles[1]
+        if np.abs(around[0] - around[1]).max() <= rounding:
+            return None
         likely = np.eye(4)
-        likely[:3] = np.linalg.lstsq(_rows(before), now, rcond=None)[0].T
-    if likely is None or np.abs(np.linalg.det(likely)) < 1e-12:
+        likely[:3, :3] = np.linalg.lstsq(*around, rcond=None)[0].T
+        likely[:3, 3] = middles[1] - likely[:3, :3] @ middles[0]
+    if likely is None or not np.isfinite(likely).all():
         return None
-    away = np.abs(_rows(before) @ likely.T[:, :3] - now).max(initial=0.0)
-    return likely if away <= EXACT * size else None
+    sizes = np.linalg.svd(likely[:3, :3], compute_uv=False)
+    if sizes.prod() <= 1e-12 * sizes[0] ** 3:
+        return None
+    away = np.abs(_rows(before) @ likely.T[:, :3] - now).max()
+    return likely if away <= max(EXACT * size, rounding) else None
 
 
 def _rows(places: np.ndarray) -> np.ndarray:

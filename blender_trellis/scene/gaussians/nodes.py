@@ -251,7 +251,7 @@ def _without(
 
 
 def _without_values(build: NodeBuilder, geometry: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
-    for pattern in ("f_*", "rot_*", "scale_*", "opacity"):
+    for pattern in ("f_*", "rot_*", "scale_*", "opacity", "trellis_splats_*"):
         node = build.node(
             "GeometryNodeRemoveAttribute", {"Geometry": geometry, "Name": pattern}, pattern_mode="WILDCARD"
         )

@@ -17,8 +17,10 @@ from .material import splat_material
 from .nodes import INPUTS, degree_of, get_input, set_input, splat_nodes, version_of
 
 MODIFIER = "Splats"
-REFERENCE = "trellis_splats_from"  # on the mesh: where some vertices were when its values were right
-_REFERENCES = 12  # vertices
+# On the mesh: where some vertices were when its values were right. Its attribute of that name numbers them,
+# from 1 on; those of former versions have none.
+REFERENCE = "trellis_splats_from"
+_REFERENCES, _FORMER_REFERENCES = 64, 12  # vertices
 _ATTRIBUTES = {"f_dc": "f_dc_{}", "opacity": "opacity", "scale": "scale_{}", "rotation": "rot_{}"}
 
 
@@ -123,16 +125,35 @@ def _value_steps(mesh: bpy.types.Mesh, splats: Splats) -> Iterator[None]:
         yield
 
 
-def reference_rows(mesh: bpy.types.Mesh) -> np.ndarray:
-    """(K, 3), positions of some vertices that lie apart in the list, always the same ones."""
-    count = len(mesh.vertices)
-    rows = np.unique(np.linspace(0, count - 1, _REFERENCES).astype(int)) if count else ()
-    return np.array([mesh.vertices[int(row)].co for row in rows], np.float32).reshape(-1, 3)
+def references(mesh: bpy.types.Mesh) -> tuple[np.ndarray, np.ndarray]:
+    """(K,), which of the noted vertices are still there, counted from 0, and (K, 3), where they are now."""
+    marks = vertex_keys(mesh, REFERENCE)
+    if not len(marks):
+        rows = _spread(mesh, _FORMER_REFERENCES)
+        return np.arange(len(rows)), _places(mesh, rows)
+    rows = np.flatnonzero(marks)
+    numbers, first = np.unique(marks[rows], return_index=True)  # copies come after their originals
+    return numbers - 1, _places(mesh, rows[first])
 
 
 def refer(mesh: bpy.types.Mesh) -> None:
     """Notes that the mesh's values are right for its vertices as they are now."""
-    mesh[REFERENCE] = reference_rows(mesh).ravel().tolist()
+    rows = _spread(mesh, _REFERENCES)
+    marks = np.zeros(len(mesh.vertices), np.int32)
+    marks[rows] = np.arange(1, len(rows) + 1)
+    attribute = mesh.attributes.get(REFERENCE) or mesh.attributes.new(REFERENCE, "INT", "POINT")
+    attribute.data.foreach_set("value", marks)
+    mesh[REFERENCE] = _places(mesh, rows).ravel().tolist()
+
+
+def _spread(mesh: bpy.types.Mesh, most: int) -> np.ndarray:
+    """The rows of some vertices that lie apart in the list."""
+    count = len(mesh.vertices)
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))
+
+
+def _places(mesh: bpy.types.Mesh, rows: np.ndarray) -> np.ndarray:
+    return np.array([mesh.vertices[int(row)].co for row in rows], np.float32).reshape(-1, 3)
 
 
 def _fill(mesh: bpy.types.Mesh, splats: Splats) -> None:
