@@ -206,6 +206,37 @@ def _with_box(*items: bpy.types.Object, size: float = 0.5) -> bpy.types.Object:
     return bpy.context.object
 
 
+def _linked_duplicate(item: bpy.types.Object, x: float) -> bpy.types.Object:
+    copy = item.copy()
+    bpy.context.collection.objects.link(copy)
+    copy.location.x += x
+    return copy
+
+
+def test_linked_duplicates_are_cropped_each_for_itself(imported):
+    splats = _splats()
+    item = imported(splats, up="Z")
+    copy = _linked_duplicate(item, 0.3)
+    other = _linked_duplicate(item, 9)
+    _with_box(item, copy)
+    bpy.ops.trellis.crop_splats()
+    for one, x in ((item, 0), (copy, 0.3)):
+        within = (np.abs(splats.position + (x, 0, 0)) <= 0.5).all(axis=1)
+        np.testing.assert_array_equal(splats_of(one).position, splats.position[within])
+    assert len(other.data.vertices) == N
+
+
+def test_splats_are_joined_into_one_of_several_linked_duplicates(imported):
+    item = imported(_splats(), up="Z")
+    copy, other = _linked_duplicate(item, 1), _linked_duplicate(item, 9)
+    other.select_set(False)
+    bpy.context.view_layer.objects.active = item
+    copy.select_set(True)
+    bpy.context.view_layer.update()
+    bpy.ops.trellis.join_splats()
+    assert len(item.data.vertices) == 2 * N and len(other.data.vertices) == N
+
+
 def test_a_crop_that_would_leave_nothing_changes_nothing(imported):
     items = imported(_splats(), up="Z"), imported(_splats(2), up="Z", name="far")
     items[1].location.x = 9

@@ -77,6 +77,8 @@ def replace_splats(item: bpy.types.Object, splats: Splats, rows: np.ndarray) -> 
 
     rows: (N,), which of the splats that are there each is, whose name it keeps; -1 for one from elsewhere.
     """
+    if item.data.users > 1:  # linked duplicates keep theirs
+        item.data = item.data.copy()
     mesh = item.data
     keys = vertex_keys(mesh)
     mesh.clear_geometry()
