@@ -13,6 +13,7 @@ from blender_trellis.editing.region_objects import add_box
 from blender_trellis.scene.asset import Asset, Change, fingerprint
 from blender_trellis.scene.collection import add_asset
 from blender_trellis.scene.find_asset import (
+    KEY,
     asset_matrix,
     asset_of_object,
     find_asset,
@@ -20,7 +21,8 @@ from blender_trellis.scene.find_asset import (
     part,
     vertex_keys,
 )
-from blender_trellis.scene.gaussians.object import replace_splats, splats_of
+from blender_trellis.scene.gaussians import moved_vertices
+from blender_trellis.scene.gaussians.object import add_splats, keep_splats, splats_of
 from blender_trellis.scene.latents import read_latents, read_pictures
 from blender_trellis.scene.replace import changed_by_hand, fits, replace_asset
 from blender_trellis.splats.values import joined
@@ -407,11 +409,15 @@ def test_splats_that_were_cropped_joined_or_copied_stay_so():
     splats = splats_of(item)
     left = np.flatnonzero((splats.position[:, 0] > -0.3) | (splats.position[:, 1] > 0))
     foreign = splats.taken(np.arange(3)).moved(np.array(Matrix.Translation((9, 9, 9))))
-    rows = np.concatenate([left, left[:5], [-1, -1, -1]])
-    replace_splats(item, joined([splats.taken(left), splats.taken(left[:5]), foreign]), rows)
+    rows = np.concatenate([left, left[:5]])
+    keys = vertex_keys(item.data)[rows]
+    keep_splats(item, np.isin(np.arange(len(splats)), left))
+    add_splats(item, joined([splats.taken(left[:5]), foreign]))
+    for number, key in enumerate(keys):  # as Blender's own copies have them
+        item.data.attributes[KEY].data[number].value = key
     assert not changed_by_hand(collection)
     edit = _edit()
-    kept = int((splats.position[rows[:-3], 0] < 0.055).sum())  # the middle of the sheet is at 0.05 + 0.01
+    kept = int((splats.position[rows, 0] < 0.055).sum())  # the middle of the sheet is at 0.05 + 0.01
     replace_asset(collection, edit)
     places = np.array([vertex.co for vertex in part(collection, "gaussian").data.vertices])
     assert len(places) == kept + 3 + int((edit.gaussian["kept"] == 0).sum())
@@ -424,9 +430,8 @@ def test_splats_that_were_cropped_joined_or_copied_stay_so():
 def test_new_splats_follow_an_applied_scale():
     collection = _add(_first())
     item = part(collection, "gaussian")
-    replace_splats(
-        item, splats_of(item).moved(np.array(Matrix.Scale(2, 4))), np.arange(len(item.data.vertices))
-    )
+    item.data.transform(Matrix.Scale(2, 4))
+    assert moved_vertices.follow(item)
     edit = _edit()
     replace_asset(collection, edit)
     after = splats_of(part(collection, "gaussian"))

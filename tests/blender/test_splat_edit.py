@@ -237,6 +237,40 @@ def test_splats_are_joined_into_one_of_several_linked_duplicates(imported):
     assert len(item.data.vertices) == 2 * N and len(other.data.vertices) == N
 
 
+def test_what_an_artist_added_stays_with_its_splats(imported):
+    splats = _splats()
+    item = imported(splats, up="Z")
+    item.vertex_groups.new(name="mine").add(range(10, 40), 0.5, "REPLACE")
+    item.data.attributes.new("own", "FLOAT", "POINT").data.foreach_set(
+        "value", np.arange(N, dtype=np.float32)
+    )
+    _with_box(item)
+    bpy.ops.trellis.crop_splats()
+    rows = np.flatnonzero((np.abs(splats.position) <= 0.5).all(axis=1))
+    bpy.context.object.select_set(False)
+    imported(_splats(2), name="other")
+    item.select_set(True)
+    bpy.context.view_layer.objects.active = item
+    bpy.ops.trellis.join_splats()
+    found = [one.value for one in item.data.attributes["own"].data]
+    assert found == [*rows, *([0] * N)]
+    weighted = [bool(vertex.groups) for vertex in item.data.vertices]
+    assert weighted == [10 <= row < 40 for row in rows] + [False] * N
+    assert item.data.color_attributes.active_color_name == "Color"
+    item.shape_key_add(name="Basis")
+    _with_box(item)
+    assert not bpy.ops.trellis.crop_splats.poll()
+
+
+def test_harmonics_that_were_deleted_are_none(imported, tmp_path):
+    item = imported(_splats(), up="Z")
+    expected = splats_of(item)
+    expected.f_rest[:, 1, 2] = 0
+    item.data.attributes.remove(item.data.attributes["f_rest_10"])
+    np.testing.assert_array_equal(splats_of(item).f_rest, expected.f_rest)
+    assert bpy.ops.trellis.export_splats(filepath=str(tmp_path / "out.ply")) == {"FINISHED"}
+
+
 def test_a_crop_that_would_leave_nothing_changes_nothing(imported):
     items = imported(_splats(), up="Z"), imported(_splats(2), up="Z", name="far")
     items[1].location.x = 9

@@ -9,7 +9,7 @@ from mathutils import Matrix
 
 from ...faults import Fault
 from ...splats.values import Splats, joined
-from .object import replace_splats, splat_object, splats_of
+from .object import add_splats, keep_splats, splat_object, splats_of
 
 # From the file's frame to Blender's, by what is up in the file.
 FROM_FILE = {
@@ -46,7 +46,7 @@ def crop(items: Iterable[bpy.types.Object], box: bpy.types.Object, inside: bool)
         if not rows.any():
             raise Fault(f"{item.name} would have no splats left: delete the object instead.")
     for item, rows in kept.items():
-        replace_splats(item, splats_of(item).taken(rows), np.flatnonzero(rows))
+        keep_splats(item, rows)
     return sum(int((~rows).sum()) for rows in kept.values())
 
 
@@ -60,13 +60,13 @@ def _kept(item: bpy.types.Object, box: bpy.types.Object, inside: bool) -> np.nda
 
 
 def join(target: bpy.types.Object, others: Iterable[bpy.types.Object]) -> None:
-    """Puts the splats of other objects into `target`, where they stand, and removes those objects."""
+    """Puts the splats of other objects into `target`, where they stand, and removes those objects. What else
+    the target's mesh has of its own splats stays.
+    """
     others = list(others)
     into = target.matrix_world.inverted_safe()
     parts = [splats_of(item).moved(np.array(into @ item.matrix_world)) for item in others]
-    own = splats_of(target)
-    whole = joined([own, *parts])
-    replace_splats(target, whole, np.where(np.arange(len(whole)) < len(own), np.arange(len(whole)), -1))
+    add_splats(target, joined(parts))
     for item in others:
         bpy.data.objects.remove(item)
 

@@ -9,10 +9,13 @@ import bpy
 import numpy as np
 
 from ...splats import harmonics
-from ...splats.values import Splats
+from ...splats.harmonics import COUNTS
+from ...splats.values import Splats, joined
 from ...srgb import linear_from_srgb
 from ..find_asset import FOREIGN, name_vertices, vertex_keys
 from ..materials import COLOR_ATTRIBUTE
+from ..splice import splice_steps
+from ..steps import at_once
 from .material import splat_material
 from .nodes import INPUTS, degree_of, get_input, set_input, splat_nodes, version_of
 
@@ -66,31 +69,46 @@ def splats_of(item: bpy.types.Object, *, harmonics: bool = True) -> Splats:
         key: _columns(mesh, [pattern.format(place) for place in range(widths[key])])
         for key, pattern in _ATTRIBUTES.items()
     }
-    names = (f"f_rest_{place}" for place in range(45 if harmonics else 0))
-    rest = [name for name in names if name in mesh.attributes]
-    columns = _columns(mesh, rest).reshape(count, 3, len(rest) // 3)
-    return Splats(position=position.reshape(count, 3), f_rest=columns, **values)
+    rest = 3 * COUNTS[_degree(item)] if harmonics else 0
+    columns = _columns(mesh, [f"f_rest_{place}" for place in range(rest)])
+    return Splats(position=position.reshape(count, 3), f_rest=columns.reshape(count, 3, rest // 3), **values)
 
 
-def replace_splats(item: bpy.types.Object, splats: Splats, rows: np.ndarray) -> None:
-    """Puts other splats into the object, whose material and settings stay.
+def _degree(item: bpy.types.Object) -> int:
+    """Up to which the object has harmonics. Those that were deleted are 0, as the nodes take them."""
+    drawn = degree_of(item.modifiers[MODIFIER].node_group)
+    last = max((place for place in range(45) if f"f_rest_{place}" in item.data.attributes), default=-1)
+    held = next(degree for degree in range(4) if 3 * COUNTS[degree] > last)
+    return max(drawn, held) if last >= 0 else 0
 
-    rows: (N,), which of the splats that are there each is, whose name it keeps; -1 for one from elsewhere.
-    """
-    if item.data.users > 1:  # linked duplicates keep theirs
-        item.data = item.data.copy()
-    mesh = item.data
-    keys = vertex_keys(mesh)
-    mesh.clear_geometry()
-    for name in [attribute.name for attribute in mesh.attributes if not attribute.is_required]:
-        mesh.attributes.remove(mesh.attributes[name])
-    _fill(mesh, splats)
-    if len(keys):
-        named = np.where(rows >= 0, keys[rows], FOREIGN).astype(np.int32)
-        name_vertices(mesh).data.foreach_set("value", named)
-    if degree_of(item.modifiers[MODIFIER].node_group) != splats.degree:
-        use_nodes(item, splats.degree)
+
+def keep_splats(item: bpy.types.Object, kept: np.ndarray) -> None:
+    """Deletes the splats that the mask (N,) leaves out; the others keep all that the mesh has of them."""
+    mesh = _own_mesh(item)
+    rows, none = np.flatnonzero(kept), np.empty((0, 3), np.int64)
+    at_once(splice_steps(mesh, rows, np.empty((len(rows), 3)), none))
+    refer(mesh)
     item.update_tag()
+
+
+def add_splats(item: bpy.types.Object, splats: Splats) -> None:
+    """Appends splats, in the object's frame, to its own, which keep all that the mesh has of them."""
+    whole, keys = joined([splats_of(item), splats]), vertex_keys(item.data)
+    mesh = _own_mesh(item)
+    _fill(mesh, whole)
+    if len(keys):
+        named = np.append(keys, np.full(len(splats), FOREIGN, np.int32))
+        name_vertices(mesh).data.foreach_set("value", named)
+    if degree_of(item.modifiers[MODIFIER].node_group) != whole.degree:
+        use_nodes(item, whole.degree)
+    item.update_tag()
+
+
+def _own_mesh(item: bpy.types.Object) -> bpy.types.Mesh:
+    """The object's mesh; linked duplicates keep theirs."""
+    if item.data.users > 1:
+        item.data = item.data.copy()
+    return item.data
 
 
 def use_nodes(item: bpy.types.Object, degree: int) -> None:
@@ -164,7 +182,7 @@ def _fill(mesh: bpy.types.Mesh, splats: Splats) -> None:
 
 
 def _fill_steps(mesh: bpy.types.Mesh, splats: Splats) -> Iterator[None]:
-    mesh.vertices.add(len(splats))
+    mesh.vertices.add(len(splats) - len(mesh.vertices))
     mesh.attributes["position"].data.foreach_set("vector", _flat(splats.position))
     yield from _value_steps(mesh, splats)
     refer(mesh)
@@ -181,9 +199,10 @@ def _set(mesh: bpy.types.Mesh, name: str, values: np.ndarray) -> None:
 def _columns(mesh: bpy.types.Mesh, names: list[str]) -> np.ndarray:
     table = np.zeros((len(mesh.vertices), len(names)), np.float32)
     for place, name in enumerate(names):
-        column = np.empty(len(table), np.float32)
-        mesh.attributes[name].data.foreach_get("value", column)
-        table[:, place] = column
+        if name in mesh.attributes:
+            column = np.empty(len(table), np.float32)
+            mesh.attributes[name].data.foreach_get("value", column)
+            table[:, place] = column
     return table
 
 

@@ -122,12 +122,16 @@ class TRELLIS_OT_export_splats(SplatOperator, ExportHelper):
         return {"FINISHED"}
 
 
-def _are_local(operator: type[bpy.types.Operator], context: bpy.types.Context) -> bool:
+def _may_change(operator: type[bpy.types.Operator], context: bpy.types.Context) -> bool:
     """Whether the selected Gaussians may be changed, for the poll of an operator, which says so else."""
-    if all(is_local(item) and is_local(item.data) for item in _selected(context)):
-        return True
-    operator.poll_message_set(LINKED)
-    return False
+    items = _selected(context)
+    if not all(is_local(item) and is_local(item.data) for item in items):
+        operator.poll_message_set(LINKED)
+        return False
+    if any(item.data.shape_keys for item in items):
+        operator.poll_message_set("Gaussians with shape keys keep their splats: delete the shape keys first")
+        return False
+    return True
 
 
 class TRELLIS_OT_crop_splats(SplatOperator):
@@ -141,7 +145,7 @@ class TRELLIS_OT_crop_splats(SplatOperator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Says why the button is grey, where it is."""
-        if not super().poll(context) or not _are_local(cls, context):
+        if not super().poll(context) or not _may_change(cls, context):
             return False
         box = context.object if context.object in context.selected_objects else None
         if box is None or box.type not in ("EMPTY", "MESH") or is_gaussian(box):
@@ -168,7 +172,7 @@ class TRELLIS_OT_join_splats(SplatOperator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Says why the button is grey, where it is."""
-        if not super().poll(context) or not _are_local(cls, context):
+        if not super().poll(context) or not _may_change(cls, context):
             return False
         if len(_selected(context)) < 2 or context.object not in _selected(context):
             cls.poll_message_set("Select several objects of Gaussians, the one that stays last")
