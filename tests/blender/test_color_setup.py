@@ -8,7 +8,13 @@ from splat_reference import cloud
 
 from blender_trellis.scene.asset import Asset
 from blender_trellis.scene.collection import add_asset
-from blender_trellis.scene.display.colors import SET_UP, choose_colors, colors_in_use, set_up_colors
+from blender_trellis.scene.display.colors import (
+    SET_UP,
+    choose_colors,
+    colors_in_use,
+    set_up_colors,
+    suited_colors,
+)
 from blender_trellis.scene.display.shading import renew_solid_colors, show_in_solid, suit_preview_light
 from blender_trellis.scene.gaussians.edit import import_splats
 from blender_trellis.scene.replace import finish
@@ -134,6 +140,24 @@ def test_splats_alone_are_shown_as_viewers_show_them_until_a_lit_asset_comes(new
     assert "Standard" in set_up_colors(new_file)
     assert colors_in_use(new_file, first) == colors_in_use(new_file, second) == "STANDARD"
     assert set_up_colors(new_file) == ""
+
+
+def test_what_is_rendered_by_instances_counts_and_what_is_excluded_does_not(new_file):
+    _splats()
+    kit, parts = bpy.data.collections.new("kit"), bpy.data.collections.new("parts")
+    kit.children.link(parts)
+    parts.objects.link(bpy.data.objects.new("lit", bpy.data.meshes.new("lit")))
+    assert suited_colors(new_file) == "VIEWERS"
+    bpy.ops.object.collection_instance_add(name="kit")
+    assert suited_colors(new_file) == "STANDARD"
+    bpy.data.objects.remove(bpy.context.object)
+    new_file.collection.children.link(kit)
+    assert suited_colors(new_file) == "STANDARD"
+    bpy.context.view_layer.layer_collection.children["kit"].exclude = True
+    assert suited_colors(new_file) == "VIEWERS"
+    bpy.context.view_layer.layer_collection.children["kit"].exclude = False
+    parts.hide_render = True
+    assert suited_colors(new_file) == "VIEWERS"
 
 
 def test_what_an_artist_chose_for_splats_stays_when_a_lit_asset_comes(new_file):

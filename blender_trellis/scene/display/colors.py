@@ -3,12 +3,12 @@
 Blender's own view transform, AgX, answers like a film: it makes what is bright paler.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import bpy
 
 from ...faults import Fault
-from ..find_asset import ASSET, PART
+from ..find_asset import ASSET, PART, is_local
 from ..gaussians.nodes import ENCODED, get_input, set_input
 from ..gaussians.object import MODIFIER, is_gaussian
 from .shading import suit_preview_light
@@ -95,9 +95,31 @@ def _use_filter(scene: bpy.types.Scene, sharp: bool) -> None:
 
 def suited_colors(scene: bpy.types.Scene) -> str:
     """The choice for what the scene renders: "VIEWERS" where that is splats alone."""
-    lit = [item for item in scene.objects if item.type in _LIT and not item.hide_render]
+    lit = [item for item in _rendered_in(scene) if item.type in _LIT]
     others = [item for item in lit if not is_gaussian(item) and not _is_factory_cube(item)]
     return "VIEWERS" if any(map(is_gaussian, lit)) and not others else "STANDARD"
+
+
+def _rendered_in(scene: bpy.types.Scene) -> Iterator[bpy.types.Object]:
+    for layer in scene.view_layers:
+        if layer.use:
+            yield from _rendered(layer.layer_collection)
+
+
+def _rendered(
+    where: bpy.types.LayerCollection | bpy.types.Collection,
+) -> Iterator[bpy.types.Object]:
+    """What is rendered of a view layer's collection, or of one that an object instances."""
+    collection = getattr(where, "collection", where)
+    if collection.hide_render or getattr(where, "exclude", False):
+        return
+    for item in collection.objects:
+        if not item.hide_render:
+            yield item
+            if item.instance_type == "COLLECTION" and item.instance_collection is not None:
+                yield from _rendered(item.instance_collection)
+    for child in where.children:
+        yield from _rendered(child)
 
 
 def colors_in_use(scene: bpy.types.Scene, splats: bpy.types.Object) -> str:
@@ -158,7 +180,8 @@ def _shows_as_viewers(scene: bpy.types.Scene) -> bool:
 
 
 def _splats(scene: bpy.types.Scene) -> list[bpy.types.Object]:
-    return [item for item in scene.objects if is_gaussian(item)]
+    instanced = (item for item in _rendered_in(scene) if is_local(item))
+    return [item for item in dict.fromkeys([*scene.objects, *instanced]) if is_gaussian(item)]
 
 
 def _is_encoded(splats: bpy.types.Object) -> bool:
