@@ -17,6 +17,7 @@ from backend.geometry.views import View, raised_axes
 from backend.representations.gaussians import SH_C0, Gaussians, covariance
 
 LOW_PASS = 0.1  # pixels², added to the projected covariance
+_NEAREST = 0.1  # of the camera's distance: what is nearer, or behind the camera, is left out
 _CUT = 3.0  # standard deviations
 _FAINTEST = 1.0 / 255.0  # less opacity than this is left out
 
@@ -78,6 +79,7 @@ def draw_splats(
     place = np.stack([camera[:, 0], -camera[:, 1]], axis=1) / depth[:, None] * focal + np.array(centre) * size
     cov = _projected(splats.covariance, axes, camera, depth, focal)
     order = np.argsort(depth)
+    order = order[depth[order] > _NEAREST * distance]
     image, light = _composite(place, cov, splats.color, splats.opacity, depth, order, size)
     return SplatImage(image[..., :3], 1 - light, image[..., 3])
 

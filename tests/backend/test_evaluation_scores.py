@@ -122,18 +122,24 @@ def test_a_splat_is_where_it_should_be_and_as_wide():
     assert image[power > 20].max() == 0
 
 
+def test_splats_behind_the_camera_are_not_seen():
+    view, size = fixed_view(0.0, 0.0, math.radians(40)), 64
+    middle, behind = splat((0.0, 0.0, 0.0), (0.1,) * 3), splat((0.0, -2 * view.distance, 0.0), (0.1,) * 3)
+    both = render_gaussians(together(middle, behind), view, size)
+    assert np.array_equal(both, render_gaussians(middle, view, size))
+
+
+def together(*parts: Gaussians) -> Gaussians:
+    names = ("position", "color_dc", "opacity", "scale", "rotation")
+    return Gaussians(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
 def test_the_nearer_splat_covers_the_farther_one():
     near, far = (
         splat((0.0, -0.3, 0.0), (0.1,) * 3, opacity=0.99),
         splat((0.0, 0.3, 0.0), (0.1,) * 3, color=(0, 0, 1)),
     )
-    both = Gaussians(
-        *(
-            torch.cat([getattr(far, key), getattr(near, key)])
-            for key in ("position", "color_dc", "opacity", "scale", "rotation")
-        )
-    )
-    image = render_gaussians(both, fixed_view(0.0, 0.0, math.radians(40)), 64)
+    image = render_gaussians(together(far, near), fixed_view(0.0, 0.0, math.radians(40)), 64)
     assert image[32, 32] == pytest.approx([0.9, 0.5, 0.2], abs=0.03)
 
 
