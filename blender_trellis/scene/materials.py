@@ -28,7 +28,7 @@ def vertex_color_material(
     links.new(principled.outputs["BSDF"], output.inputs["Surface"])
     material.diffuse_color = (*mean_color, 1.0)
     material.roughness = MATTE
-    material[MADE] = _looks(material)
+    material[MADE] = looks(material.node_tree)
     return material
 
 
@@ -54,7 +54,7 @@ def texture_material(
     nodes.active = texture  # which Solid view shows where it shows textures
     material.diffuse_color = (*mean_color, 1.0)
     material.roughness, material.metallic = roughness, metallic
-    material[MADE] = _looks(material)
+    material[MADE] = looks(material.node_tree)
     return material
 
 
@@ -70,7 +70,9 @@ def packed_image(name: str, file: bytes) -> bpy.types.Image:
 def is_as_made(material: bpy.types.Material) -> bool:
     """Whether the material was made here and nobody has changed it, but for what is painted on its image."""
     if MADE in material:
-        return material[MADE] == _looks(material) and all(MADE in node.image for node in _textures(material))
+        return material[MADE] == looks(material.node_tree) and all(
+            MADE in node.image for node in _textures(material)
+        )
     # Those of earlier versions bear no mark.
     nodes = _nodes(material)
     places = {node.type: tuple(node.location) for node in nodes}
@@ -151,17 +153,17 @@ def _is_unnamed(image: bpy.types.Image) -> bool:
     return image.packed_file is not None and not image.filepath
 
 
-def _looks(material: bpy.types.Material) -> str:
-    """Equal for materials with the same nodes and values, whatever their images and mean colours are."""
+def looks(tree: bpy.types.NodeTree | None, choices: Iterable[str] = CHOICES) -> str:
+    """Equal for trees with the same nodes and values, whatever their images are."""
     nodes = [
-        (node.name, node.type, node.mute, *(getattr(node, name, "") for name in CHOICES), _values(node))
-        for node in _nodes(material)
+        (node.name, node.type, node.mute, *(getattr(node, name, "") for name in choices), _values(node))
+        for node in (() if tree is None else tree.nodes)
     ]
     ends = [
         (one.from_node.name, one.from_socket.identifier, one.to_node.name, one.to_socket.identifier)
-        for one in (() if material.node_tree is None else material.node_tree.links)
+        for one in (() if tree is None else tree.links)
     ]
-    return hashlib.sha256(json.dumps([sorted(nodes), sorted(ends)]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([sorted(nodes), sorted(ends)], default=repr).encode()).hexdigest()
 
 
 def _values(node: bpy.types.Node) -> list[object]:

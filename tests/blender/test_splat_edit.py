@@ -271,6 +271,20 @@ def test_harmonics_that_were_deleted_are_none(imported, tmp_path):
     assert bpy.ops.trellis.export_splats(filepath=str(tmp_path / "out.ply")) == {"FINISHED"}
 
 
+@pytest.mark.parametrize("is_copy", [True, False])
+def test_new_splats_are_not_drawn_by_nodes_that_somebody_changed(imported, is_copy):
+    first = imported(_splats()).modifiers["Splats"].node_group
+    changed = first.copy() if is_copy else first
+    changed.name = "A" if is_copy else changed.name
+    assert imported(_splats(2), name="b").modifiers["Splats"].node_group == first
+    next(
+        node for node in changed.nodes if node.type == "MATH" and not node.inputs[1].links
+    ).operation = "SINE"
+    third = imported(_splats(2), name="c").modifiers["Splats"].node_group
+    assert third != changed and (third == first) == is_copy
+    assert imported(_splats(2), name="d").modifiers["Splats"].node_group == third
+
+
 def test_a_crop_that_would_leave_nothing_changes_nothing(imported):
     items = imported(_splats(), up="Z"), imported(_splats(2), up="Z", name="far")
     items[1].location.x = 9

@@ -12,12 +12,15 @@ from typing import Any
 
 import bpy
 
+from ..materials import looks
 from .cards import card
 from .color_nodes import add_color
 from .node_builder import NodeBuilder
 
 GROUP_NAME = "TRELLIS Splats"
 KEY = "trellis_splats"
+LOOKS = "trellis_splats_looks"  # of a group as it was made
+_SETTINGS = ("operation", "data_type", "input_type", "transform_space", "use_clamp")
 # Bump when the nodes change, and note in `renewal` what the former ones were: it brings files up to this one.
 GROUP_VERSION = 6
 LEAST_OPACITY = 1 / 255  # a splat whose centre has less is not seen, as in the published rasteriser
@@ -33,15 +36,20 @@ INPUTS = (IN_VIEWPORT, SIZE, ENCODED, FACING, WIDENING, "Material")
 
 
 def splat_nodes(degree: int = 0) -> bpy.types.NodeTree:
-    """The node group for harmonics of that degree (0 to 3), made on first use in a file."""
-    for tree in bpy.data.node_groups:
-        if (version_of(tree), degree_of(tree)) == (GROUP_VERSION, degree) and not tree.library:
-            return tree
-    tree = bpy.data.node_groups.new(f"{GROUP_NAME} {degree}" if degree else GROUP_NAME, "GeometryNodeTree")
+    """The node group for harmonics of that degree (0 to 3), made on first use in a file, and anew where
+    somebody has changed it.
+    """
+    name = f"{GROUP_NAME} {degree}" if degree else GROUP_NAME
+    marked = (tree for tree in bpy.data.node_groups if _marks(tree) == [GROUP_VERSION, degree])
+    as_made = [tree for tree in marked if not tree.library and tree.get(LOOKS) == looks(tree, _SETTINGS)]
+    if as_made:
+        return min(as_made, key=lambda tree: tree.name != name)
+    tree = bpy.data.node_groups.new(name, "GeometryNodeTree")
     tree.is_modifier = True
     tree[KEY] = (GROUP_VERSION, degree)
     _declare_sockets(tree.interface)
     _build(NodeBuilder(tree), degree)
+    tree[LOOKS] = looks(tree, _SETTINGS)
     return tree
 
 
