@@ -55,6 +55,18 @@ def is_local(block: bpy.types.ID) -> bool:
     return block.library is None and block.override_library is None
 
 
+def add_selected(item: bpy.types.Object, context: bpy.types.Context) -> None:
+    """Puts a new object into the active collection, or the scene's own where that one may not be changed,
+    selected and active.
+    """
+    collection = context.collection if is_local(context.collection) else context.scene.collection
+    collection.objects.link(item)
+    for other in context.selected_objects:
+        other.select_set(False)
+    item.select_set(True)
+    context.view_layer.objects.active = item
+
+
 def objects_in(view_layer: bpy.types.ViewLayer) -> list[bpy.types.Object]:
     """The objects of a view layer, to be asked anything while they are gone through.
 

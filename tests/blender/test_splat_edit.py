@@ -427,6 +427,19 @@ def test_splats_alone_are_set_up_as_viewers_show_them(imported):
     assert colors_in_use(scene, splats) == "STANDARD"
 
 
+def test_splats_are_imported_while_a_linked_collection_is_active(imported, tmp_path):
+    path, kit = str(tmp_path / "kit.blend"), bpy.data.collections.new("kit")
+    bpy.data.libraries.write(path, {kit}, fake_user=True)
+    bpy.data.collections.remove(kit)
+    with bpy.data.libraries.load(path, link=True) as (_, found):
+        found.collections = ["kit"]
+    scene = bpy.context.scene
+    scene.collection.children.link(found.collections[0])
+    layer = bpy.context.view_layer
+    layer.active_layer_collection = layer.layer_collection.children["kit"]
+    assert imported(_splats()).users_collection == (scene.collection,)
+
+
 def test_splats_of_another_file_are_neither_cropped_nor_joined(imported, tmp_path):
     path = str(tmp_path / "scans.blend")
     first, second = imported(_splats()), imported(_splats(2), name="other")

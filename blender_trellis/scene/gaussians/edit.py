@@ -9,6 +9,7 @@ from mathutils import Matrix
 
 from ...faults import Fault
 from ...splats.values import Splats, joined
+from ..find_asset import add_selected
 from .object import add_splats, keep_splats, splat_object, splats_of
 
 # From the file's frame to Blender's, by what is up in the file.
@@ -23,11 +24,7 @@ def import_splats(name: str, splats: Splats, up: str, context: bpy.types.Context
     """A new object in the active collection, selected and active, turned so that up is up."""
     item = splat_object(name, splats, [])
     item.matrix_world = FROM_FILE[up]
-    context.collection.objects.link(item)
-    for other in context.selected_objects:
-        other.select_set(False)
-    item.select_set(True)
-    context.view_layer.objects.active = item
+    add_selected(item, context)
     return item
 
 

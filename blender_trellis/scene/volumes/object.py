@@ -4,6 +4,7 @@ from pathlib import Path
 
 import bpy
 
+from ..find_asset import add_selected
 from ..materials import empty_material
 from .vdb import COLOR, DENSITY
 
@@ -15,11 +16,7 @@ def volume_object(name: str, path: Path, context: bpy.types.Context) -> bpy.type
     volume.render.space = "OBJECT"  # scaling the object keeps it as dense as it looks
     volume.materials.append(_material(name))
     item = bpy.data.objects.new(name, volume)
-    context.collection.objects.link(item)
-    for other in context.selected_objects:
-        other.select_set(False)
-    item.select_set(True)
-    context.view_layer.objects.active = item
+    add_selected(item, context)
     return item
 
 
