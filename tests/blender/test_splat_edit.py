@@ -7,7 +7,7 @@ import bmesh
 import bpy
 import numpy as np
 import pytest
-from mathutils import Matrix
+from mathutils import Euler, Matrix
 
 from blender_trellis.app_handlers import hook, unhook
 from blender_trellis.scene.display.colors import colors_in_use
@@ -332,6 +332,24 @@ def test_joined_splats_stay_where_they_stood(imported):
     assert not world.f_rest[:N, :, 8:].any()
     assert get_input(first.modifiers["Splats"], SIZE) == 2.0
     assert first.modifiers["Splats"].node_group["trellis_splats"][1] == 3
+
+
+def test_what_hangs_on_joined_splats_stays_where_it_stands(imported):
+    outer = imported(_splats(), up="Z", name="outer")
+    target = imported(_splats(), up="Z", name="target")
+    child = bpy.data.objects.new("child", None)
+    bpy.context.collection.objects.link(child)
+    target.parent = child.parent = outer
+    outer.matrix_world = Matrix.LocRotScale((3, 0, 0), Euler((0, 1, 0)), (1, 2, 1))
+    target.location, child.location = (0, 4, 0), (0, 0, 5)
+    bpy.context.view_layer.update()
+    before = [np.array(item.matrix_world) for item in (target, child)]
+    outer.select_set(True)
+    bpy.ops.trellis.join_splats()
+    bpy.context.view_layer.update()
+    assert child.parent == target and target.parent is None
+    for item, matrix in zip((target, child), before, strict=True):
+        np.testing.assert_allclose(np.array(item.matrix_world), matrix, atol=1e-5)
 
 
 def test_blenders_own_edit_mode_deletes_splats(imported):

@@ -65,7 +65,19 @@ def join(target: bpy.types.Object, others: Iterable[bpy.types.Object]) -> None:
     parts = [splats_of(item).moved(np.array(into @ item.matrix_world)) for item in others]
     add_splats(target, joined(parts))
     for item in others:
+        _adopt(target, item)
         bpy.data.objects.remove(item)
+
+
+def _adopt(target: bpy.types.Object, item: bpy.types.Object) -> None:
+    """Hangs what hangs on `item` on the target, where it stands; what the target hangs on, on nothing."""
+    into = target.matrix_world.inverted_safe() @ item.matrix_world
+    for child in item.children:
+        world, inverse = child.matrix_world.copy(), into @ child.matrix_parent_inverse
+        if child == target or target in child.children_recursive:
+            child.parent, child.matrix_world = None, world
+        else:
+            child.parent, child.matrix_parent_inverse = target, inverse
 
 
 def _box(item: bpy.types.Object) -> tuple[np.ndarray, np.ndarray]:
