@@ -107,6 +107,22 @@ def test_cycles_agrees_with_the_ray_marcher(addon, tmp_path):
     assert -10 * math.log10(np.mean((found - expected) ** 2)) > 25
 
 
+@pytest.mark.skipif(not has_openvdb(), reason="this Blender has no OpenVDB for Python")
+def test_files_that_were_not_written_for_the_field_stay(addon, tmp_path):
+    path, target = tmp_path / "fire.radiance_field.safetensors", tmp_path / "fire.vdb"
+    _write_field(path)
+    target.write_bytes(b"an artist's own")
+    with pytest.raises(RuntimeError, match="was not made of this radiance field"):
+        bpy.ops.trellis.import_radiance_field(filepath=str(path))
+    assert target.read_bytes() == b"an artist's own"
+    target.unlink()
+    for _ in range(2):
+        assert bpy.ops.trellis.import_radiance_field(filepath=str(path)) == {"FINISHED"}
+    path.rename(tmp_path / "fire.safetensors")
+    with pytest.raises(RuntimeError, match="was not made of this radiance field"):
+        bpy.ops.trellis.import_radiance_field(filepath=str(tmp_path / "fire.safetensors"))
+
+
 def test_density_and_colour_at_the_samples(tmp_path):
     path = tmp_path / "a.safetensors"
     _write_field(path)

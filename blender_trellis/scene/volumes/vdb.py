@@ -13,12 +13,16 @@ from ...srgb import linear_from_srgb
 from ...volumes.field import Field
 
 DENSITY, COLOR = "density", "color"
+_SOURCE = "trellis_field"
 LEAST = 1e-4
 """Optical depth across a sample below which it is left out."""
 
 
-def write_vdb(path: Path, field: Field) -> None:
-    """Grids of density, per unit of the unit cube, and linear colour; a sample a voxel. Raises Fault."""
+def write_vdb(path: Path, field: Field, source: str) -> None:
+    """Grids of density, per unit of the unit cube, and linear colour; a sample a voxel. Raises Fault.
+
+    source: the name of the field's file, by which `source_of` tells that the file is its.
+    """
     vdb = openvdb()
     density, color = vdb.FloatGrid(0.0), vdb.Vec3SGrid((0.0, 0.0, 0.0))
     density.name, color.name = DENSITY, COLOR
@@ -36,7 +40,15 @@ def write_vdb(path: Path, field: Field) -> None:
         density.copyFromArray(np.ascontiguousarray(amount, np.float32), ijk=corner)
         linear = np.ascontiguousarray(linear_from_srgb(shade), np.float32)
         color.copyFromArray(linear, ijk=corner)
-    vdb.write(str(path), grids=[density, color])
+    vdb.write(str(path), grids=[density, color], metadata={_SOURCE: source})
+
+
+def source_of(path: Path) -> str:
+    """The name of the field's file that a file was written for; empty for every other file."""
+    try:
+        return str(openvdb().readMetadata(str(path)).get(_SOURCE, ""))
+    except (OSError, RuntimeError, ValueError, LookupError):  # no OpenVDB file
+        return ""
 
 
 def openvdb() -> ModuleType:

@@ -8,7 +8,7 @@ from bpy_extras.io_utils import ImportHelper
 from ...faults import Fault
 from ...scene.export import atomic, check_target
 from ...scene.volumes.object import volume_object
-from ...scene.volumes.vdb import write_vdb
+from ...scene.volumes.vdb import source_of, write_vdb
 from ...volumes.field import SUFFIX, read_field
 from ..widgets import in_object_mode, report
 
@@ -34,8 +34,10 @@ class TRELLIS_OT_import_radiance_field(bpy.types.Operator, ImportHelper):
         try:
             check_target(target)
             field = read_field(path)
+            if target.exists() and source_of(target) != path.name:
+                raise Fault(f'"{target}" was not made of this radiance field: rename it or move it away.')
             with atomic(target) as part:
-                write_vdb(part, field)
+                write_vdb(part, field, path.name)
         except (Fault, OSError) as fault:
             report(self, "ERROR", str(fault))
             return {"CANCELLED"}
