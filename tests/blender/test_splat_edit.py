@@ -18,7 +18,7 @@ from blender_trellis.splats import quaternions
 from blender_trellis.splats.files import TO_FILE, read_splats
 from blender_trellis.splats.ply import write_ply
 from blender_trellis.splats.values import Splats
-from blender_trellis.ui.splats import moving
+from blender_trellis.ui.splats import moving, operators
 
 N = 60
 
@@ -414,6 +414,18 @@ def test_splats_that_were_spoilt_in_blender_spoil_no_others(imported, tmp_path, 
     kept = splats.position[np.arange(N) != 7] * (1, 2, 3) @ TO_FILE[:3, :3].T
     assert left_out == 0
     np.testing.assert_allclose(np.sort(read.position, axis=0), np.sort(kept, axis=0), atol=6 / 1023)
+
+
+def test_modifiers_that_an_export_leaves_out_are_told_of(imported, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(operators, "report", lambda operator, level, sentence: told.append((level, sentence)))
+    item = imported(_splats())
+    item.modifiers.new("Mask", "MASK")
+    bpy.ops.trellis.export_splats(filepath=str(tmp_path / "a.ply"))
+    assert not [sentence for level, sentence in told if level == "WARNING"]
+    item.modifiers.move(1, 0)
+    bpy.ops.trellis.export_splats(filepath=str(tmp_path / "b.ply"))
+    assert [sentence for level, sentence in told if level == "WARNING" and "before Splats" in sentence]
 
 
 def test_what_cannot_be_read_is_told(addon, tmp_path):

@@ -4,6 +4,7 @@ So Blender's own tools select, delete and separate them; the modifier draws them
 """
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 import bpy
 import numpy as np
@@ -33,6 +34,12 @@ def is_gaussian(item: bpy.types.Object) -> bool:
         return False
     modifier = item.modifiers[MODIFIER]
     return modifier.type == "NODES" and version_of(modifier.node_group) > 0
+
+
+def has_modifiers_before(item: bpy.types.Object) -> bool:
+    """Whether renders show the splats changed by modifiers, of which their values know nothing."""
+    before = takewhile(lambda modifier: modifier.name != MODIFIER, item.modifiers)
+    return any(modifier.show_render for modifier in before)
 
 
 def splat_object(name: str, splats: Splats, made: list[bpy.types.ID]) -> bpy.types.Object:

@@ -10,7 +10,7 @@ from ...scene.display.shading import suit_view
 from ...scene.export import atomic, check_target
 from ...scene.find_asset import LINKED, is_local
 from ...scene.gaussians.edit import crop, import_splats, join, splats_in_world
-from ...scene.gaussians.object import is_gaussian
+from ...scene.gaussians.object import has_modifiers_before, is_gaussian
 from ...scene.gaussians.settings import BOUNCES_RAISED, raise_bounces
 from ...scene.window import true_colors
 from ...splats.files import READERS, TO_FILE, WRITERS, read_splats
@@ -118,6 +118,10 @@ class TRELLIS_OT_export_splats(SplatOperator, ExportHelper):
             report(self, "ERROR", str(fault))
             return {"CANCELLED"}
         report(self, "INFO", f"{len(splats):,} splats saved")
+        if any(map(has_modifiers_before, items)):
+            report(
+                self, "WARNING", "Saved without the modifiers before Splats: apply them first to have them"
+            )
         _report_left_out(self, path, sum(len(item.data.vertices) for item in items) - len(splats))
         return {"FINISHED"}
 
