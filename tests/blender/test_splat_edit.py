@@ -13,7 +13,7 @@ from blender_trellis.app_handlers import hook, unhook
 from blender_trellis.scene.display.colors import colors_in_use
 from blender_trellis.scene.gaussians import moved_vertices
 from blender_trellis.scene.gaussians.nodes import SIZE, get_input, set_input
-from blender_trellis.scene.gaussians.object import splats_of
+from blender_trellis.scene.gaussians.object import is_instanced, splats_of
 from blender_trellis.splats import quaternions
 from blender_trellis.splats.files import TO_FILE, read_splats
 from blender_trellis.splats.ply import write_ply
@@ -414,6 +414,15 @@ def test_splats_that_were_spoilt_in_blender_spoil_no_others(imported, tmp_path, 
     kept = splats.position[np.arange(N) != 7] * (1, 2, 3) @ TO_FILE[:3, :3].T
     assert left_out == 0
     np.testing.assert_allclose(np.sort(read.position, axis=0), np.sort(kept, axis=0), atol=6 / 1023)
+
+
+def test_splats_of_an_instanced_collection_are_told_of(imported):
+    item, kit = imported(_splats()), bpy.data.collections.new("kit")
+    kit.children.link(inner := bpy.data.collections.new("inner"))
+    inner.objects.link(item)
+    assert not is_instanced(item, bpy.context.scene)
+    bpy.ops.object.collection_instance_add(name="kit")
+    assert is_instanced(item, bpy.context.scene)
 
 
 def test_modifiers_that_an_export_leaves_out_are_told_of(imported, tmp_path, monkeypatch):

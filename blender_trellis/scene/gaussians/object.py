@@ -36,6 +36,12 @@ def is_gaussian(item: bpy.types.Object) -> bool:
     return modifier.type == "NODES" and version_of(modifier.node_group) > 0
 
 
+def is_instanced(item: bpy.types.Object, scene: bpy.types.Scene) -> bool:
+    """Whether an object of the scene instances a collection that holds the item."""
+    shown = {one.instance_collection for one in scene.objects if one.instance_type == "COLLECTION"}
+    return any(one is not None and item.name in one.all_objects for one in shown)
+
+
 def has_modifiers_before(item: bpy.types.Object) -> bool:
     """Whether renders show the splats changed by modifiers, of which their values know nothing."""
     before = takewhile(lambda modifier: modifier.name != MODIFIER, item.modifiers)

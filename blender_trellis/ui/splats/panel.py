@@ -5,7 +5,7 @@ import bpy
 from ...scene.collection import shown_objects
 from ...scene.display.colors import colors_in_use, suited_colors
 from ...scene.gaussians.nodes import FACING, IN_VIEWPORT, SIZE, WIDENING, get_input, has_input, input_property
-from ...scene.gaussians.object import MODIFIER
+from ...scene.gaussians.object import MODIFIER, is_instanced
 from ...scene.gaussians.settings import lacks_bounces
 from ..widgets import draw_text, letters_across
 
@@ -52,6 +52,8 @@ def _draw_render_settings(
         reasons.append(f"The view transform {name} shows other colors than the splats hold.")
     if used == "VIEWERS" and suited_colors(context.scene) != used:
         reasons.append("Lit objects look too dark as viewers show splats: Standard is for them.")
+    if get_input(splats.modifiers[MODIFIER], FACING) and is_instanced(splats, context.scene):
+        reasons.append("Instances of its collection show splats wrong: switch Face the Camera off for them.")
     if lacks_bounces(context.scene):
         reasons.append("Cycles stops its rays within the splats: too few transparent bounces.")
     for reason in reasons:
