@@ -95,7 +95,7 @@ def test_the_voxels_of_another_shape_say_where_its_surface_is():
     assert (distance - truth)[truth.abs() < 2].abs().max() < 1.2
     assert (distance - truth)[truth.abs() < 2].abs().mean() < 0.4
     logits = shell.float() - 0.5
-    own = grey.of_asset(shell, start, None).shaped(logits, logits)
+    own = grey.of_asset(truth, shell, start, None).shaped(logits, logits)
     assert own.occupied[shell].all()
     assert (own.distance - truth)[truth.abs() < 2].abs().mean() < 0.4
     coords = torch.unique(torch.argwhere(shell) // 2, dim=0).int()
