@@ -17,6 +17,7 @@ from backend.files import check_target, make_writable_folder
 from backend.finishing.chain import finish_mesh
 from backend.finishing.report import FinishReport, MeshFacts, StepReport
 from backend.finishing.settings import PRESETS, FinishSettings
+from backend.generate import explain
 from backend.geometry.mesh_files import Asset, load_with_parts
 from backend.measures.finish_scores import FinishScores, finish_scores
 from backend.representations.glb import write_glb
@@ -49,9 +50,9 @@ def main(argv: Sequence[str]) -> int:
             reports[name] = asdict(report) | ({} if scores is None else {"scores": asdict(scores)})
             said = words(report) + ("" if scores is None else _scores(scores))
             lines.append(f"{path} → {target.name}\n{said}")
-        except UserError as error:
+        except Exception as error:  # noqa: BLE001 (whatever is wrong with one, the others follow)
             failed = True
-            sys.stderr.write(f"{error}\n")
+            sys.stderr.write(f"{explain(error)}\n")
         except KeyboardInterrupt:  # what is done is told of
             failed = True
             sys.stderr.write("Interrupted.\n")

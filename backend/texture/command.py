@@ -15,6 +15,7 @@ from typing import get_args
 from backend.background.remove import remove_background
 from backend.errors import UserError
 from backend.files import check_target, make_writable_folder
+from backend.generate import explain
 from backend.image import cut_out, open_picture, read_picture_file
 from backend.representations.gaussians import read_ply
 from backend.representations.glb import write_textured_glb
@@ -35,8 +36,8 @@ def main(argv: Sequence[str]) -> int:
     logging.getLogger().setLevel(logging.INFO)
     try:
         sys.stdout.write(_textured(options) if options.compare is None else _compared(options))
-    except UserError as error:
-        sys.stderr.write(f"{error}\n")
+    except Exception as error:  # noqa: BLE001 (one sentence says what is wrong)
+        sys.stderr.write(f"{explain(error)}\n")
         return 2
     return 0
 

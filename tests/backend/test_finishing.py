@@ -459,6 +459,19 @@ def interrupted(*given):
     raise KeyboardInterrupt
 
 
+def test_a_mesh_that_a_library_fails_on_does_not_end_the_others(tmp_path, capsys, monkeypatch):
+    def out_of_memory(*given):
+        raise MemoryError
+
+    for name in "ab":
+        trimesh.creation.box().export(tmp_path / f"{name}.ply")
+    steps = iter([out_of_memory])
+    monkeypatch.setattr("backend.finish.finish_mesh", lambda *given: next(steps, finish_mesh)(*given))
+    assert main([*(str(tmp_path / f"{name}.ply") for name in "ab"), "--output", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert "b_finished.glb" in said.out and "memory" in said.err
+
+
 def test_presets_are_settings_and_unknown_ones_are_refused():
     assert FinishSettings.preset("game").faces == 20_000
     assert all(FinishSettings.preset(name) for name in PRESETS)
