@@ -10,7 +10,7 @@ from blender_trellis.scene.collection import add_asset, show, shown, shown_objec
 from blender_trellis.scene.find_asset import ASSET, PART, world_matrix
 from blender_trellis.scene.gaussians.nodes import GROUP_VERSION, IN_VIEWPORT, SIZE, set_input
 from blender_trellis.scene.gaussians.object import is_gaussian
-from blender_trellis.srgb import linear_from_srgb
+from blender_trellis.srgb import linear_from_srgb, srgb_from_linear
 
 N = 50
 
@@ -237,8 +237,11 @@ def test_ellipsoids_lie_where_the_splats_are_in_their_colors():
         np.testing.assert_allclose(np.linalg.norm(local, axis=1), 2.0, rtol=1e-3)
     expected = linear_from_srgb(0.5 + 0.28209479 * gaussian["f_dc"])
     assert mesh.color_attributes.active_color_name == "Color"  # by which Solid view colours
-    colors = _read(mesh.color_attributes["Color"], "color", 4)[:, :3].reshape(N, 6, 3)
-    np.testing.assert_allclose(colors, np.repeat(expected[:, None], 6, axis=1), atol=1e-5)
+    expected = np.repeat(expected[:, None], 6, axis=1)
+    shown = _read(mesh.attributes["splat_color"], "vector", 3).reshape(N, 6, 3)  # which the material shows
+    np.testing.assert_allclose(shown, expected, atol=1e-5)
+    colors = _read(mesh.color_attributes["Color"], "color", 4)[:, :3].reshape(N, 6, 3)  # in bytes of sRGB
+    np.testing.assert_allclose(srgb_from_linear(colors), srgb_from_linear(expected), atol=0.51 / 255)
 
 
 def test_two_results_share_one_node_group():
