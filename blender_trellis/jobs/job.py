@@ -28,6 +28,8 @@ from ..protocol import (
 )
 from .results import TRY_AGAIN, Part, checked
 
+Change = Callable[[Making], Making]
+
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
 FINAL: tuple[State, ...] = ("finished", "failed", "cancelled")
 
@@ -233,12 +235,14 @@ class JobQueue:
             raise ValueError(f"There is already a job called {job.id}.")
         return JobQueue((*self.jobs, job))
 
-    def start_next(self) -> tuple["JobQueue", Job | None]:
-        """With the oldest waiting job running, and that job, which is to be sent; None if one runs already or
-        none waits."""
+    def start_next(self, change: Change = lambda request: request) -> tuple["JobQueue", Job | None]:
+        """With the oldest waiting job running, and that job, whose changed request is to be sent; None if one
+        runs already or none waits."""
         if self.running or not self.waiting:
             return self, None
-        started = replace(self.waiting[0], state="running", message="Starting")
+        first = self.waiting[0]
+        request = change(first.request) if isinstance(first.request, Making) else first.request
+        started = replace(first, request=request, state="running", message="Starting")
         return self._with(started), started
 
     def apply(self, message: FromBackend) -> "JobQueue":
@@ -279,17 +283,6 @@ class JobQueue:
         if once_more and not (job.stage or job.parts or job.sent_again):
             return self._with(replace(job, state="queued", message="Waiting", sent_again=True))
         return self._with(fail(job, "backend_died", reason))
-
-    def renewed(self, change: Callable[[Making], Making]) -> "JobQueue":
-        """With the requests of the jobs that wait changed."""
-        return JobQueue(
-            tuple(
-                replace(job, request=change(job.request))
-                if job.state == "queued" and isinstance(job.request, Making)
-                else job
-                for job in self.jobs
-            )
-        )
 
     def put_back(self) -> "JobQueue":
         """The running job waits again, before the others: no backend was there to begin with it."""

@@ -16,7 +16,7 @@ from ..process.backend_process import BackendProcess
 from ..process.growth import Growth
 from ..protocol import Cancel, Cancelled, CutOut, Decoded, Failed, Hello, Making, Progress, ProtocolError
 from .cut_out import Asked, answered
-from .job import Job, JobQueue, fail, new_job
+from .job import Change, Job, JobQueue, fail, new_job
 from .launch import CommandLaunch, Launch
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ class JobRunner:
         self.told = ""  # why there is no backend, where nobody has asked for its end
         self.is_blocked = False  # whether none may start, for its files are being changed
         self.unstarted = ""  # why no backend could be started, until it is to be tried again
+        self.change: Change = lambda request: request  # of each as it is sent
         self._is_stopped = False  # whether what waits is to wait for the next request
         self._clock = clock
         self._worked = clock()  # when there was last a job
@@ -232,7 +233,7 @@ class JobRunner:
             self.told = "Ended as its memory had grown; starts when it is needed"
 
     def _start_next(self) -> None:
-        self.queue, job = self.queue.start_next()
+        self.queue, job = self.queue.start_next(self.change)
         if job is None:
             return
         self._cancel_since = None  # of the job before, which has ended; nobody has given up this one

@@ -47,7 +47,7 @@ def known_devices() -> list[str]:
     return ["auto", *found]
 
 
-def renewed(request: Making) -> Making:
+def _renewed(request: Making) -> Making:
     """The request, to be run where and how the preferences say now."""
     chosen = backend_settings()
     return replace(
@@ -60,7 +60,8 @@ def renewed(request: Making) -> Making:
 
 
 def choose_launch(state: State) -> None:
-    """Lets the next backend start as the preferences say now."""
+    """Lets the next backend start as the preferences say now, and each job begin as they say then."""
+    state.runner.change = _renewed
     python, chosen = backend_python(fresh=True), backend_settings()
     log_path = user_folder(create=True) / "backend.log"
     if chosen.command:

@@ -8,7 +8,7 @@ from ...scene.window import redraw
 from ..cut_out import Asked
 from ..kept.stage_times import times_key
 from ..placement import Placement
-from .backend import choose_launch, renewed
+from .backend import choose_launch
 from .results import add_candidate, keep, prepare, times
 from .state import current
 from .timer import wake
@@ -68,7 +68,7 @@ def retry(job: str) -> None:
     """Sends the request of a job that has ended again."""
     ended = next((one for one in current().ended if one.listed.id == job), None)
     if ended is not None:
-        submit(renewed(ended.request), ended.placement)
+        submit(ended.request, ended.placement)
         forget(job)
 
 
@@ -86,7 +86,7 @@ def continue_left() -> None:
         elif one.job.state == "finished":
             prepare(state, one.job, placement)
         elif not isinstance(one.job.request, LoadModel):
-            submit(renewed(one.job.request), placement)
+            submit(one.job.request, placement)
     keep(state)
     discard_left()
 

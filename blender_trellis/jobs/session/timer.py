@@ -8,7 +8,6 @@ from ...backend_settings import backend_settings
 from ...install.model_command import ModelsDone
 from ...scene.window import redraw
 from .asking import cut_out, growing, listed_jobs, status
-from .backend import renewed
 from .models import know_models, store_models
 from .results import end_job, keep, place_arrived
 from .state import State, current
@@ -44,7 +43,6 @@ def tick() -> float | None:
 
 def _run_jobs(state: State) -> None:
     state.runner.idle_seconds = 60.0 * backend_settings().idle_minutes
-    state.runner.queue = state.runner.queue.renewed(renewed)
     state.ending.extend(state.runner.tick())
     if state.runner.unstarted and state.runner.unstarted != state.unstarted:
         sentence, *lines = state.runner.unstarted.splitlines()
