@@ -141,18 +141,14 @@ class Outline:
         """The same of points (N, 3) of the unit cube, in cells of the corners' grid: (N,). What the picture
         shows counts as `slimmest` cells wide to either side at least.
         """
-        return self.sampled_at(self._from_the_object(slimmest), points)
+        return sampled(self._from_the_object(slimmest), self.seen(self.camera.project(points)[0]))
 
-    def sampled_at(self, picture: Tensor, points: Tensor) -> Tensor:
-        """Values (N,) of a picture (S, S) where points (N, 3) of the unit cube fall."""
-        return _sampled(picture, self.seen(self.camera.project(points)[0]))
-
-    def least_seen(self, points: Tensor, values: Tensor) -> Tensor:
-        """The least of the values (N,) of points (N, 3) that fall into each pixel, or into those beside it
-        where none does; -inf where there is none either: (S, S).
+    def least_seen(self, places: Tensor, values: Tensor) -> Tensor:
+        """The least of the values (N,) at places (N, 2) in each pixel, or in those beside it where there is
+        none; -inf where there is none either: (S, S).
         """
         size = len(self.alpha)
-        pixel, held = _pixels(self.seen(self.camera.project(points)[0]), size)
+        pixel, held = _pixels(places, size)
         seen = values.new_full((size * size,), math.inf)
         seen = seen.scatter_reduce_(0, pixel[held], values[held], "amin").view(size, size)
         seen = torch.where(seen.isfinite(), seen, -F.max_pool2d(-seen[None], 3, 1, 1)[0])
@@ -227,10 +223,10 @@ class Outline:
 
     def _sampled(self, picture: Tensor) -> Tensor:
         """Values (n³,) of a picture (S, S) where the corners fall."""
-        return _sampled(picture, self.places)
+        return sampled(picture, self.places)
 
 
-def _sampled(picture: Tensor, places: Tensor) -> Tensor:
+def sampled(picture: Tensor, places: Tensor) -> Tensor:
     """Values (N,) of a picture (S, S) at places (N, 2), at its border for those beyond."""
     found = F.grid_sample(picture[None, None], places[None, None], padding_mode="border", align_corners=False)
     return found.flatten()

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backend.lifting.outline import Outline
+from backend.lifting.outline import Outline, sampled
 from backend.representations.cube_grid import unlinear
 from backend.representations.gaussians import Gaussians, covariance
 
@@ -49,11 +49,12 @@ def _lacking(points: Tensor, distance: Tensor, outline: Outline) -> Tensor:
     """How much thicker a solid must be near points (N, 3) to be seen wherever the outline shows it, smoothly:
     distance (N,) of these points to the solid. Thicker everywhere, it would be cut flat all round.
     """
+    places = outline.seen(outline.camera.project(points)[0])
     # What is nearest to the solid in a pixel lies half a pixel before its middle.
-    lack = (outline.least_seen(points, distance) + outline.pixel / 2).clamp(0, _MOST_LACKING)
+    lack = (outline.least_seen(places, distance) + outline.pixel / 2).clamp(0, _MOST_LACKING)
     lack = F.max_pool2d(torch.where(outline.alpha > 0.5, lack, 0.0)[None], _AROUND, 1, _AROUND // 2)
     smooth = F.avg_pool2d(lack, _AROUND, 1, _AROUND // 2, count_include_pad=False)
-    return _FULLER * outline.sampled_at(smooth[0], points)
+    return _FULLER * sampled(smooth[0], places)
 
 
 def outlined_gaussians(gaussians: Gaussians, outline: Outline) -> Gaussians:

@@ -30,8 +30,8 @@ def end() -> None:
 def follow(item: bpy.types.Object, touched: bool = False) -> bool:
     """Moves the values of an object of Gaussians after its vertices. Returns whether they had to be moved.
 
-    Where only some vertices were moved, values stay as they are. touched: whether
-    the mesh was just changed, be it that no vertex moved, as none does that is the centre of a turn.
+    Where only some vertices were moved, values stay as they are. touched: whether the mesh was just changed,
+    be it that no vertex moved, as none does that is the centre of a turn.
     """
     mesh = item.data
     noted = np.reshape(list(mesh.get(REFERENCE, ())), (-1, 3))
