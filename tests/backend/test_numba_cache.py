@@ -17,6 +17,7 @@ def test_a_backend_that_may_write_nowhere_keeps_them_in_a_temporary_folder(tmp_p
     for package in ("backend", "blender_trellis"):
         left_out = shutil.ignore_patterns("__pycache__", "weights", "translations")
         shutil.copytree(ROOT / package, code / package, ignore=left_out)
+    shutil.copy(ROOT / "blender_manifest.toml", code)
     for folder in [path for path in code.rglob("*") if path.is_dir()]:
         (folder / "__pycache__").touch()  # which nobody can write into, whatever his rights
     environment = {name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"}
