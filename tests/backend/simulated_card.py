@@ -117,7 +117,7 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _value(one: Any) -> Any:
-    if one == CARD:
+    if isinstance(one, torch.device) and one == CARD:
         return HOST
     return one.held if isinstance(one, OnCard) else one
 

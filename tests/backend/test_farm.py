@@ -35,17 +35,26 @@ def test_a_worker_refuses_with_the_engine_s_sentence_and_lives_on():
     assert isinstance(missing.refused, MissingModel) and "absent" in str(missing.refused)
 
 
-@pytest.fixture
-def engine_of(monkeypatch):
-    """Makes an engine whose two workers are of a class, on a cluster that ends with the test."""
+@pytest.fixture(scope="module")
+def cluster():
+    """One for all tests, for it takes long to start, the longer the busier the machine is."""
     pytest.importorskip("ray", reason="Ray has no wheel for this machine")
     from backend.farm import ray_engine
 
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setattr(ray_engine, "devices", lambda nodes: 2 * [{"num_cpus": 0.5}])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_register_timeout_seconds", "300")  # after which Ray ends this process
+        with ray_engine.cluster("local"):
+            yield ray_engine
+
+
+@pytest.fixture
+def engine_of(cluster, monkeypatch):
+    """Makes an engine whose two workers are of a class."""
+    # Workers of the test before may still be there and must not be in the way.
+    monkeypatch.setattr(cluster, "devices", lambda nodes: 2 * [{"num_cpus": 0}])
     with contextlib.ExitStack() as ended:
-        ended.enter_context(ray_engine.cluster("local"))
-        yield lambda worker: ended.enter_context(contextlib.closing(ray_engine.RayEngine(worker)))
+        yield lambda worker: ended.enter_context(contextlib.closing(cluster.RayEngine(worker)))
 
 
 def test_a_worker_that_met_a_fault_of_its_own_makes_no_more_jobs(engine_of):

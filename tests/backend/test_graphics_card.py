@@ -26,6 +26,9 @@ from backend.trellis.vary import vary
 
 HALF = Region((make_box([0.2, 0, 0], [0.4, 1, 1]),))
 KINDS = {"tiny": ("mesh", "gaussian", "radiance_field")}
+# The bundled ones take their time and are for what they alone do.
+MODES = {"tiny": ("replace", "look", "remove"), "starter": (), "starter-text": ("replace",)}
+SHAPES = {"tiny": (False, True), "starter": (), "starter-text": (True,)}
 
 
 def outputs_of(events) -> dict:
@@ -69,20 +72,18 @@ def test_objects_are_made_edited_and_varied_on_a_card(model, picture, tmp_path, 
         asset = latents_of(made, own.name, own.hash, "")
         kinds = {*settings.formats}
         assert kinds <= {*made} and isinstance(made["mesh"].vertices, OnCard)
-        # The starter is for what it alone does; its meshes take their time.
-        for mode in ("replace", "look", "remove") if model != "starter" else ():
+        for mode in MODES[model]:
             given = None if mode == "remove" else guide
             events = edit(networks, asset.to(CARD), given, HALF, EditSettings(settings, mode, 3))
             assert kinds <= {*outputs_of(events)}
-        for shape in (False, True) if model != "starter" else ():
+        for shape in SHAPES[model]:
             assert kinds <= {*outputs_of(vary(networks, asset.to(CARD), guide, settings, 3, shape))}
         assert len(portrait(made["mesh"], azimuth=math.pi / 4).getcolors(1 << 20)) > 1
         with torch.inference_mode():
             assert kinds <= {*outputs_of(decode_asset(networks, asset.to(CARD), settings.formats))}
 
 
-@pytest.mark.parametrize("memory", ["release", "auto"])
-@pytest.mark.parametrize("model", ["starter", "starter-text"])
+@pytest.mark.parametrize("model, memory", [("starter", "release"), ("starter-text", "auto")])
 def test_objects_are_made_where_the_encoder_leaves_the_card(model, memory, picture, monkeypatch):
     monkeypatch.setattr(check, "free_bytes", lambda device: 16 << 30)
     monkeypatch.setattr(residency, "free_bytes", lambda device: 0)
