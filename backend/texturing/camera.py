@@ -38,6 +38,15 @@ class Camera:
         """Rows right, up and ahead (3, 3)."""
         return raised_axes(self.elevation) @ turn(self.azimuth).T
 
+    @property
+    def frame(self) -> np.ndarray:
+        """Rows right, up, ahead and the eye (4, 3) f32."""
+        return np.concatenate([self.axes, self.position[None]]).astype(np.float32)
+
+    def lens(self, size: int) -> np.ndarray:
+        """The focal length and where the origin falls (column, row): (3,) f32, in pixels of `size` a side."""
+        return np.array([self.focal, *self.centre], np.float32) * np.float32(size)
+
     def project(self, points: np.ndarray) -> np.ndarray:
         """Points (V, 3) -> (V, 3) f64: column and row in widths of the square, and inverse depth."""
         projected = project(points.astype(np.float64) @ turn(self.azimuth), self._view)

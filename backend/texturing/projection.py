@@ -5,10 +5,12 @@ P texels · S size of the square picture · D size of the depth buffer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from PIL import Image
 from scipy import ndimage
 
@@ -71,26 +73,16 @@ def projected(
     the colour of the nearest pixel that shows the object alone; what is see-through in the picture keeps its
     own. What lies up to `slack` behind the surface counts as seen.
     """
-    towards = camera.position - texels.position
-    cosine = np.einsum("ij,ij->i", texels.normal, towards) / np.maximum(np.linalg.norm(towards, axis=1), 1e-9)
-    facing = np.flatnonzero(cosine > _GRAZING[0])
-    seen = camera.project(texels.position[facing])
-    within = (np.abs(seen[:, :2] - 0.5) < 0.5).all(axis=1)
-    chosen, seen, cosine = facing[within], seen[within], cosine[facing[within]]
     _, inverse = camera.depths(vertices, faces, _DEPTH_SIZE)
-    depth = 1 / np.maximum(inverse, 1e-6)
     shown, inside = _without_soft_outline(picture.pixels)
-    pixels = _density_matched(shown, camera, texels)
+    depth = 1 / np.maximum(inverse, 1e-6)
     edge = _edge_distance(depth, inverse > 0, inside)
-    slope = np.sqrt(1 - np.minimum(cosine, 1) ** 2) / cosine
-    bias = slack + slope / (camera.focal * _DEPTH_SIZE) * camera.distance
-    row, column = (np.minimum((seen[:, i] * _DEPTH_SIZE).astype(int), _DEPTH_SIZE - 1) for i in (1, 0))
-    visible = 1 / seen[:, 2] < depth[row, column] + bias
-    trust = visible * _ramp(cosine, _GRAZING) * _ramp(_sampled(edge[..., None], seen)[:, 0], _EDGE)
-    colors, weight = np.zeros((len(texels.place), 3), np.float32), np.zeros(len(texels.place), np.float32)
-    colors[chosen] = _sampled(pixels, seen)
-    weight[chosen] = trust
-    return colors, weight
+    pixels = _density_matched(shown, camera, texels)
+    colors, trust = np.zeros((len(texels.place), 3), np.float32), np.zeros(len(texels.place), np.float32)
+    spread = camera.distance / (camera.focal * _DEPTH_SIZE)  # of a pixel of the depth buffer
+    eye = camera.frame, camera.lens(1)
+    _look_up(texels.position, texels.normal, *eye, depth, edge, pixels, slack, spread, colors, trust)
+    return colors, trust
 
 
 def see_through_beside(
@@ -161,19 +153,47 @@ def _density_matched(colors: np.ndarray, camera: Camera, texels: Texels) -> np.n
     return colors.astype(np.float32) / 255
 
 
-def _sampled(image: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Values (P, C) of an image (S, S, C) between its pixels, at places (P, 2+) in widths."""
-    coordinates = places[:, 1::-1].T * len(image) - 0.5
-    return np.stack(
-        [
-            ndimage.map_coordinates(image[..., channel], coordinates, order=1, mode="nearest")
-            for channel in range(image.shape[2])
-        ],
-        axis=1,
-    )
+@njit(nogil=True, cache=True)
+def _look_up(points, normals, frame, lens, depth, edge, pixels, slack, spread, colors, trust):
+    """Writes what a picture (S, S, 3) shows of each point that it sees, and how far that is to be trusted.
+
+    frame, lens: of the camera, in widths of the picture · depth of the mesh and distance to an edge (D, D).
+    """
+    size = len(depth)
+    for p in range(len(points)):
+        x, y, z = points[p, 0] - frame[3, 0], points[p, 1] - frame[3, 1], points[p, 2] - frame[3, 2]
+        towards = -(normals[p, 0] * x + normals[p, 1] * y + normals[p, 2] * z)
+        cosine = towards / max(math.sqrt(x * x + y * y + z * z), 1e-9)
+        if cosine <= _GRAZING[0]:
+            continue
+        ahead = frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z
+        right = frame[0, 0] * x + frame[0, 1] * y + frame[0, 2] * z
+        up = frame[1, 0] * x + frame[1, 1] * y + frame[1, 2] * z
+        column, row = lens[1] + right / ahead * lens[0], lens[2] - up / ahead * lens[0]
+        if not (0.0 < column < 1.0 and 0.0 < row < 1.0):
+            continue
+        slope = math.sqrt(1.0 - min(cosine, 1.0) ** 2) / cosine
+        if ahead >= depth[int(row * size), int(column * size)] + slack + slope * spread:
+            continue
+        near = _ramp(_between(edge, row, column), _EDGE[0], _EDGE[1])
+        trust[p] = near * _ramp(cosine, _GRAZING[0], _GRAZING[1])
+        for k in range(3):
+            colors[p, k] = _between(pixels[:, :, k], row, column)
 
 
-def _ramp(values: np.ndarray, span: tuple[float, float]) -> np.ndarray:
-    """0 below the span, 1 above it, smooth between."""
-    t = np.clip((values - span[0]) / (span[1] - span[0]), 0, 1)
+@njit(nogil=True, cache=True)
+def _between(image, row, column):
+    """The value of an image (S, S) between its pixels, at a place in widths of it."""
+    last = len(image) - 1
+    i, j = min(max(row * (last + 1) - 0.5, 0.0), last), min(max(column * (last + 1) - 0.5, 0.0), last)
+    top, left = int(i), int(j)
+    below, beside, v, h = min(top + 1, last), min(left + 1, last), i - top, j - left
+    upper = image[top, left] * (1 - h) + image[top, beside] * h
+    return upper * (1 - v) + (image[below, left] * (1 - h) + image[below, beside] * h) * v
+
+
+@njit(nogil=True, cache=True)
+def _ramp(value, low, high):
+    """0 up to `low`, 1 from `high` on, smooth between."""
+    t = min(max((value - low) / (high - low), 0.0), 1.0)
     return t * t * (3 - 2 * t)

@@ -63,9 +63,7 @@ def seen_colors(
     try:
         views = feature_views(VIEWS, np.random.default_rng(0))
         for camera, shown, inverse in pool.map(view_from, views):
-            frame = np.concatenate([camera.axes, camera.position[None]]).astype(np.float32)
-            lens = np.array([camera.focal, *camera.centre], np.float32) * size
-            _gather(position, texels.face, normals, frame, lens, shown, inverse, sums)
+            _gather(position, texels.face, normals, camera.frame, camera.lens(size), shown, inverse, sums)
             wait()
     finally:
         pool.shutdown(cancel_futures=True)
