@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,7 +56,8 @@ def fit_camera(
         for elevation in _ELEVATIONS
     ]
     guesses.sort(key=target.cost)
-    refined = [_refined(target, guess, len(azimuths) > 1) for guess in guesses[:_STARTS]]
+    with ThreadPoolExecutor(_STARTS) as pool:  # drawing, which takes most of the time, runs side by side
+        refined = list(pool.map(lambda guess: _refined(target, guess, len(azimuths) > 1), guesses[:_STARTS]))
     best = min(refined, key=target.cost)
     return Fit(best, target.overlap(best))
 

@@ -11,6 +11,7 @@ from numba import njit
 
 from backend.representations.gaussians import SH_C0, Gaussians
 from backend.representations.rotations import rotation_matrices
+from backend.texturing.texels import box_of
 
 _CELLS = 128  # along a side of the box that the points span
 _LEAST_DENSITY = 0.01
@@ -31,7 +32,7 @@ def splat_colors(
     colors, total = np.zeros((len(points), 3), np.float32), np.zeros(len(points), np.float32)
     if len(points) == 0 or len(gaussians) == 0:
         return colors, total
-    low, side = surface.min(axis=0), max(float(np.ptp(surface, axis=0).max()), 1e-6)
+    low, side = box_of(surface)
     cells = np.minimum((surface - low) * (_CELLS / side), _CELLS - 1).astype(np.int32)
     keys = (cells[:, 0] * _CELLS + cells[:, 1]) * _CELLS + cells[:, 2]
     occupied = int(np.count_nonzero(np.bincount(keys)))

@@ -56,6 +56,13 @@ def texels_of(
     return Texels(size, place, face, position, weights, normal)
 
 
+def box_of(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """The lower corner (3,) and the longest side of the box round points (P, 3), of which there are many."""
+    columns = [np.ascontiguousarray(column) for column in points.T]  # an axis of three is reduced slowly
+    low, high = (np.array([extreme(column) for column in columns]) for extreme in (np.min, np.max))
+    return low, max(float((high - low).max()), 1e-6)
+
+
 def without_texel(texels: Texels, faces: np.ndarray, uv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Faces (L,) that no texel shows, and which of the P texels is seen on each of them."""
     lost = np.setdiff1d(np.arange(len(faces)), texels.face)

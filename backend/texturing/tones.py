@@ -9,6 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from backend.texturing.texels import box_of
+
 _CELLS = 16
 
 
@@ -19,7 +21,7 @@ def carried(points: np.ndarray, differences: np.ndarray, weights: np.ndarray) ->
     """
     if len(points) == 0 or not (weights > 0).any():
         return np.zeros_like(differences)
-    low, side = points.min(axis=0), max(float(np.ptp(points, axis=0).max()), 1e-6)
+    low, side = box_of(points)
     place = (points - low) / side
     cells = np.minimum((place * _CELLS).astype(np.int64), _CELLS - 1)
     keys = (cells[:, 0] * _CELLS + cells[:, 1]) * _CELLS + cells[:, 2]
