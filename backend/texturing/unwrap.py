@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     import xatlas
 
 MOST_FACES = 500_000
-# The time that charts take grows faster than the faces of a piece; smaller pieces would add many seams.
-_PIECE = 1500
+# The time that charts take grows faster than the faces of a piece, and small pieces add seams: most faces of
+# one, of a mesh of many faces and of others.
+_PIECE, _PIECE_OF_FEW = 800, 1500
 _STRETCHED = 1.15  # from here on a texture is visibly sharper along one side than along the other
 # Charts leave large gaps where they are not packed with care. So that this takes seconds, it is done on a
 # grid of about 1.5 times so many cells a side, and not for more charts than the finest finished mesh has.
 _MOST_CHARTS, _CAREFUL_SIZE = 4000, 640
+_WELL_USED = 0.6  # share of the texture, from which on no other way is tried
 _SMALLEST = 1e-45  # the least number of single precision
 # From so many faces on, charts take about a second, in which xatlas lets nothing else run in its process.
 _MANY_FACES = 4_000
@@ -72,22 +74,20 @@ def charted(
     xatlas = _library()
     atlas = xatlas.Atlas()
     corners = vertices[faces].astype(np.float64)
-    pieces = _pieces(corners.mean(axis=1), np.arange(len(faces)))
+    most = _PIECE if len(faces) >= _MANY_FACES else _PIECE_OF_FEW
+    pieces = _pieces(corners.mean(axis=1), np.arange(len(faces)), math.ceil(len(faces) / most))
     size_of_mesh = max(float(np.ptp(corners.reshape(-1, 3), axis=0).max()), _SMALLEST)
     for piece in pieces:
         used, local = np.unique(faces[piece], return_inverse=True)
         places = (vertices[used] / size_of_mesh).astype(np.float32)
         atlas.add_mesh(places, local.reshape(-1, 3).astype(np.uint32))
-    options = xatlas.PackOptions()
-    options.resolution, options.padding, options.bilinear = size, padding, False
-    atlas.generate(xatlas.ChartOptions(), options)
-    parts = [atlas.get_mesh(number) for number in range(len(pieces))]
-    origins = [np.unique(faces[piece])[part[0]] for piece, part in zip(pieces, parts, strict=True)]
-    if atlas.chart_count <= _MOST_CHARTS:
-        tight = _packed_tightly(atlas, size, padding)
-        if _share_of_square(tight) >= _share_of_square(atlas):
-            parts = [tight.get_mesh(number) for number in range(len(pieces))]
-            origins = [origin[part[0]] for origin, part in zip(origins, parts, strict=True)]
+    atlas.generate(xatlas.ChartOptions(), _options(min(_CAREFUL_SIZE, size), size, padding))
+    packed = _packed_well(atlas, size, padding)
+    parts = [packed.get_mesh(number) for number in range(len(pieces))]
+    origins = [
+        np.unique(faces[piece])[atlas.get_mesh(number)[0]][parts[number][0]]
+        for number, piece in enumerate(pieces)
+    ]
     joined, start = np.zeros((len(faces), 3), np.int64), 0
     for piece, (copies, triangles, _) in zip(pieces, parts, strict=True):
         joined[piece] = triangles.astype(np.int64) + start
@@ -117,15 +117,16 @@ def whole(faces: np.ndarray, uv: np.ndarray) -> Unwrapped:
     return Unwrapped(faces.reshape(-1)[first].astype(np.int64), inverse.reshape(-1, 3), clipped)
 
 
-def _pieces(centres: np.ndarray, faces: np.ndarray) -> list[np.ndarray]:
-    """Faces cut at the median of their longest extent until no piece has more than _PIECE."""
-    if len(faces) <= _PIECE:
+def _pieces(centres: np.ndarray, faces: np.ndarray, count: int) -> list[np.ndarray]:
+    """Faces cut across their longest extent, again and again, into pieces of like size."""
+    if count <= 1:
         return [faces]
     part = centres[faces]
     axis = int(np.argmax(part.max(axis=0) - part.min(axis=0)))
     ordered = faces[np.argsort(part[:, axis], kind="stable")]
-    half = len(ordered) // 2
-    return _pieces(centres, ordered[:half]) + _pieces(centres, ordered[half:])
+    fewer = count // 2
+    cut = len(ordered) * fewer // count
+    return _pieces(centres, ordered[:cut], fewer) + _pieces(centres, ordered[cut:], count - fewer)
 
 
 def _library() -> ModuleType:
@@ -138,27 +139,44 @@ def _library() -> ModuleType:
         ) from error
 
 
-def _share_of_square(atlas: "xatlas.Atlas") -> float:
-    """The share that charts fill of the square that the atlas is stretched to, less where that shows, 0
-    without any.
-    """
+def _packed_well(atlas: "xatlas.Atlas", size: int, padding: int) -> "xatlas.Atlas":
+    """The charts of an atlas once more, where they leave little of the texture unused."""
+    careful = None
+    if atlas.chart_count <= _MOST_CHARTS:
+        careful = _packed(atlas, _options(min(_CAREFUL_SIZE, size), size, padding, careful=True))
+        if _use(careful) >= _WELL_USED:
+            return careful
+    plain = _packed(atlas, _options(size, size, padding))
+    return plain if careful is None or _use(plain) > _use(careful) else careful
+
+
+def _packed(atlas: "xatlas.Atlas", options: "xatlas.PackOptions") -> "xatlas.Atlas":
+    xatlas = _library()
+    packed, shape = xatlas.Atlas(), np.array([atlas.width, atlas.height])
+    for number in range(len(atlas)):
+        _, triangles, uv = atlas.get_mesh(number)
+        packed.add_uv_mesh((uv * shape).astype(np.float32), triangles)
+    packed.generate(xatlas.ChartOptions(), options)
+    return packed
+
+
+def _options(cells: int, size: int, padding: int, careful: bool = False) -> "xatlas.PackOptions":
+    """Packing on a grid of about so many cells a side; `careful`: every place is tried for each chart."""
+    options = _library().PackOptions()
+    options.resolution, options.bilinear, options.bruteForce = cells, False, careful
+    # What comes out of a careful one is larger by a half.
+    options.padding = math.ceil(padding * (1.5 if careful else 1) * cells / size)
+    return options
+
+
+def _use(atlas: "xatlas.Atlas") -> float:
+    """The share of the texture that charts cover, less where they are stretched so that it shows."""
     if atlas.atlas_count != 1:
         return 0.0
     short, long = sorted((atlas.width, atlas.height))
     stretch = long / max(short, 1)
-    return float(atlas.utilization) / (stretch if stretch > _STRETCHED else 1)
-
-
-def _packed_tightly(atlas: "xatlas.Atlas", size: int, padding: int) -> "xatlas.Atlas":
-    """The same charts, every place tried for each of them."""
-    xatlas = _library()
-    tight, shape = xatlas.Atlas(), np.array([atlas.width, atlas.height])
-    for number in range(len(atlas)):
-        _, triangles, uv = atlas.get_mesh(number)
-        tight.add_uv_mesh((uv * shape).astype(np.float32), triangles)
-    options = xatlas.PackOptions()
-    cells = min(_CAREFUL_SIZE, size)
-    options.resolution, options.bilinear, options.bruteForce = cells, False, True
-    options.padding = math.ceil(padding * 1.5 * cells / size)  # what comes out is larger by a half
-    tight.generate(xatlas.ChartOptions(), options)
-    return tight
+    parts = (atlas.get_mesh(number) for number in range(len(atlas)))
+    corners = np.concatenate([uv[triangles] for _, triangles, uv in parts]).astype(np.float64)
+    a, b = np.diff(corners, axis=1).swapaxes(0, 1)
+    covered = float(np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()) / 2
+    return covered / (stretch if stretch > _STRETCHED else 1)
