@@ -37,7 +37,8 @@ class BackendSettings:
 def backend_settings() -> BackendSettings:
     """What the preferences say now."""
     addon = bpy.context.preferences.addons.get(enabled_extension())
-    models = Path(os.environ.get("TRELLIS_MODELS") or user_folder() / "models")
+    named = os.environ.get("TRELLIS_MODELS", "")  # from here; the backend starts in another folder
+    models = Path(os.path.expanduser(named)).absolute() if named else user_folder() / "models"
     if addon is None or addon.preferences is None:
         return BackendSettings(models=models)
     chosen = addon.preferences

@@ -1,5 +1,6 @@
 """Where the extension lies and where it may write."""
 
+import os
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -31,11 +32,16 @@ def enabled_extension() -> str:
 def user_folder(create: bool = False) -> Path:
     """The extension's own writable folder; where it is not enabled, a folder in the user's cache.
 
-    Fault where it is to be made and cannot be.
+    One that cannot be there for an account without a home. Fault where it is to be made and cannot be.
     """
     extension = enabled_extension()
     own = bpy.utils.extension_path_user(extension) if extension else ""
-    folder = Path(own) if own else Path.home() / ".cache" / "trellis"
+    home = os.path.expanduser("~")
+    if not own and home == "~":
+        if create:
+            raise Fault("This account has no home folder to write to: set the variable HOME.")
+        return Path(os.devnull) / "trellis"
+    folder = Path(own) if own else Path(home) / ".cache" / "trellis"
     if create:
         try:
             folder.mkdir(parents=True, exist_ok=True)

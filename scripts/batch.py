@@ -167,7 +167,7 @@ def formats(text: str) -> tuple[str, ...]:
 
 def folder(text: str) -> Path:
     """The type of an option: a folder, from here; the backend starts in another one."""
-    return Path(text).expanduser().absolute()
+    return Path(os.path.expanduser(text)).absolute()
 
 
 def program(text: str) -> str:

@@ -35,7 +35,7 @@ def find_remover(model_file: Path | None = None) -> Path | None:
     Raises MissingModel where a file was set that does not exist.
     """
     if model_file is None and os.environ.get("TRELLIS_U2NET"):
-        model_file = Path(os.environ["TRELLIS_U2NET"]).expanduser()
+        model_file = Path(os.path.expanduser(os.environ["TRELLIS_U2NET"]))
     if model_file is None:
         return next((path for path in _usual_places() if path.is_file()), None)
     if not model_file.is_file():
@@ -52,9 +52,8 @@ def _usual_places() -> tuple[Path, ...]:
     homes += [Path(os.environ[name]) for name in ("U2NET_HOME", "REMBG_HOME") if os.environ.get(name)]
     for data in (os.environ.get("XDG_DATA_HOME"), "~"):
         homes += [Path(data, ".u2net"), Path(data, "rembg"), Path(data, ".rembg")] if data else []
-    return ours + tuple(
-        place.expanduser() / FILE_NAME for home in homes for place in (home, home / "models" / "u2net")
-    )
+    known = [Path(os.path.expanduser(home)) for home in homes]
+    return ours + tuple(place / FILE_NAME for home in known for place in (home, home / "models" / "u2net"))
 
 
 def remove_with(image: Image.Image, model_file: Path) -> Image.Image:

@@ -19,8 +19,11 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def models_folder() -> Path:
-    """Where downloaded models lie: the environment variable TRELLIS_MODELS, or the user's cache."""
-    return Path(os.environ.get("TRELLIS_MODELS") or Path.home() / ".cache" / "trellis" / "models")
+    """Where downloaded models lie: the environment variable TRELLIS_MODELS, or the user's cache.
+
+    It begins with "~" where the account has no home that is known, and then is nowhere.
+    """
+    return Path(os.path.expanduser(os.environ.get("TRELLIS_MODELS") or "~/.cache/trellis/models"))
 
 
 def bundled_models() -> tuple[str, ...]:
@@ -50,7 +53,7 @@ def find_model(model: str | Path) -> Path:
             refuse_partial(folder)
             return folder
     name = repository_name(Path(model)) or str(model)
-    caches = (*_caches(), Path(model).expanduser().absolute().parent)
+    caches = (*_caches(), Path(os.path.expanduser(model)).absolute().parent)
     refuse_partial_repository(name, caches)
     held = (one for repository in cached_repositories(caches, name) for one in snapshots(repository))
     if snapshot := next(held, None):
@@ -89,7 +92,7 @@ def _caches() -> tuple[Path, ...]:
 
 
 def _candidates(model: str | Path) -> Iterator[Path]:
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     by_name = isinstance(model, str) and bool(model) and not path.is_absolute()
     if by_name:
         name = PurePosixPath(model)

@@ -37,6 +37,8 @@ def main(argv: Sequence[str]) -> int:
     os.environ["TRELLIS_MODELS"] = str(models)
     among = entries()
     try:
+        if options.run in (_download, _import):
+            _refuse_without_home(models)
         options.run(options, models, among, out)
     except UserError as error:
         out.end("error", str(error))
@@ -119,6 +121,14 @@ def _in_words(size_bytes: int) -> str:
     return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.0f} MB"
 
 
+def _refuse_without_home(models: Path) -> None:
+    if str(models).startswith("~"):
+        raise UserError(
+            f"The models folder {models} is in a home folder that is not known here: name another one with "
+            "--models or TRELLIS_MODELS."
+        )
+
+
 def _entry(name: str, among: tuple[Entry, ...]) -> Entry:
     entry = find_entry(name, among)
     if entry is None:
@@ -162,7 +172,7 @@ def _download(options: argparse.Namespace, models: Path, among: tuple[Entry, ...
 def _import(options: argparse.Namespace, models: Path, among: tuple[Entry, ...], out: _Out) -> None:
     from backend.downloads.import_folder import import_folder  # imports torch
 
-    taken = import_folder(Path(options.folder).expanduser(), models, among, options.link, out.amount)
+    taken = import_folder(Path(os.path.expanduser(options.folder)), models, among, options.link, out.amount)
     out.end("said", f"Imported {', '.join(taken)}.")
 
 

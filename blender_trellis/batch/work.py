@@ -45,7 +45,7 @@ class Work(Item):
 
 def model_in(folder: Path, model: str) -> str:
     """The absolute path of a model's folder that lies there; a name as it is, for the backend to find."""
-    path = folder / Path(model).expanduser()
+    path = folder / os.path.expanduser(model)
     lies_there = os.path.isfile(path / "pipeline.json") or os.path.isdir(path / "snapshots")
     return str(path.absolute()) if lies_there and find_entry(model, entries()) is None else model
 

@@ -1,5 +1,6 @@
 """The picture on the system's clipboard: copied pixels, or the path of a copied file."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def named_file(text: str) -> Path | None:
         )
     if Path(line).suffix.lower() not in PICTURE_SUFFIXES:
         return None
-    file = Path(line).expanduser()
+    file = Path(os.path.expanduser(line))
     try:
         return file if file.is_absolute() and file.is_file() else None
     except (OSError, ValueError):  # too long for a path, or with letters that none has

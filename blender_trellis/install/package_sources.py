@@ -88,7 +88,7 @@ def _pip_options(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _config_files(environ: Mapping[str, str]) -> list[Path]:
-    home = Path(environ.get("USERPROFILE" if os.name == "nt" else "HOME") or Path.home())
+    home = Path(environ.get("USERPROFILE" if os.name == "nt" else "HOME") or os.path.expanduser("~"))
     chosen = environ.get("PIP_CONFIG_FILE", "")
     if chosen == os.devnull:
         return []

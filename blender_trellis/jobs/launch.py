@@ -44,9 +44,9 @@ class CommandLaunch:
 
     def start(self) -> BackendProcess:
         """A started process. Fault where the command cannot be read or started."""
-        process = BackendProcess(
-            words_of(self.command), Path.home(), self.log, by_command=True, prepare=checked
-        )
+        home = os.path.expanduser("~")
+        folder = Path(home if os.path.isdir(home) else os.sep)  # a service may have no home
+        process = BackendProcess(words_of(self.command), folder, self.log, by_command=True, prepare=checked)
         process.start()
         return process
 

@@ -7,8 +7,11 @@ import bpy
 import pytest
 
 from blender_trellis.backend_settings import BackendSettings
+from blender_trellis.extension_paths import user_folder
+from blender_trellis.faults import Fault
 from blender_trellis.jobs import session
 from blender_trellis.protocol import SamplingParams
+from tests.homeless import forget_home
 from tests.waiting import PATIENCE, wait_until
 
 
@@ -202,6 +205,18 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(addon, picture, monkeypatch)
     with pytest.raises(RuntimeError, match="trellis cannot be made"):
         _press_generate(picture())
     assert not session.listed_jobs()
+
+
+def test_an_account_without_a_home_is_a_sentence_where_it_needs_one(addon, picture, monkeypatch, tmp_path):
+    forget_home(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert not user_folder().exists() and session.state.current().keeper.left() == 0
+    with pytest.raises(Fault, match="no home folder to write to: set the variable HOME"):
+        user_folder(create=True)
+    with pytest.raises(RuntimeError, match="no home folder to write to"):
+        _press_generate(picture())
+    assert not session.listed_jobs() and sorted({*tmp_path.iterdir()} - {tmp_path / "crate.png"}) == before
 
 
 def test_jobs_that_failed_stay_until_they_are_cleared(addon, picture):

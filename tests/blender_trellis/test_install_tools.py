@@ -15,6 +15,7 @@ from blender_trellis.install.package_sources import has_own_sources, uv_variable
 from blender_trellis.install.uv_program import bundled_wheel, find_uv
 from scripts import fetch_wheels
 from scripts.build_extension import platforms_of
+from tests.homeless import forget_home
 from tests.tiny_wheels import write_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -165,6 +166,15 @@ def test_a_configuration_that_cannot_be_read_is_pips_to_tell(tmp_path):
         "PIP_CONFIG_FILE": str(tmp_path / "broken"),
     }
     assert "UV_INDEX" not in uv_variables(environ)
+
+
+def test_an_account_without_a_home_has_the_machines_configuration(tmp_path, monkeypatch):
+    forget_home(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "pip.conf").write_text("[global]\nindex-url = https://far/simple\n")
+    environ = {"XDG_CONFIG_DIRS": str(tmp_path)}
+    assert uv_variables(environ)["UV_DEFAULT_INDEX"] == "https://far/simple"
 
 
 # --- sizes

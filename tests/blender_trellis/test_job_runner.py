@@ -12,6 +12,7 @@ from blender_trellis.jobs.launch import CommandLaunch, Launch, words_of
 from blender_trellis.jobs.runner import JobRunner
 from blender_trellis.process.growth import Growth
 from blender_trellis.protocol import Array, Cancel, CutOut, Generate
+from tests.homeless import forget_home
 from tests.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -322,6 +323,14 @@ def test_a_backend_behind_a_command_serves_jobs(tmp_path, monkeypatch):
     done = runner.pump_until_done(runner.submit(_request()), timeout=PATIENCE)
     assert done.state == "finished" and done.part("mesh") is not None, done.message
     assert "Welcome" in (tmp_path / "log").read_text() or "Unreadable" in (tmp_path / "log").read_text()
+    runner.close()
+
+
+def test_a_backend_behind_a_command_needs_no_home_here(tmp_path, monkeypatch):
+    forget_home(monkeypatch)
+    runner = JobRunner(CommandLaunch(FAR, tmp_path / "log"))
+    done = runner.pump_until_done(runner.submit(_request()), timeout=PATIENCE)
+    assert done.state == "finished", done.message
     runner.close()
 
 
