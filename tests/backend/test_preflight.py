@@ -90,7 +90,8 @@ def test_half_precision_is_the_remedy_where_it_is_enough(needs):
     full, half = needs(FEWEST_VOXELS)
     free = 2 * GB  # another program has the rest
     found = shortage("TRELLIS-image-large", "cuda:0", full, half, "auto", free)
-    assert found.remedy == "half_precision" and "take half precision" in found.sentence
+    assert found.remedy == "half_precision"
+    assert found.sentence.endswith(": take half precision (Precision: 16 Bit).")
     assert shortage("TRELLIS-image-large", "cuda:0", half, half, "auto", free) is None
 
 
@@ -98,6 +99,7 @@ def test_a_processor_keeps_everything(needs):
     full, half = needs(FEWEST_VOXELS)
     found = shortage("TRELLIS-image-large", "cpu", full, half, "auto", 5 * GB)
     assert found.remedy == "half_precision" and "GB of memory for" in found.sentence
+    assert found.sentence.endswith(": take half precision (Precision: 16 Bit (bfloat)).")  # fp16 is refused
     assert shortage("TRELLIS-image-large", "cpu", full, half, "auto", 8 * GB) is None
 
 
@@ -124,6 +126,18 @@ def test_a_request_that_does_not_fit_is_refused_before_it_begins(tiny_model, mon
     monkeypatch.setattr(check, "available_memory_bytes", lambda: 1000)
     with pytest.raises(NotEnoughMemory, match="needs about .* GB of memory for .*, and 0.0 GB are free"):
         require_memory(networks, FORMATS)
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_half_precision_is_no_advice_on_a_processor_that_has_none(tiny_model, monkeypatch, has_bf16):
+    monkeypatch.setattr(device, "_processor_has_bf16", lambda: has_bf16)
+    networks = Networks.open(tiny_model, torch.device("cpu"), torch.float32)
+    need = check._need(networks, FORMATS, FEWEST_VOXELS, torch.float32).peak("keep")[1]
+    monkeypatch.setattr(check, "_free", lambda _: need - 1)
+    with pytest.raises(NotEnoughMemory) as fault:
+        require_memory(networks, FORMATS)
+    assert fault.value.remedy == ("half_precision" if has_bf16 else "")
+    assert ("half precision" in str(fault.value)) == has_bf16
 
 
 def test_what_half_precision_would_need_is_counted_without_a_warning(tiny_model, monkeypatch, caplog):

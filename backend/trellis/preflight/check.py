@@ -64,7 +64,7 @@ def shortage(model: str, device: str, need: Need, halved: Need, setting: str, fr
     if held == "keep" and device != "cpu" and need.peak("auto")[1] <= free:
         remedy, words = "free_parts", "let parts leave the card between their stages (Memory: Automatic)"
     elif halved.peak(held)[1] <= free:
-        remedy, words = "half_precision", "take half precision (Precision: 16 Bit)"
+        remedy, words = "half_precision", f"take half precision (Precision: {_half_called(device)})"
     elif halved.peak("auto")[1] <= free and device != "cpu":
         remedy, words = "half_precision", "take half precision and Memory: Automatic"
     where = "memory" if device == "cpu" else f"memory on {device}"
@@ -73,6 +73,11 @@ def shortage(model: str, device: str, need: Need, halved: Need, setting: str, fr
         f"{free / 1e9:.1f} GB are free: {words}.",
         remedy,
     )
+
+
+def _half_called(device: str) -> str:
+    """What half precision is called in the preferences: fp16 is refused on a processor."""
+    return "16 Bit (bfloat)" if device == "cpu" else "16 Bit"
 
 
 def require_memory(networks: Networks, formats: tuple[str, ...], voxels: int = FEWEST_VOXELS) -> None:
