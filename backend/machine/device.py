@@ -1,12 +1,12 @@
 """Where the networks run and in which precision."""
 
 import logging
-import os
 from dataclasses import dataclass
 
 import torch
 
 from backend.errors import UserError
+from backend.machine.memory import total_memory_bytes
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def devices() -> tuple[DeviceInfo, ...]:
         for index in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(index)
             found.append(DeviceInfo(f"cuda:{index}", properties.name, properties.total_memory))
-    memory = _memory_bytes()
+    memory = total_memory_bytes()
     if torch.backends.mps.is_available():
         found.append(DeviceInfo("mps", "Apple GPU", memory))
     found.append(DeviceInfo("cpu", "Processor", memory))
@@ -83,11 +83,3 @@ def mixed_precision(device: torch.device, wanted: bool = True) -> torch.autocast
 def _processor_has_bf16() -> bool:
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def _memory_bytes() -> int:
-    """Memory of the machine; 0 where the system does not tell."""
-    names = getattr(os, "sysconf_names", {})
-    if "SC_PHYS_PAGES" not in names or "SC_PAGE_SIZE" not in names:
-        return 0
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,11 +1,17 @@
-"""How much memory this process takes, and whether an exception says that there was no more."""
+"""How much memory this process takes and can have, and whether an exception says that there was no more."""
 
+import os
 import sys
 from pathlib import Path
+
+from backend.machine.memory_limits import memory_limits
+from backend.machine.windows_memory import machine_memory, process_memory
 
 
 def memory_bytes() -> int:
     """Resident memory of this process; its largest extent so far where the system only tells that; else 0."""
+    if sys.platform == "win32":
+        return process_memory().resident
     statm = Path("/proc/self/statm")
     if statm.exists():
         import resource
@@ -14,12 +20,26 @@ def memory_bytes() -> int:
     return peak_memory_bytes()
 
 
+def total_memory_bytes() -> int:
+    """The memory of the machine, or what of it this process may take; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return machine_memory().total
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" not in names or "SC_PAGE_SIZE" not in names:
+        return 0
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min((whole, *(limit.most for limit in memory_limits())))
+
+
 def available_memory_bytes() -> int:
     """What this process can still have of the machine's memory, swap included; 0 where it does not tell."""
+    if sys.platform == "win32":
+        return machine_memory().available
     sizes = _sizes(Path("/proc/meminfo"))
     if not sizes:
         return 0
-    return min(sizes.get("MemAvailable", 0) + sizes.get("SwapFree", 0), *_container_rest())
+    left = (max(limit.left, 1) for limit in memory_limits())
+    return min((sizes.get("MemAvailable", 0) + sizes.get("SwapFree", 0), *left))
 
 
 def _sizes(table: Path) -> dict[str, int]:
@@ -28,21 +48,10 @@ def _sizes(table: Path) -> dict[str, int]:
     return {row[0].rstrip(":"): 1024 * int(row[1]) for row in rows if row[2:] == ["kB"]}
 
 
-def _container_rest() -> list[int]:
-    """What the container may still take, where it has a limit; its pages of files count as free."""
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = (group / "memory.max").read_text().strip(), int((group / "memory.current").read_text())
-        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):
-        return [sys.maxsize]
-    return [sys.maxsize if limit == "max" else max(int(limit) - used + int(stat.get("inactive_file", 0)), 1)]
-
-
 def peak_memory_bytes() -> int:
     """The largest resident memory of this process so far; 0 where the system does not tell."""
     if sys.platform == "win32":
-        return 0
+        return process_memory().peak
     # What getrusage tells on Linux begins with the size of the process that started this one.
     if largest := _sizes(Path("/proc/self/status")).get("VmHWM"):
         return largest
