@@ -1,5 +1,7 @@
 """The queue outlives a Blender that ends in the middle of it; nothing that was finished is lost."""
 
+import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -10,7 +12,9 @@ import bpy
 import pytest
 
 from blender_trellis.extension_paths import user_folder
+from blender_trellis.faults import Fault
 from blender_trellis.jobs import session
+from blender_trellis.jobs.kept.keeper import QueueKeeper
 from blender_trellis.jobs.placement import Placement
 from tests.waiting import PATIENCE, wait_until
 
@@ -103,7 +107,7 @@ def test_a_finished_result_that_was_not_placed_is_not_lost(addon, picture, monke
         _written()
     _again(addon)
     session.state.current().keeper.left()
-    (left,) = session.state.current().keeper.adopt()
+    (left,) = session.state.current().keeper.adopt().jobs
     assert left.job.state == "finished"
     session.continue_left()
     assert session.pump_until_done(PATIENCE) and not session.is_running()  # nothing is computed again
@@ -214,6 +218,118 @@ def test_a_request_that_is_cut_short_is_left_out(addon, picture):
     requests[0].write_bytes(requests[0].read_bytes()[:-3])
     session.continue_left()
     assert len(session.listed_jobs()) == 1
+
+
+def test_what_cannot_be_read_is_said_and_kept_and_the_others_go_on(addon, picture):
+    for name in ("one.png", "two.png", "three.png"):
+        _submit(picture(b"ball", name))
+    _written()
+    _again(addon)
+    (folder,) = _folders()
+    kept = json.loads((folder / "queue.json").read_text())
+    first, second, _ = (row["id"] for row in kept["jobs"])
+    kept["jobs"][0]["placement"]["candidate"] = "many"
+    (folder / "queue.json").write_text(json.dumps(kept))
+    request = folder / f"{second}.request"
+    request.write_bytes(request.read_bytes()[:-3])
+    bpy.ops.trellis.continue_left()
+    assert session.status().fault == "2 of the kept jobs cannot be read and stay; the others go on."
+    assert [one.name for one in session.listed_jobs()] == ["three"]
+    assert session.pump_until_done(PATIENCE) and "three" in bpy.data.collections
+    _written()
+    assert json.loads((folder / "queue.json").read_text())["jobs"] == [kept["jobs"][1], kept["jobs"][0]]
+    assert {path.name for path in folder.glob("*.re*")} == {f"{first}.request", f"{second}.request"}
+    _again(addon)
+    assert session.state.current().keeper.left() >= 1  # those that can be told
+
+
+def _leave_one_finished_and_one_waiting(addon, picture, monkeypatch) -> None:
+    with monkeypatch.context() as busy:
+        busy.setattr("blender_trellis.jobs.arrivals._has_to_wait", lambda placement: "somebody sculpts")
+        _submit(picture(b"ball", "one.png"))
+        wait_until(lambda: session.state.current().arrived, meanwhile=session.timer.tick)
+        _submit(picture(b"slow", "two.png"))
+        _written()
+    _again(addon)
+
+
+@pytest.mark.parametrize("placement", [{"recolors": [["Box", 8]]}, {"candidate": 3}], ids=str)
+def test_a_kept_result_that_does_not_fit_its_place_fails_alone(addon, picture, monkeypatch, placement):
+    _leave_one_finished_and_one_waiting(addon, picture, monkeypatch)
+    (folder,) = _folders()
+    kept = json.loads((folder / "queue.json").read_text())
+    kept["jobs"][0]["placement"] |= placement
+    (folder / "queue.json").write_text(json.dumps(kept))
+    results = session.results
+    monkeypatch.setattr(results, "candidate_of", lambda job, placement: {}["structure_latent"])
+    assert bpy.ops.trellis.continue_left() == {"FINISHED"}
+    wait_until(lambda: "made a mistake" in session.status().fault, meanwhile=session.timer.tick)
+    states = {one.name: one.state for one in session.listed_jobs()}
+    assert states.pop("two") in ("queued", "running") and list(states.values()) == ["failed"]
+    _written()
+    assert not folder.exists() and session.state.current().ended[0].request.pictures  # can be run again
+
+
+def test_another_blender_is_left_what_it_goes_on_with(addon, picture):
+    _submit(picture(b"slow"))
+    _written()
+    _again(addon)
+    other = QueueKeeper(user_folder() / "queue")
+    keeper = session.state.current().keeper
+    assert other.left() == keeper.left() == 1
+    assert len(other.adopt().jobs) == 1
+    session.continue_left()
+    assert session.status().fault == "Another Blender goes on with these jobs."
+    assert not session.listed_jobs()
+    session.state.current().keeper._left = other._left  # as where this one had been pressed first
+    session.discard_left()
+    _written()
+    assert len(list(_folders()[0].glob("*.request"))) == 1
+    other.settle()
+    other.close()
+    assert _folders() == []
+
+
+def test_a_blender_that_only_begins_its_queue_is_left_alone(addon):
+    folder = user_folder(create=True) / "queue" / "begun"
+    folder.mkdir(parents=True)
+    assert QueueKeeper(folder.parent).left() == 0 and folder.is_dir()
+    os.utime(folder, (1e9, 1e9))
+    assert QueueKeeper(folder.parent).left() == 0 and not folder.exists()
+
+
+def test_a_full_disk_leaves_what_was_kept_until_it_is_written_anew(addon, picture, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    _submit(picture(b"slow"))
+    _written()
+    _again(addon)
+    (before,) = _folders()
+    with monkeypatch.context() as disk:
+        disk.setattr("blender_trellis.jobs.kept.keeper.write_request", full)
+        session.continue_left()
+        _written()
+        assert len(list(before.glob("*.request"))) == 1
+        assert "No space left" in session.status().fault
+    monkeypatch.setattr("blender_trellis.jobs.kept.keeper.AGAIN_SECONDS", 0.0)
+    _written()
+    assert not before.exists() and len(list(_folders()[0].glob("*.request"))) == 1
+
+
+def test_nothing_is_gone_on_with_twice_where_no_backend_can_be_started(addon, picture, monkeypatch):
+    _leave_one_finished_and_one_waiting(addon, picture, monkeypatch)
+    with monkeypatch.context() as broken:
+
+        def refuse(state):
+            raise Fault("The folder cannot be made.")
+
+        broken.setattr(session.doing, "choose_launch", refuse)
+        with pytest.raises(RuntimeError, match="The folder cannot be made"):
+            bpy.ops.trellis.continue_left()
+        assert not session.state.current().coming and session.state.current().keeper.left() == 2
+    session.continue_left()
+    assert len(session.state.current().coming) == 1 and len(session.listed_jobs()) == 1
 
 
 def test_a_full_disk_is_said_and_the_job_goes_on(addon, picture, monkeypatch):

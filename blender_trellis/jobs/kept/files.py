@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...protocol import Buffer, Finished, Making, Message, ProtocolError, Reader, Result, encode
 from ...protocol.fields import from_json, to_json
@@ -31,13 +32,17 @@ class KeptJob:
 
 
 @dataclass(frozen=True)
-class _Order:
+class Order:
+    """What queue.json lists. others: what of it cannot be read, as it stands there."""
+
     jobs: tuple[KeptJob, ...] = ()
+    others: tuple[Any, ...] = ()
 
 
-def write_order(folder: Path, jobs: tuple[KeptJob, ...]) -> None:
+def write_order(folder: Path, order: Order) -> None:
     """Says which jobs there are. OSError where it cannot be written."""
-    _write(folder / ORDER, [json.dumps(to_json(_Order(jobs)), indent=1).encode()])
+    rows = [*map(to_json, order.jobs), *order.others]
+    _write(folder / ORDER, [json.dumps({"jobs": rows}, indent=1).encode()])
 
 
 def write_request(folder: Path, job: Job) -> None:
@@ -53,16 +58,26 @@ def write_result(folder: Path, job: Job) -> None:
     _write(folder / f"{job.id}.result", (piece for one in messages for piece in encode(one)))
 
 
-def read_order(folder: Path) -> tuple[KeptJob, ...] | None:
-    """The jobs of a folder; None where they cannot be told, as those of a later version."""
+def read_order(folder: Path) -> Order | None:
+    """The jobs of a folder; None where none can be told, as those of a later version."""
     try:
         content = json.loads((folder / ORDER).read_text(encoding="utf-8"))
-        return from_json(_Order, content, ORDER).jobs
+        rows = content["jobs"] if isinstance(content, dict) and content.keys() == {"jobs"} else None
+        if not isinstance(rows, list):
+            raise ValueError("it lists no jobs")
     except FileNotFoundError:
-        return ()
-    except (OSError, ValueError, RecursionError, ProtocolError) as error:
+        return Order()
+    except (OSError, ValueError, RecursionError) as error:
         log.warning("%s cannot be used: %s", folder / ORDER, error)
         return None
+    jobs, others = [], []
+    for place, row in enumerate(rows):
+        try:
+            jobs.append(from_json(KeptJob, row, f"jobs[{place}]"))
+        except (RecursionError, ProtocolError) as error:
+            log.warning("%s cannot be used: %s", folder / ORDER, error)
+            others.append(row)
+    return Order(tuple(jobs), tuple(others)) if jobs or not others else None
 
 
 def read_job(folder: Path, kept: KeptJob) -> Job | None:

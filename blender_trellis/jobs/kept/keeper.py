@@ -9,19 +9,20 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO
 
 from ..job import Job
 from ..placement import Placement
-from .files import ORDER, KeptJob, read_job, read_order, write_order, write_request, write_result
+from .files import ORDER, KeptJob, Order, read_job, read_order, write_order, write_request, write_result
 from .lock import take_lock
 
 log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 10.0
+FRESH_SECONDS = 60.0  # in which a folder without jobs may be one that another Blender has just made
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,25 @@ class Left:
 
     job: Job
     placement: Placement
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """What is gone on with. unreadable: how many jobs cannot be read; elsewhere: whether another Blender goes
+    on with some, or has."""
+
+    jobs: tuple[Left, ...] = ()
+    unreadable: int = 0
+    elsewhere: bool = False
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """The lock of a folder that was left, which jobs of it were read, and what is to stay in it."""
+
+    lock: IO[bytes]
+    read: tuple[str, ...] = ()
+    remains: Order = Order()
 
 
 class QueueKeeper:
@@ -41,7 +61,9 @@ class QueueKeeper:
         self._kept: tuple[KeptJob, ...] = ()
         self._lock: IO[bytes] | None = None
         self._writer = ThreadPoolExecutor(1, "queue")
-        self._left: dict[Path, tuple[KeptJob, ...]] | None = None  # None until it is looked for
+        self._left: dict[Path, Order] | None = None  # None until it is looked for
+        self._adopted: dict[Path, _Taken] = {}  # folders that this session goes on with
+        self._settled: dict[Path, _Taken] = {}  # those that are to go once all is written; for the thread
         # What is to be done, by the file's name; only the thread changes it.
         self._unwritten: dict[str, Callable[[], object]] = {}
         self._tried = time.monotonic()
@@ -69,29 +91,52 @@ class QueueKeeper:
         """How many jobs the sessions left that have ended."""
         if self._left is None:
             self._left = _left_below(self._root)
-        return sum(map(len, self._left.values()))
+        return sum(len(order.jobs) for order in self._left.values())
 
-    def adopt(self) -> list[Left]:
-        """The jobs that were left; `forget_left` takes their files."""
-        found = []
-        for folder, kept in (self._left or {}).items():
-            jobs = [(read_job(folder, one), one.placement) for one in kept]
-            found += [Left(job, placement) for job, placement in jobs if job is not None]
-        return found
+    def adopt(self) -> Adopted:
+        """The jobs that were left, which are no other Blender's from now on; `settle` takes their files."""
+        found: list[Left] = []
+        unreadable, elsewhere = 0, False
+        for folder, order in (self._left or {}).items():
+            taken = self._adopted.get(folder) or _take(folder)
+            if taken is None:
+                elsewhere = True
+                continue
+            jobs = [(one, read_job(folder, one)) for one in order.jobs]
+            found += [Left(job, one.placement) for one, job in jobs if job is not None]
+            remains = Order(tuple(one for one, job in jobs if job is None), order.others)
+            read = tuple(one.id for one, job in jobs if job is not None)
+            self._adopted[folder] = replace(taken, read=read, remains=remains)
+            unreadable += len(remains.jobs) + len(remains.others)
+        return Adopted(tuple(found), unreadable, elsewhere)
 
-    def forget_left(self) -> None:
-        """Takes away what was left, once all that was asked of `keep` before is written."""
-        folders, self._left = tuple(self._left or ()), {}
-        for folder in folders:
-            self._do(folder.name, partial(shutil.rmtree, folder, ignore_errors=True))
+    def settle(self) -> None:
+        """Takes away what was adopted, once all that was asked of `keep` before is written; what cannot be
+        read stays."""
+        taken, self._adopted, self._left = self._adopted, {}, {}
+        self._writer.submit(self._settle, taken)
+
+    def discard_left(self) -> None:
+        """Takes away what was left, at once, but for what another Blender goes on with."""
+        for folder in self._left or ():
+            taken = self._adopted.pop(folder, None) or _take(folder)
+            if taken is not None:
+                self._writer.submit(_let_go, folder, replace(taken, remains=Order()))
+        self._left = {}
 
     def close(self) -> None:
         """Waits until all is written; jobs that are still there stay in their folder for the next session."""
         self._writer.submit(self._write_all)
         self._writer.shutdown()
+        for taken in (*self._adopted.values(), *self._settled.values()):
+            taken.lock.close()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def _settle(self, taken: dict[Path, _Taken]) -> None:
+        self._settled |= taken
+        self._write_all()
 
     def _do(self, name: str, work: Callable[[], object]) -> None:
         self._writer.submit(self._write_all, name, work)
@@ -109,6 +154,8 @@ class QueueKeeper:
                 fault = f"The queue could not be saved ({error.strerror or error}): free some disk space."
                 log.warning("%s", fault)
         self.fault = fault
+        while self._settled and not self._unwritten:
+            _let_go(*self._settled.popitem())
 
     def _keep_request(self, job: Job) -> None:
         write_request(self._open(), job)
@@ -132,25 +179,64 @@ class QueueKeeper:
                 self._lock = None
             shutil.rmtree(self._folder, ignore_errors=True)
             return
-        write_order(self._open(), kept)
+        write_order(self._open(), Order(kept))
         for path in self._folder.glob("*.re*"):
             if path.name not in names:
                 path.unlink(missing_ok=True)
 
 
-def _left_below(root: Path) -> dict[Path, tuple[KeptJob, ...]]:
+def _take(folder: Path) -> _Taken | None:
+    """A folder that was left, for this Blender alone; None where another one goes on with it, or has."""
+    lock = take_lock(folder)
+    if lock is None:
+        return None
+    if not (folder / ORDER).is_file():
+        lock.close()
+        return None
+    return _Taken(lock)
+
+
+def _let_go(folder: Path, taken: _Taken) -> None:
+    """Takes away all of a folder but what remains in it."""
+    remains = taken.remains
+    try:
+        if remains != Order():
+            write_order(folder, remains)
+            for name in (f"{job}.{suffix}" for job in taken.read for suffix in ("request", "result")):
+                (folder / name).unlink(missing_ok=True)
+        else:
+            (folder / ORDER).unlink(missing_ok=True)  # before the lock, so that nobody finds it meanwhile
+    except OSError as error:  # the next Blender offers it again
+        log.warning("%s cannot be changed: %s", folder, error)
+    taken.lock.close()
+    if remains == Order():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _left_below(root: Path) -> dict[Path, Order]:
     """The folders whose sessions have ended, and their jobs; folders without any are removed, and those whose
     jobs cannot be told are left for who can.
     """
-    found: dict[Path, tuple[KeptJob, ...]] = {}
-    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+    found: dict[Path, Order] = {}
+    try:
+        folders = sorted(root.iterdir())
+    except OSError:  # there is none, or it cannot be read
+        return found
+    for folder in folders:
         lock = take_lock(folder)
         if lock is None:
             continue
+        order = read_order(folder)
         lock.close()
-        kept = read_order(folder)
-        if kept:
-            found[folder] = kept
-        elif kept is not None:
+        if order is not None and order.jobs:
+            found[folder] = order
+        elif order is not None and not _is_fresh(folder):
             shutil.rmtree(folder, ignore_errors=True)
     return found
+
+
+def _is_fresh(folder: Path) -> bool:
+    try:
+        return time.time() - folder.stat().st_mtime < FRESH_SECONDS
+    except OSError:
+        return True

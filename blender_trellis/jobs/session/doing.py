@@ -6,11 +6,12 @@ from dataclasses import replace
 from ...protocol import CutOut, LoadModel, Making
 from ...scene.window import redraw
 from ..cut_out import Asked
+from ..job import Job
 from ..kept.stage_times import times_key
 from ..placement import Placement
 from .backend import choose_launch
-from .results import add_candidate, keep, prepare, times
-from .state import current
+from .results import add_candidate, fail, keep, prepare, times
+from .state import State, current
 from .timer import wake
 
 
@@ -75,25 +76,45 @@ def retry(job: str) -> None:
 def continue_left() -> None:
     """Goes on with the jobs that were waiting when Blender closed; finished ones go into the scene.
 
-    Candidates are shown again, to be picked.
+    Candidates are shown again, to be picked. One that fails is listed as that, and the others go on. Fault
+    where no backend can be started, which leaves all as it is.
     """
     state = current()
     state.keeper.left()
-    for one in state.keeper.adopt():
+    adopted = state.keeper.adopt()
+    if any(one.job.state != "finished" for one in adopted.jobs):
+        choose_launch(state)
+    failed: list[Exception] = []
+    for one in adopted.jobs:
         placement = replace(one.placement, recolored_uids=(), scene=0)  # they were of that Blender
-        if one.job.state == "finished" and one.placement.candidate:
-            add_candidate(state, one.job, placement)
-        elif one.job.state == "finished":
-            prepare(state, one.job, placement)
-        elif not isinstance(one.job.request, LoadModel):
-            submit(one.job.request, placement)
+        try:
+            _go_on(state, one.job, placement)
+        except Exception as error:  # noqa: BLE001 (it is told, and the others go on)
+            fail(state, one.job, placement, error)
+            failed.append(error)
+    if failed:
+        state.note_bug(failed[0])  # again, for what is sent takes a fault away
     keep(state)
-    discard_left()
+    state.keeper.settle()
+    wake()
+    if adopted.unreadable:
+        state.note_fault(f"{adopted.unreadable} of the kept jobs cannot be read and stay; the others go on.")
+    elif adopted.elsewhere and not adopted.jobs:
+        state.note_fault("Another Blender goes on with these jobs.")
+
+
+def _go_on(state: State, job: Job, placement: Placement) -> None:
+    if job.state == "finished" and placement.candidate:
+        add_candidate(state, job, placement)
+    elif job.state == "finished":
+        prepare(state, job, placement)
+    elif not isinstance(job.request, LoadModel):
+        submit(job.request, placement)
 
 
 def discard_left() -> None:
     """Drops the jobs that were waiting when Blender closed."""
-    current().keeper.forget_left()
+    current().keeper.discard_left()
     wake()
 
 

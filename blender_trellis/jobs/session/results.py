@@ -64,15 +64,15 @@ def prepare(state: State, job: Job, placement: Placement) -> None:
     state.coming.append(Coming(job, placement, work))
 
 
-def fail(state: State, job: str, error: BaseException) -> None:
+def fail(state: State, job: Job, placement: Placement, error: BaseException) -> None:
     """Lists a finished job as failed whose result could not be made ready, so that it can be run again."""
+    assert not isinstance(job.request, LoadModel), "only requests with a placement are sent"
     state.note_bug(error)
-    state.ended = tuple(
-        replace(one, listed=replace(one.listed, state="failed", message=state.fault))
-        if one.listed.id == job
-        else one
-        for one in state.ended
-    )
+    failed = Ended(Listed(job.id, label(placement), "failed", state.fault), job.request, placement)
+    if any(one.listed.id == job.id for one in state.ended):
+        state.ended = tuple(failed if one.listed.id == job.id else one for one in state.ended)
+    else:  # it is one of an earlier session
+        state.ended = (*state.ended, failed)
 
 
 def place_arrived(state: State) -> None:
@@ -83,7 +83,7 @@ def place_arrived(state: State) -> None:
         if error is None:
             state.arrived.append(coming.arrival.result())
         else:
-            fail(state, coming.job.id, error)
+            fail(state, coming.job, coming.placement, error)
     state.importer.tidy()
     if not state.arrived:
         return
