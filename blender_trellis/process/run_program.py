@@ -94,9 +94,9 @@ def remove_folder(folder: Path) -> None:
     """Delete a folder that may not be there; a file in use is the user's to close."""
     try:
         shutil.rmtree(folder)
-    except FileNotFoundError:
-        return
     except OSError as fault:
+        if not os.path.lexists(folder):
+            return
         raise InstallError(
             f"{folder} cannot be replaced ({fault.strerror}): stop what uses it and try again."
         ) from fault

@@ -213,7 +213,12 @@ class TRELLIS_OT_open_folder(bpy.types.Operator):
     bl_options = {"INTERNAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        bpy.ops.wm.path_open(filepath=str(user_folder(create=True)))
+        try:
+            folder = user_folder(create=True)
+        except Fault as fault:
+            report(self, "ERROR", str(fault))
+            return {"CANCELLED"}
+        bpy.ops.wm.path_open(filepath=str(folder))
         return {"FINISHED"}
 
 

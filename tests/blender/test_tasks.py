@@ -13,7 +13,7 @@ from blender_trellis.extension_paths import user_folder
 from blender_trellis.faults import Fault
 from blender_trellis.install.backend_install import Wanted
 from blender_trellis.jobs import session
-from blender_trellis.protocol import CutOut
+from blender_trellis.protocol import CutOut, Hello
 from tests.waiting import PATIENCE, wait_until
 
 
@@ -100,6 +100,27 @@ def test_a_stopped_queue_says_so_and_keeps_nobody_busy(addon, picture):
     session.stop_backend()
     assert session.pump_until_done(PATIENCE) and not session.is_running()
     assert session.status().words == "Stopped: goes on with the next job" and session.listed_jobs()
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(addon, monkeypatch):
+    """For a button, and for what is stored while jobs run."""
+    bpy.context.preferences.system.use_online_access = True
+    monkeypatch.setenv("HOME", "/dev/null")
+    try:
+        for press in (bpy.ops.trellis.install_backend, bpy.ops.trellis.open_folder):
+            with pytest.raises(RuntimeError) as told:
+                press("EXEC_DEFAULT")
+            assert str(told.value).startswith("Error: The folder /dev/null/.cache/trellis cannot be made (")
+            assert "Traceback" not in str(told.value)
+        assert session.task("install") is None and not session.held()
+        session.state.current().runner.hello = Hello(1, "", "", "")
+        session.timer.tick()
+        assert session.status().fault.startswith("The folder /dev/null/.cache/trellis cannot be made (")
+        assert bpy.ops.trellis.remove_backend() == {"FINISHED"}
+        _pump_until(lambda: session.task("install").done)
+        assert session.task("install").error is None
+    finally:
+        bpy.context.preferences.system.use_online_access = False
 
 
 def test_removing_says_what_it_gave_back(addon):

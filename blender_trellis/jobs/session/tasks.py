@@ -79,7 +79,7 @@ def install_backend(wanted: Wanted) -> None:
 
 def remove_backend() -> None:
     """Deletes the backend's environment, in the background."""
-    target = user_folder(create=True)
+    target = user_folder()
     _block_backend()
 
     def work(report: Report, cancelled: threading.Event) -> str:

@@ -5,6 +5,7 @@ import time
 import bpy
 
 from ...backend_settings import backend_settings
+from ...faults import Fault
 from ...install.model_command import ModelsDone
 from ...scene.window import redraw
 from .asking import cut_out, growing, listed_jobs, status
@@ -34,6 +35,8 @@ def tick() -> float | None:
     for part in _PARTS:
         try:
             part(state)
+        except Fault as fault:  # such as of a folder that cannot be written
+            state.note_fault(str(fault))
         except Exception as error:  # noqa: BLE001 (it is told, and whoever finds it keeps working)
             state.note_bug(error)
     if is_busy(state):

@@ -6,10 +6,12 @@ import bpy
 
 from ...backend_settings import BackendSettings, backend_settings
 from ...extension_paths import user_folder
+from ...faults import Fault
 from ...install.accelerator import in_words, size_of
 from ...install.backend_install import LOG, Wanted
 from ...jobs import session
 from ...translations import translated
+from ..widgets import report
 
 
 def wanted() -> Wanted:
@@ -64,7 +66,11 @@ class TRELLIS_OT_install_backend(bpy.types.Operator):
         )
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        session.install_backend(wanted())
+        try:
+            session.install_backend(wanted())
+        except Fault as fault:
+            report(self, "ERROR", str(fault))
+            return {"CANCELLED"}
         return {"FINISHED"}
 
 
