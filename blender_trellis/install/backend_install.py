@@ -120,11 +120,35 @@ def install(
 
 
 def remove(user_folder: Path) -> int:
-    """Delete the environment and all that has been fetched for it; the bytes that it gave back."""
+    """Delete the environment and all that has been fetched for it; the bytes that it gave back.
+
+    An environment that is in use stays whole. InstallError that names what remains, where something does.
+    """
     before = removable_bytes(user_folder)
-    for folder in _removable(user_folder):
-        remove_folder(folder)
+    final, old = user_folder / ENVIRONMENT, user_folder / f"{ENVIRONMENT}.old"
+    try:
+        if os.path.lexists(final):
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(final, old)  # which Windows refuses while a program of it runs
+    except OSError as fault:
+        raise _remaining(final, fault, before) from fault
+    faults: list[tuple[Path, OSError]] = []
+    for folder in filter(os.path.lexists, _removable(user_folder)):
+        try:
+            shutil.rmtree(folder)
+        except OSError as fault:
+            faults.append((folder, fault))
+            shutil.rmtree(folder, ignore_errors=True)  # what comes after that
+    if faults and has_leftovers(user_folder):
+        raise _remaining(*faults[0], removable_bytes(user_folder))
     return before
+
+
+def _remaining(folder: Path, fault: OSError, count: int) -> InstallError:
+    return InstallError(
+        f"{folder} cannot be removed ({fault.strerror or fault}), and {in_words(count)} of disk stay taken: "
+        "close what uses it, or let Blender write there, and remove again."
+    )
 
 
 def has_leftovers(user_folder: Path) -> bool:

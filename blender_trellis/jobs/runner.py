@@ -48,6 +48,7 @@ class JobRunner:
         self._launch = launch
         self._started_by: Launch | CommandLaunch | None = None  # what the process runs
         self._process: BackendProcess | None = None
+        self._ending: list[threading.Thread] = []  # each waits for the end of a process
         self._cancel_since: float | None = None
 
     # ---- what callers ask
@@ -204,9 +205,20 @@ class JobRunner:
     def stop_process(self) -> None:
         """Ends the backend, if there is one, without waiting for it."""
         if self._process is not None:
-            threading.Thread(target=self._process.stop, name="stop", daemon=True).start()
+            self._end(self._process)
             self._process = None
             self._tell_lost("The backend was stopped.")
+
+    def wait_for_end(self, seconds: float) -> None:
+        """Waits until all that was stopped is gone, for so long at most. For a thread of its own."""
+        deadline = time.monotonic() + seconds
+        for thread in list(self._ending):
+            thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def _end(self, process: BackendProcess) -> None:
+        thread = threading.Thread(target=process.stop, name="stop", daemon=True)
+        thread.start()
+        self._ending = [*(one for one in self._ending if one.is_alive()), thread]
 
     def _end_idle(self) -> None:
         """Frees the memory of a backend that has had nothing to do for long; the next job starts another."""
@@ -291,7 +303,7 @@ class JobRunner:
     def _lose(self, process: BackendProcess, reason: str, once_more: bool = False) -> None:
         log.warning("Lost the backend: %s", reason)
         process.kill()
-        threading.Thread(target=process.stop, name="stop", daemon=True).start()
+        self._end(process)
         self._process = None
         self._cancel_since = None
         if process.hello is None and self.queue.running is not None:

@@ -133,6 +133,38 @@ def test_removing_says_what_it_gave_back(addon):
     assert not (user / "backend-venv").exists()
 
 
+def test_nothing_is_removed_or_replaced_under_a_process_that_still_ends(addon, monkeypatch, picture):
+    """On Windows its files cannot be deleted, and half of them would be gone."""
+    still_there = []
+    for press, name in (
+        (session.remove_backend, "remove"),
+        (lambda: session.install_backend(WANTED), "install"),
+    ):
+        bpy.context.scene.trellis.picture = str(picture(b"slow"))
+        bpy.ops.trellis.generate()
+        _pump_until(lambda: session.status().stage == "sparse_structure")
+        process = session.state.current().runner._process._process
+
+        def changed(*_, process=process):
+            still_there.append(process.poll() is None)
+            return 0
+
+        monkeypatch.setattr(session.tasks, name, changed)
+        press()
+        assert not bpy.ops.trellis.remove_backend.poll()
+        _pump_until(lambda: session.task("install").done)
+        session.timer.tick()
+    assert still_there == [False, False]
+
+
+def test_what_runs_in_the_backends_python_goes_before_its_removal(addon):
+    session.run_self_test("slow", "torch")
+    assert not bpy.ops.trellis.remove_backend.poll()
+    bpy.ops.trellis.cancel_task(name="self-test")
+    _pump_until(lambda: session.task("self-test").done)
+    assert bpy.ops.trellis.remove_backend.poll()
+
+
 def test_a_python_without_the_packages_is_not_called_installed(addon, monkeypatch, tmp_path):
     """What is set may be any Python, or none at all; it is asked once."""
     monkeypatch.setenv("TRELLIS_PYTHON", sys.executable)

@@ -13,6 +13,7 @@ from blender_trellis.install import backend_install, python_environment
 from blender_trellis.install.backend_install import (
     Wanted,
     find_python,
+    has_leftovers,
     install,
     is_outdated,
     removable_bytes,
@@ -175,6 +176,48 @@ def test_removing_gives_all_of_it_back(extension, tmp_path):
     assert remove(user) == taken
     assert {path.name for path in user.iterdir()} == {"models", "install.log"}
     assert removable_bytes(user) == 0
+
+
+@pytest.fixture
+def installed(tmp_path) -> Path:
+    """A user's folder with an environment and what was fetched for it, 2 MB each."""
+    for name in ("backend-venv", "uv-cache", "python"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(bytes(2 << 20))
+    return tmp_path
+
+
+def test_an_environment_that_is_in_use_stays_whole(installed, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Access is denied")
+
+    with monkeypatch.context() as windows:
+        windows.setattr("blender_trellis.install.backend_install.os.replace", refuse)
+        with pytest.raises(InstallError) as told:
+            remove(installed)
+    place = installed / "backend-venv"
+    assert str(told.value).startswith(f"{place} cannot be removed (Access is denied), and 6 MB of disk stay")
+    assert (place / "file").is_file() and (installed / "python" / "file").is_file()
+    assert remove(installed) == 6 << 20 and not has_leftovers(installed)
+
+
+def test_a_removal_goes_on_after_what_cannot_be_deleted_and_names_it(installed, monkeypatch):
+    rmtree = shutil.rmtree
+
+    def refuse(folder, ignore_errors=False):
+        if folder.name != "uv-cache":
+            rmtree(folder, ignore_errors)
+        elif not ignore_errors:
+            raise PermissionError(13, "Access is denied")
+
+    with monkeypatch.context() as windows:
+        windows.setattr("blender_trellis.install.backend_install.shutil.rmtree", refuse)
+        with pytest.raises(
+            InstallError, match=r"uv-cache cannot be removed \(Access is denied\), and 2 MB of"
+        ):
+            remove(installed)
+    assert [path.name for path in installed.iterdir()] == ["uv-cache"]
+    assert remove(installed) == 2 << 20
 
 
 @pytest.mark.parametrize("extension", ["uv", "pip"], indirect=True)

@@ -1,6 +1,7 @@
 """What is done to the backend in the background: checks, installations, self-tests, its models."""
 
 import threading
+from collections.abc import Callable
 
 from ...backend_settings import backend_settings
 from ...extension_paths import extension_root, user_folder
@@ -14,6 +15,8 @@ from ...process.background_task import BackgroundTask, Report, TaskState
 from .backend import backend_python
 from .state import current
 from .timer import wake
+
+END_SECONDS = 30.0  # for a program to end, before its files are changed
 
 
 def task(name: str) -> TaskState | None:
@@ -59,18 +62,30 @@ def stop_backend() -> None:
     wake()
 
 
-def _block_backend() -> None:
-    """Ends it, and lets none start while a task changes its files."""
-    current().runner.is_blocked = True
-    current().runner.stop_process()
+def _block_backend() -> Callable[[], None]:
+    """Ends it, and lets none start while a task changes its files; gives what waits for the end of what uses
+    them, for Windows neither deletes nor renames files of a program that runs."""
+    runner, looking = current().runner, current().tasks.get("check")
+    runner.is_blocked = True
+    runner.stop_process()
+    if looking is not None:
+        looking.cancel()
+
+    def wait() -> None:
+        runner.wait_for_end(END_SECONDS)
+        if looking is not None:
+            looking.wait(END_SECONDS)
+
+    return wait
 
 
 def install_backend(wanted: Wanted) -> None:
     """Makes the backend's environment in the extension's folder, or mends it, in the background."""
     target, root = user_folder(create=True), extension_root()
-    _block_backend()
+    wait = _block_backend()
 
     def work(report: Report, cancelled: threading.Event) -> str:
+        wait()
         install(target, root, wanted, report, cancelled)
         return "Installed"
 
@@ -80,9 +95,10 @@ def install_backend(wanted: Wanted) -> None:
 def remove_backend() -> None:
     """Deletes the backend's environment, in the background."""
     target = user_folder()
-    _block_backend()
+    wait = _block_backend()
 
     def work(report: Report, cancelled: threading.Event) -> str:
+        wait()
         return f"Removed: {in_words(remove(target))} of disk are free again"
 
     _start_task("install", BackgroundTask("Removing", work))

@@ -39,6 +39,19 @@ def why_not_install() -> str:
     return ""
 
 
+def why_not_remove() -> str:
+    """Why the backend cannot be removed now, "" where it can."""
+    for name, reason in (
+        ("install", "It is being installed or removed"),
+        ("models", "Wait for the model that is being worked on, or stop it"),
+        ("self-test", "Wait for the self-test, or stop it"),
+    ):
+        task = session.task(name)
+        if task is not None and not task.done:
+            return reason
+    return ""
+
+
 class TRELLIS_OT_install_backend(bpy.types.Operator):
     """Download the packages that compute the models into the extension's own folder, or mend what is there"""
 
@@ -82,8 +95,11 @@ class TRELLIS_OT_remove_backend(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        task = session.task("install")
-        return task is None or task.done
+        """Not under what runs in it."""
+        reason = why_not_remove()
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Asks first."""
