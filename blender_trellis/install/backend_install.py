@@ -55,7 +55,10 @@ def find_python(
     """
     for chosen in (environ.get("TRELLIS_PYTHON", ""), preference):
         if chosen.strip():
-            path = Path(os.path.expanduser(chosen.strip()))
+            named = os.path.expanduser(chosen.strip())
+            # The backend starts in another folder; a mere name is looked for on PATH.
+            is_path = os.path.dirname(named) or os.path.exists(named)
+            path = Path(named).absolute() if is_path and named[0] != "~" else Path(named)
             return interpreter(path) if os.path.isdir(path) else path
     folders = [user_folder / ENVIRONMENT] if user_folder else []
     for folder in (*folders, extension_root / ".venv"):

@@ -4,6 +4,7 @@ On POSIX the child leads a session of its own, whose group gets the signal; on W
 tree.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -34,10 +35,11 @@ def _signal_tree(process: subprocess.Popen[bytes] | subprocess.Popen[str], name:
             return  # all of the group is gone, which macOS calls a lack of rights where remains are unburied
     elif process.poll() is None:
         # terminate() and kill() leave grandchildren behind, such as those that uv or ssh has started
-        subprocess.run(
-            ["taskkill", "/T", "/F", "/PID", str(process.pid)],
-            capture_output=True,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            timeout=10,
-        )
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # kill() at least ends the child
+            subprocess.run(
+                ["taskkill", "/T", "/F", "/PID", str(process.pid)],
+                capture_output=True,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                timeout=10,
+            )
         process.kill()

@@ -88,6 +88,18 @@ def test_the_interpreter_is_looked_for_in_order(tmp_path):
         assert find_python(nowhere, user, root, {}) == Path(nowhere)
 
 
+def test_a_relative_path_is_that_of_the_folder_that_blender_runs_in(tmp_path, monkeypatch):
+    """The backend starts in another one. A name without a folder is one of PATH."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    python, root = make_python(tmp_path / "mine"), tmp_path / "root"
+    assert find_python("", None, root, {"TRELLIS_PYTHON": "mine"}) == python
+    assert find_python("", None, root, {"TRELLIS_PYTHON": "mine/bin/python"}) == tmp_path / "mine/bin/python"
+    assert find_python("./none", None, root, {}) == tmp_path / "none"
+    assert find_python("", None, root, {"TRELLIS_PYTHON": "~/p"}) == tmp_path / "home" / "p"
+    assert find_python("", None, root, {"TRELLIS_PYTHON": "python3.11"}) == Path("python3.11")
+
+
 def test_an_environments_folder_stands_for_its_interpreter(tmp_path):
     python = make_python(tmp_path / "mine")
     assert find_python(str(tmp_path / "mine"), None, tmp_path, {}) == python

@@ -5,11 +5,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from blender_trellis.faults import Fault
-from blender_trellis.process import backend_process
+from blender_trellis.process import backend_process, process_tree
 from blender_trellis.process.backend_process import BackendProcess
 from blender_trellis.process.message_queue import MessageQueue
 from blender_trellis.protocol import (
@@ -333,3 +334,21 @@ def test_a_log_on_a_full_disk_stops_nobody():
     log.follow(stream)
     log.note("a remark")
     assert not stream.read() and log.tail(2) == "line 2999\n[add-on] a remark"
+
+
+@pytest.mark.parametrize(
+    "fault", [subprocess.TimeoutExpired("taskkill", 10), FileNotFoundError(2, "taskkill")]
+)
+def test_a_taskkill_that_fails_leaves_no_process(monkeypatch, fault):
+    """On Windows."""
+
+    def taskkill(command, timeout, **_):
+        assert command[-2:] == ["/PID", "7"] and timeout > 0
+        raise fault
+
+    ended = []
+    child = SimpleNamespace(pid=7, poll=lambda: None, kill=lambda: ended.append(7))
+    monkeypatch.setattr(process_tree, "os", SimpleNamespace(name="nt"))
+    monkeypatch.setattr(process_tree.subprocess, "run", taskkill)
+    process_tree.kill_tree(child)
+    assert ended == [7]
