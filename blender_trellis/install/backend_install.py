@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..faults import Fault
-from ..process.run_program import InstallError, remove_folder
+from ..process.run_program import InstallError, begin_log, remove_folder
 from .accelerator import SPARE, in_words, size_of, suggested_accelerator
 from .health import check, lock_for, lock_of
 from .python_environment import (
@@ -110,7 +110,7 @@ def install(
     _check_path_length(fresh.folder)
     _check_space(user_folder, int(size.disk * SPARE))
     user_folder.mkdir(parents=True, exist_ok=True)
-    (user_folder / LOG).unlink(missing_ok=True)
+    begin_log(user_folder / LOG)
     _build(fresh, size.disk, lambda fraction, words: on_progress(0.9 * fraction, words))
     on_progress(0.92, "Trying it, which takes a minute the first time")
     health = check(interpreter(fresh.folder), lock, cancel)
@@ -255,7 +255,7 @@ def _put_in_place(fresh: Path, final: Path) -> None:
         if old.exists() and not final.exists():
             os.replace(old, final)
         raise InstallError(
-            f"{final} cannot be replaced ({fault.strerror}): stop the backend and install again."
+            f"{final} cannot be replaced ({fault.strerror or fault}): stop the backend and install again."
         ) from fault
     try:
         remove_folder(old)

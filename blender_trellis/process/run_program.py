@@ -1,6 +1,5 @@
 """Run a program to its end, hand on its lines as they come, stop it when asked. No bpy."""
 
-import contextlib
 import os
 import queue
 import re
@@ -11,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 from ..faults import Fault
 
@@ -53,22 +53,35 @@ def run(
     comes. Raises InstallError with the last lines, InstallCancelled.
     """
     tail: deque[str] = deque(maxlen=LOG_LINES)
-    with contextlib.ExitStack() as open_files:
-        file = open_files.enter_context(log.open("a", encoding="utf-8")) if log is not None else None
-        if file is not None:
-            file.write(f"> {' '.join(command)}\n")
-        process = _start(command, folder, variables)
-        try:
-            for line in _lines(process, cancel, on_silence):
-                tail.append(line)
-                if file is not None:
-                    file.write(line + "\n")
-                    file.flush()
-                on_line(line)
-        finally:
-            _stop(process)
+    _write(log, f"> {' '.join(command)}\n")
+    process = _start(command, folder, variables)
+    try:
+        for line in _lines(process, cancel, on_silence):
+            tail.append(line)
+            _write(log, line + "\n")
+            on_line(line)
+    finally:
+        _stop(process)
     if process.returncode:
         raise InstallError(_sentence(command, tail), tail)
+
+
+def begin_log(log: Path) -> None:
+    """An empty log, in place of an earlier one. InstallError where it cannot be written."""
+    _write(log, "", "w")
+
+
+def _write(log: Path | None, text: str, mode: Literal["w", "a"] = "a") -> None:
+    if log is None:
+        return
+    try:
+        with log.open(mode, encoding="utf-8") as file:
+            file.write(text)
+    except OSError as fault:  # as on a full disk
+        raise InstallError(
+            f"The log {log} cannot be written ({fault.strerror or fault}): "
+            "free some disk space, or let Blender write there."
+        ) from fault
 
 
 def _start(
@@ -87,7 +100,7 @@ def _start(
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
     except OSError as fault:
-        raise InstallError(f"{command[0]} does not start: {fault.strerror}.") from fault
+        raise InstallError(f"{command[0]} does not start: {fault.strerror or fault}.") from fault
 
 
 def remove_folder(folder: Path) -> None:
@@ -98,7 +111,7 @@ def remove_folder(folder: Path) -> None:
         if not os.path.lexists(folder):
             return
         raise InstallError(
-            f"{folder} cannot be replaced ({fault.strerror}): stop what uses it and try again."
+            f"{folder} cannot be replaced ({fault.strerror or fault}): stop what uses it and try again."
         ) from fault
 
 

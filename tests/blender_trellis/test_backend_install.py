@@ -249,6 +249,15 @@ def test_cancel_takes_effect_at_once_and_leaves_nothing_that_is_found(extension,
     assert find_python("", tmp_path, extension, {}) is None
 
 
+def test_a_log_that_cannot_be_written_is_a_sentence_with_its_reason(extension, tmp_path):
+    (tmp_path / "user" / "install.log").mkdir(parents=True)
+    with pytest.raises(InstallError, match=r"^The log .*install.log cannot be written \(Is a directory\): "):
+        install(tmp_path / "user", extension, CPU, quiet)
+    if (full := Path("/dev/full")).exists():
+        with pytest.raises(InstallError, match="No space left on device"):
+            run([sys.executable, "-c", "print(1)"], print, threading.Event(), log=full)
+
+
 def test_a_silent_program_can_be_cancelled():
     cancel = threading.Event()
     silent = "import time; print('from now on', flush=True); time.sleep(1000)"
