@@ -20,7 +20,7 @@ demo: setup     ## one picture becomes out/<name>.blend, .glb, .ply and preview.
 	$(PYTHON) scripts/demo.py $(if $(IMAGE),--image "$(IMAGE)")
 
 # Two processes side by side, each with half of the processor; the tests of a file stay together and share what they made.
-PYTEST := -m pytest -n 2 --dist loadfile
+PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test-backend test-blender test-bpy: export OMP_NUM_THREADS ?= \
   $(shell $(PYTHON) -c 'import os; print(max(1, os.cpu_count() // 2))')
 

@@ -79,6 +79,10 @@ def check_target(final: Path) -> None:
         _check_target(final)
 
 
+LARGEST_CHECKPOINT = 64 << 30
+"""Bytes of a file of weights."""
+
+
 def check_ordinary(path: Path, largest: int) -> None:
     """UserError unless `path` is an ordinary file of at most `largest` bytes, or nothing at all.
 

@@ -14,11 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from backend.errors import MissingModel, UserError
-from backend.files import atomic_path, check_ordinary
+from backend.files import LARGEST_CHECKPOINT, atomic_path, check_ordinary
 
 Shapes = dict[str, tuple[int, ...]]
 """Tensor names and their shapes."""
-MAX_BYTES = 64 << 30
 _BLOCK = 1 << 16  # values looked at together; trained weights have no such run of zeros
 _SMALL = 1 << 12  # values; so few may be zero by design: registers, masks, scales
 _TAIL = 1 << 9  # zeros at the end of a tensor, behind which no other value comes, that are no chance
@@ -44,7 +43,7 @@ def read_tensors(path: Path, may_be_zero: Collection[str] | None = None) -> dict
     damaged: foreign or cut off, values that are not finite, runs of zeros. Vectors and small tensors may be
     zero, and the tensors of `may_be_zero`, which training may never have moved; None: any may.
     """
-    check_ordinary(path, MAX_BYTES)
+    check_ordinary(path, LARGEST_CHECKPOINT)
     if not path.is_file():
         raise MissingModel(f"The weights {path} are missing: download the model's whole folder again.")
     try:
@@ -70,7 +69,7 @@ def read_tensors(path: Path, may_be_zero: Collection[str] | None = None) -> dict
 
 def read_shapes(path: Path) -> Shapes:
     """The shape of each tensor of a safetensors file, by its header alone; raises as `read_tensors`."""
-    check_ordinary(path, MAX_BYTES)
+    check_ordinary(path, LARGEST_CHECKPOINT)
     if not path.is_file():
         raise MissingModel(f"The weights {path} are missing: download the model's whole folder again.")
     try:

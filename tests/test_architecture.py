@@ -185,9 +185,15 @@ def test_what_talks_to_the_backend_needs_no_blender(module):
     assert not breaches(sources(f"blender_trellis.{module}"), "bpy", "mathutils")
 
 
-def test_importing_the_add_on_imports_no_bpy():
-    """Registration does; the child process enters this package for the protocol and has no bpy."""
-    code = f"import sys, {', '.join(SHARED)}\nsys.exit(bool({{'bpy', 'numpy', 'torch'}} & set(sys.modules)))"
+@pytest.mark.parametrize(
+    "modules",
+    [
+        SHARED,  # registration imports bpy; the child enters this package for the protocol and has none
+        ["backend.downloads.command"],  # the list of models waits for it, and torch takes seconds
+    ],
+)
+def test_what_has_to_start_at_once_imports_neither_blender_nor_torch(modules):
+    code = f"import sys, {', '.join(modules)}\nsys.exit(bool({{'bpy', 'numpy', 'torch'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-E", "-s", "-c", code], cwd=ROOT, timeout=300).returncode == 0
 
 

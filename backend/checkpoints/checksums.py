@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from backend.errors import MissingModel, UserError
-from backend.files import check_ordinary
-from backend.tensor_files import MAX_BYTES
+from backend.files import LARGEST_CHECKPOINT, check_ordinary
 
 SUMS = "SHA256SUMS"
 
@@ -70,6 +69,6 @@ def _make_sums(folder: Path) -> dict[str, str]:
 
 
 def _sha256(path: Path) -> str:
-    check_ordinary(path, MAX_BYTES)
+    check_ordinary(path, LARGEST_CHECKPOINT)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,7 +21,7 @@ def crew(tmp_path):
     class Launch:
         def start(self) -> BackendProcess:
             command = [sys.executable, "-c", "import time; time.sleep(1000)"]
-            process = BackendProcess(command, tmp_path, tmp_path / "log")
+            process = BackendProcess(command, tmp_path, tmp_path / "log", start_seconds=2.0)
             process.start()
             return process
 
