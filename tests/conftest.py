@@ -1,4 +1,4 @@
-"""Which tests go first: files that take minutes, so that processes side by side end at about the same time."""
+"""Files that take minutes go first, so that processes side by side end at about the same time."""
 
 import pytest
 

@@ -17,6 +17,7 @@ from .values import Splats
 _HEADER = np.dtype(
     [("magic", "S4"), ("version", "<u4"), ("count", "<u4"), ("degree", "u1"), ("bits", "u1"), ("flags", "u2")]
 )
+_MOST = 10_000_000  # splats that the format's own library reads of a file
 _COLOR_SCALE = 0.15  # a byte is 255 · (0.5 + 0.15 · f_dc)
 _TURN = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -25,31 +26,24 @@ def read_spz(path: Path) -> Splats:
     """Raises Fault where the file is damaged or of another version, OSError."""
     try:
         with gzip.open(path) as file:
-            data = file.read()
+            count, version, degree, bits = _facts(file.read(_HEADER.itemsize), path)
+            harmonic_count = harmonics.COUNTS[degree]
+            widths = (9, 1, 3, 3, 3 if version == 2 else 4, 3 * harmonic_count)
+            # The sum is compared at the end of the file, which is looked for; what follows may have none.
+            data = file.read(count * sum(widths) + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise Fault(
             f'"{path}" is not a .spz file that can be read, or it is damaged: export it again.'
         ) from error
-    header = np.frombuffer(data[: _HEADER.itemsize], _HEADER)[0] if len(data) >= _HEADER.itemsize else None
-    if (
-        header is None
-        or header["magic"] != b"NGSP"
-        or header["version"] not in (2, 3)
-        or header["degree"] > 3
-    ):
-        raise Fault(f'"{path}" is not a .spz file of version 2 or 3: export it as PLY instead.')
-    count, version = int(header["count"]), int(header["version"])
-    harmonic_count = harmonics.COUNTS[header["degree"]]
-    widths = (9, 1, 3, 3, 3 if version == 2 else 4, 3 * harmonic_count)
-    if len(data) - _HEADER.itemsize < count * sum(widths):
+    if len(data) < count * sum(widths):
         raise Fault(f'"{path}" ends too early: {count:,} splats are announced. Export it again.')
-    parts, start = [], _HEADER.itemsize
+    parts, start = [], 0
     for width in widths:
         parts.append(np.frombuffer(data, np.uint8, count * width, start).reshape(count, width))
         start += count * width
     position, alpha, color, scale, rotation, rest = parts
     splats = Splats(
-        _fixed_points(position) / np.float32(1 << int(header["bits"])),
+        _fixed_points(position) / np.float32(1 << bits),
         (color.astype(np.float32) / 255 - 0.5) / np.float32(_COLOR_SCALE),
         logit(alpha.astype(np.float32) / 255),
         scale.astype(np.float32) / 16 - 10,
@@ -58,6 +52,22 @@ def read_spz(path: Path) -> Splats:
         ((rest.astype(np.float32) - 128) / 128).reshape(count, harmonic_count, 3).transpose(0, 2, 1),
     )
     return splats.moved(_TURN)
+
+
+def _facts(data: bytes, path: Path) -> tuple[int, int, int, int]:
+    """Number of splats, version, degree of the harmonics, bits behind the point. Fault where one is odd."""
+    header = np.frombuffer(data, _HEADER)[0] if len(data) == _HEADER.itemsize else None
+    if (
+        header is None
+        or header["magic"] != b"NGSP"
+        or header["version"] not in (2, 3)
+        or header["degree"] > 3
+    ):
+        raise Fault(f'"{path}" is not a .spz file of version 2 or 3: export it as PLY instead.')
+    count, version, degree, bits = (int(header[name]) for name in ("count", "version", "degree", "bits"))
+    if count > _MOST:
+        raise Fault(f'"{path}" announces {count:,} splats, and at most {_MOST:,} are read: export fewer.')
+    return count, version, degree, bits
 
 
 def _fixed_points(data: np.ndarray) -> np.ndarray:

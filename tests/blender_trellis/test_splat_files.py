@@ -229,6 +229,14 @@ BROKEN = {
     "odd.splat": (b"\0" * 33, "multiple of 32"),
     "odd.spz": (b"no gzip", "damaged"),
     "other.spz": (gzip.compress(b"NGSP" + b"\1\0\0\0" * 3), "version 2 or 3"),
+    "endless.spz": (
+        gzip.compress(struct.pack("<4sIIBBBB", b"NGSP", 3, 1 << 31, 0, 12, 0, 0)),
+        "at most 10,000,000",
+    ),
+    "flipped.spz": (
+        gzip.compress(struct.pack("<4sIIBBBB", b"NGSP", 3, 0, 0, 12, 0, 0))[:-8] + bytes(8),
+        "damaged",
+    ),
     "cut.spz": (gzip.compress(struct.pack("<4sIIBBBB", b"NGSP", 3, 9, 0, 12, 0, 0)), "ends too early"),
     "a.obj": (b"", "no file of splats"),
 }
