@@ -36,7 +36,7 @@ _DECODE_ERRORS = (
     EOFError,
     OverflowError,
     ZeroDivisionError,
-    NotImplementedError,
+    RuntimeError,  # of AVIF's; NotImplementedError is one
     struct.error,
     zlib.error,
 )

@@ -105,7 +105,7 @@ def test_a_ktx2_image_is_named_where_there_is_no_other(tmp_path, caplog, other):
     assert other or "KTX2 image, which is not read: export it as PNG" in caplog.text
 
 
-@pytest.mark.parametrize("content", [None, b"no image"])
+@pytest.mark.parametrize("content", [None, b"no image", png(form="AVIF").replace(b"iloc", b"none")])
 def test_a_texture_that_cannot_be_opened_is_named(tmp_path, caplog, content):
     if content is not None:
         (tmp_path / "my wood.png").write_bytes(content)

@@ -24,6 +24,7 @@ _BROKEN = (
     ValueError,
     SyntaxError,
     EOFError,
+    RuntimeError,
     MemoryError,
     struct.error,
     Image.DecompressionBombError,
