@@ -22,10 +22,10 @@ MOST_FACES = 500_000
 # The time that charts take grows faster than the faces of a piece, and small pieces add seams: most faces of
 # one, of a mesh of many faces and of others.
 _PIECE, _PIECE_OF_FEW = 800, 1500
-_STRETCHED = 1.15  # from here on a texture is visibly sharper along one side than along the other
+_STRETCHED = 1.25  # from here on a texture is visibly sharper along one side than along the other
 # Charts leave large gaps where they are not packed with care. So that this takes seconds, it is done on a
 # grid of about 1.5 times so many cells a side, and not for more charts than the finest finished mesh has.
-_MOST_CHARTS, _CAREFUL_SIZE = 4000, 640
+_MOST_CHARTS, _CAREFUL_SIZES = 4000, (640, 600)  # the second for what the first happens to stretch
 _WELL_USED = 0.6  # share of the texture, from which on no other way is tried
 _SMALLEST = 1e-45  # the least number of single precision
 # From so many faces on, charts take about a second, in which xatlas lets nothing else run in its process.
@@ -81,7 +81,7 @@ def charted(
         used, local = np.unique(faces[piece], return_inverse=True)
         places = (vertices[used] / size_of_mesh).astype(np.float32)
         atlas.add_mesh(places, local.reshape(-1, 3).astype(np.uint32))
-    atlas.generate(xatlas.ChartOptions(), _options(min(_CAREFUL_SIZE, size), size, padding))
+    atlas.generate(xatlas.ChartOptions(), _options(min(_CAREFUL_SIZES[0], size), size, padding))
     packed = _packed_well(atlas, size, padding)
     parts = [packed.get_mesh(number) for number in range(len(pieces))]
     origins = [
@@ -141,13 +141,17 @@ def _library() -> ModuleType:
 
 def _packed_well(atlas: "xatlas.Atlas", size: int, padding: int) -> "xatlas.Atlas":
     """The charts of an atlas once more, where they leave little of the texture unused."""
-    careful = None
-    if atlas.chart_count <= _MOST_CHARTS:
-        careful = _packed(atlas, _options(min(_CAREFUL_SIZE, size), size, padding, careful=True))
-        if _use(careful) >= _WELL_USED:
-            return careful
-    plain = _packed(atlas, _options(size, size, padding))
-    return plain if careful is None or _use(plain) > _use(careful) else careful
+    careful = _CAREFUL_SIZES if atlas.chart_count <= _MOST_CHARTS else ()
+    ways = [_options(min(cells, size), size, padding, careful=True) for cells in careful]
+    best, most = atlas, -1.0
+    for options in (*ways, _options(size, size, padding)):
+        packed = _packed(atlas, options)
+        use = _use(packed)
+        if use > most:
+            best, most = packed, use
+        if most >= _WELL_USED:
+            break
+    return best
 
 
 def _packed(atlas: "xatlas.Atlas", options: "xatlas.PackOptions") -> "xatlas.Atlas":
