@@ -165,15 +165,31 @@ def _set_colors(mesh: bpy.types.Mesh, linear: np.ndarray) -> str:
 
 
 def _set_image(item: bpy.types.Object, file: bytes) -> bpy.types.Image:
-    """The picture file as an image, in the place of a former one wherever that is used."""
+    """The picture file as an image, in the place of a former one wherever that is used; a mesh that
+    was copied with it keeps the former."""
     image, former = packed_image(f"{item.name} {ATTRIBUTE}", file), item.data.get(IMAGE)
-    if former is not None:
+    if former is not None and any(
+        mesh != item.data and mesh.get(IMAGE) == former for mesh in bpy.data.meshes
+    ):
+        _show_instead(item, former, image)
+    elif former is not None:
         former.user_remap(image)
         name = former.name
         bpy.data.images.remove(former)
         image.name = name
     item.data[IMAGE] = image  # which keeps it in the file, whether a material uses it or not
     return image
+
+
+def _show_instead(item: bpy.types.Object, former: bpy.types.Image | None, image: bpy.types.Image) -> None:
+    """Puts the image in the former's place in the object's materials, in copies where others use them."""
+    for slot in item.material_slots:
+        if not _nodes_showing(slot.material, former):
+            continue
+        if slot.material.users > 1:
+            slot.material = slot.material.copy()
+        for node in _nodes_showing(slot.material, former):
+            node.image = image
 
 
 def _material(
@@ -199,10 +215,12 @@ def _set_material(item: bpy.types.Object, material: bpy.types.Material) -> None:
 
 def _shows(item: bpy.types.Object, image: bpy.types.Image) -> bool:
     """Whether a material of the object uses the image."""
-    trees = (slot.material.node_tree for slot in item.material_slots if slot.material is not None)
-    return any(
-        node.type == "TEX_IMAGE" and node.image == image
-        for tree in trees
-        if tree is not None
-        for node in tree.nodes
-    )
+    return any(_nodes_showing(slot.material, image) for slot in item.material_slots)
+
+
+def _nodes_showing(
+    material: bpy.types.Material | None, image: bpy.types.Image | None
+) -> list[bpy.types.ShaderNodeTexImage]:
+    if material is None or material.node_tree is None or image is None:
+        return []
+    return [node for node in material.node_tree.nodes if node.type == "TEX_IMAGE" and node.image == image]

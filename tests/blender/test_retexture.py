@@ -287,6 +287,25 @@ def test_a_second_image_takes_the_place_of_the_first_in_materials(varied):
     assert [one.name for one in bpy.data.images if "Retexture" in one.name] == [name]
 
 
+def test_a_copy_that_is_colored_anew_leaves_the_original_its_image(varied):
+    item = box(location=(3, 0, 0), size=(1, 1, 1))
+    with_uv(item)
+    bpy.context.scene.trellis.finish.texture = "512"
+    press()
+    image, material = item.data["trellis_retexture"], item.active_material
+    copy = item.copy()
+    copy.data = item.data.copy()
+    bpy.context.scene.collection.objects.link(copy)
+    pick(copy)
+    press()
+    assert item.data["trellis_retexture"] == image and item.active_material == material
+    shown = [
+        next(node.image for node in one.active_material.node_tree.nodes if node.type == "TEX_IMAGE")
+        for one in (item, copy)
+    ]
+    assert shown == [image, copy.data["trellis_retexture"]] and shown[0] != shown[1]
+
+
 def test_several_meshes_get_an_image_each_of_their_own_tile(varied):
     items = [box(location=(3 * n, 0, 0), size=(1, 1, 1)) for n in range(3)]
     for item in items:
