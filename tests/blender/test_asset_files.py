@@ -99,6 +99,32 @@ def test_an_image_that_was_unpacked_lies_beside_the_obj(tmp_path):
     assert Path(image.filepath_raw) == stored
 
 
+@pytest.mark.parametrize("kind", ["GLTF", "USD", "FBX", "OBJ"])
+@pytest.mark.parametrize("is_new", [False, True])
+def test_what_was_painted_and_not_saved_is_written(tmp_path, kind, is_new):
+    item, image = _mesh(_collection()), bpy.data.images["box"]
+    if is_new:
+        image = bpy.data.images.new("painted", 32, 32)
+        nodes = item.active_material.node_tree.nodes
+        next(node for node in nodes if node.type == "TEX_IMAGE").image = image
+    image.pixels.foreach_set(np.tile(np.array([0, 0, 1, 1], np.float32), 32 * 32))
+    image.update()
+    files = write_asset(item, tmp_path / f"a.{SUFFIXES[kind]}", kind)
+    (written,) = [file for file in files if file.suffix == ".png"]
+    read = bpy.data.images.load(str(written))
+    assert np.allclose(np.array(read.pixels).reshape(-1, 4), (0, 0, 1, 1))
+
+
+def test_images_of_materials_on_the_object_lie_beside_the_obj(tmp_path):
+    item = _mesh(_collection())
+    material, item.data.materials[0] = item.data.materials[0], None
+    item.material_slots[0].link = "OBJECT"
+    item.material_slots[0].material = material
+    write_asset(item, tmp_path / "a.obj", "OBJ")
+    assert "map_Kd a.png" in (tmp_path / "a.mtl").read_text().splitlines()
+    assert (tmp_path / "a.png").is_file()
+
+
 @pytest.mark.parametrize("kind", ["GLB", "GLTF"])
 def test_a_gltf_file_names_no_files_of_the_user(addon, tmp_path, picture, kind):
     """As in a Blender where the add-on is switched on, which is where the exporter looks for it."""

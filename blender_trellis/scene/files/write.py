@@ -21,6 +21,7 @@ def write_asset(item: bpy.types.Object, path: Path, kind: str, images: str = "AU
     check_target(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _pack_painted(_images(item))
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".trellis-") as folder:
             draft = Path(folder) / path.name
             beside = contextlib.nullcontext() if KINDS[kind].packed else _images_beside(item, draft)
@@ -66,10 +67,18 @@ def _only_selected(item: bpy.types.Object) -> Iterator[None]:
         layer.objects.active = active
 
 
+def _pack_painted(images: Sequence[bpy.types.Image]) -> None:
+    """Packs what was painted or computed and is in no file: exporters take packed bytes or files alone."""
+    for image in images:
+        is_only_here = image.packed_file is not None or image.source == "GENERATED"
+        if is_only_here and image.is_dirty and image.library is None:
+            image.pack()
+
+
 @contextlib.contextmanager
 def _images_beside(item: bpy.types.Object, path: Path) -> Iterator[None]:
     """Puts images beside the file for exporters that look for files alone; packed ones stay packed."""
-    before = [(image, image.filepath_raw) for image in _images(item.data.materials)]
+    before = [(image, image.filepath_raw) for image in _images(item)]
     try:
         for number, (image, _) in enumerate(before):
             packed = image.packed_file
@@ -86,8 +95,9 @@ def _images_beside(item: bpy.types.Object, path: Path) -> Iterator[None]:
             image.filepath_raw = old
 
 
-def _images(materials: Sequence[bpy.types.Material | None]) -> list[bpy.types.Image]:
-    """The images of materials, each once; Blender packs what was painted or computed as PNG."""
-    trees = [material.node_tree for material in materials if material is not None and material.node_tree]
+def _images(item: bpy.types.Object) -> list[bpy.types.Image]:
+    """The images of an object's materials, each once; Blender packs what was painted or computed as PNG."""
+    materials = [slot.material for slot in item.material_slots if slot.material is not None]
+    trees = [material.node_tree for material in materials if material.node_tree]
     images = [node.image for tree in trees for node in tree.nodes if node.type == "TEX_IMAGE" and node.image]
     return list(dict.fromkeys(images))
