@@ -169,6 +169,20 @@ def test_an_stl_file_is_in_millimetres(tmp_path, unit):
     assert bpy.context.view_layer.objects.active == raw.parent and raw.hide_viewport
 
 
+@pytest.mark.parametrize("kind, name", [("OBJ", "box.png"), ("OBJ", "box.mtl"), ("GLTF", "box.png")])
+def test_a_file_of_the_name_of_an_image_is_not_replaced(tmp_path, kind, name):
+    item, path = _mesh(_collection()), tmp_path / f"box.{SUFFIXES[kind]}"
+    (tmp_path / name).write_bytes(b"a photo of the box")
+    with pytest.raises(Fault, match=f'{name}" is there already'):
+        write_asset(item, path, kind)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == b"a photo of the box"
+    (tmp_path / name).unlink()
+    write_asset(item, path, kind)
+    bpy.data.images["box"].pixels[0] = 0.5
+    write_asset(item, path, kind)  # over what it wrote itself
+
+
 def test_what_cannot_be_written_is_a_sentence(tmp_path):
     collection = _collection()
     if "threemf" not in dir(bpy.ops.export_mesh):

@@ -1,6 +1,7 @@
 """An asset's mesh as a file of any kind: whole with all that belongs to it, or not there at all."""
 
 import contextlib
+import filecmp
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,8 @@ from .kinds import KINDS
 def write_asset(item: bpy.types.Object, path: Path, kind: str, images: str = "AUTO") -> list[Path]:
     """Saves an asset's mesh as it stands in the scene; the files' paths, the one that was asked for last.
 
-    `images`: of IMAGES, for glTF. Raises Fault.
+    `images`: of IMAGES, for glTF. Raises Fault, also where a file beside it, such as its image, would replace
+    another one: Blender asks about `path` alone. Where that is replaced, what lies beside it is as well.
     """
     check_target(path)
     try:
@@ -31,8 +33,12 @@ def write_asset(item: bpy.types.Object, path: Path, kind: str, images: str = "AU
                 raise Fault(f'"{path}" was not written; the console says why.')
             made = [file for file in Path(folder).rglob("*") if file.is_file()]
             targets = [path.parent / file.relative_to(folder) for file in made]
-            for target in targets:
+            for file, target in zip(made, targets, strict=True):
                 check_target(target)
+                if not path.exists() and target.exists() and not filecmp.cmp(file, target, shallow=False):
+                    raise Fault(
+                        f'"{target}" is there already and would be replaced: choose another name or folder.'
+                    )
             for file, target in sorted(zip(made, targets, strict=True), key=lambda pair: pair[0] == draft):
                 target.parent.mkdir(exist_ok=True)
                 os.replace(file, target)
