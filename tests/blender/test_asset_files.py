@@ -146,6 +146,30 @@ def test_a_gltf_file_names_no_files_of_the_user(addon, tmp_path, picture, kind):
     assert any(node.get("extras", {}).get("label") == "kept too" for node in document["nodes"])
 
 
+@pytest.mark.parametrize("kind", READERS)
+def test_modifiers_are_in_every_kind_of_file(tmp_path, kind):
+    item = _mesh(_collection())
+    array = item.modifiers.new("Array", "ARRAY")
+    array.count = 3
+    path = tmp_path / f"a.{SUFFIXES[kind]}"
+    write_asset(item, path, kind)
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    READERS[kind](str(path))
+    (read,) = [item for item in bpy.data.objects if item.type == "MESH"]
+    read.data.calc_loop_triangles()
+    assert len(read.data.loop_triangles) == 3 * 12 and not read.modifiers
+
+
+def test_a_glb_file_has_the_shape_keys(tmp_path):
+    item = _mesh(_collection())
+    item.shape_key_add(name="Basis")
+    item.shape_key_add(name="Tall").data[0].co.z += 1
+    item.modifiers.new("Array", "ARRAY")
+    write_asset(item, tmp_path / "a.glb", "GLB")
+    bpy.ops.import_scene.gltf(filepath=str(tmp_path / "a.glb"))
+    assert "Tall" in bpy.context.object.data.shape_keys.key_blocks
+
+
 @pytest.mark.parametrize("images, sign", [("AUTO", b"\x89PNG"), ("JPEG", b"\xff\xd8\xff"), ("WEBP", b"RIFF")])
 def test_the_images_of_a_glb_are_stored_as_asked(tmp_path, images, sign):
     write_asset(_mesh(_collection()), tmp_path / "a.glb", "GLB", images)

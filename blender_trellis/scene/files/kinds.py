@@ -28,12 +28,15 @@ def _gltf(container: str) -> Callable[[Path, str], object]:
     def write(path: Path, images: str) -> object:
         if not hasattr(bpy.types, "EXPORT_SCENE_OT_gltf"):  # switched off in the user's preferences
             addon_utils.enable("io_scene_gltf2")
+        chosen = list(bpy.context.view_layer.objects.selected)
         return bpy.ops.export_scene.gltf(
             filepath=str(path),
             export_format=container,
             export_image_format=images,
             use_selection=True,
             export_yup=True,
+            # As the other kinds of file have them; the exporter leaves shape keys out where it does so.
+            export_apply=not any(item.type == "MESH" and item.data.shape_keys for item in chosen),
             export_extras=True,
         )
 
