@@ -12,10 +12,13 @@ from ..srgb import linear_from_srgb
 GREY = 0.8  # as Blender shows what has no material
 
 
-def corner_colors(mesh: bpy.types.Mesh) -> np.ndarray:
-    """(C, 3), linear."""
+def corner_colors(mesh: bpy.types.Mesh, item: bpy.types.Object | None = None) -> np.ndarray:
+    """(C, 3), linear. item: the object that shows the mesh, whose slots may have materials of its own."""
     colors = np.full((len(mesh.loops), 3), GREY, np.float32)
     materials = list(mesh.materials) or [None]
+    for number, slot in enumerate(item.material_slots if item is not None else ()):
+        if slot.link == "OBJECT" and number < len(mesh.materials):
+            materials[number] = slot.material
     if len(materials) == 1:
         colors[:] = _colors_of(materials[0], mesh, np.ones(len(colors), bool))
         return colors

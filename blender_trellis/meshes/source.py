@@ -133,12 +133,12 @@ def _pieces(chosen: Sequence[bpy.types.Object], depsgraph: bpy.types.Depsgraph) 
                     f'"{source.name}" brings the selection over {MOST_FACES:,} triangles: simplify it, for '
                     "example with a Decimate modifier."
                 )
-            yield _piece(source.name, mesh, np.array(instance.matrix_world, np.float64))
+            yield _piece(source.name, shown, mesh, np.array(instance.matrix_world, np.float64))
         finally:
             shown.to_mesh_clear()
 
 
-def _piece(name: str, mesh: bpy.types.Mesh, matrix: np.ndarray) -> _Piece:
+def _piece(name: str, shown: bpy.types.Object, mesh: bpy.types.Mesh, matrix: np.ndarray) -> _Piece:
     # Attributes are copied whole, which is many times faster than asking every vertex and corner.
     vertices = np.empty(3 * len(mesh.vertices), np.float32)
     mesh.attributes["position"].data.foreach_get("vector", vertices)
@@ -151,7 +151,7 @@ def _piece(name: str, mesh: bpy.types.Mesh, matrix: np.ndarray) -> _Piece:
         name,
         places,
         vertex_of_corner(mesh)[corners],
-        _vertex_colors(mesh),
+        _vertex_colors(mesh, shown),
         None if uv is None else uv[corners],
     )
 
@@ -184,9 +184,9 @@ def _joined_uv(pieces: Sequence[_Piece]) -> np.ndarray | None:
     return uv if np.isfinite(uv).all() and uv.min() >= -EDGE and uv.max() <= 1 + EDGE else None
 
 
-def _vertex_colors(mesh: bpy.types.Mesh) -> np.ndarray:
+def _vertex_colors(mesh: bpy.types.Mesh, shown: bpy.types.Object) -> np.ndarray:
     """(V, 3) sRGB: the mean over each vertex's corners."""
-    linear, corners, count = corner_colors(mesh), vertex_of_corner(mesh), len(mesh.vertices)
+    linear, corners, count = corner_colors(mesh, shown), vertex_of_corner(mesh), len(mesh.vertices)
     shares = np.maximum(np.bincount(corners, minlength=count), 1)
     means = np.stack([np.bincount(corners, linear[:, n], count) / shares for n in range(3)], axis=1)
     return srgb_from_linear(means).astype(np.float32)

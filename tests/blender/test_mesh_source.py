@@ -106,6 +106,21 @@ def test_colours_of_attributes_materials_and_images():
     assert np.allclose(read(item).colors, (half, 0, 0), atol=0.005)
 
 
+def test_a_material_of_the_object_goes_before_that_of_its_mesh():
+    first = add()
+    paint(first, Base_Color=(1, 0, 0, 1))
+    second = bpy.data.objects.new("Green", first.data)
+    bpy.context.scene.collection.objects.link(second)
+    green = bpy.data.materials.new("Green")
+    if green.node_tree is None:
+        green.use_nodes = True
+    green.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value = (0, 1, 0, 1)
+    second.material_slots[0].link = "OBJECT"
+    second.material_slots[0].material = green
+    colors = read(first, second).colors
+    assert np.allclose(colors[:4], (1, 0, 0)) and np.allclose(colors[4:], (0, 1, 0))
+
+
 def test_an_image_is_looked_up_where_the_uvs_say():
     """Red and blue halves; vertices at 0.25 and 0.75, one of them a whole image further on."""
     item = add()
