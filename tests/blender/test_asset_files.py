@@ -207,6 +207,21 @@ def test_a_file_of_the_name_of_an_image_is_not_replaced(tmp_path, kind, name):
     write_asset(item, path, kind)  # over what it wrote itself
 
 
+def test_an_asset_that_is_locked_against_selection_is_written(tmp_path):
+    item = _mesh(_collection())
+    item.hide_select = True
+    write_asset(item, tmp_path / "a.glb", "GLB")
+    assert item.hide_select and issues(tmp_path / "a.glb") == []
+
+
+def test_a_mesh_that_is_not_in_the_view_layer_is_to_be_shown(tmp_path):
+    collection = _collection()
+    bpy.context.view_layer.layer_collection.children[collection.name].exclude = True
+    with pytest.raises(Fault, match="show its collection first"):
+        write_asset(_mesh(collection), tmp_path / "a.glb", "GLB")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_written_is_a_sentence(tmp_path):
     collection = _collection()
     if "threemf" not in dir(bpy.ops.export_mesh):

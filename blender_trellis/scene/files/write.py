@@ -51,9 +51,13 @@ def write_asset(item: bpy.types.Object, path: Path, kind: str, images: str = "AU
 def _only_selected(item: bpy.types.Object) -> Iterator[None]:
     """Exporters write what is selected; afterwards the selection is as it was."""
     layer = bpy.context.view_layer
+    unseen = f'"{item.name}" cannot be selected in this view layer: show its collection first.'
+    layer.update()  # it may not know yet which collections are excluded
+    if item not in list(layer.objects):
+        raise Fault(unseen)
     selected, active = list(layer.objects.selected), layer.objects.active
-    hidden = item.hide_viewport, item.hide_get()
-    item.hide_viewport = False
+    hidden = item.hide_viewport, item.hide_get(), item.hide_select
+    item.hide_viewport = item.hide_select = False
     item.hide_set(False)
     layer.update()
     for other in selected:
@@ -62,12 +66,12 @@ def _only_selected(item: bpy.types.Object) -> Iterator[None]:
     layer.objects.active = item
     try:
         if not item.select_get():
-            raise Fault(f'"{item.name}" cannot be selected in this view layer: show its collection first.')
+            raise Fault(unseen)
         yield
     finally:
         item.select_set(False)
         item.hide_set(hidden[1])
-        item.hide_viewport = hidden[0]
+        item.hide_viewport, _, item.hide_select = hidden
         for other in selected:
             other.select_set(True)
         layer.objects.active = active
