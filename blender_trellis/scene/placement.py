@@ -1,5 +1,6 @@
 """Where a new asset stands: on the floor, its foot at the 3D cursor, and beside what is there already."""
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -93,15 +94,24 @@ def _start(scene: bpy.types.Scene, standing: Standing) -> tuple[float, float, fl
     return x, y, 0.0 if standing.on_ground else z
 
 
-def free_shifts(wanted: Bounds, view_layer: bpy.types.ViewLayer, count: int) -> list[float]:
-    """How far along +X so many boxes like this one go, to stand clear of everything and of each other."""
-    taken = list(_taken(view_layer))
+def free_shifts(
+    wanted: Bounds, view_layer: bpy.types.ViewLayer, count: int, coming: Iterable[Bounds] = ()
+) -> list[float]:
+    """How far along +X so many boxes like this one go, to stand clear of everything, of what is coming there
+    and of each other."""
+    taken = [*_taken(view_layer), *coming]
     shifts: list[float] = []
     for _ in range(count):
         shifts.append(_clear_shift(wanted, taken))
         step = np.array([shifts[-1], 0.0, 0.0])
         taken.append(Bounds(wanted.low + step, wanted.high + step))
     return shifts
+
+
+def cube_bounds(matrix: Matrix) -> Bounds:
+    """The box around an asset's unit cube in the world."""
+    corners = np.array([matrix @ Vector(corner) for corner in itertools.product((-0.5, 0.5), repeat=3)])
+    return Bounds(corners.min(axis=0), corners.max(axis=0))
 
 
 def foot_of(box: Bounds) -> tuple[float, float, float]:

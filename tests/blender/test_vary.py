@@ -93,6 +93,16 @@ def test_variants_stand_beside_what_was_moved_by_its_mesh(asset, varied, monkeyp
         assert 0 < other[0, 0] - one[1, 0] < 1.0
 
 
+def test_variants_stand_beside_those_that_are_still_being_made(asset, varied):
+    for _ in range(2):
+        bpy.ops.trellis.vary()
+    done()
+    boxes = [bounds(part(one, "mesh")) for one in (asset, *variants())]
+    assert len(boxes) == 3
+    for one, other in zip(boxes, boxes[1:], strict=False):
+        assert 0 < other[0, 0] - one[1, 0] < 0.5
+
+
 def test_variants_of_a_copy_stand_beside_it_at_its_size(asset, varied):
     """As Shift+D leaves it: of the same collection, with an Empty of its own."""
     items = {kind: part(asset, kind) for kind in ("root", "finished")}

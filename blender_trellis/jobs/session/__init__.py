@@ -5,7 +5,17 @@ and loading files may do what they like in the meantime.
 """
 
 from ..status import Growing, Listed, Status
-from .asking import cut_out, growing, held, is_being_edited, left_jobs, listed_jobs, remedy, status
+from .asking import (
+    coming_places,
+    cut_out,
+    growing,
+    held,
+    is_being_edited,
+    left_jobs,
+    listed_jobs,
+    remedy,
+    status,
+)
 from .backend import backend_python, has_backend, is_running, known_devices, needs_repair
 from .choosing import candidates, discard_candidates, finish_picked, next_candidate, pick
 from .doing import (
@@ -48,6 +58,7 @@ __all__ = [
     "cancel_task",
     "candidates",
     "change_models",
+    "coming_places",
     "continue_left",
     "cut_out",
     "discard_candidates",

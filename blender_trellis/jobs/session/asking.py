@@ -3,6 +3,7 @@
 import bpy
 
 from ..cut_out import Asked
+from ..placement import Placement
 from ..status import Growing, Listed, Status, growing_of, listed, status_of
 from .state import current
 
@@ -47,7 +48,16 @@ def left_jobs() -> int:
 
 def is_being_edited(asset: str) -> bool:
     """Whether an edit of the asset with this id runs or waits, so that another would start from what goes."""
+    return any(one.edits == asset for one in _unplaced())
+
+
+def coming_places(scene: int) -> tuple[tuple[float, ...], ...]:
+    """The matrices of results that are coming into the scene of this session_uid, to a place of their own."""
+    return tuple(one.matrix for one in _unplaced() if one.matrix is not None and one.scene == scene)
+
+
+def _unplaced() -> tuple[Placement, ...]:
+    """Where the results go that are in no scene yet."""
     state = current()
     finished = (placement for _, placement in state.finished())
-    placements = (*state.placements.values(), *finished)
-    return any(one.edits == asset for one in placements)
+    return (*state.placements.values(), *finished)

@@ -16,7 +16,7 @@ from ...meshes.source import MeshSource, read_objects
 from ...protocol import Format
 from ...scene.find_asset import body_matrix, formats_of, own_body
 from ...scene.latents import read_latents
-from ...scene.placement import Bounds, free_shifts, world_bounds
+from ...scene.placement import Bounds, cube_bounds, free_shifts, world_bounds
 from ..widgets import report
 from .reasons import guide_of, model_of, why_not_encode, why_not_retexture, why_not_vary
 from .request import (
@@ -83,11 +83,11 @@ class TRELLIS_OT_vary(_Button):
             formats = formats_of(chosen.asset) or _formats_set(context)
             history = str(chosen.asset.get("trellis_history", ""))
             body = own_body(context.object) or body_of(chosen.asset)
-            places = _beside(body, context.view_layer, count)
+            places = _beside(body, context, count)
         else:
             source = _read(chosen, context)
             start, history, formats = start_of_mesh(source, model), "", _formats_set(context)
-            places = _at(source, context.view_layer, count)
+            places = _at(source, context, count)
         for number, matrix in enumerate(places):
             request = vary_request(
                 start,
@@ -176,19 +176,25 @@ def _formats_set(context: bpy.types.Context) -> tuple[Format, ...]:
     return tuple(kind for kind in ("mesh", "gaussian") if kind in formats) or ("mesh",)
 
 
-def _beside(body: bpy.types.Object, view_layer: bpy.types.ViewLayer, count: int) -> list[Matrix]:
+def _beside(body: bpy.types.Object, context: bpy.types.Context, count: int) -> list[Matrix]:
     """Where variants stand that keep the size and turn of the asset with this body: what is hidden of it may
     have been left behind."""
-    shifts = free_shifts(world_bounds([body]), view_layer, count)
+    shifts = free_shifts(world_bounds([body]), context.view_layer, count, _coming(context))
     return [Matrix.Translation((shift, 0.0, 0.0)) @ body_matrix(body) for shift in shifts]
 
 
-def _at(source: MeshSource, view_layer: bpy.types.ViewLayer, count: int) -> list[Matrix]:
+def _at(source: MeshSource, context: bpy.types.Context, count: int) -> list[Matrix]:
     """The place of the mesh itself, and further ones beside it."""
     points = source.vertices @ source.matrix[:3, :3].T + source.matrix[:3, 3]
     box = Bounds(points.min(axis=0), points.max(axis=0))
-    shifts = [0.0, *free_shifts(box, view_layer, count - 1)]
+    shifts = [0.0, *free_shifts(box, context.view_layer, count - 1, _coming(context))]
     return [Matrix.Translation((shift, 0.0, 0.0)) @ Matrix(source.matrix) for shift in shifts]
+
+
+def _coming(context: bpy.types.Context) -> list[Bounds]:
+    """Where variants that are still being made will stand."""
+    places = session.coming_places(context.scene.session_uid)
+    return [cube_bounds(Matrix([rows[at : at + 4] for at in range(0, 16, 4)])) for rows in places]
 
 
 def _rows(matrix: Matrix) -> tuple[float, ...]:
