@@ -52,14 +52,15 @@ def asset_of(item: bpy.types.Object | None, scene: bpy.types.Scene) -> bpy.types
 def regions_of(
     collection: bpy.types.Collection, view_layer: bpy.types.ViewLayer
 ) -> tuple[bpy.types.Object, ...]:
-    """The asset's regions that can be seen: one that is hidden takes nothing."""
+    """The asset's regions that can be seen: one that is hidden takes nothing, and one that hangs on an object
+    of another asset, such as a copy, is none of this one's."""
     holders = {None, *members(collection), *collection.all_objects}
     return tuple(
         item
         for item in objects_in(view_layer)
         if item.get(REGION) == collection.get(ASSET)
         and item.visible_get(view_layer=view_layer)
-        and item.parent in holders
+        and (item.parent in holders or asset_of_object(item.parent) is None)
     )
 
 

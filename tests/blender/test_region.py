@@ -183,6 +183,7 @@ def test_a_region_that_was_moved_elsewhere_is_read_through_the_world(addon):
     box.matrix_world = world
     bpy.context.view_layer.update()
     np.testing.assert_allclose(matrix_in(box, collection), AROUND, atol=2e-3)
+    assert regions_of(collection, bpy.context.view_layer) == (box,)
 
 
 def test_what_was_moved_to_another_collection_has_its_regions_and_is_shown(addon):
