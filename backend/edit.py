@@ -73,7 +73,9 @@ def make_from_latents(
         make_writable_folder(options.output)
         for name in names:
             for suffix in (*(FORMATS[kind].suffix for kind in options.formats), SUFFIX):
-                check_target(options.output / (name + suffix))
+                target = options.output / (name + suffix)
+                check_target(target)
+                _check_not_given(target, options.asset)
         networks, asset = open_asset(options)
         for name, events in zip(names, make(networks, asset, options), strict=True):
             try:
@@ -85,6 +87,16 @@ def make_from_latents(
         sys.stderr.write(f"{explain(error)}\n")
         return 2
     return 0 if not failed else 2 if failed == len(names) else 1
+
+
+def _check_not_given(target: Path, asset: Path) -> None:
+    """UserError where a result would take the place of the asset that it is made of."""
+    try:
+        is_given = target.samefile(asset)
+    except OSError:  # one of them is not there
+        return
+    if is_given:
+        raise UserError(f"{asset} would be overwritten; choose another name or output folder.")
 
 
 def _edited(networks: Networks, asset: AssetLatents, options: argparse.Namespace) -> Made:

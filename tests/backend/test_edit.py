@@ -541,6 +541,14 @@ def test_a_variant_whose_name_is_a_folders_is_refused_before_any_is_made(files, 
     (files[0] / f"taken_2{suffix}").rmdir()
 
 
+def test_the_asset_that_is_edited_is_not_overwritten(files, capsys):
+    latents = files[0] / "square.latents.safetensors"
+    before = latents.read_bytes()
+    assert run_edit(files, "--region", str(files[0] / "half.json"), "--name", "square") == 2
+    assert f"{latents} would be overwritten; choose another name" in capsys.readouterr().err
+    assert latents.read_bytes() == before
+
+
 @pytest.mark.parametrize("count", ["0", "-3", "many"])
 def test_a_count_of_no_variants_is_refused(files, capsys, count):
     with pytest.raises(SystemExit) as left:
