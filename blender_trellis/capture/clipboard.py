@@ -32,6 +32,8 @@ NO_PROGRAM = (
     "Wayland, or save the picture and choose its file."
 )
 SECONDS = 5.0
+FILES_FOLLOW = "x-special/nautilus-clipboard"
+"""What some of GNOME's file managers put before "copy" or "cut" and the addresses of files."""
 
 
 def from_clipboard(context: bpy.types.Context) -> Path | bpy.types.Image:
@@ -48,18 +50,21 @@ def from_clipboard(context: bpy.types.Context) -> Path | bpy.types.Image:
 
 def named_file(text: str) -> Path | None:
     """The picture file that a text names by its path or as a file:// address; None where it names none."""
-    line = next((one.strip().strip("\"'") for one in text.splitlines() if one.strip()), "")
-    if line.lower().startswith("file:"):
-        parts = urlsplit(line)
-        line = url2pathname(
-            parts.path if parts.netloc in ("", "localhost") else f"//{parts.netloc}{parts.path}"
-        )
-    if Path(line).suffix.lower() not in PICTURE_SUFFIXES:
-        return None
-    file = Path(os.path.expanduser(line))
+    lines = [one.strip().strip("\"'") for one in text.splitlines() if one.strip()]
+    if lines[:1] == [FILES_FOLLOW]:
+        del lines[:2]
+    line = lines[0] if lines else ""
     try:
+        if line.lower().startswith("file:"):
+            parts = urlsplit(line)
+            line = url2pathname(
+                parts.path if parts.netloc in ("", "localhost") else f"//{parts.netloc}{parts.path}"
+            )
+        if Path(line).suffix.lower() not in PICTURE_SUFFIXES:
+            return None
+        file = Path(os.path.expanduser(line))
         return file if file.is_absolute() and file.is_file() else None
-    except (OSError, ValueError):  # too long for a path, or with letters that none has
+    except (OSError, ValueError):  # no address, too long for a path, or with letters that none has
         return None
 
 

@@ -122,7 +122,17 @@ def test_a_viewport_is_asked_for_where_there_is_none(settings):
         bpy.ops.trellis.use_viewport()
 
 
-@pytest.mark.parametrize("form", ["{}", '"{}"\n', "file://{}", "file://localhost{}", "{}\n/another.png"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}",
+        '"{}"\n',
+        "file://{}",
+        "file://localhost{}",
+        "{}\n/another.png",
+        "x-special/nautilus-clipboard\ncopy\nfile://{}\n",
+    ],
+)
 def test_a_clipboard_may_name_a_file(addon, picture, form):
     file = picture(b"ball", "red chair.png")
     named = str(file) if "file:" not in form else str(file).replace(" ", "%20")
@@ -130,7 +140,8 @@ def test_a_clipboard_may_name_a_file(addon, picture, form):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a chair", "/nowhere/chair.png", "chair.png", "x" * 9000 + ".png", "\0.png"]
+    "text",
+    ["", "a chair", "/nowhere/chair.png", "chair.png", "x" * 9000 + ".png", "\0.png", "file://[chair.png"],
 )
 def test_other_words_on_a_clipboard_name_none(text):
     assert clipboard.named_file(text) is None
