@@ -255,14 +255,14 @@ def run(
         output = options.output.resolve()
         library = library_of(options, output)
         report_name = report_name_of(getattr(options, "share", None))
-        if resume and report_name == REPORT:  # else other parts may be writing files
-            remove_leftovers(output)
         for suffix in (".json", ".jsonl"):
             check_target(output / (report_name + suffix))
         written = in_blender.Written(output, preview_name, library, options.encoding)
         in_blender.check_inputs(works, written)
         hands = open_backend(options)
         journal = Journal(output, resume, report_name)
+        if resume and report_name == REPORT:  # else other parts may be writing files
+            remove_leftovers(output)
     except Fault as fault:
         sys.stderr.write(f"{fault}\n")
         return 2

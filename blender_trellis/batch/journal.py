@@ -7,13 +7,16 @@ import contextlib
 import errno
 import json
 import os
+import sys
 from dataclasses import asdict
+from io import FileIO
 from pathlib import Path
 
 from ..faults import Fault
 from .outcomes import Outcome, line_of
 
 REPORT = "report"
+_FAR_BEHIND = 1 << 30  # the end of any report
 
 
 def report_name_of(share: tuple[int, int] | None) -> str:
@@ -40,8 +43,14 @@ class Journal:
         """
         self._path = folder / f"{name}.jsonl"
         try:
-            whole = self._whole_lines() if resume else b""
             self._file = open(self._path, "ab", buffering=0)
+            if not _is_ours(self._file):
+                self._file.close()
+                raise Fault(
+                    f'Another batch is writing into "{folder}": wait until it has ended, or choose another '
+                    "output folder."
+                )
+            whole = self._whole_lines() if resume else b""
             self._file.truncate(len(whole))
         except OSError as error:
             raise self._fault(error) from error
@@ -112,6 +121,26 @@ class Journal:
     def _fault(self, error: OSError) -> Fault:
         reason = error.strerror or error
         return Fault(f'The report "{self._path}" cannot be written ({reason}): choose another output folder.')
+
+
+def _is_ours(file: FileIO) -> bool:
+    """Takes a report for this process, until it is closed; False where another one has it.
+
+    File systems that know no locks, as some of networks, let everybody have it.
+    """
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(_FAR_BEHIND)  # a byte that is locked there cannot be read either
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+    return True
 
 
 def _outcomes(report: bytes) -> dict[str, Outcome]:

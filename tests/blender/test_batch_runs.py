@@ -107,6 +107,23 @@ def test_after_a_kill_nothing_is_redone_and_nothing_is_lost(fake_python, picture
     assert {path.name for path in out.iterdir()} == files | {"report.json", "report.jsonl"}
 
 
+@pytest.mark.parametrize("resume", [(), ("--resume",)])
+def test_a_second_batch_leaves_a_folder_alone_that_one_is_writing_into(
+    fake_python, pictures, tmp_path, resume
+):
+    out = tmp_path / "out"
+    arguments = ("--input", pictures(a=b"ball", b=b"steady", c=b"ball"), "--output", out, "--ply")
+    first = start(*arguments)
+    wait_until(lambda: (out / "report.jsonl").exists() and lines(out))  # a is done
+    half = out / ".0123456789abcdef.ply"
+    half.write_bytes(b"half")
+    second = run(*arguments, *resume)
+    assert second.returncode == 2
+    assert "Another batch is writing into" in second.stderr and "Traceback" not in second.stderr
+    assert half.exists() and first.wait(timeout=300) == 0
+    assert [one["name"] for one in lines(out)] == ["a", "b", "c"]
+
+
 def test_resume_makes_again_what_has_changed_or_gone_or_failed(fake_python, pictures, tmp_path):
     out = tmp_path / "out"
     folder = pictures(a=b"ball", b=b"ball", c=b"bad", d=b"ball")
