@@ -8,7 +8,7 @@ import pytest
 from fake_backend import ball
 from mathutils import Matrix
 
-from blender_trellis.editing.region_objects import matrix_in, read_region, regions_of, shape_of
+from blender_trellis.editing.region_objects import is_region, matrix_in, read_region, regions_of, shape_of
 from blender_trellis.faults import Fault
 from blender_trellis.scene.asset import Asset, StoredLatents
 from blender_trellis.scene.collection import add_asset, show
@@ -253,6 +253,19 @@ def test_an_open_mesh_is_no_region(addon):
     with pytest.raises(RuntimeError, match='"Plane" is not closed'):
         bpy.ops.trellis.use_as_region()
     assert regions_of(collection, bpy.context.view_layer) == ()
+
+
+def test_of_meshes_of_which_one_is_open_none_becomes_a_region(addon):
+    collection = add_ball()
+    made = []
+    for add in (bpy.ops.mesh.primitive_cube_add, bpy.ops.mesh.primitive_plane_add) * 2:
+        add(size=0.3)
+        made.append(bpy.context.object)
+    for item in (*made, part(collection, "mesh")):
+        item.select_set(True)
+    with pytest.raises(RuntimeError, match="is not closed"):
+        bpy.ops.trellis.use_as_region()
+    assert not any(is_region(item) or item.hide_render for item in made)
 
 
 def test_a_region_scaled_to_nothing_is_named(addon):

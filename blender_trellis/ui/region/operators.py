@@ -7,7 +7,16 @@ import bpy
 from ...backend_settings import backend_settings
 from ...editing.edit_request import edit_request
 from ...editing.paint_view import render_to_paint
-from ...editing.region_objects import add_box, asset_of, is_region, release, selected_bounds, use_as_region
+from ...editing.region_objects import (
+    add_box,
+    asset_of,
+    is_region,
+    read_region,
+    release,
+    selected_bounds,
+    shape_of,
+    use_as_region,
+)
 from ...faults import Fault
 from ...jobs import session
 from ...jobs.placement import Placement
@@ -101,6 +110,7 @@ class TRELLIS_OT_use_as_region(bpy.types.Operator):
             return {"FINISHED"}
         collection, meshes = _chosen_asset(context)
         try:
+            shape_of(read_region(item, collection) for item in meshes)  # all of them are fit, or none is used
             for item in meshes:
                 use_as_region(item, collection)
         except Fault as fault:
