@@ -24,7 +24,7 @@ def write_obj(path: Path, mesh: TexturedMesh, place: Place = (0.0, 0.0, 0.0)) ->
     material, image = path.with_suffix(".mtl"), path.with_suffix(".png")
     write_bytes(image, image_bytes(mesh.image, "png"))
     described = _MATERIAL.format(roughness=mesh.roughness, metallic=mesh.metallic, image=image.name)
-    write_bytes(material, described.encode())
+    write_bytes(material, described.encode(errors="surrogateescape"))  # names of files may be no text
     text = io.StringIO()
     text.write(f"mtllib {material.name}\nusemtl texture\n")
     vertices, digits = mesh.vertices, 9  # all that single precision holds
@@ -35,5 +35,5 @@ def write_obj(path: Path, mesh: TexturedMesh, place: Place = (0.0, 0.0, 0.0)) ->
         np.savetxt(text, rows, fmt=kind + f" %.{digits if kind == 'v' else 9}g" * rows.shape[1])
     numbers = np.repeat(mesh.faces.cpu().numpy() + 1, 3, axis=1)
     np.savetxt(text, numbers, fmt="f %d/%d/%d %d/%d/%d %d/%d/%d")
-    write_bytes(path, text.getvalue().encode())
+    write_bytes(path, text.getvalue().encode(errors="surrogateescape"))
     return [path, material, image]

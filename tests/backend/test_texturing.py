@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import struct
 from dataclasses import replace
 
@@ -404,6 +405,13 @@ def test_the_obj_file_is_read_back_by_another_program(tmp_path):
     colors = read.visual.to_color().vertex_colors[:, :3] / 255
     x, y, z = read.vertices.T
     assert np.abs(colors - (np.stack([x, -z, y], 1) + 0.5)).max() < 0.06
+
+
+def test_the_files_of_an_object_whose_name_is_no_text_name_each_other(tmp_path):
+    textured = texture_mesh(mesh_of(cube()), TextureSettings(size=64))
+    path, material, image = write_obj(tmp_path / os.fsdecode(b"caf\xe9.obj"), textured)
+    assert path.read_bytes().startswith(b"mtllib " + os.fsencode(material.name) + b"\n")
+    assert material.read_bytes().endswith(b"map_Kd " + os.fsencode(image.name) + b"\n")
 
 
 def test_the_files_of_a_box_have_flat_sides(tmp_path):
