@@ -157,9 +157,11 @@ def _packed_well(atlas: "xatlas.Atlas", size: int, padding: int) -> "xatlas.Atla
 def _packed(atlas: "xatlas.Atlas", options: "xatlas.PackOptions") -> "xatlas.Atlas":
     xatlas = _library()
     packed, shape = xatlas.Atlas(), np.array([atlas.width, atlas.height])
-    for number in range(len(atlas)):
-        _, triangles, uv = atlas.get_mesh(number)
-        packed.add_uv_mesh((uv * shape).astype(np.float32), triangles)
+    # All are held: arrays of one size at one address are one mesh to xatlas, and freed memory is used again.
+    parts = [atlas.get_mesh(number)[1:] for number in range(len(atlas))]
+    given = [((uv * shape).astype(np.float32), np.ascontiguousarray(faces)) for faces, uv in parts]
+    for uv, faces in given:
+        packed.add_uv_mesh(uv, faces)
     packed.generate(xatlas.ChartOptions(), options)
     return packed
 

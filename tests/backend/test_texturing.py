@@ -151,6 +151,14 @@ def test_smaller_copies_of_the_image_hold_no_foreign_colour(factor, worst):
     assert np.quantile(error, 0.99) < worst and error.mean() < 0.02
 
 
+def test_pieces_of_one_size_are_not_taken_for_one_another():
+    shape = trimesh.creation.icosphere(4, radius=0.4)
+    faces = np.asarray(shape.faces)
+    for _ in range(4):  # it went wrong as memory happened to be used again
+        origin, joined, _ = charted(np.asarray(shape.vertices), faces, 512, 2)
+        assert (origin[joined] == faces).all()
+
+
 def test_both_sides_of_a_seam_show_the_same():
     shape = trimesh.creation.icosphere(4, radius=0.4)
     colors = 0.5 + 0.4 * np.sin(8 * shape.vertices)
