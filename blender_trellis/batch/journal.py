@@ -7,16 +7,16 @@ import contextlib
 import errno
 import json
 import os
-import sys
 from dataclasses import asdict
 from io import FileIO
 from pathlib import Path
 
 from ..faults import Fault
+from ..file_lock import lock_file
 from .outcomes import Outcome, line_of
 
 REPORT = "report"
-_FAR_BEHIND = 1 << 30  # the end of any report
+_FAR_BEHIND = 1 << 30  # the end of any report, which stays readable on Windows
 
 
 def report_name_of(share: tuple[int, int] | None) -> str:
@@ -129,15 +129,7 @@ def _is_ours(file: FileIO) -> bool:
     File systems that know no locks, as some of networks, let everybody have it.
     """
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(_FAR_BEHIND)  # a byte that is locked there cannot be read either
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(file.fileno(), at=_FAR_BEHIND)
     except OSError as error:
         return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
     return True

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import bpy
 
 from ...faults import Fault
+from ...file_lock import lock_file
 from ...meshes.thumbnail import thumbnail
 from ...scene.asset_marking import AssetMarks, mark_asset
 from ...scene.export import atomic, prepare_folder
@@ -111,7 +111,7 @@ class AssetLibrary:
         """Nobody else changes catalogues and index meanwhile; the system lets go when a process is killed."""
         try:
             with open(self.folder / LOCK, "a+b") as file:
-                _lock(file.fileno())
+                lock_file(file.fileno(), wait=True)
                 yield
         except OSError as error:
             raise self._fault(error) from error
@@ -121,18 +121,6 @@ class AssetLibrary:
         return Fault(
             f'The asset library "{self.folder}" cannot be written ({reason}): choose another folder.'
         )
-
-
-def _lock(descriptor: int) -> None:
-    """Waits until the file is this process's alone, as long as it is open."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _entry(line: bytes) -> dict[str, str] | None:

@@ -1,8 +1,9 @@
 """A lock that says whether the Blender that a folder belongs to is still there. Standard library only."""
 
-import os
 from pathlib import Path
 from typing import IO
+
+from ...file_lock import lock_file
 
 NAME = "lock"
 
@@ -14,21 +15,8 @@ def take_lock(folder: Path) -> IO[bytes] | None:
     except OSError:
         return None
     try:
-        _lock(file)
+        lock_file(file.fileno())
     except OSError:
         file.close()
         return None
     return file
-
-
-if os.name == "nt":
-    import msvcrt
-
-    def _lock(file: IO[bytes]) -> None:
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
-else:
-    import fcntl
-
-    def _lock(file: IO[bytes]) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
