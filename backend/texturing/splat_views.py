@@ -55,9 +55,10 @@ def seen_colors(
     splats = Splats.of(moved(gaussians, middle, side))
     size = int(np.clip(texels.size // 4, *_SIZES))
 
-    def view_from(view: View) -> tuple[Camera, np.ndarray, np.ndarray]:
+    def view_from(view: View) -> tuple[np.ndarray, ...]:
         camera = around(vertices, view.azimuth, view.elevation, FEATURE_FOV, _FRAME)
-        return camera, drawn(splats, camera, size), camera.depths(vertices, faces, size)[1]
+        inverse = camera.depths(vertices, faces, size)[1]
+        return camera.frame, camera.lens(size), drawn(splats, camera, size), inverse
 
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
@@ -67,11 +68,8 @@ def seen_colors(
             wait()
 
         def gather(part: slice) -> None:
-            for camera, shown, inverse in views:
-                lens = camera.lens(size)
-                _gather(
-                    position[part], texels.face[part], normals, camera.frame, lens, shown, inverse, sums[part]
-                )
+            for frame, lens, shown, inverse in views:
+                _gather(position[part], texels.face[part], normals, frame, lens, shown, inverse, sums[part])
 
         ends = np.linspace(0, len(position), _PARTS + 1).astype(int)
         for _ in pool.map(gather, map(slice, ends, ends[1:])):
@@ -114,11 +112,8 @@ def _gather(points, face, normals, frame, lens, shown, inverse, sums):
     frame: rows right, up, ahead and the eye · lens: focal length and where the middle falls, in pixels.
     """
     size = inverse.shape[0]
-    one, half, zero = (
-        np.float32(1),
-        np.float32(0.5),
-        np.float32(0),
-    )  # double precision takes half as long again
+    # Double precision takes half as long again.
+    one, half, zero = np.float32(1), np.float32(0.5), np.float32(0)
     grazing, bias, near = np.float32(_GRAZING), np.float32(_BIAS), np.float32(_NEAR)
     for p in range(points.shape[0]):
         x, y, z = points[p, 0] - frame[3, 0], points[p, 1] - frame[3, 1], points[p, 2] - frame[3, 2]

@@ -77,17 +77,16 @@ def charted(
     most = _PIECE if len(faces) >= _MANY_FACES else _PIECE_OF_FEW
     pieces = _pieces(corners.mean(axis=1), np.arange(len(faces)), math.ceil(len(faces) / most))
     size_of_mesh = max(float(np.ptp(corners.reshape(-1, 3), axis=0).max()), _SMALLEST)
+    origins = []
     for piece in pieces:
         used, local = np.unique(faces[piece], return_inverse=True)
+        origins.append(used)
         places = (vertices[used] / size_of_mesh).astype(np.float32)
         atlas.add_mesh(places, local.reshape(-1, 3).astype(np.uint32))
     atlas.generate(xatlas.ChartOptions(), _options(min(_CAREFUL_SIZES[0], size), size, padding))
     packed = _packed_well(atlas, size, padding)
     parts = [packed.get_mesh(number) for number in range(len(pieces))]
-    origins = [
-        np.unique(faces[piece])[atlas.get_mesh(number)[0]][parts[number][0]]
-        for number, piece in enumerate(pieces)
-    ]
+    origins = [used[atlas.get_mesh(number)[0]][parts[number][0]] for number, used in enumerate(origins)]
     joined, start = np.zeros((len(faces), 3), np.int64), 0
     for piece, (copies, triangles, _) in zip(pieces, parts, strict=True):
         joined[piece] = triangles.astype(np.int64) + start

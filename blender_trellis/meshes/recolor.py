@@ -181,7 +181,7 @@ def _set_image(item: bpy.types.Object, file: bytes) -> bpy.types.Image:
     return image
 
 
-def _show_instead(item: bpy.types.Object, former: bpy.types.Image | None, image: bpy.types.Image) -> None:
+def _show_instead(item: bpy.types.Object, former: bpy.types.Image, image: bpy.types.Image) -> None:
     """Puts the image in the former's place in the object's materials, in copies where others use them."""
     for slot in item.material_slots:
         if not _nodes_showing(slot.material, former):
@@ -219,8 +219,8 @@ def _shows(item: bpy.types.Object, image: bpy.types.Image) -> bool:
 
 
 def _nodes_showing(
-    material: bpy.types.Material | None, image: bpy.types.Image | None
+    material: bpy.types.Material | None, image: bpy.types.Image
 ) -> list[bpy.types.ShaderNodeTexImage]:
-    if material is None or material.node_tree is None or image is None:
+    if material is None or material.node_tree is None:
         return []
     return [node for node in material.node_tree.nodes if node.type == "TEX_IMAGE" and node.image == image]
